@@ -1,0 +1,146 @@
+"""What can go wrong when talking to the API, and how an answer becomes an error.
+
+    ContainerFSError
+    └── APIError                        message, code, param, type, body
+        ├── APIConnectionError          no answer: refused, reset, cut short
+        │   └── APITimeoutError
+        ├── APIResponseValidationError  an answer that is not what the API promises
+        └── APIStatusError              status_code, request_id, headers
+            ├── BadRequestError            400
+            ├── AuthenticationError        401
+            ├── PermissionDeniedError      403
+            ├── NotFoundError              404, 410
+            ├── ConflictError              409
+            ├── UnprocessableEntityError   422
+            ├── RateLimitError             429
+            └── InternalServerError        >= 500
+
+The names and attributes are those of the ``openai`` SDK, so that ``except`` clauses need only a new import.
+"""
+
+from collections.abc import Mapping
+
+
+class ContainerFSError(Exception):
+    """Base of every error that containerfs raises on its own account."""
+
+
+class APIError(ContainerFSError):
+    """A request failed.
+
+    Attributes:
+        message: what happened, in the service's words where it gave any.
+        code, param, type: the fields of the service's ``error`` object; None where it gave none.
+        body: the decoded JSON body, the text of another body, or None.
+    """
+
+    def __init__(self, message: str, *, body: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.body = body
+        details = _error_object(body)
+        self.code = _text(details.get("code"))
+        self.param = _text(details.get("param"))
+        self.type = _text(details.get("type"))
+
+
+class APIConnectionError(APIError):
+    """The service gave no answer, or broke it off."""
+
+
+class APITimeoutError(APIConnectionError):
+    """The service did not answer in time."""
+
+
+class APIResponseValidationError(APIError):
+    """The service answered something that is not the API: not JSON, or without the fields that it needs."""
+
+
+class APIStatusError(APIError):
+    """The service answered with an error status.
+
+    Attributes:
+        status_code: the HTTP status.
+        request_id: the service's ``x-request-id``; None if it sent none.
+        headers: the headers of the answer, names in lower case.
+    """
+
+    def __init__(self, message: str, *, status_code: int, headers: Mapping[str, str], body: object = None) -> None:
+        super().__init__(message, body=body)
+        self.status_code = status_code
+        self.headers = headers
+        self.request_id = headers.get("x-request-id")
+
+
+class BadRequestError(APIStatusError):
+    """400: the request is malformed, or asks for what the service does not allow."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: no API key, or one that the service does not know."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key is known, and may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404 or 410: there is no such container or file, or it has expired."""
+
+
+class ConflictError(APIStatusError):
+    """409: the request contradicts another one."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: well-formed, and not acceptable."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests."""
+
+
+class InternalServerError(APIStatusError):
+    """500 and above: the service failed."""
+
+
+_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: NotFoundError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+
+def from_response(status_code: int, headers: Mapping[str, str], body: object) -> APIStatusError:
+    """The error for an answer with an error status.
+
+    Args:
+        status_code: 400 or above.
+        headers: of the answer, names in lower case.
+        body: the decoded JSON body, or the text of any other.
+    """
+    kind = _BY_STATUS.get(status_code, InternalServerError if status_code >= 500 else APIStatusError)
+    return kind(_message(status_code, body), status_code=status_code, headers=headers, body=body)
+
+
+def _message(status_code: int, body: object) -> str:
+    details = _error_object(body)
+    said = details.get("message") or (body if isinstance(body, str) else None)
+    return f"{status_code}: {str(said).strip()[:500]}" if said else f"{status_code}: the service gave no reason"
+
+
+def _error_object(body: object) -> Mapping[str, object]:
+    """The ``error`` object of a body; some proxies send a bare string or leave the wrapping out."""
+    if not isinstance(body, Mapping):
+        return {}
+    error = body.get("error", body)
+    return error if isinstance(error, Mapping) else {"message": error}
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,118 @@
+"""The objects of the containers API, tolerant of every dialect it is met in.
+
+The seed schema, the published spec and the services disagree about which fields exist. Each model holds the union:
+a field that some service leaves out is optional here, fields that nobody documented are kept, and nothing but an id
+is required. Source: the seed document's "Types", and the published spec of ``/v1/containers`` and ``/v1/files``.
+"""
+
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+Order = Literal["asc", "desc"]
+
+
+class ApiModel(BaseModel):
+    """Base of all objects on the wire: immutable, and it keeps fields that it does not know."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+
+class ExpiresAfter(ApiModel):
+    """When a container expires: a span after an anchor.
+
+    ``{anchor: "created_at", days}`` is the seed document's form, ``{anchor: "last_active_at", minutes}`` the
+    published one. Exactly one of ``days`` and ``minutes`` is set.
+    """
+
+    anchor: str | None = None
+    days: int | None = None
+    minutes: int | None = None
+
+
+class NetworkPolicy(ApiModel):
+    """Network access of code that runs in the container: ``disabled``, or an ``allowlist`` of domains."""
+
+    type: str
+    allowed_domains: list[str] | None = None
+
+
+class Container(ApiModel):
+    """An isolated, expiring file store. Times are Unix seconds.
+
+    Attributes:
+        id: opaque; any length and alphabet.
+        name: chosen at creation; not unique.
+        status: ``running``, ``active``, ``deleted`` or ``expired``; None where the service does not say.
+        expires_at: when it expires; None if it does not, or the service does not say.
+        expires_after: the rule from which ``expires_at`` follows.
+        file_count: how many files it holds; None where the service does not say.
+        memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``.
+    """
+
+    id: str
+    created_at: int = 0
+    name: str = ""
+    object: str = "container"
+    status: str | None = None
+    expires_at: int | None = None
+    expires_after: ExpiresAfter | None = None
+    last_active_at: int | None = None
+    memory_limit: str | None = None
+    network_policy: NetworkPolicy | None = None
+    file_count: int | None = None
+
+
+class ContainerFile(ApiModel):
+    """A file in a container. ``created_at`` is in Unix seconds.
+
+    Attributes:
+        id: opaque; any length and alphabet. Its content never changes: a changed file is a new id.
+        bytes: size in bytes; None where the service does not say (it is not zero then).
+        path: where it lies in the container, as ``/mnt/data/NAME``; None where the service does not say.
+        source: ``user`` or ``assistant``.
+        file_id: the file (of ``/v1/files``) that it was copied from, if it was.
+    """
+
+    id: str
+    created_at: int = 0
+    container_id: str = ""
+    object: str = "container.file"
+    bytes: int | None = None
+    path: str | None = None
+    source: str | None = None
+    file_id: str | None = None
+
+
+class File(ApiModel):
+    """A file of ``/v1/files``, which can be copied into containers. Times are Unix seconds, ``bytes`` a size."""
+
+    id: str
+    created_at: int = 0
+    filename: str = ""
+    purpose: str = ""
+    object: str = "file"
+    bytes: int | None = None
+    status: str | None = None
+    expires_at: int | None = None
+    status_details: str | None = None
+
+
+class Deletion(ApiModel):
+    """The answer to a DELETE: ``object`` is ``container.deleted``, ``container.file.deleted`` or ``file.deleted``."""
+
+    id: str
+    object: str
+    deleted: bool = True
+
+
+class ListPage(ApiModel, Generic[T]):
+    """One page of a listing as it is on the wire. ``has_more`` is None where the service does not say."""
+
+    data: list[T]
+    object: str = "list"
+    has_more: bool | None = None
+    first_id: str | None = None
+    last_id: str | None = None

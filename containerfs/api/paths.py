@@ -1,0 +1,83 @@
+"""Where things are: URL paths of the API, and the names that files of a container have in a directory.
+
+Invariants: an id never leaves its path segment, whatever it contains; a name that came from a server, once encoded, is
+a legal file name: not empty, not ``.`` or ``..``, without ``/`` and NUL, and valid UTF-8; ``decode_name`` undoes
+``encode_name``.
+"""
+
+import re
+from urllib.parse import quote
+
+DATA_ROOT = "/mnt/data/"
+"""Where the files of a container lie, as its own programs see it. Source: the published spec, ``path``."""
+
+NAME_MAX_BYTES = 255
+"""The longest file name that Linux takes. Source: limits.h, NAME_MAX."""
+
+
+def url_path(template: str, **ids: str) -> str:
+    """Fill ids into a URL template, percent-encoded: ``url_path("/containers/{id}", id="cntr_1")``.
+
+    Raises:
+        ValueError: if an id is empty, or would walk up the path (``.``, ``..``).
+    """
+    for name, value in ids.items():
+        if not value:
+            raise ValueError(f"Expected a non-empty value for `{name}` but received {value!r}")
+        if value in (".", ".."):
+            raise ValueError(f"`{name}` must not be {value!r}")
+    return template.format_map({name: quote(value, safe="") for name, value in ids.items()})
+
+
+# What cannot stand in a file name is shown as a rare lookalike; a name that happens to contain a lookalike has it
+# quoted. (Percent signs would be plainer, but names like "a%2Fb" are common: every URL that was saved to disk.)
+_QUOTE = "\u29f7"
+_LOOKALIKES = {"/": "\u29f8", "\0": "\u2400"}
+_DOT, _NOTHING = "\u2024", "\u2422"
+_WHOLE = {"": _NOTHING, ".": _DOT, "..": _DOT * 2}
+_WHOLE_DECODED = {entry: name for name, entry in _WHOLE.items()}
+_ENCODE = str.maketrans(
+    {**_LOOKALIKES, **{character: _QUOTE + character for character in (_QUOTE, *_LOOKALIKES.values())}}
+)
+_DECODE = re.compile(f"{_QUOTE}(.)|([{''.join(_LOOKALIKES.values())}])", re.DOTALL)
+_MEANING = {lookalike: character for character, lookalike in _LOOKALIKES.items()}
+
+
+def encode_name(name: str) -> str:
+    """The directory entry for a name that a server gave: what is illegal becomes a lookalike, all else is kept.
+
+    The result may still be longer than ``NAME_MAX_BYTES``; what to do then depends on what else is in the directory.
+    """
+    if name in _WHOLE:
+        return _WHOLE[name]
+    if name in _WHOLE_DECODED:
+        return _QUOTE + name
+    return name.translate(_ENCODE).encode("utf-8", "replace").decode()
+
+
+def decode_name(entry: str) -> str:
+    """The name that a directory entry stands for on the server: the inverse of ``encode_name``.
+
+    An entry that no name encodes to stands for itself.
+    """
+    if entry in _WHOLE_DECODED:
+        return _WHOLE_DECODED[entry]
+    if entry[:1] == _QUOTE and entry[1:] in _WHOLE_DECODED:
+        return entry[1:]
+    name = _DECODE.sub(lambda match: match[1] or _MEANING[match[2]], entry)
+    return name if encode_name(name) == entry else entry
+
+
+def relative_path(container_path: str) -> str:
+    """A file's place below the mounted container, from the ``path`` that the service gives.
+
+    ``/mnt/data/a/b.txt`` is ``a/b.txt``; every segment is encoded, so that the result never leads out of the directory.
+    """
+    inner = container_path.removeprefix(DATA_ROOT)
+    return "/".join(map(encode_name, inner.split("/")))
+
+
+def upload_name(relative: str) -> str:
+    """The file name to upload a path below the mounted container under: the inverse of ``relative_path``."""
+    segments = ((entry, decode_name(entry)) for entry in relative.split("/"))
+    return "/".join(entry if "/" in name else name for entry, name in segments)
