@@ -92,6 +92,17 @@ def test_a_newer_python_beside_an_old_one(ready: Machine) -> None:
     assert len(ready.logged()) == 1
 
 
+def test_python_without_venv(ready: Machine) -> None:
+    """Debian keeps ensurepip in a package of its own."""
+    ready.command("python3", 'case "$*" in *ensurepip*) exit 1 ;; esac')
+    assert "missing (Debian's names): python3-venv;" in said(ready.run("setup"))
+
+
+def test_no_python(ready: Machine) -> None:
+    (ready.bin / "python3").unlink()
+    assert "missing (Debian's names): python3-venv;" in said(ready.run("setup"))
+
+
 def test_pip_fails(ready: Machine) -> None:
     ready.command("python3", PYTHON.replace('echo "pip $*" >>"$log"', "exit 1"))
     outcome = ready.run("setup")
