@@ -1,6 +1,8 @@
 """What can go wrong when talking to the API, and how an answer becomes an error.
 
     ContainerFSError
+    ├── SourceChangedError              the file being uploaded became shorter or longer meanwhile
+    ├── ContentConsumedError            content that streams once was asked for twice
     └── APIError                        message, code, param, type, body
         ├── APIConnectionError          no answer: refused, reset, cut short
         │   └── APITimeoutError
@@ -20,9 +22,47 @@ The names and attributes are those of the ``openai`` SDK, so that ``except`` cla
 
 from collections.abc import Mapping
 
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConflictError",
+    "ContainerFSError",
+    "ContentConsumedError",
+    "InternalServerError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "SourceChangedError",
+    "UnprocessableEntityError",
+]
+
 
 class ContainerFSError(Exception):
     """Base of every error that containerfs raises on its own account."""
+
+
+class SourceChangedError(ContainerFSError):
+    """The file being uploaded is not of the size that it had at the start. Nothing of it was stored.
+
+    Attributes:
+        announced: its size at the start, in bytes.
+        found: where it ended, in bytes; None if it goes on beyond ``announced``.
+    """
+
+    def __init__(self, announced: int, found: int | None) -> None:
+        what = "has grown" if found is None else f"ended after {found} bytes"
+        super().__init__(f"the file being uploaded had {announced} bytes when the upload began, and {what}")
+        self.announced = announced
+        self.found = found
+
+
+class ContentConsumedError(ContainerFSError):
+    """Content that streams can be read once; it was read or closed before. ``read()`` keeps it, if called first."""
 
 
 class APIError(ContainerFSError):

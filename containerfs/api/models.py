@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-T = TypeVar("T")
+__all__ = ["Container", "ContainerFile", "Deletion", "ExpiresAfter", "File", "ListPage", "NetworkPolicy", "Order"]
 
 Order = Literal["asc", "desc"]
 
@@ -18,6 +18,15 @@ class ApiModel(BaseModel):
     """Base of all objects on the wire: immutable, and it keeps fields that it does not know."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+
+class Identified(ApiModel):
+    """An object that has an id, which is all that a listing needs of it. Opaque; any length and alphabet."""
+
+    id: str
+
+
+Item = TypeVar("Item", bound=Identified)
 
 
 class ExpiresAfter(ApiModel):
@@ -39,7 +48,7 @@ class NetworkPolicy(ApiModel):
     allowed_domains: list[str] | None = None
 
 
-class Container(ApiModel):
+class Container(Identified):
     """An isolated, expiring file store. Times are Unix seconds.
 
     Attributes:
@@ -52,7 +61,6 @@ class Container(ApiModel):
         memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``.
     """
 
-    id: str
     created_at: int = 0
     name: str = ""
     object: str = "container"
@@ -65,7 +73,7 @@ class Container(ApiModel):
     file_count: int | None = None
 
 
-class ContainerFile(ApiModel):
+class ContainerFile(Identified):
     """A file in a container. ``created_at`` is in Unix seconds.
 
     Attributes:
@@ -76,7 +84,6 @@ class ContainerFile(ApiModel):
         file_id: the file (of ``/v1/files``) that it was copied from, if it was.
     """
 
-    id: str
     created_at: int = 0
     container_id: str = ""
     object: str = "container.file"
@@ -86,10 +93,9 @@ class ContainerFile(ApiModel):
     file_id: str | None = None
 
 
-class File(ApiModel):
+class File(Identified):
     """A file of ``/v1/files``, which can be copied into containers. Times are Unix seconds, ``bytes`` a size."""
 
-    id: str
     created_at: int = 0
     filename: str = ""
     purpose: str = ""
@@ -100,18 +106,17 @@ class File(ApiModel):
     status_details: str | None = None
 
 
-class Deletion(ApiModel):
+class Deletion(Identified):
     """The answer to a DELETE: ``object`` is ``container.deleted``, ``container.file.deleted`` or ``file.deleted``."""
 
-    id: str
     object: str
     deleted: bool = True
 
 
-class ListPage(ApiModel, Generic[T]):
+class ListPage(ApiModel, Generic[Item]):
     """One page of a listing as it is on the wire. ``has_more`` is None where the service does not say."""
 
-    data: list[T]
+    data: list[Item]
     object: str = "list"
     has_more: bool | None = None
     first_id: str | None = None

@@ -1,1 +1,36 @@
-"""."""
+"""The client of the containers API, in two colours: ``Client`` and ``AsyncClient``.
+
+calls        one pure function per endpoint: what to send, how to read the answer
+exchange     when to send again, and after how long: decisions only
+transport    sending, written once; sync and aio give it its colour
+resources    the methods of both clients, listed once
+pages, content, body    listings, downloads, uploads
+"""
+
+from containerfs.client.client import AsyncClient, Client
+from containerfs.client.content import AsyncContent, Content, ContentInfo
+from containerfs.client.pages import AsyncCursorPage, AsyncPaginator, SyncCursorPage
+from containerfs.client.types import NOT_GIVEN, FileTypes, NotGiven, Omit, Progress, Timeout, not_given, omit
+
+HttpxBinaryResponseContent = Content
+"""The seed document's name of it."""
+
+__all__ = [
+    "NOT_GIVEN",
+    "AsyncClient",
+    "AsyncContent",
+    "AsyncCursorPage",
+    "AsyncPaginator",
+    "Client",
+    "Content",
+    "ContentInfo",
+    "FileTypes",
+    "HttpxBinaryResponseContent",
+    "NotGiven",
+    "Omit",
+    "Progress",
+    "SyncCursorPage",
+    "Timeout",
+    "not_given",
+    "omit",
+]

@@ -1,0 +1,228 @@
+"""Request bodies: JSON, and forms whose file streams from where it lies.
+
+Invariants: a body knows whether it can be sent again; a form announces its exact length where its source has one, and
+sends exactly that many bytes or fails; a form holds one chunk of its file, whatever the file's size.
+"""
+
+import io
+import json
+import mimetypes
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import IO, Protocol
+from urllib.parse import quote
+
+from containerfs.api.errors import SourceChangedError
+from containerfs.client.types import FileContent, FileTypes, Progress, flattened
+
+CHUNK_SIZE = 256 * 1024
+"""Bytes read from a file at a time. Measured: smaller costs more calls, larger is copied again by each partial send."""
+
+
+class Body(Protocol):
+    """What a request sends.
+
+    Attributes:
+        content_type: its ``Content-Type``.
+        length: its exact size in bytes; None if its source does not tell.
+        replayable: whether iterating once more would send the same bytes.
+    """
+
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def length(self) -> int | None: ...
+    @property
+    def replayable(self) -> bool: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class JsonBody:
+    """A JSON object. Source: RFC 8259, in its shortest form and in UTF-8, as the SDK sends it."""
+
+    content_type = "application/json"
+    replayable = True
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._encoded = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        self.length = len(self._encoded)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._encoded
+
+
+class FormBody:
+    """A form with one file. Source: RFC 7578; names are escaped as the WHATWG HTML standard says.
+
+    Args:
+        fields: the form's other fields, in the order in which they are sent.
+        file: the file and its name; sent last, as the field ``file``.
+        progress: called with the file's bytes as they are sent.
+    """
+
+    def __init__(self, fields: Mapping[str, object], file: FileTypes, progress: Progress | None = None) -> None:
+        self._upload = Upload.of(file)
+        self._progress = progress
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        delimiter = f"--{boundary}\r\n"
+        parts = [f"{delimiter}{_disposition(name)}\r\n\r\n{value}\r\n" for name, value in flattened(fields)]
+        self._head = "".join([*parts, delimiter, self._upload.headers(), "\r\n\r\n"]).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+
+    @property
+    def length(self) -> int | None:
+        size = self._upload.source.size
+        return None if size is None else len(self._head) + size + len(self._tail)
+
+    @property
+    def replayable(self) -> bool:
+        return self._upload.source.replayable
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        sent, total = 0, self._upload.source.size
+        for chunk in self._upload.source:
+            yield chunk
+            sent += len(chunk)
+            if self._progress:
+                self._progress(sent, total)
+        yield self._tail
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file to upload: where its bytes come from, and what the form says of it."""
+
+    source: "Source"
+    name: str | None
+    content_type: str | None
+    extra_headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, file: FileTypes) -> "Upload":
+        """Read the forms in which a file may be given.
+
+        Raises:
+            TypeError: if it is none of them.
+            OSError: if it is a path, and there is no such file.
+        """
+        name, content, content_type, headers = _unpacked(file)
+        return cls(Source.of(content), name or _name_of(content), content_type, headers or {})
+
+    def headers(self) -> str:
+        """The headers of the file's part, without the blank line."""
+        headers = dict(self.extra_headers)
+        if not any(name.lower() == "content-type" for name in headers):
+            headers["Content-Type"] = self.content_type or _guessed_type(self.name)
+        lines = (f"{name}: {value}" for name, value in headers.items())
+        return "\r\n".join([_disposition("file", self.name), *lines])
+
+
+class Source:
+    """Where an upload's bytes come from: memory, a path, or an open file.
+
+    Attributes:
+        size: in bytes; None if the source cannot tell (a pipe).
+        replayable: whether it can be read once more from its start.
+    """
+
+    def __init__(self, open_: Callable[[], AbstractContextManager[IO[bytes]]], size: int | None) -> None:
+        self._open = open_
+        self._started = False
+        self.size = size
+
+    @classmethod
+    def of(cls, content: FileContent) -> "Source":
+        if isinstance(content, bytes | bytearray | memoryview):
+            return cls(lambda: io.BytesIO(content), len(content))
+        if isinstance(content, os.PathLike):
+            return cls(lambda: open(content, "rb"), os.stat(content).st_size)
+        if isinstance(content, io.TextIOBase) or not hasattr(content, "read"):
+            raise TypeError(
+                f"Expected bytes, a binary file, a path (os.PathLike) or a tuple, received {type(content).__name__}"
+            )
+        return cls(lambda: nullcontext(content), _size(content))
+
+    @property
+    def replayable(self) -> bool:
+        return self.size is not None or not self._started
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes, from the start.
+
+        Raises:
+            SourceChangedError: if they turn out to be more or fewer than ``size``.
+        """
+        self._started = True
+        with self._open() as file:
+            if self.size is None:
+                yield from iter(lambda: file.read(CHUNK_SIZE), b"")
+                return
+            file.seek(0)
+            yield from self._exactly(file, self.size)
+
+    def _exactly(self, file: IO[bytes], size: int) -> Iterator[bytes]:
+        left = size
+        while left and (chunk := file.read(min(left, CHUNK_SIZE))):
+            left -= len(chunk)
+            yield chunk
+        if left or file.read(1):
+            raise SourceChangedError(size, None if not left else size - left)
+
+
+def _unpacked(file: FileTypes) -> tuple[str | None, FileContent, str | None, Mapping[str, str] | None]:
+    if not isinstance(file, tuple):
+        return None, file, None, None
+    if not 2 <= len(file) <= 4:
+        raise TypeError(f"Expected (name, content[, content type[, headers]]), received {len(file)} values")
+    name, content, content_type, headers = (*file, None, None)[:4]
+    return name, content, content_type, headers
+
+
+def _name_of(content: FileContent) -> str:
+    """What a file is called that was given without a name: as it is on disk, else ``upload``."""
+    if isinstance(content, os.PathLike):
+        return PurePath(content).name
+    return PurePath(str(getattr(content, "name", "upload"))).name
+
+
+def _size(file: IO[bytes]) -> int | None:
+    """The size of a file that can be rewound; None for pipes, sockets and the like."""
+    seekable = getattr(file, "seekable", None)
+    if seekable is None or not seekable():
+        return None
+    return file.seek(0, os.SEEK_END)
+
+
+def _guessed_type(name: str | None) -> str:
+    return mimetypes.guess_type(name or "")[0] or "application/octet-stream"
+
+
+# The escapes that httpx, and so the SDK, sends: those of the WHATWG form encoding, for all control characters.
+_ESCAPES = {
+    ord('"'): "%22",
+    ord("\\"): "\\\\",
+    **{code: f"%{code:02X}" for code in range(0x20) if code != 0x1B},
+}
+_AMBIGUOUS = re.compile(r'["\\%\x00-\x1f\x7f]')
+
+
+def _disposition(name: str, filename: str | None = None) -> str:
+    """The ``Content-Disposition`` of a part.
+
+    Escaped names do not survive every parser (``%22`` is a quote or itself); for those the exact name is sent as well,
+    as ``filename*``. Source: RFC 5987. Ordinary names are sent as the SDK sends them.
+    """
+    disposition = f'Content-Disposition: form-data; name="{name.translate(_ESCAPES)}"'
+    if filename is None:
+        return disposition
+    disposition += f'; filename="{filename.translate(_ESCAPES)}"'
+    if _AMBIGUOUS.search(filename):
+        disposition += f"; filename*=UTF-8''{quote(filename, safe='')}"
+    return disposition

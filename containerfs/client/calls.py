@@ -1,0 +1,432 @@
+"""The endpoints, each described once: what to send, and how to read the answer.
+
+Every function here is pure and returns a ``Call``; both clients offer it as a method, with this signature and
+docstring. Common to all: what ``RequestOptions`` lists, the errors of ``containerfs.api.errors``, and ``ValueError``
+for an id that is empty, ``.`` or ``..``, before anything is sent.
+
+Source: the seed document's "Capabilities", and the published spec of ``/v1/containers`` and ``/v1/files``.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar, Unpack
+
+from pydantic import BaseModel, ValidationError
+
+from containerfs.api.errors import APIResponseValidationError
+from containerfs.api.models import Container, ContainerFile, File, ListPage, Order
+from containerfs.api.paths import url_path
+from containerfs.client.body import Body, FormBody, JsonBody
+from containerfs.client.content import ContentInfo
+from containerfs.client.types import FileTypes, Omit, Progress, RequestOptions, T, given, omit
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the service, read to its end. The headers' names are looked up in any case."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A request, and what its answer means.
+
+    Attributes:
+        method: GET, HEAD, POST or DELETE.
+        path: below the base URL, ids percent-encoded.
+        parse: turns the answer into the result; raises APIResponseValidationError.
+        options: what the caller added.
+        query: query parameters; what was left out is left out.
+        body: None where nothing is sent.
+        headers: besides those of the client.
+    """
+
+    method: str
+    path: str
+    parse: Callable[[Answer], T]
+    options: RequestOptions
+    query: Mapping[str, object] = field(default_factory=dict)
+    body: Body | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def with_query(self, **parameters: object) -> "Call[T]":
+        """The same call with further query parameters, which win over all others."""
+        options = self.options.copy()
+        options["extra_query"] = {**(options.get("extra_query") or {}), **parameters}
+        return replace(self, options=options)
+
+
+def create_container(
+    *,
+    name: str,
+    expires_after: Mapping[str, object] | Omit = omit,
+    file_ids: list[str] | Omit = omit,
+    memory_limit: str | Omit = omit,
+    network_policy: Mapping[str, object] | Omit = omit,
+    skills: list[Mapping[str, object]] | Omit = omit,
+    **options: Unpack[RequestOptions],
+) -> Call[Container]:
+    """Create a container. ``POST /containers``
+
+    Args:
+        name: what to call it; need not be unique.
+        expires_after: ``{"anchor": "created_at", "days": 7}`` or ``{"anchor": "last_active_at", "minutes": 20}``.
+            What applies if it is left out is the service's choice.
+        file_ids: ids of files to copy into it; the originals stay.
+        memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``, of programs that run in it.
+        network_policy: ``{"type": "disabled"}``, or ``{"type": "allowlist", "allowed_domains": [...]}``.
+        skills: skills to make available in it.
+
+    Returns:
+        The container.
+    """
+    fields = {
+        "name": name,
+        "expires_after": expires_after,
+        "file_ids": file_ids,
+        "memory_limit": memory_limit,
+        "network_policy": network_policy,
+        "skills": skills,
+    }
+    return Call("POST", "/containers", _model(Container), options, body=_json(fields, options))
+
+
+def retrieve_container(container_id: str, **options: Unpack[RequestOptions]) -> Call[Container]:
+    """Retrieve a container. ``GET /containers/{container_id}``
+
+    Args:
+        container_id: the container's id.
+
+    Raises:
+        NotFoundError: if there is none, or it has expired.
+    """
+    return Call("GET", _container(container_id), _model(Container), options)
+
+
+def list_containers(
+    *,
+    after: str | Omit = omit,
+    limit: int | Omit = omit,
+    name: str | Omit = omit,
+    order: Order | Omit = omit,
+    **options: Unpack[RequestOptions],
+) -> Call[ListPage[Container]]:
+    """List containers, a page at a time; iterating goes on through all pages. ``GET /containers``
+
+    Args:
+        after: the id after which the page begins.
+        limit: how many on a page, 1 to 100; 20 if left out.
+        name: only containers of this name.
+        order: by time of creation: ``asc`` or ``desc`` (newest first, if left out).
+
+    Returns:
+        A page with ``data`` and ``has_more``, iterable across pages.
+    """
+    query = {"after": after, "limit": limit, "name": name, "order": order}
+    return Call("GET", "/containers", _model(ListPage[Container]), options, query=given(query))
+
+
+def delete_container(container_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
+    """Delete a container and the files in it, for good. ``DELETE /containers/{container_id}``
+
+    Files of ``/files`` that were copied into it stay.
+
+    Args:
+        container_id: the container's id.
+
+    Raises:
+        NotFoundError: if there is none, or it has expired.
+    """
+    return Call("DELETE", _container(container_id), _deleted, options, body=_extra(options))
+
+
+def create_container_file(
+    container_id: str,
+    *,
+    file: FileTypes | Omit = omit,
+    file_id: str | Omit = omit,
+    progress: Progress | None = None,
+    **options: Unpack[RequestOptions],
+) -> Call[ContainerFile]:
+    """Add a file to a container: upload one, or copy one of ``/files``. ``POST /containers/{container_id}/files``
+
+    Args:
+        container_id: the container's id.
+        file: what to upload: bytes, a binary file, a path, or ``(name, content[, content type[, headers]])``. It is
+            streamed; files and paths are sent from their start. The name may be a relative path, ``a/b.txt``.
+        file_id: the id of the file to copy; instead of ``file``.
+        progress: called with the bytes sent and their total, as the upload goes on.
+
+    Returns:
+        The file in the container.
+
+    Raises:
+        SourceChangedError: if the file became shorter or longer while it was sent.
+        TypeError: unless exactly one of ``file`` and ``file_id`` is given.
+    """
+    if isinstance(file, Omit) == isinstance(file_id, Omit):
+        raise TypeError("Expected exactly one of `file` and `file_id`")
+    upload = _json({"file_id": file_id}, options) if isinstance(file, Omit) else _form({}, file, progress, options)
+    return Call("POST", f"{_container(container_id)}/files", _model(ContainerFile), options, body=upload)
+
+
+def retrieve_container_file(container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> Call[ContainerFile]:
+    """Retrieve what is known of a file in a container. ``GET /containers/{container_id}/files/{file_id}``
+
+    Args:
+        container_id: the container's id.
+        file_id: the file's id.
+
+    Raises:
+        NotFoundError: if there is no such container or file.
+    """
+    return Call("GET", _container_file(container_id, file_id), _model(ContainerFile), options)
+
+
+def list_container_files(
+    container_id: str,
+    *,
+    after: str | Omit = omit,
+    limit: int | Omit = omit,
+    order: Order | Omit = omit,
+    **options: Unpack[RequestOptions],
+) -> Call[ListPage[ContainerFile]]:
+    """List the files in a container, a page at a time; iterating goes on. ``GET /containers/{container_id}/files``
+
+    Args:
+        container_id: the container's id.
+        after: the id after which the page begins.
+        limit: how many on a page, 1 to 100; 20 if left out.
+        order: by time of creation: ``asc`` or ``desc`` (newest first, if left out).
+
+    Returns:
+        A page with ``data`` and ``has_more``, iterable across pages.
+
+    Raises:
+        NotFoundError: if there is no such container.
+    """
+    path = f"{_container(container_id)}/files"
+    query = {"after": after, "limit": limit, "order": order}
+    return Call("GET", path, _model(ListPage[ContainerFile]), options, query=given(query))
+
+
+def delete_container_file(container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
+    """Remove a file from a container, for good. ``DELETE /containers/{container_id}/files/{file_id}``
+
+    The file of ``/files`` that it was copied from stays.
+
+    Args:
+        container_id: the container's id.
+        file_id: the file's id.
+
+    Raises:
+        NotFoundError: if there is no such container or file.
+    """
+    return Call("DELETE", _container_file(container_id, file_id), _deleted, options, body=_extra(options))
+
+
+def retrieve_container_file_content(
+    file_id: str, *, container_id: str, **options: Unpack[RequestOptions]
+) -> Call[ContentInfo]:
+    """The content of a file in a container. ``GET /containers/{container_id}/files/{file_id}/content``
+
+    It streams: nothing but the headers is read until it is asked for. ``extra_headers={"Range": "bytes=0-99"}`` asks
+    for a part; where the service heeds it, ``status_code`` is 206.
+
+    Args:
+        file_id: the file's id.
+        container_id: the container's id.
+
+    Returns:
+        The content, to be read once.
+
+    Raises:
+        NotFoundError: if there is no such container or file.
+    """
+    return _content("GET", f"{_container_file(container_id, file_id)}/content", options)
+
+
+def head_container_file_content(
+    file_id: str, *, container_id: str, **options: Unpack[RequestOptions]
+) -> Call[ContentInfo]:
+    """What retrieving the content would say, without it. ``HEAD /containers/{container_id}/files/{file_id}/content``
+
+    Not in the published API: services other than ``containerfs serve`` may refuse it.
+
+    Args:
+        file_id: the file's id.
+        container_id: the container's id.
+
+    Returns:
+        The status, the headers, and the content's length.
+
+    Raises:
+        APIStatusError: if there is no such container or file, or the service does not offer this.
+    """
+    return _content("HEAD", f"{_container_file(container_id, file_id)}/content", options)
+
+
+def create_file(
+    *,
+    file: FileTypes,
+    purpose: str,
+    expires_after: Mapping[str, object] | Omit = omit,
+    progress: Progress | None = None,
+    **options: Unpack[RequestOptions],
+) -> Call[File]:
+    """Upload a file that can be copied into containers. ``POST /files``
+
+    Args:
+        file: bytes, a binary file, a path, or ``(name, content[, content type[, headers]])``. It is streamed; files and
+            paths are sent from their start.
+        purpose: ``assistants``, ``user_data`` and the like.
+        expires_after: ``{"anchor": "created_at", "seconds": 3600}``; 3600 to 2592000 seconds.
+        progress: called with the bytes sent and their total, as the upload goes on.
+
+    Returns:
+        The file.
+
+    Raises:
+        SourceChangedError: if the file became shorter or longer while it was sent.
+    """
+    fields = given({"purpose": purpose, "expires_after": expires_after})
+    return Call("POST", "/files", _model(File), options, body=_form(fields, file, progress, options))
+
+
+def retrieve_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[File]:
+    """Retrieve what is known of a file. ``GET /files/{file_id}``
+
+    Args:
+        file_id: the file's id.
+
+    Raises:
+        NotFoundError: if there is none.
+    """
+    return Call("GET", _file(file_id), _model(File), options)
+
+
+def list_files(
+    *,
+    after: str | Omit = omit,
+    limit: int | Omit = omit,
+    order: Order | Omit = omit,
+    purpose: str | Omit = omit,
+    **options: Unpack[RequestOptions],
+) -> Call[ListPage[File]]:
+    """List files, a page at a time; iterating goes on through all pages. ``GET /files``
+
+    Args:
+        after: the id after which the page begins.
+        limit: how many on a page, 1 to 10000; 10000 if left out.
+        order: by time of creation: ``asc`` or ``desc`` (newest first, if left out).
+        purpose: only files of this purpose.
+
+    Returns:
+        A page with ``data`` and ``has_more``, iterable across pages.
+    """
+    query = {"after": after, "limit": limit, "order": order, "purpose": purpose}
+    return Call("GET", "/files", _model(ListPage[File]), options, query=given(query))
+
+
+def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
+    """Delete a file, for good; its copies in containers stay. ``DELETE /files/{file_id}``
+
+    Args:
+        file_id: the file's id.
+
+    Raises:
+        NotFoundError: if there is none.
+    """
+    return Call("DELETE", _file(file_id), _deleted, options, body=_extra(options))
+
+
+def file_content(file_id: str, **options: Unpack[RequestOptions]) -> Call[ContentInfo]:
+    """The content of a file. ``GET /files/{file_id}/content``
+
+    It streams: nothing but the headers is read until it is asked for.
+
+    Args:
+        file_id: the file's id.
+
+    Returns:
+        The content, to be read once.
+
+    Raises:
+        NotFoundError: if there is none.
+    """
+    return _content("GET", f"{_file(file_id)}/content", options)
+
+
+def _container(container_id: str) -> str:
+    return url_path("/containers/{container_id}", container_id=container_id)
+
+
+def _container_file(container_id: str, file_id: str) -> str:
+    return url_path("/containers/{container_id}/files/{file_id}", container_id=container_id, file_id=file_id)
+
+
+def _file(file_id: str) -> str:
+    return url_path("/files/{file_id}", file_id=file_id)
+
+
+def _content(method: str, path: str, options: RequestOptions) -> Call[ContentInfo]:
+    # Compressed on the way, a range would not be the file's, nor Content-Length its size.
+    headers = {"Accept": "application/binary", "Accept-Encoding": "identity"}
+    return Call(method, path, _content_info, options, headers=headers)
+
+
+def _content_info(answer: Answer) -> ContentInfo:
+    return ContentInfo(answer.status_code, answer.headers)
+
+
+def _json(fields: Mapping[str, object], options: RequestOptions) -> JsonBody:
+    return JsonBody(given({**fields, **(options.get("extra_body") or {})}))
+
+
+def _extra(options: RequestOptions) -> JsonBody | None:
+    extra = options.get("extra_body")
+    return JsonBody(extra) if extra else None
+
+
+def _form(
+    fields: Mapping[str, object], file: FileTypes, progress: Progress | None, options: RequestOptions
+) -> FormBody:
+    return FormBody({**fields, **(options.get("extra_body") or {})}, file, progress)
+
+
+def _model(model: type[M]) -> Callable[[Answer], M]:
+    """How to read an answer that is an object of the API."""
+
+    def parse(answer: Answer) -> M:
+        try:
+            return model.model_validate_json(answer.body)
+        except ValidationError as error:
+            raise _invalid(_complaint(error)) from None
+
+    return parse
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, without the answer's contents."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _deleted(answer: Answer) -> None:
+    """Nothing is needed of the answer to a DELETE; but a page of HTML is not one, and nothing was deleted then."""
+    if answer.body.strip():
+        try:
+            json.loads(answer.body)
+        except ValueError:
+            raise _invalid("not JSON") from None
+
+
+def _invalid(complaint: str) -> APIResponseValidationError:
+    return APIResponseValidationError(f"the service's answer is not what the API promises: {complaint}")

@@ -1,0 +1,120 @@
+"""The clients: one service, its resources, and how to end the connection."""
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Generic, Self
+
+import httpx
+
+from containerfs.client.aio import Concurrent
+from containerfs.client.options import DEFAULT_MAX_RETRIES, ClientOptions
+from containerfs.client.resources import C, Containers, Files
+from containerfs.client.sync import Blocking
+from containerfs.client.transport import H
+from containerfs.client.types import NOT_GIVEN, AuthHeader, NotGiven, Omit
+
+
+class _Client(Generic[C, H]):
+    """What both clients are: settings, a transport, and the resources over it.
+
+    Args:
+        api_key: the key; else ``OPENAI_API_KEY``. Services of one's own may do without.
+        base_url: up to and including ``/v1``; else ``OPENAI_BASE_URL``, else OpenAI's.
+        organization, project: else ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
+        timeout: in seconds, for connecting and for each wait in between; 600, and 5 to connect, if left out; None is no
+            limit. A ``Timeout`` sets each apart.
+        max_retries: how often a failed request is sent again.
+        default_headers: sent with every request; ``omit`` as a value takes a default header away.
+        default_query: sent with every request, as ``{"api-version": "..."}``.
+        uds: the path of a Unix socket on which the service listens. ``base_url`` then gives the path below it, and may
+            be left out.
+        auth_header: ``bearer``, or ``api-key`` as Azure wants it.
+        http_client: what sends the requests, in place of an httpx client of our own; ``close`` closes it.
+
+    Raises:
+        ContainerFSError: if a setting cannot be; the text says which.
+    """
+
+    containers: Containers[C]
+    files: Files[C]
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        default_headers: Mapping[str, str | Omit] | None = None,
+        default_query: Mapping[str, object] | None = None,
+        uds: str | os.PathLike[str] | None = None,
+        auth_header: AuthHeader = "bearer",
+        http_client: H | None = None,
+    ) -> None:
+        self._options = ClientOptions.resolve(
+            api_key=api_key,
+            base_url=base_url,
+            organization=organization,
+            project=project,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=default_headers,
+            default_query=default_query,
+            uds=uds,
+            auth_header=auth_header,
+        )
+        self._transport: C = self._connect(self._options, http_client)
+        self.containers = Containers(self._transport)
+        self.files = Files(self._transport)
+
+    def _connect(self, options: ClientOptions, http_client: H | None) -> C:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    @property
+    def base_url(self) -> str:
+        """Where the service is, without a slash at the end."""
+        return self._options.base_url
+
+
+class Client(_Client[Blocking, httpx.Client]):
+    """The synchronous client. Thread-safe; a context manager, which closes it."""
+
+    def _connect(self, options: ClientOptions, http_client: httpx.Client | None) -> Blocking:
+        return Blocking.connect(options, http_client)
+
+    def close(self) -> None:
+        """Close its connections. It cannot be used afterwards."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_Client[Concurrent, httpx.AsyncClient]):
+    """The asynchronous client. Task-safe, in one event loop; an async context manager, which closes it."""
+
+    def _connect(self, options: ClientOptions, http_client: httpx.AsyncClient | None) -> Concurrent:
+        return Concurrent.connect(options, http_client)
+
+    async def close(self) -> None:
+        """Close its connections. It cannot be used afterwards."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,156 @@
+"""The content of a file: a stream of bytes, read once, of which one chunk is held at a time.
+
+Invariants: a body that is shorter than its Content-Length is an error, never a short success; the connection is given
+back when the content is exhausted or closed, and with the next request if it was forgotten.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
+
+import anyio.to_thread
+import httpx
+
+from containerfs.client.failures import translated
+
+Abandoned = SimpleQueue[httpx.Response]
+"""Answers whose content was dropped unread. They are closed by the next request, not where they are collected: garbage
+collection may run anywhere, and closing takes the connection pool's lock."""
+
+WRITE_SIZE = 1024 * 1024
+"""Bytes that the asynchronous client writes to a file at a time, each time in a thread."""
+
+
+class ContentInfo:
+    """What an answer's head says of a content.
+
+    Attributes:
+        status_code: 200, or 206 for a part.
+        headers: of the answer; names are looked up in any case.
+    """
+
+    def __init__(self, status_code: int, headers: Mapping[str, str]) -> None:
+        self.status_code = status_code
+        self.headers = headers
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.status_code}, {self.content_length} bytes>"
+
+    @property
+    def content_length(self) -> int | None:
+        """How many bytes will come; None where the service does not say, or compresses them on the way."""
+        length = self.headers.get("content-length", "")
+        if (
+            not (length.isascii() and length.isdigit())
+            or self.headers.get("content-encoding", "identity") != "identity"
+        ):
+            return None
+        return int(length)
+
+
+class StreamedContent(ContentInfo):
+    """A content that is still on its way."""
+
+    def __init__(self, response: httpx.Response, abandoned: Abandoned) -> None:
+        super().__init__(response.status_code, response.headers)
+        self._response = response
+        self._abandoned = abandoned
+
+    def __del__(self) -> None:
+        if not self._response.is_closed:
+            self._abandoned.put(self._response)
+
+
+class Content(StreamedContent):
+    """The content of a file: read it once, whole or in chunks. A context manager, which closes it."""
+
+    def read(self) -> bytes:
+        """All of it, in memory; it is kept, and may be asked for again.
+
+        Raises:
+            APIConnectionError: if the connection breaks, or ends too early.
+            ContentConsumedError: if the content was streamed or closed before.
+        """
+        with translated():
+            return self._response.read()
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        """The bytes as they come in, once.
+
+        Args:
+            chunk_size: bytes in each chunk but the last; as they come, and twice as fast, if left out.
+
+        Raises:
+            APIConnectionError: if the connection breaks, or ends too early.
+            ContentConsumedError: if the content was streamed or closed before.
+        """
+        with translated():
+            yield from self._response.iter_bytes(chunk_size)
+
+    def write_to_file(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, which is replaced. On an error, what came before it stays in the file."""
+        with open(path, "wb") as file:
+            file.writelines(self.iter_bytes())
+
+    stream_to_file = write_to_file
+
+    @property
+    def content(self) -> bytes:
+        """All of it; the same as ``read()``."""
+        return self.read()
+
+    @property
+    def text(self) -> str:
+        """All of it, decoded as the answer's content type says, else as UTF-8."""
+        self.read()
+        return self._response.text
+
+    def close(self) -> None:
+        """Give the connection back. May be called more than once."""
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncContent(StreamedContent):
+    """The content of a file: read it once, whole or in chunks. An async context manager, which closes it."""
+
+    async def read(self) -> bytes:
+        """All of it, in memory; it is kept, and may be asked for again. Raises as ``Content.read`` does."""
+        with translated():
+            return await self._response.aread()
+
+    async def iter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes as they come in, once. Arguments and errors are those of ``Content.iter_bytes``."""
+        with translated():
+            async for chunk in self._response.aiter_bytes(chunk_size):
+                yield chunk
+
+    async def write_to_file(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, which is replaced. On an error, what came before it stays in the file."""
+        with await anyio.to_thread.run_sync(open, path, "wb") as file:
+            async for chunk in self.iter_bytes(WRITE_SIZE):
+                await anyio.to_thread.run_sync(file.write, chunk)
+
+    async def close(self) -> None:
+        """Give the connection back. May be called more than once."""
+        await self._response.aclose()
+
+    # The SDK's names, for programs that were written for it.
+    aread, aiter_bytes, astream_to_file, aclose = read, iter_bytes, write_to_file, close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

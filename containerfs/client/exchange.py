@@ -1,0 +1,120 @@
+"""When to send a request again, and after how long: a generator that decides, and does nothing else.
+
+It yields what to do next, and is sent what came of it: the outcome of the last ``Send``, which a ``Wait`` does not
+change. It returns the outcome that stands. Time and chance come in as parameters.
+
+The policy is the SDK's: connection errors, time-outs, 408, 409, 429 and 5xx are retried, unless ``x-should-retry`` says
+otherwise; the service's ``retry-after-ms`` or ``retry-after`` is heeded up to two minutes, and above it nothing is
+retried; else the delay doubles from 0.5 s to 8 s, less up to a quarter.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Protocol, TypeVar
+
+from containerfs.api.errors import APIConnectionError
+
+INITIAL_DELAY = 0.5
+MAX_DELAY = 8.0
+MAX_RETRY_AFTER = 120.0
+
+
+class Answered(Protocol):
+    """The head of an answer. The headers' names are looked up in lower case."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+A = TypeVar("A", bound=Answered)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request. ``retries`` counts how often that was done before."""
+
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait this many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often to retry; ``clock`` gives Unix seconds, ``chance`` a number from 0 to 1."""
+
+    max_retries: int
+    clock: Callable[[], float]
+    chance: Callable[[], float]
+
+
+Steps = Generator[Send | Wait, A | APIConnectionError, A | APIConnectionError]
+
+
+def exchange(policy: Policy, replayable: Callable[[], bool]) -> Steps[A]:
+    """Decide on the attempts of one request.
+
+    Args:
+        policy: how often, and the sources of time and chance.
+        replayable: whether the request's body can be sent once more; asked after each failure.
+    """
+    for retries in range(policy.max_retries):
+        outcome = yield Send(retries)
+        if not (_worth_retrying(outcome, policy) and replayable()):
+            return outcome
+        yield Wait(_delay(outcome, retries, policy))
+    return (yield Send(policy.max_retries))
+
+
+def _worth_retrying(outcome: Answered | APIConnectionError, policy: Policy) -> bool:
+    if isinstance(outcome, APIConnectionError):
+        return True
+    if (_asked_delay(outcome, policy) or 0) > MAX_RETRY_AFTER:
+        return False
+    said = outcome.headers.get("x-should-retry")
+    if said in ("true", "false"):
+        return said == "true"
+    return outcome.status_code in (408, 409, 429) or outcome.status_code >= 500
+
+
+def _delay(outcome: Answered | APIConnectionError, retries: int, policy: Policy) -> float:
+    """Seconds until the next attempt."""
+    asked = None if isinstance(outcome, APIConnectionError) else _asked_delay(outcome, policy)
+    if asked is not None and 0 < asked <= MAX_RETRY_AFTER:
+        return asked
+    doubled = min(INITIAL_DELAY * 2.0 ** min(retries, 10), MAX_DELAY)
+    return doubled * (1 - 0.25 * policy.chance())
+
+
+def _asked_delay(answer: Answered, policy: Policy) -> float | None:
+    """The delay that the service asks for, in seconds; None if it asks for none, or unintelligibly."""
+    milliseconds = _number(answer.headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    retry_after = answer.headers.get("retry-after")
+    seconds = _number(retry_after)
+    return seconds if seconds is not None else _until(retry_after, policy)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    # "inf" and "nan" are no delays; a number too large for a float is a long one.
+    return number if any(map(str.isdigit, text or "")) else None
+
+
+def _until(date: str | None, policy: Policy) -> float | None:
+    """Seconds until an HTTP date. Source: RFC 9110, 5.6.7."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp() - policy.clock()
+    except (ValueError, OverflowError):
+        return None

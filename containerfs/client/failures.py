@@ -1,0 +1,44 @@
+"""httpx's errors become the client's, here and nowhere else.
+
+Invariant: no message or chained exception carries a header's value, for one of them is the API key.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from containerfs.api.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APITimeoutError,
+    ContentConsumedError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise the client's errors in place of httpx's."""
+    try:
+        yield
+    except httpx.LocalProtocolError:
+        # Its text quotes the offending header, which may be a secret; so it is not chained either.
+        raise APIConnectionError("the request is not valid HTTP: look at its extra headers") from None
+    except httpx.RequestError as error:
+        raise _translation(error) from error
+    except httpx.StreamError as error:
+        raise ContentConsumedError("the content was read or closed before; it streams, once") from error
+
+
+def _translation(error: httpx.RequestError) -> APIError:
+    said = f": {error}" if str(error) else ""
+    match error:
+        case httpx.TimeoutException():
+            return APITimeoutError(f"the service did not answer in time ({type(error).__name__}{said})")
+        case httpx.DecodingError():
+            return APIResponseValidationError(f"the service's answer cannot be decompressed{said}")
+        case httpx.TooManyRedirects():
+            return APIResponseValidationError("the service redirects without end")
+        case _:
+            return APIConnectionError(f"no connection to the service, or a broken one ({type(error).__name__}{said})")

@@ -1,0 +1,128 @@
+"""Which service to talk to, as whom, and how patiently: a client's settings, from its arguments and the environment.
+
+Invariant: the API key is in no repr, and in no error.
+"""
+
+import os
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from containerfs import __version__
+from containerfs.api.errors import ContainerFSError
+from containerfs.client.types import AuthHeader, NotGiven, Omit
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+DEFAULT_TIMEOUT = httpx.Timeout(600, connect=5)
+DEFAULT_MAX_RETRIES = 2
+
+LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepalive_expiry=15)
+"""For some 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before use."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """A client's settings.
+
+    Attributes:
+        base_url: without a slash at its end.
+        headers: sent with every request, the API key among them.
+        query: sent with every request.
+        timeout: of every request that does not say otherwise.
+        max_retries: how often a request is sent again, 0 or more.
+        uds: the path of the Unix socket to connect to; None for TCP.
+    """
+
+    base_url: str
+    headers: Mapping[str, str] = field(repr=False)
+    query: Mapping[str, object]
+    timeout: httpx.Timeout
+    max_retries: int
+    uds: str | None
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        api_key: str | None,
+        base_url: str | None,
+        organization: str | None,
+        project: str | None,
+        timeout: float | httpx.Timeout | NotGiven | None,
+        max_retries: int,
+        default_headers: Mapping[str, str | Omit] | None,
+        default_query: Mapping[str, object] | None,
+        uds: str | os.PathLike[str] | None,
+        auth_header: AuthHeader,
+    ) -> "ClientOptions":
+        """Complete a client's arguments from the environment.
+
+        Raises:
+            ContainerFSError: if a setting cannot be; the text says which one changes it.
+        """
+        if max_retries < 0:
+            raise ContainerFSError(f"max_retries must be 0 or more, not {max_retries}")
+        url = _url(base_url or os.environ.get("OPENAI_BASE_URL") or _default_url(uds))
+        key = _key(api_key or os.environ.get("OPENAI_API_KEY"), url)
+        return cls(
+            base_url=str(url.copy_with(query=None)).rstrip("/"),
+            headers=merged(
+                _default_headers(key, auth_header, organization, project),
+                default_headers,
+            ),
+            query={**url.params, **(default_query or {})},
+            timeout=DEFAULT_TIMEOUT if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
+            max_retries=max_retries,
+            uds=None if uds is None else os.fspath(uds),
+        )
+
+
+def merged(headers: Mapping[str, str], *more: Mapping[str, str | Omit] | None) -> dict[str, str]:
+    """Headers by their names in lower case; later ones win, and ``omit`` takes one away."""
+    result = dict(headers)
+    for name, value in (item for mapping in more for item in (mapping or {}).items()):
+        if isinstance(value, Omit):
+            result.pop(name.lower(), None)
+        else:
+            result[name.lower()] = value
+    return result
+
+
+def _default_url(uds: str | os.PathLike[str] | None) -> str:
+    return DEFAULT_BASE_URL if uds is None else "http://localhost/v1"
+
+
+def _url(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ContainerFSError(f"base_url is not a URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ContainerFSError(f"base_url must begin with http:// or https:// and name a host, not {base_url!r}")
+    return url
+
+
+def _key(api_key: str | None, url: httpx.URL) -> str | None:
+    """The API key, if it can be sent. An error must not quote it."""
+    key = (api_key or "").strip()
+    if not key and url.host == httpx.URL(DEFAULT_BASE_URL).host:
+        raise ContainerFSError(f"an API key is needed for {url.host}: pass api_key, or set OPENAI_API_KEY")
+    if not set(key) <= set(string.ascii_letters + string.digits + string.punctuation):
+        raise ContainerFSError("the API key has characters that a key cannot have: look at api_key or OPENAI_API_KEY")
+    return key or None
+
+
+def _default_headers(
+    key: str | None, auth_header: AuthHeader, organization: str | None, project: str | None
+) -> dict[str, str]:
+    auth = {"bearer": ("authorization", f"Bearer {key}"), "api-key": ("api-key", key)}[auth_header]
+    headers = {
+        "accept": "application/json",
+        "user-agent": f"containerfs/{__version__}",
+        auth[0]: key and auth[1],
+        "openai-organization": organization or os.environ.get("OPENAI_ORG_ID"),
+        "openai-project": project or os.environ.get("OPENAI_PROJECT_ID"),
+    }
+    return {name: value for name, value in headers.items() if value}

@@ -1,0 +1,154 @@
+"""The client's methods, listed once for both colours.
+
+A resource class names its methods and the calls they make; its type parameter is the transport that sends them, and
+gives them their colour. A descriptor turns a call into a method: on a resource over ``Blocking`` it returns the result,
+on one over ``Concurrent`` a coroutine of it. Names, types and docstrings of the parameters are those of ``calls``.
+"""
+
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import cached_property, update_wrapper
+from typing import Any, Generic, ParamSpec, Self, TypeVar, get_type_hints, overload
+
+from containerfs.api.models import Item, ListPage
+from containerfs.client import calls
+from containerfs.client.aio import Concurrent
+from containerfs.client.calls import Call
+from containerfs.client.content import AsyncContent, Content, ContentInfo
+from containerfs.client.pages import AsyncPaginator, SyncCursorPage
+from containerfs.client.sync import Blocking
+from containerfs.client.types import NOT_GIVEN, RequestOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", Blocking, Concurrent)
+
+_DEFAULTS = {"timeout": NOT_GIVEN}
+
+
+class Resource(Generic[C]):
+    """A group of methods over one transport."""
+
+    def __init__(self, transport: C) -> None:
+        self._transport: C = transport
+
+
+def _signature(describe: Callable[..., object]) -> inspect.Signature:
+    """A method's signature as ``help()`` shows it: the common options by name, and no mention of calls."""
+    signature = inspect.signature(describe)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    common = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation)
+        for name, annotation in get_type_hints(RequestOptions).items()
+    ]
+    return signature.replace(parameters=[*own, *common], return_annotation=inspect.Signature.empty)
+
+
+class _Method(Generic[P, R]):
+    """A method that makes a call; subclasses say how the transport sends it, and what comes of that."""
+
+    def __init__(self, describe: Callable[P, Call[R]]) -> None:
+        self._describe = describe
+        self._signature = _signature(describe)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def _bound(self, resource: Resource[Any], send: Callable[[Call[R]], Any]) -> Callable[P, Any]:
+        """The method of one resource. It is kept there, and found there the next time."""
+        describe = self._describe
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return send(describe(*args, **kwargs))
+
+        update_wrapper(method, describe).__name__ = self._name
+        method.__qualname__ = f"{type(resource).__name__}.{self._name}"
+        method.__signature__ = self._signature  # type: ignore[attr-defined]
+        resource.__dict__[self._name] = method
+        return method
+
+
+class Fetch(_Method[P, R]):
+    """A method that returns the object in the answer."""
+
+    @overload
+    def __get__(self, resource: None, owner: object = None) -> Self: ...
+    @overload
+    def __get__(self, resource: Resource[Blocking], owner: object = None) -> Callable[P, R]: ...
+    @overload
+    def __get__(self, resource: Resource[Concurrent], owner: object = None) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
+        return self if resource is None else self._bound(resource, resource._transport.fetch)
+
+
+class List(_Method[P, ListPage[Item]]):
+    """A method that returns a page, which goes on to the next."""
+
+    @overload
+    def __get__(self, resource: None, owner: object = None) -> Self: ...
+    @overload
+    def __get__(self, resource: Resource[Blocking], owner: object = None) -> Callable[P, SyncCursorPage[Item]]: ...
+    @overload
+    def __get__(self, resource: Resource[Concurrent], owner: object = None) -> Callable[P, AsyncPaginator[Item]]: ...
+    def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
+        return self if resource is None else self._bound(resource, resource._transport.list)
+
+
+class Stream(_Method[P, ContentInfo]):
+    """A method that returns content, which is still to come."""
+
+    @overload
+    def __get__(self, resource: None, owner: object = None) -> Self: ...
+    @overload
+    def __get__(self, resource: Resource[Blocking], owner: object = None) -> Callable[P, Content]: ...
+    @overload
+    def __get__(
+        self, resource: Resource[Concurrent], owner: object = None
+    ) -> Callable[P, Coroutine[Any, Any, AsyncContent]]: ...
+    def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
+        return self if resource is None else self._bound(resource, resource._transport.stream)
+
+
+class ContainerFileContent(Resource[C]):
+    """The contents of files in containers: ``client.containers.files.content``."""
+
+    retrieve = Stream(calls.retrieve_container_file_content)
+    head = Fetch(calls.head_container_file_content)
+
+
+class ContainerFiles(Resource[C]):
+    """Files in containers: ``client.containers.files``."""
+
+    create = Fetch(calls.create_container_file)
+    retrieve = Fetch(calls.retrieve_container_file)
+    list = List(calls.list_container_files)
+    delete = Fetch(calls.delete_container_file)
+
+    @cached_property
+    def content(self) -> ContainerFileContent[C]:
+        """Their contents."""
+        return ContainerFileContent(self._transport)
+
+
+class Containers(Resource[C]):
+    """Containers: ``client.containers``."""
+
+    create = Fetch(calls.create_container)
+    retrieve = Fetch(calls.retrieve_container)
+    list = List(calls.list_containers)
+    delete = Fetch(calls.delete_container)
+
+    @cached_property
+    def files(self) -> ContainerFiles[C]:
+        """The files in them."""
+        return ContainerFiles(self._transport)
+
+
+class Files(Resource[C]):
+    """Files that can be copied into containers: ``client.files``."""
+
+    create = Fetch(calls.create_file)
+    retrieve = Fetch(calls.retrieve_file)
+    list = List(calls.list_files)
+    delete = Fetch(calls.delete_file)
+    content = Stream(calls.file_content)

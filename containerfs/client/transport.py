@@ -1,0 +1,178 @@
+"""Sending calls: written once, for both colours.
+
+A transport knows how to send one request, to read one answer, and to wait; ``sync`` and ``aio`` supply these, and what
+is built on them here serves both (see ``coroutines``). Retries are decided by ``exchange``, redirects by httpx.
+"""
+
+import json
+import time
+import uuid
+from abc import ABC, abstractmethod
+from queue import Empty, SimpleQueue
+from random import random
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
+
+import httpx
+
+from containerfs.api.errors import APIConnectionError, APIResponseValidationError, from_response
+from containerfs.client.body import Body
+from containerfs.client.calls import Answer, Call
+from containerfs.client.content import Abandoned
+from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
+from containerfs.client.failures import translated
+from containerfs.client.options import ClientOptions, merged
+from containerfs.client.types import NotGiven, T, flattened
+
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+
+MAX_REDIRECTS = 20
+
+
+class Transport(ABC, Generic[H]):
+    """Sends calls to one service.
+
+    Args:
+        options: the service, and how patiently to talk to it.
+        http: what sends the requests.
+    """
+
+    def __init__(self, options: ClientOptions, http: H) -> None:
+        self._options = options
+        self._http: H = http
+        self._abandoned: Abandoned = SimpleQueue()
+        self._policy = Policy(options.max_retries, clock=time.time, chance=random)
+
+    @abstractmethod
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send one request, and read the head of its answer."""
+
+    @abstractmethod
+    async def _read(self, response: httpx.Response) -> bytes:
+        """Read an answer to its end, which gives its connection back."""
+
+    @abstractmethod
+    async def _close(self, response: httpx.Response) -> None:
+        """Give an answer's connection back."""
+
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    @abstractmethod
+    def _content(self, body: Body) -> Any:
+        """A body as httpx takes it."""
+
+    async def _fetch(self, call: Call[T]) -> T:
+        """Send a call, read its answer, and return what it means."""
+        response = await self._perform(call, stream=False)
+        try:
+            return call.parse(Answer(response.status_code, response.headers, response.content))
+        except APIResponseValidationError as error:
+            raise APIResponseValidationError(f"{call.method} {call.path}: {error.message}") from error.__cause__
+
+    async def _perform(self, call: Call[Any], *, stream: bool) -> httpx.Response:
+        """Send a call until an answer stands.
+
+        Args:
+            call: what to send.
+            stream: leave the content of a success unread.
+
+        Raises:
+            APIStatusError, APIConnectionError: if that is what stands.
+        """
+        await self._close_abandoned()
+        request = self._request(call)
+        steps: Steps[httpx.Response] = exchange(self._policy, lambda: call.body is None or call.body.replayable)
+        outcome = await self._walk(steps, request, stream=stream)
+        if isinstance(outcome, APIConnectionError):
+            raise outcome
+        if not outcome.is_success:
+            raise from_response(outcome.status_code, dict(outcome.headers), _body(outcome))
+        return outcome
+
+    async def _walk(
+        self, steps: Steps[httpx.Response], request: httpx.Request, *, stream: bool
+    ) -> httpx.Response | APIConnectionError:
+        """Do what an exchange decides."""
+        step = next(steps)
+        outcome: httpx.Response | APIConnectionError
+        try:
+            while True:
+                match step:
+                    case Send():
+                        outcome = await self._attempt(request, stream=stream)
+                    case Wait(seconds):
+                        await self._sleep(seconds)
+                step = steps.send(outcome)
+        except StopIteration as end:
+            stands: httpx.Response | APIConnectionError = end.value
+            return stands
+
+    async def _attempt(self, request: httpx.Request, *, stream: bool) -> httpx.Response | APIConnectionError:
+        """Send a request once, through its redirects. Only the content of a success is left unread, if ``stream``."""
+        try:
+            with translated():
+                response = await self._send_through_redirects(request)
+                if not (stream and response.is_success):
+                    await self._read(response)
+                return response
+        except APIConnectionError as error:
+            return error
+
+    async def _send_through_redirects(self, request: httpx.Request) -> httpx.Response:
+        # httpx would send our ``api-key`` header to whatever host a redirect names.
+        for _ in range(MAX_REDIRECTS):
+            response = await self._send(request)
+            if response.next_request is None:
+                return response
+            await self._read(response)
+            origin, request = request.url, response.next_request
+            if (request.url.scheme, request.url.netloc) != (origin.scheme, origin.netloc):
+                request.headers.pop("api-key", None)
+        raise httpx.TooManyRedirects("redirected too often", request=request)
+
+    async def _close_abandoned(self) -> None:
+        while not self._abandoned.empty():
+            try:
+                await self._close(self._abandoned.get_nowait())
+            except Empty:  # another thread was quicker
+                return
+
+    def _request(self, call: Call[Any]) -> httpx.Request:
+        body = call.body
+        timeout = call.options.get("timeout", NotGiven())
+        return self._http.build_request(
+            call.method,
+            self._url(call),
+            headers=self._headers(call),
+            content=None if body is None else self._content(body),
+            timeout=self._options.timeout if isinstance(timeout, NotGiven) else timeout,
+        )
+
+    def _url(self, call: Call[Any]) -> str:
+        """The whole address; what the caller added wins over the method's parameters, and these over the client's."""
+        extra = call.options.get("extra_query") or {}
+        if not (self._options.query or call.query or extra):
+            return self._options.base_url + call.path
+        query = flattened({**self._options.query, **call.query, **extra})
+        return f"{self._options.base_url}{call.path}?{urlencode(list(query))}"
+
+    def _headers(self, call: Call[Any]) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        if call.body is not None:
+            headers["content-type"] = call.body.content_type
+            if call.body.length is not None:
+                headers["content-length"] = str(call.body.length)
+        if call.method == "POST":
+            # One key for all attempts: the service can tell a retry from a second request.
+            headers["idempotency-key"] = f"containerfs-{uuid.uuid4()}"
+        return merged(self._options.headers, call.headers, headers, call.options.get("extra_headers"))
+
+
+def _body(response: httpx.Response) -> object:
+    """The body of an error: decoded, if it is JSON, else its text, else None."""
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return response.text or None

@@ -1,0 +1,99 @@
+"""The vocabulary of the client's signatures: what may be passed, what may be left out.
+
+The names are those of the ``openai`` SDK, so that programs written for it need only a new import.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Final, Literal, TypeAlias, TypedDict, TypeVar, final
+
+import httpx
+
+T = TypeVar("T")
+
+Timeout = httpx.Timeout
+"""Time-outs by phase, in seconds: ``Timeout(600, connect=5, read=..., write=..., pool=...)``."""
+
+AuthHeader = Literal["bearer", "api-key"]
+"""How the API key is sent: ``Authorization: Bearer KEY``, or ``api-key: KEY`` as Azure wants it."""
+
+
+@final
+class Omit:
+    """The type of ``omit``: a parameter that is not sent, or a default header that is taken away."""
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "omit"
+
+
+@final
+class NotGiven:
+    """The type of ``NOT_GIVEN``: the client's own setting applies (``None`` would say: no limit)."""
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "NOT_GIVEN"
+
+
+omit: Final = Omit()
+NOT_GIVEN: Final = NotGiven()
+not_given: Final = NOT_GIVEN
+
+FileContent: TypeAlias = IO[bytes] | bytes | os.PathLike[str]
+FileTypes: TypeAlias = (
+    FileContent
+    | tuple[str | None, FileContent]
+    | tuple[str | None, FileContent, str | None]
+    | tuple[str | None, FileContent, str | None, Mapping[str, str]]
+)
+"""A file to upload: its content alone, or ``(name, content[, content type[, headers]])``."""
+
+Progress: TypeAlias = Callable[[int, int | None], object]
+"""Called as an upload goes on, with the bytes sent so far and their total (None: not known).
+
+A retry starts again from 0. The call is made on the thread (or in the task) that sends: it should return quickly.
+"""
+
+
+class RequestOptions(TypedDict, total=False):
+    """What every method takes besides its own parameters. These win over the client's settings.
+
+    Attributes:
+        extra_headers: further HTTP headers; ``omit`` as a value takes a default header away.
+        extra_query: further query parameters.
+        extra_body: further fields of the JSON body or the form; not sent with GET.
+        timeout: for this request, in seconds; None is no limit.
+    """
+
+    extra_headers: Mapping[str, str | Omit] | None
+    extra_query: Mapping[str, object] | None
+    extra_body: Mapping[str, object] | None
+    timeout: float | httpx.Timeout | NotGiven | None
+
+
+def given(parameters: Mapping[str, object]) -> dict[str, object]:
+    """The parameters that were not left out."""
+    return {name: value for name, value in parameters.items() if not isinstance(value, Omit | NotGiven)}
+
+
+def flattened(parameters: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Parameters as queries and forms write them: ``a[b]=c`` for an object, ``a[]=b`` for a list; None is left out."""
+    for name, value in parameters.items():
+        yield from _flattened(name, value)
+
+
+def _flattened(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        yield from flattened({f"{name}[{key}]": inner for key, inner in value.items()})
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _flattened(f"{name}[]", inner)
+    elif isinstance(value, bool):
+        yield name, str(value).lower()
+    elif value is not None:
+        yield name, str(value)
