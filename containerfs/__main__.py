@@ -1,0 +1,5 @@
+"""``python -m containerfs`` is ``containerfs``."""
+
+from containerfs.cli import main
+
+main()

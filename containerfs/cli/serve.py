@@ -1,0 +1,84 @@
+"""``containerfs serve``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from containerfs.server.requests import ExpiryRule
+
+_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on. Any but this machine's own needs --api-keys.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.", min=0, max=65535)] = 8080,
+    uds: Annotated[Path | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where containers and files are kept.")] = None,
+    api_keys: Annotated[Path | None, typer.Option(help="Key file, as written by 'containerfs keys'.")] = None,
+    max_upload_size: Annotated[str, typer.Option(help="Largest file, as 512M or 2G; 0 is no limit.")] = "512M",
+    default_expiry: Annotated[
+        str,
+        typer.Option(help="Idle time after which containers expire that were created without a rule, as 20m or 7d."),
+    ] = "",
+    access_log: Annotated[bool, typer.Option(help="Write a line of JSON per request to standard error.")] = True,
+    timeout: Annotated[float, typer.Option(help="Longest pause within a request, in seconds.", min=0.1)] = 60,
+    shutdown_timeout: Annotated[float, typer.Option(help="How long a stop waits for requests, in seconds.")] = 60,
+    sweep_interval: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1, hidden=True)] = 60,
+    exit_with_stdin: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Serve the containers API from this machine."""
+    # Imported here, so that the other commands start without a web server and a database.
+    from containerfs.server.auth import KeyFileError
+    from containerfs.server.listener import ListenError
+    from containerfs.server.run import run
+    from containerfs.server.settings import Limits, Settings
+    from containerfs.server.storage.base import StoreError
+
+    settings = Settings(
+        data_dir=data_dir or default_data_dir(),
+        host=host,
+        port=port,
+        uds=uds,
+        api_keys=api_keys,
+        limits=Limits(
+            max_upload_size=_size(max_upload_size), receive_timeout=timeout, shutdown_timeout=shutdown_timeout
+        ),
+        default_expiry=_expiry(default_expiry),
+        sweep_interval=sweep_interval,
+        exit_with_stdin=exit_with_stdin,
+        access_log=access_log,
+    )
+    try:
+        run(settings)
+    except (ListenError, KeyFileError, StoreError) as error:
+        typer.echo(f"containerfs serve: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def default_data_dir() -> Path:
+    """Where a server keeps its store unless told otherwise: in the user's data directory."""
+    from platformdirs import user_data_path
+
+    return user_data_path("containerfs") / "store"
+
+
+def _size(text: str) -> int | None:
+    number, unit = text.rstrip("KMGTkmgt"), text.lstrip("0123456789").upper()
+    if not number.isdecimal() or unit not in _UNITS:
+        raise typer.BadParameter(f"{text!r} is not a size like 512M or 2G", param_hint="--max-upload-size")
+    return int(number) * _UNITS[unit] or None
+
+
+def _expiry(text: str) -> "ExpiryRule | None":
+    from containerfs.server.requests import ExpiryRule
+
+    if not text:
+        return None
+    number, unit = text[:-1], text[-1]
+    if not number.isdecimal() or unit not in "mhd" or not int(number):
+        raise typer.BadParameter(f"{text!r} is not a time like 20m, 12h or 7d", param_hint="--default-expiry")
+    return ExpiryRule(anchor="last_active_at", minutes=int(number) * {"m": 1, "h": 60, "d": 1440}[unit])

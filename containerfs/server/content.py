@@ -1,0 +1,118 @@
+"""A file's content as an answer: whole or a range, conditional, in large pieces.
+
+A file id's content never changes, so the id is a strong ETag, and a range continues exactly what an earlier answer
+began. Source: RFC 9110, sections 8.8.3 (ETag), 13 (conditions) and 14 (ranges).
+"""
+
+import mimetypes
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.types import Receive, Scope, Send
+
+from containerfs.server.service import Content
+
+_READ_SIZE = 512 * 1024
+"""Bytes read and sent at a time; measured, see docs/SERVER.md."""
+
+_TYPES = mimetypes.MimeTypes()
+"""Python's own table only, so that the answer does not depend on the machine's /etc/mime.types."""
+
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes from ``start`` up to ``stop``."""
+
+    start: int
+    stop: int
+
+
+class UnsatisfiableRange(Exception):
+    """The range begins at or after the end."""
+
+
+def requested_span(header: str | None, size: int) -> Span | None:
+    """The bytes that a Range header asks for; None for all of them, which is also the answer to what is not understood.
+
+    Raises:
+        UnsatisfiableRange: if no byte of the content is in the range.
+    """
+    match = _RANGE.fullmatch(header.replace(" ", "")) if header else None
+    if match is None or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    if not first:
+        span = Span(max(0, size - int(last)), size)
+    elif last and int(last) < int(first):
+        return None
+    else:
+        span = Span(int(first), min(size, int(last) + 1) if last else size)
+    if span.start >= span.stop:
+        raise UnsatisfiableRange
+    return span
+
+
+class ContentResponse:
+    """Sends a content, and closes it."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._etag = f'"{content.id}"'
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._answer(scope, send)
+        finally:
+            self._content.blob.close()
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        size = self._content.blob.size
+        if self._matches(asked.get(b"if-none-match")):
+            return await self._begin(send, 304, {})
+        range_header = asked.get(b"range") if asked.get(b"if-range", self._etag) == self._etag else None
+        try:
+            span = requested_span(range_header, size)
+        except UnsatisfiableRange:
+            return await self._begin(send, 416, {"content-range": f"bytes */{size}", "content-length": "0"})
+        described = self._describe()
+        if span is not None:
+            described["content-range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
+        status, span = (200, Span(0, size)) if span is None else (206, span)
+        described["content-length"] = str(span.stop - span.start)
+        await self._begin(send, status, described, more=True)
+        return await self._body(send, span if scope["method"] == "GET" else Span(0, 0))
+
+    async def _begin(self, send: Send, status: int, headers: dict[str, str], *, more: bool = False) -> None:
+        headers = {"etag": self._etag, "accept-ranges": "bytes", **headers}
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        if not more:
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _body(self, send: Send, span: Span) -> None:
+        position = span.start
+        while position < span.stop:
+            piece = await self._content.blob.read(position, min(_READ_SIZE, span.stop - position))
+            if not piece:
+                raise OSError(f"the stored bytes of {self._content.id} end at {position}, before their size")
+            position += len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": position < span.stop})
+        if span.start == span.stop:
+            await send({"type": "http.response.body", "body": b""})
+
+    def _describe(self) -> dict[str, str]:
+        name = self._content.name.rpartition("/")[2]
+        kind, encoding = _TYPES.guess_type("/" + name, strict=False)
+        return {
+            "content-type": kind if kind and not encoding else "application/octet-stream",
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "x-content-type-options": "nosniff",
+        }
+
+    def _matches(self, header: str | None) -> bool:
+        tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
+        return "*" in tags or self._etag in tags

@@ -1,0 +1,208 @@
+"""``multipart/form-data`` parsed as it streams: the file goes to a blob, everything else must be small.
+
+Source: RFC 7578; names as RFC 5987 (``filename*``), the WHATWG's form encoding (``%22``, ``%0D``, ``%0A``) and
+quoted strings (``\\\\"``) write them.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+
+from containerfs.server.errors import InvalidRequest, TooLarge
+from containerfs.server.storage.base import BlobWriter
+
+_FIELDS_MAX_BYTES = 64 * 1024
+"""For all fields but the file, and for all headers of parts."""
+
+_PARTS_MAX = 64
+
+_FILE_FIELD = "file"
+
+
+@dataclass(slots=True)
+class Form:
+    """What a form held: its fields, the name of its file (None if there was none), and a digest of both."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    digest: str = ""
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Raises InvalidRequest if a multipart content type names no boundary, or an illegal one."""
+    parameters = _parameters(content_type.encode("latin-1", "replace"))
+    boundary = parameters.get("boundary", b"")
+    if not 0 < len(boundary) <= 70 or boundary.strip() != boundary:
+        raise InvalidRequest("The multipart body has no valid boundary.", code="invalid_multipart")
+    return boundary
+
+
+async def read_form(
+    chunks: AsyncIterator[bytes], boundary: bytes, blob: BlobWriter, *, file_max: int | None, hashed: bool
+) -> Form:
+    """Read a form, writing its part ``file`` to ``blob``.
+
+    Args:
+        chunks: the body.
+        boundary: of its parts.
+        blob: where the file's bytes go.
+        file_max: the most bytes that the file may have; None for any number.
+        hashed: whether the digest is wanted (hashing costs more than writing).
+
+    Raises:
+        InvalidRequest: if the body is not a well-formed form, or has two files.
+        TooLarge: if the file or the rest exceeds its limit.
+    """
+    reader = _FormReader(blob, file_max, hashed)
+    parser = _Parser(boundary)
+    async for chunk in chunks:
+        for name, data in parser.events(chunk):
+            await reader.take(name, data)
+    if not parser.ended:
+        raise InvalidRequest("The multipart body is incomplete.", code="invalid_multipart")
+    return reader.form()
+
+
+class _Parser:
+    """Turns the parser's callbacks into events: (name, data)."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self.ended = False
+        self._events: list[tuple[str, memoryview]] = []
+        marks = ("part_begin", "part_end", "header_end", "headers_finished", "end")
+        spans = ("part_data", "header_field", "header_value")
+        callbacks = {f"on_{name}": self._mark(name) for name in marks}
+        callbacks |= {f"on_{name}": self._span(name) for name in spans}
+        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+
+    def events(self, chunk: bytes) -> list[tuple[str, memoryview]]:
+        self._events = []
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise InvalidRequest("The multipart body is malformed.", code="invalid_multipart") from error
+        self.ended = self.ended or any(name == "end" for name, _ in self._events)
+        return self._events
+
+    def _mark(self, name: str):  # type: ignore[no-untyped-def]
+        return lambda: self._events.append((name, memoryview(b"")))
+
+    def _span(self, name: str):  # type: ignore[no-untyped-def]
+        return lambda data, start, end: self._events.append((name, memoryview(data)[start:end]))
+
+
+class _FormReader:
+    """Takes the events of a form, and sorts what they bring."""
+
+    def __init__(self, blob: BlobWriter, file_max: int | None, hashed: bool) -> None:
+        self._blob, self._file_max = blob, file_max
+        self._hash = hashlib.sha256() if hashed else None
+        self._form = Form()
+        self._values: dict[str, bytearray] = {}
+        self._small = self._parts = 0
+        self._header, self._header_value = bytearray(), bytearray()
+        self._disposition = b""
+        self._value: bytearray | None = None
+
+    async def take(self, event: str, data: memoryview) -> None:
+        if event == "part_data" and self._value is None:
+            await self._file_data(data)
+        elif event in ("part_data", "header_field", "header_value"):
+            self._gather(event, data)
+        elif event == "part_begin":
+            self._begin()
+        elif event == "header_end":
+            self._end_header()
+        elif event == "headers_finished":
+            self._open()
+
+    def form(self) -> Form:
+        for name, value in self._values.items():
+            self._form.fields[name] = _decoded(bytes(value), name)
+        if self._hash:
+            said = (sorted(self._form.fields.items()), self._form.filename)
+            self._hash.update(repr(said).encode("utf-8", "surrogatepass"))
+            self._form.digest = self._hash.hexdigest()
+        return self._form
+
+    async def _file_data(self, data: memoryview) -> None:
+        if self._file_max is not None and self._blob.size + len(data) > self._file_max:
+            raise TooLarge(f"The file is larger than this server takes ({self._file_max} bytes).", param="file")
+        if self._hash:
+            self._hash.update(data)
+        await self._blob.write(data)
+
+    def _gather(self, event: str, data: memoryview) -> None:
+        self._small += len(data)
+        if self._small > _FIELDS_MAX_BYTES:
+            raise TooLarge(f"The form's fields and headers are larger than {_FIELDS_MAX_BYTES} bytes.")
+        target = {"header_field": self._header, "header_value": self._header_value}.get(event, self._value)
+        assert target is not None
+        target += data
+
+    def _begin(self) -> None:
+        self._parts += 1
+        self._disposition = b""
+        if self._parts > _PARTS_MAX:
+            raise TooLarge(f"The form has more than {_PARTS_MAX} parts.")
+
+    def _end_header(self) -> None:
+        if bytes(self._header).lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header, self._header_value = bytearray(), bytearray()
+
+    def _open(self) -> None:
+        parameters = _parameters(self._disposition)
+        name = _decoded(_unescaped(parameters.get("name", b"")), "name")
+        if not name:
+            raise InvalidRequest("A part of the multipart body has no name.", code="invalid_multipart")
+        filename = file_name(parameters)
+        if filename is None or name != _FILE_FIELD:
+            self._value = self._values.setdefault(name, bytearray())
+            return
+        if self._form.filename is not None:
+            raise InvalidRequest("Give one file only.", param="file")
+        self._form.filename = filename
+        self._value = None
+
+
+def file_name(parameters: Mapping[str, bytes]) -> str | None:
+    """The file name among the parameters of a Content-Disposition; None if there is none."""
+    if extended := parameters.get("filename*"):
+        charset, _, rest = extended.partition(b"'")
+        _, separator, value = rest.partition(b"'")
+        if not separator or charset.lower() not in (b"utf-8", b"utf8"):
+            raise InvalidRequest("Invalid file name: 'filename*' is not in UTF-8.", param="file")
+        return _decoded(unquote_to_bytes(value), "file")
+    plain = parameters.get("filename")
+    return None if plain is None else _decoded(_unescaped(plain), "file")
+
+
+# name=token or name="quoted", where a quoted string may hold escaped quotes and backslashes
+_PARAMETER = re.compile(rb';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', re.DOTALL)
+_ESCAPE = re.compile(rb'\\([\\"])|%(22|[01][0-9A-Fa-f]|7[Ff])')
+
+
+def _parameters(header: bytes) -> dict[str, bytes]:
+    """The parameters of a header, quoted ones as they are between their quotes."""
+    return {
+        match[1].decode("latin-1").lower(): match[3] if match[2] is None else match[2]
+        for match in _PARAMETER.finditer(header)
+    }
+
+
+def _unescaped(value: bytes) -> bytes:
+    """Undo both ways of escaping. Programs escape quotes and control characters either way, and ``%`` in none."""
+    return _ESCAPE.sub(lambda match: match[1] or bytes([int(match[2], 16)]), value)
+
+
+def _decoded(value: bytes, param: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"'{param}' is not valid UTF-8.", param=param) from error

@@ -1,0 +1,91 @@
+"""The JSON bodies that the service takes, and what they may contain.
+
+Unlike the models of the wire, which forgive a service much, these refuse what they do not understand in a known field;
+unknown fields are ignored, as programs may be ahead of this server.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from containerfs.api.models import Order
+
+SECONDS = {"days": 86400, "minutes": 60}
+
+_MAX_SPAN = {"days": 36500, "minutes": 36500 * 1440}
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_without_nul)]
+Id = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class ExpiryRule(Body):
+    """A span after an anchor: exactly one of ``days`` (1 to 36500) and ``minutes`` (1 to as much)."""
+
+    anchor: Literal["created_at", "last_active_at"]
+    days: int | None = Field(None, ge=1, le=_MAX_SPAN["days"])
+    minutes: int | None = Field(None, ge=1, le=_MAX_SPAN["minutes"])
+
+    @model_validator(mode="after")
+    def _one_span(self) -> "ExpiryRule":
+        if (self.days is None) == (self.minutes is None):
+            raise ValueError("give either 'days' or 'minutes'")
+        return self
+
+    @property
+    def unit(self) -> Literal["days", "minutes"]:
+        return "days" if self.days is not None else "minutes"
+
+    @property
+    def span(self) -> int:
+        return self.days or self.minutes or 0
+
+
+class NetworkPolicyRequest(Body):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Literal["disabled", "allowlist"]
+    allowed_domains: list[str] | None = None
+
+
+class CreateContainer(Body):
+    """``POST /containers``."""
+
+    name: Text
+    file_ids: list[Id] | None = Field(None, max_length=1000)
+    expires_after: ExpiryRule | None = None
+    memory_limit: Literal["1g", "4g", "16g", "64g"] | None = None
+    network_policy: NetworkPolicyRequest | None = None
+    skills: list[Any] | None = None
+
+
+class CopyFile(Body):
+    """``POST /containers/{id}/files`` with JSON; ``path`` is an extension of this server."""
+
+    file_id: Id
+    path: str | None = None
+
+
+class Listing(BaseModel):
+    """The query of a listing: strings, as they come in a URL."""
+
+    limit: int = Field(20, ge=1, le=100)
+    order: Order = "desc"
+    after: str | None = Field(None, min_length=1)
+
+
+class FileExpiry(BaseModel):
+    """``expires_after`` of ``POST /files``: ``seconds`` from an hour to 30 days after creation, as published."""
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=3600, le=2592000)

@@ -1,0 +1,94 @@
+"""How results and errors look on the wire."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from containerfs.api.models import ApiModel, ListPage
+from containerfs.server import errors
+
+logger = logging.getLogger("containerfs.server")
+
+_STATUS: dict[type[errors.ServiceError], int] = {
+    errors.InvalidRequest: 400,
+    errors.Unauthenticated: 401,
+    errors.NotFound: 404,
+    errors.NotAllowed: 405,
+    errors.TimedOut: 408,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.OutOfSpace: 507,
+}
+
+_FROM_STATUS = {status: kind for kind, status in _STATUS.items()}
+
+
+def json_answer(model: ApiModel) -> Response:
+    """A result: fields that have no value are left out."""
+    return _json(model.model_dump_json(exclude_none=True))
+
+
+def page_answer(page: ListPage[Any]) -> Response:
+    """A page: ``first_id`` and ``last_id`` are there even where they are null."""
+    text = page.model_dump_json(exclude_none=True)
+    if not page.data:
+        text = text.removesuffix("}") + ',"first_id":null,"last_id":null}'
+    return _json(text)
+
+
+def error_answer(error: errors.ServiceError, headers: Mapping[str, str] | None = None) -> Response:
+    """A refusal, in the form that the API's clients know."""
+    status = _STATUS[type(error)]
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    body = _ErrorBody(message=error.message, type=kind, param=error.param, code=error.code)
+    response = _json(_Error(error=body).model_dump_json(), status)
+    response.headers.update(headers or {})
+    if status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    if status == 408:
+        response.headers["connection"] = "close"
+    return response
+
+
+def service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.ServiceError)
+    return error_answer(error)
+
+
+def out_of_space(request: Request, error: Exception) -> Response:
+    logger.error("no space left in the store: %s", error)
+    return error_answer(errors.OutOfSpace("The server has no space left to store this.", code="insufficient_storage"))
+
+
+def http_error(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: an unknown path or method."""
+    assert isinstance(error, HTTPException)
+    kind = _FROM_STATUS.get(error.status_code, errors.InvalidRequest)
+    path = f"{request.method} {request.url.path}"
+    message = {404: f"Invalid URL ({path})", 405: f"Not allowed to {path}"}.get(error.status_code, str(error.detail))
+    return error_answer(kind(message), error.headers)
+
+
+def internal_error(request: Request, error: Exception) -> Response:
+    body = _ErrorBody(message="The server had an error while processing your request.", type="server_error")
+    return _json(_Error(error=body).model_dump_json(), 500)
+
+
+class _ErrorBody(ApiModel):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class _Error(ApiModel):
+    error: _ErrorBody
+
+
+def _json(text: str, status: int = 200) -> Response:
+    return Response(text, status, media_type="application/json")

@@ -1,0 +1,25 @@
+"""What every endpoint wants to know of its request."""
+
+from starlette.requests import Request
+
+from containerfs.server.auth import Authenticator
+from containerfs.server.requests import Listing
+from containerfs.server.routes.bodies import parsed
+from containerfs.server.service import Service
+from containerfs.server.storage.base import PageQuery
+
+
+def service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+def namespace(request: Request) -> str:
+    """Whose containers the request is about; raises Unauthenticated."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator.namespace(request.headers.get("authorization"))
+
+
+def page_query(request: Request) -> PageQuery:
+    asked = parsed(Listing, dict(request.query_params))
+    return PageQuery(asked.limit, asked.order, asked.after)

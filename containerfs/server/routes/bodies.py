@@ -1,0 +1,100 @@
+"""Reading request bodies: as JSON or as a form, within limits of size and time."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from containerfs.server.errors import InvalidRequest, TimedOut, TooLarge, UnsupportedMediaType
+from containerfs.server.multipart import Form, boundary_of, read_form
+from containerfs.server.service import Once
+from containerfs.server.settings import Limits
+from containerfs.server.storage.base import BlobWriter
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_JSON_MAX_BYTES = 1024 * 1024
+
+_FORM_OVERHEAD = 128 * 1024
+"""How much larger than its file a form may be, judged by its Content-Length."""
+
+_KEY_MAX_LENGTH = 255
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete; there is no one to answer."""
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_json(request: Request, kind: type[Model]) -> tuple[Model, Once | None]:
+    """The body as a model, and the request's idempotency key."""
+    if media_type(request) not in ("application/json", ""):
+        raise UnsupportedMediaType("Send the body as application/json.")
+    body = bytearray()
+    async for chunk in body_chunks(request):
+        body += chunk
+        if len(body) > _JSON_MAX_BYTES:
+            raise TooLarge(f"The body is larger than {_JSON_MAX_BYTES} bytes.")
+    return parsed(kind, bytes(body)), _once(request, hashlib.sha256(body).hexdigest())
+
+
+async def read_upload(request: Request, blob: BlobWriter) -> tuple[Form, Once | None]:
+    """The body as a form whose file goes to ``blob``, and the request's idempotency key."""
+    file_max = limits(request).max_upload_size
+    length = request.headers.get("content-length", "")
+    if file_max is not None and length.isdigit() and int(length) > file_max + _FORM_OVERHEAD:
+        raise TooLarge(f"The file is larger than this server takes ({file_max} bytes).", param="file")
+    boundary = boundary_of(request.headers["content-type"])
+    hashed = "idempotency-key" in request.headers
+    form = await read_form(body_chunks(request), boundary, blob, file_max=file_max, hashed=hashed)
+    return form, _once(request, form.digest)
+
+
+async def body_chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes; raises TimedOut when nothing comes for too long."""
+    timeout = limits(request).receive_timeout
+    while True:
+        try:
+            async with asyncio.timeout(timeout):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise TimedOut(f"The request's body did not arrive: nothing came for {timeout:g} s.") from error
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if chunk := message.get("body"):
+            yield chunk
+        if not message.get("more_body"):
+            return
+
+
+def limits(request: Request) -> Limits:
+    found: Limits = request.app.state.limits
+    return found
+
+
+def parsed(kind: type[Model], data: bytes | dict[str, str]) -> Model:
+    """JSON, or the strings of a query or form, as a model; raises InvalidRequest with the parameter at fault."""
+    try:
+        return kind.model_validate_json(data) if isinstance(data, bytes) else kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        param = ".".join(map(str, first["loc"])) or None
+        said = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(
+            f"Invalid '{param}': {said}." if param else f"Invalid body: {said}.", param=param
+        ) from error
+
+
+def _once(request: Request, body_digest: str) -> Once | None:
+    key = request.headers.get("idempotency-key")
+    if not key:
+        return None
+    if len(key) > _KEY_MAX_LENGTH:
+        raise InvalidRequest(f"The Idempotency-Key is longer than {_KEY_MAX_LENGTH} characters.")
+    return Once(key, hashlib.sha256(f"{request.method} {request.url.path} {body_digest}".encode()).hexdigest())

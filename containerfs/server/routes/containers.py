@@ -1,0 +1,99 @@
+"""``/containers`` and ``/containers/{container_id}/files``. Source: the published spec of ``/v1/containers``."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from containerfs.server.content import ContentResponse
+from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
+from containerfs.server.requests import CopyFile, CreateContainer
+from containerfs.server.routes.answers import json_answer, page_answer
+from containerfs.server.routes.asked import namespace, page_query, service
+from containerfs.server.routes.bodies import media_type, read_json, read_upload
+
+
+async def create(request: Request) -> Response:
+    body, once = await read_json(request, CreateContainer)
+    return json_answer(await service(request).create_container(namespace(request), body, once))
+
+
+async def listing(request: Request) -> Response:
+    name = request.query_params.get("name")
+    return page_answer(await service(request).containers(namespace(request), page_query(request), name))
+
+
+async def retrieve(request: Request) -> Response:
+    return json_answer(await service(request).container(namespace(request), request.path_params["container_id"]))
+
+
+async def delete(request: Request) -> Response:
+    return json_answer(await service(request).delete_container(namespace(request), request.path_params["container_id"]))
+
+
+async def create_file(request: Request) -> Response:
+    await service(request).container(namespace(request), request.path_params["container_id"])
+    kind = media_type(request)
+    if kind == "multipart/form-data":
+        return await _upload(request)
+    if kind in ("application/json", ""):
+        return await _copy(request)
+    raise UnsupportedMediaType("Send a file as multipart/form-data, or a file_id as application/json.")
+
+
+async def list_files(request: Request) -> Response:
+    container_id = request.path_params["container_id"]
+    return page_answer(await service(request).container_files(namespace(request), container_id, page_query(request)))
+
+
+async def retrieve_file(request: Request) -> Response:
+    return json_answer(await service(request).container_file(namespace(request), *_ids(request)))
+
+
+async def delete_file(request: Request) -> Response:
+    return json_answer(await service(request).delete_container_file(namespace(request), *_ids(request)))
+
+
+async def file_content(request: Request) -> ASGIApp:
+    return ContentResponse(await service(request).container_file_content(namespace(request), *_ids(request)))
+
+
+async def _upload(request: Request) -> Response:
+    async with service(request).upload() as blob:
+        form, once = await read_upload(request, blob)
+        container_id = request.path_params["container_id"]
+        if form.filename is None:
+            # Some programs send the id of a file as a form, too.
+            fields = CopyFile(file_id=_file_id_field(form.fields), path=form.fields.get("path"))
+            return json_answer(await service(request).copy_file(namespace(request), container_id, fields, once))
+        added = await service(request).add_file(namespace(request), container_id, form.filename, blob, once)
+        return json_answer(added)
+
+
+async def _copy(request: Request) -> Response:
+    body, once = await read_json(request, CopyFile)
+    container_id = request.path_params["container_id"]
+    return json_answer(await service(request).copy_file(namespace(request), container_id, body, once))
+
+
+def _file_id_field(fields: dict[str, str]) -> str:
+    if not fields.get("file_id"):
+        raise InvalidRequest("Give a file (with its file name) or a file_id.", param="file")
+    return fields["file_id"]
+
+
+def _ids(request: Request) -> tuple[str, str]:
+    return request.path_params["container_id"], request.path_params["file_id"]
+
+
+routes = [
+    Route("/containers", create, methods=["POST"]),
+    Route("/containers", listing, methods=["GET"]),
+    Route("/containers/{container_id}", retrieve, methods=["GET"]),
+    Route("/containers/{container_id}", delete, methods=["DELETE"]),
+    Route("/containers/{container_id}/files", create_file, methods=["POST"]),
+    Route("/containers/{container_id}/files", list_files, methods=["GET"]),
+    Route("/containers/{container_id}/files/{file_id}", retrieve_file, methods=["GET"]),
+    Route("/containers/{container_id}/files/{file_id}", delete_file, methods=["DELETE"]),
+    Route("/containers/{container_id}/files/{file_id}/content", file_content, methods=["GET"]),
+]

@@ -1,0 +1,71 @@
+"""``/files``. Source: the published spec of ``/v1/files``."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from containerfs.server.content import ContentResponse
+from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
+from containerfs.server.multipart import Form
+from containerfs.server.requests import FileExpiry
+from containerfs.server.routes.answers import json_answer, page_answer
+from containerfs.server.routes.asked import namespace, page_query, service
+from containerfs.server.routes.bodies import media_type, parsed, read_upload
+
+_PURPOSE_MAX_LENGTH = 64
+
+
+async def create(request: Request) -> Response:
+    whose = namespace(request)
+    if media_type(request) != "multipart/form-data":
+        raise UnsupportedMediaType("Send the file as multipart/form-data.")
+    async with service(request).upload() as blob:
+        form, once = await read_upload(request, blob)
+        if form.filename is None:
+            raise InvalidRequest("Give a file, with its file name.", param="file")
+        created = service(request).create_file(whose, form.filename, _purpose(form), blob, _lifetime(form), once)
+        return json_answer(await created)
+
+
+async def listing(request: Request) -> Response:
+    purpose = request.query_params.get("purpose")
+    return page_answer(await service(request).files(namespace(request), page_query(request), purpose))
+
+
+async def retrieve(request: Request) -> Response:
+    return json_answer(await service(request).file(namespace(request), request.path_params["file_id"]))
+
+
+async def delete(request: Request) -> Response:
+    return json_answer(await service(request).delete_file(namespace(request), request.path_params["file_id"]))
+
+
+async def content(request: Request) -> ASGIApp:
+    return ContentResponse(await service(request).file_content(namespace(request), request.path_params["file_id"]))
+
+
+def _purpose(form: Form) -> str:
+    purpose = form.fields.get("purpose", "")
+    if not 0 < len(purpose) <= _PURPOSE_MAX_LENGTH or "\0" in purpose:
+        raise InvalidRequest(f"Give a purpose of 1 to {_PURPOSE_MAX_LENGTH} characters.", param="purpose")
+    return purpose
+
+
+def _lifetime(form: Form) -> int | None:
+    """Seconds from ``expires_after[anchor]`` and ``expires_after[seconds]``."""
+    given = {
+        name.removeprefix("expires_after[").removesuffix("]"): value
+        for name, value in form.fields.items()
+        if name.startswith("expires_after[")
+    }
+    return parsed(FileExpiry, given).seconds if given else None
+
+
+routes = [
+    Route("/files", create, methods=["POST"]),
+    Route("/files", listing, methods=["GET"]),
+    Route("/files/{file_id}", retrieve, methods=["GET"]),
+    Route("/files/{file_id}", delete, methods=["DELETE"]),
+    Route("/files/{file_id}/content", content, methods=["GET"]),
+]

@@ -1,0 +1,154 @@
+"""Run a server in this process: bind, open the stores, say so in one line, serve, stop gracefully.
+
+uvicorn speaks HTTP. What it lacks is here: a time limit for the head of a request, and a stop by the end of standard
+input. A signal or that end stops accepting, lets requests under way finish within a limit, then returns.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from containerfs.server.app import PREFIX, create_app
+from containerfs.server.auth import Authenticator, Everyone, KeyFile
+from containerfs.server.listener import ListenError, is_loopback, listening, url
+from containerfs.server.service import Service
+from containerfs.server.settings import Limits, Settings
+from containerfs.server.storage.open import open_stores
+from containerfs.server.sweeper import sweeping
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop by SIGTERM, SIGINT or, if so set, the end of standard input.
+
+    Raises:
+        ListenError: if the address cannot be listened on, or not without API keys.
+        KeyFileError: if the key file cannot be read.
+        StoreError: if the store cannot be opened.
+    """
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="containerfs serve: %(message)s")
+    authenticator = _authenticator(settings)
+    with (
+        listening(settings.host, settings.port, settings.uds) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(settings, authenticator, listener))
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    if settings.api_keys is not None:
+        key_file = KeyFile(settings.api_keys)
+        key_file.keys()
+        return key_file
+    if settings.uds is None and not is_loopback(settings.host):
+        raise ListenError(f"refusing to listen on {settings.host} without API keys: give a key file with --api-keys")
+    return Everyone()
+
+
+async def _serve(settings: Settings, authenticator: Authenticator, listener: socket.socket) -> None:
+    stores = open_stores(settings.data_dir)
+    service = Service(stores, default_expiry=settings.default_expiry)
+    app = create_app(service, authenticator, settings.limits, access_log=settings.access_log)
+    server = _Server(app, settings.limits)
+    _stop_on_signals(server)
+    if settings.exit_with_stdin:
+        _stop_with_stdin(server)
+    try:
+        async with sweeping(service, settings.sweep_interval):
+            await server.serve(sockets=[listener])
+    finally:
+        await stores.metadata.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready, and leaves signals to us."""
+
+    def __init__(self, app: Any, limits: Limits) -> None:
+        config = uvicorn.Config(
+            app,
+            http=_protocol(limits.receive_timeout),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]
+            timeout_graceful_shutdown=limits.shutdown_timeout,  # type: ignore[arg-type]
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            print(f"containerfs serve: listening on {url(listener, PREFIX)}", flush=True)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        """Stop gracefully; at once, if told so again."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _protocol(head_timeout: float) -> type[HttpToolsProtocol]:
+    class TimedProtocol(HttpToolsProtocol):
+        """HTTP where a connection without a request in progress must bring a whole head in time."""
+
+        _head_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._await_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+                self._await_head()
+
+        def on_headers_complete(self) -> None:
+            self._head_came()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_came()
+            super().connection_lost(exc)
+
+        def _await_head(self) -> None:
+            self._head_timer = self.loop.call_later(head_timeout, self.transport.close)
+
+        def _head_came(self) -> None:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+
+    return TimedProtocol
+
+
+def _stop_on_signals(server: _Server) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+
+
+def _stop_with_stdin(server: _Server) -> None:
+    """Stop when standard input ends: whoever holds its other end, a mount, is gone then, however it went."""
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop is closed: stopped already
+            loop.call_soon_threadsafe(server.stop)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()

@@ -1,0 +1,459 @@
+"""The rules of the service: what each operation does, free of HTTP and of SQL.
+
+- A namespace sees its own containers and files; all else does not exist for it.
+- A file id's content never changes. A file of the same path is replaced by one with a new id, in one transaction.
+- Copies share a blob; it goes when the last row that names it went.
+- Creating, uploading, copying, deleting and reading a file's content are activity of the container; looking at it is
+  not. Activity moves the expiry of a container anchored at ``last_active_at``.
+- What has expired does not exist; the sweeper removes it.
+"""
+
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion, ExpiresAfter, File, Item, ListPage
+from containerfs.server.errors import Conflict, InvalidRequest, NotFound
+from containerfs.server.names import checked_name, container_path, file_name
+from containerfs.server.requests import SECONDS, CopyFile, CreateContainer, ExpiryRule
+from containerfs.server.storage.base import (
+    Answer,
+    BlobNotFoundError,
+    BlobReader,
+    BlobWriter,
+    ContainerFileRecord,
+    ContainerRecord,
+    FileRecord,
+    PageQuery,
+    Transaction,
+    UnknownCursorError,
+)
+from containerfs.server.storage.open import Stores
+
+T = TypeVar("T")
+Model = TypeVar("Model", bound=ApiModel)
+Record = TypeVar("Record")
+
+ANSWERS_KEPT_S = 24 * 3600
+"""How long an idempotency key is remembered."""
+
+CURSORS_KEPT_S = 24 * 3600
+"""How long a deleted item is good as a cursor."""
+
+_READ_GRANULARITY_S = 10
+"""Reads this close to the last activity are not recorded: a write for each read would make reading slow."""
+
+_SWEEP_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An idempotency key, and a digest of the request that it came with."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file's content, open for reading; close ``blob`` after use."""
+
+    id: str
+    name: str
+    blob: BlobReader
+
+
+@dataclass(frozen=True, slots=True)
+class _Change(Generic[T]):
+    """What a transaction brought about: its result, and the blobs that no row names any more."""
+
+    result: T
+    garbage: Sequence[str] = field(default=())
+
+
+class Service:
+    """All operations. ``namespace`` is whose containers and files they are about."""
+
+    def __init__(
+        self, stores: Stores, *, default_expiry: ExpiryRule | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._metadata, self._blobs = stores.metadata, stores.blobs
+        self._default_expiry = default_expiry
+        self._clock = clock
+
+    # Containers
+
+    async def create_container(self, namespace: str, request: CreateContainer, once: Once | None = None) -> Container:
+        """Raises NotFound for an unknown id in ``file_ids``."""
+
+        def work(tx: Transaction) -> _Change[Container]:
+            now = self._now()
+            record = _new_container(namespace, request, request.expires_after or self._default_expiry, now)
+            tx.insert_container(record)
+            garbage: list[str] = []
+            for file_id in request.file_ids or ():
+                garbage += self._copy(tx, record, file_id, None, now, param="file_ids").garbage
+            created = tx.container(namespace, record.id, now)
+            assert created is not None
+            return _Change(_container(created), garbage)
+
+        return await self._write(namespace, once, Container, work)
+
+    async def container(self, namespace: str, id: str) -> Container:
+        return await self._metadata.read(lambda tx: _container(self._live(tx, namespace, id)))
+
+    async def containers(self, namespace: str, query: PageQuery, name: str | None = None) -> ListPage[Container]:
+        found = await self._metadata.read(
+            _with_cursor(query, lambda tx: tx.containers(namespace, query, self._now(), name))
+        )
+        return _page([_container(record) for record in found], query)
+
+    async def delete_container(self, namespace: str, id: str) -> Deletion:
+        def work(tx: Transaction) -> _Change[Deletion]:
+            self._live(tx, namespace, id)
+            return _Change(Deletion(id=id, object="container.deleted"), tx.delete_container(id, self._now()))
+
+        return await self._write(namespace, None, Deletion, work)
+
+    # Files of a container
+
+    @contextlib.asynccontextmanager
+    async def upload(self) -> AsyncIterator[BlobWriter]:
+        """Where to write an upload's bytes, before ``add_file`` or ``create_file`` takes it.
+
+        If neither did when the context ends, they are gone.
+        """
+        async with self._blobs.writer() as blob:
+            try:
+                yield blob
+            finally:
+                # Whether a row names it is for the rows to say: a cancelled request may have been carried out.
+                if name := blob.name:
+                    await self._discard_unnamed(name)
+
+    async def add_file(
+        self, namespace: str, container_id: str, name: str, upload: BlobWriter, once: Once | None = None
+    ) -> ContainerFile:
+        """Take an upload under a relative path; a file that is there already is replaced."""
+        path = container_path(checked_name(name))
+        blob = await upload.commit()
+
+        def work(tx: Transaction) -> _Change[ContainerFile]:
+            now = self._now()
+            container = self._live(tx, namespace, container_id)
+            file = ContainerFileRecord(_container_file_id(), container.id, path, upload.size, now, blob)
+            return self._put(tx, container, file, now)
+
+        return await self._write(namespace, once, ContainerFile, work)
+
+    async def copy_file(
+        self, namespace: str, container_id: str, request: CopyFile, once: Once | None = None
+    ) -> ContainerFile:
+        """Copy a file, or a file of a container, into a container; the bytes are shared."""
+        name = None if request.path is None else checked_name(request.path, param="path")
+
+        def work(tx: Transaction) -> _Change[ContainerFile]:
+            container = self._live(tx, namespace, container_id)
+            return self._copy(tx, container, request.file_id, name, self._now(), param="file_id")
+
+        return await self._write(namespace, once, ContainerFile, work)
+
+    async def container_file(self, namespace: str, container_id: str, id: str) -> ContainerFile:
+        return await self._metadata.read(
+            lambda tx: _container_file(_file_of(tx, self._live(tx, namespace, container_id), id))
+        )
+
+    async def container_files(self, namespace: str, container_id: str, query: PageQuery) -> ListPage[ContainerFile]:
+        def work(tx: Transaction) -> list[ContainerFileRecord]:
+            return tx.container_files(self._live(tx, namespace, container_id).id, query)
+
+        found = await self._metadata.read(_with_cursor(query, work))
+        return _page([_container_file(record) for record in found], query)
+
+    async def delete_container_file(self, namespace: str, container_id: str, id: str) -> Deletion:
+        def work(tx: Transaction) -> _Change[Deletion]:
+            now = self._now()
+            container = self._live(tx, namespace, container_id)
+            file = _file_of(tx, container, id)
+            garbage = tx.delete_container_file(file.id, now)
+            _touch(tx, container, now, added=-1)
+            return _Change(Deletion(id=id, object="container.file.deleted"), garbage)
+
+        return await self._write(namespace, None, Deletion, work)
+
+    async def container_file_content(self, namespace: str, container_id: str, id: str) -> Content:
+        def work(tx: Transaction) -> tuple[ContainerRecord, ContainerFileRecord]:
+            container = self._live(tx, namespace, container_id)
+            return container, _file_of(tx, container, id)
+
+        container, file = await self._metadata.read(work)
+        await self._record_read(container)
+        try:
+            return Content(file.id, file_name(file.path), await self._blobs.open(file.blob))
+        except BlobNotFoundError as error:
+            raise _no_container_file(container_id, id) from error
+
+    # Files
+
+    async def create_file(
+        self,
+        namespace: str,
+        filename: str,
+        purpose: str,
+        upload: BlobWriter,
+        lifetime: int | None = None,
+        once: Once | None = None,
+    ) -> File:
+        """Take an upload; ``lifetime`` is in seconds."""
+        checked_name(filename)
+        blob = await upload.commit()
+
+        def work(tx: Transaction) -> _Change[File]:
+            now = self._now()
+            expires_at = None if lifetime is None else now + lifetime
+            record = FileRecord(_file_id(), namespace, filename, purpose, upload.size, now, blob, expires_at)
+            tx.insert_file(record)
+            return _Change(_file(record))
+
+        return await self._write(namespace, once, File, work)
+
+    async def file(self, namespace: str, id: str) -> File:
+        return await self._metadata.read(lambda tx: _file(self._live_file(tx, namespace, id)))
+
+    async def files(self, namespace: str, query: PageQuery, purpose: str | None = None) -> ListPage[File]:
+        found = await self._metadata.read(
+            _with_cursor(query, lambda tx: tx.files(namespace, query, self._now(), purpose))
+        )
+        return _page([_file(record) for record in found], query)
+
+    async def delete_file(self, namespace: str, id: str) -> Deletion:
+        def work(tx: Transaction) -> _Change[Deletion]:
+            self._live_file(tx, namespace, id)
+            return _Change(Deletion(id=id, object="file.deleted"), tx.delete_file(id, self._now()))
+
+        return await self._write(namespace, None, Deletion, work)
+
+    async def file_content(self, namespace: str, id: str) -> Content:
+        file = await self._metadata.read(lambda tx: self._live_file(tx, namespace, id))
+        try:
+            return Content(file.id, file.filename, await self._blobs.open(file.blob))
+        except BlobNotFoundError as error:
+            raise _no_file(id) from error
+
+    # Upkeep
+
+    async def sweep(self) -> None:
+        """Remove what has expired, what no one asks for any more, and bytes that no row names."""
+        while await self._sweep_expired():
+            pass
+        now = self._now()
+        await self._metadata.write(lambda tx: tx.forget(now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S))
+        await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
+
+    async def _sweep_expired(self) -> bool:
+        """Remove one batch, in a transaction short enough for others to wait for; whether there was anything."""
+
+        def work(tx: Transaction) -> _Change[bool]:
+            now = self._now()
+            containers, files = tx.expired_containers(now, _SWEEP_BATCH), tx.expired_files(now, _SWEEP_BATCH)
+            garbage = [blob for id in containers for blob in tx.delete_container(id, now)]
+            garbage += [blob for id in files for blob in tx.delete_file(id, now)]
+            return _Change(bool(containers or files), garbage)
+
+        change = await self._metadata.write(work)
+        await self._blobs.delete(change.garbage)
+        return change.result
+
+    async def _discard_unnamed(self, blob: str) -> None:
+        if not await self._metadata.read(lambda tx: tx.named_blobs([blob])):
+            await self._blobs.delete([blob])
+
+    async def _record_read(self, container: ContainerRecord) -> None:
+        """Reading is activity, worth a write only where a container expires by it."""
+        now = self._now()
+        if container.anchor == "last_active_at" and now >= container.last_active_at + _READ_GRANULARITY_S:
+            await self._metadata.write(lambda tx: _touch(tx, container, now))
+
+    async def _write(
+        self, namespace: str, once: Once | None, kind: type[Model], work: Callable[[Transaction], _Change[Model]]
+    ) -> Model:
+        """Carry out ``work``, or, for an idempotency key that was used before, give the answer of that time.
+
+        The answer is recorded in the transaction that brings it about, so that of two equal requests, even at the same
+        moment or at two servers, one is carried out and both get its answer.
+        """
+
+        def transaction(tx: Transaction) -> _Change[Model]:
+            if once is None:
+                return work(tx)
+            now = self._now()
+            if answer := tx.answer(namespace, once.key, now - ANSWERS_KEPT_S):
+                return _Change(kind.model_validate_json(_same_request(answer, once).body))
+            change = work(tx)
+            tx.record_answer(namespace, once.key, Answer(once.digest, change.result.model_dump_json()), now)
+            return change
+
+        change = await self._metadata.write(transaction)
+        await self._blobs.delete(change.garbage)
+        return change.result
+
+    def _copy(
+        self, tx: Transaction, container: ContainerRecord, source_id: str, name: str | None, now: int, *, param: str
+    ) -> _Change[ContainerFile]:
+        source = tx.source(container.namespace, source_id, now)
+        if source is None:
+            raise _no_file(source_id, param=param)
+        if isinstance(source, FileRecord):
+            file_id: str | None = source.id
+            path = container_path(source.filename)
+        else:
+            file_id, path = source.file_id, source.path
+        if name is not None:
+            path = container_path(name)
+        copy = ContainerFileRecord(_container_file_id(), container.id, path, source.bytes, now, source.blob, file_id)
+        return self._put(tx, container, copy, now)
+
+    def _put(
+        self, tx: Transaction, container: ContainerRecord, file: ContainerFileRecord, now: int
+    ) -> _Change[ContainerFile]:
+        """Insert a file, replacing the one at its path. The new row comes last: (container, path) is unique."""
+        replaced = tx.container_file_at(container.id, file.path)
+        garbage = tx.delete_container_file(replaced.id, now) if replaced else []
+        tx.insert_container_file(file)
+        _touch(tx, container, now, added=0 if replaced else 1)
+        return _Change(_container_file(file), [blob for blob in garbage if blob != file.blob])
+
+    def _live(self, tx: Transaction, namespace: str, id: str) -> ContainerRecord:
+        container = tx.container(namespace, id, self._now())
+        if container is None:
+            raise NotFound(f"Container with id '{id}' not found.")
+        return container
+
+    def _live_file(self, tx: Transaction, namespace: str, id: str) -> FileRecord:
+        file = tx.file(namespace, id, self._now())
+        if file is None:
+            raise _no_file(id)
+        return file
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+
+def _new_container(namespace: str, request: CreateContainer, rule: ExpiryRule | None, now: int) -> ContainerRecord:
+    policy = request.network_policy
+    return ContainerRecord(
+        id=f"cntr_{secrets.token_hex(24)}",
+        namespace=namespace,
+        name=request.name,
+        created_at=now,
+        last_active_at=now,
+        expires_at=now + rule.span * SECONDS[rule.unit] if rule else None,
+        anchor=rule.anchor if rule else None,
+        span=rule.span if rule else None,
+        unit=rule.unit if rule else None,
+        memory_limit=request.memory_limit or "1g",
+        network_policy=policy.model_dump(exclude_none=True) if policy else None,
+    )
+
+
+def _touch(tx: Transaction, container: ContainerRecord, now: int, *, added: int = 0) -> None:
+    """Record activity, and what came of it for the expiry."""
+    expires_at = container.expires_at
+    if container.anchor == "last_active_at" and container.span and container.unit:
+        expires_at = now + container.span * SECONDS[container.unit]
+    tx.touch_container(container.id, now, expires_at, added)
+
+
+def _file_of(tx: Transaction, container: ContainerRecord, id: str) -> ContainerFileRecord:
+    file = tx.container_file(container.id, id)
+    if file is None:
+        raise _no_container_file(container.id, id)
+    return file
+
+
+def _no_container_file(container_id: str, id: str) -> NotFound:
+    return NotFound(f"File {id} not found on container {container_id}")
+
+
+def _no_file(id: str, *, param: str = "id") -> NotFound:
+    return NotFound(f"No such File object: {id}", param=param)
+
+
+def _same_request(answer: Answer, once: Once) -> Answer:
+    if answer.digest != once.digest:
+        raise Conflict("This Idempotency-Key was used with a different request.", code="idempotency_key_reused")
+    return answer
+
+
+def _with_cursor(query: PageQuery, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
+    def checked(tx: Transaction) -> T:
+        try:
+            return work(tx)
+        except UnknownCursorError as error:
+            raise InvalidRequest(f"No item with id '{query.after}' in this list.", param="after") from error
+
+    return checked
+
+
+def _page(found: list[Item], query: PageQuery) -> ListPage[Item]:
+    data = found[: query.limit]
+    ids = [item.id for item in data]
+    return ListPage(
+        data=data,
+        has_more=len(found) > query.limit,
+        first_id=ids[0] if ids else None,
+        last_id=ids[-1] if ids else None,
+    )
+
+
+def _container(record: ContainerRecord) -> Container:
+    rule = ExpiresAfter(anchor=record.anchor, **{record.unit: record.span}) if record.unit else None
+    return Container.model_validate(
+        {
+            "id": record.id,
+            "created_at": record.created_at,
+            "name": record.name,
+            "status": "running",
+            "expires_at": record.expires_at,
+            "expires_after": rule,
+            "last_active_at": record.last_active_at,
+            "memory_limit": record.memory_limit,
+            "network_policy": record.network_policy,
+            "file_count": record.file_count,
+        }
+    )
+
+
+def _container_file(record: ContainerFileRecord) -> ContainerFile:
+    return ContainerFile(
+        id=record.id,
+        created_at=record.created_at,
+        container_id=record.container_id,
+        bytes=record.bytes,
+        path=record.path,
+        source="user",
+        file_id=record.file_id,
+    )
+
+
+def _file(record: FileRecord) -> File:
+    return File(
+        id=record.id,
+        created_at=record.created_at,
+        filename=record.filename,
+        purpose=record.purpose,
+        bytes=record.bytes,
+        status="processed",
+        expires_at=record.expires_at,
+    )
+
+
+def _container_file_id() -> str:
+    return f"cfile_{secrets.token_hex(16)}"
+
+
+def _file_id() -> str:
+    return f"file-{secrets.token_hex(16)}"

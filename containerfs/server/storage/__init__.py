@@ -1,0 +1,1 @@
+"""What the server keeps: rows that describe (metadata), and blobs that hold the bytes."""

@@ -1,0 +1,30 @@
+"""Open the pair of stores that a server runs on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from containerfs.server.storage.base import BlobStore, MetadataStore, StoreError
+from containerfs.server.storage.local import LocalBlobStore
+from containerfs.server.storage.metadata import SqliteMetadataStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The rows and the bytes."""
+
+    metadata: MetadataStore
+    blobs: BlobStore
+
+
+def open_stores(data_dir: Path) -> Stores:
+    """The stores in a directory, which is created if it is missing.
+
+    Raises:
+        StoreError: if they cannot be opened, with the reason in one line.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        blobs = LocalBlobStore(data_dir)
+    except OSError as error:
+        raise StoreError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
+    return Stores(SqliteMetadataStore(data_dir / "metadata.sqlite3"), blobs)
