@@ -4,12 +4,12 @@ Neither log nor counts hold keys, contents, or names of files: a route is counte
 """
 
 import json
+import secrets
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -103,7 +103,7 @@ class _Seen:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self.request_id = f"req_{uuid4().hex}"
+        self.request_id = f"req_{secrets.token_hex(16)}"
         self.began = time.perf_counter()
         self.status, self.received, self.sent = 499, 0, 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from containerfs.server.storage.base import BlobStore, MetadataStore, StoreError
 from containerfs.server.storage.local import LocalBlobStore
-from containerfs.server.storage.metadata import SqliteMetadataStore
+from containerfs.server.storage.sqlite import SqliteMetadataStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,87 @@
+"""The rows in one SQLite file: where and when transactions run.
+
+Reads run in the calling thread: they take less than the hop to another one would, and in WAL mode wait for no writer.
+There is one writing thread, since SQLite takes one writer at a time; other servers on the same file are waited for
+(``busy_timeout``). ``synchronous=FULL`` makes each commit durable before it is acknowledged.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction
+from containerfs.server.storage.local import settled
+from containerfs.server.storage.metadata import SqlTransaction
+from containerfs.server.storage.schema import prepare
+
+T = TypeVar("T")
+
+_BUSY_TIMEOUT_S = 30.0
+"""How long a write waits for another server's."""
+
+
+class SqliteMetadataStore:
+    """The MetadataStore in one SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store, creating or migrating it.
+
+        Raises:
+            StoreError: if that cannot be done, with the reason in one line.
+        """
+        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
+        event.listen(self._engine, "connect", _configure)
+        event.listen(self._engine, "begin", _begin)
+        try:
+            self._writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
+            with self._writer.begin():
+                prepare(self._writer)
+            self._reader = self._engine.connect().execution_options(begin="BEGIN")
+        except OperationalError as error:
+            raise StoreError(f"cannot open {path}: {error.orig}") from error
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metadata-writer")
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        with self._reader.begin():
+            return work(SqlTransaction(self._reader))
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        return await settled(asyncio.get_running_loop().run_in_executor(self._thread, self._write, work))
+
+    async def close(self) -> None:
+        self._thread.shutdown()
+        self._reader.close()
+        self._writer.close()
+        self._engine.dispose()
+
+    def _write(self, work: Callable[[Transaction], T]) -> T:
+        with _translated(), self._writer.begin():
+            return work(SqlTransaction(self._writer))
+
+
+def _configure(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions begin when we say so, not when the driver guesses
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # By way of the driver: SQLAlchemy's own execution takes as long as a query.
+    connection.connection.cursor().execute(connection.get_execution_options()["begin"])
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if isinstance(error.orig, sqlite3.OperationalError) and error.orig.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise OutOfSpaceError("the metadata's disk is full") from error
+        raise

@@ -1,0 +1,161 @@
+"""The statements, each built once: building one takes SQLAlchemy several times as long as SQLite takes to run it.
+
+Parameters are named after the columns they meet; ``now`` is in Unix seconds.
+"""
+
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Delete,
+    Insert,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    tuple_,
+    union,
+    update,
+)
+
+from containerfs.api.models import Order
+from containerfs.server.storage.base import Answer, ContainerFileRecord, ContainerRecord, FileRecord
+from containerfs.server.storage.schema import answers, container_files, containers, departed, files
+
+_RECORDS: dict[Table, type] = {
+    containers: ContainerRecord,
+    container_files: ContainerFileRecord,
+    files: FileRecord,
+    answers: Answer,
+}
+
+LISTINGS: dict[Table, ColumnElement[str]] = {
+    containers: containers.c.namespace,
+    container_files: container_files.c.container_id,
+    files: files.c.namespace,
+}
+"""What a listing of each table is of."""
+
+NAMESPACE: BindParameter[str] = bindparam("namespace")
+CONTAINER: BindParameter[str] = bindparam("container_id")
+ID: BindParameter[str] = bindparam("id")
+PATH: BindParameter[str] = bindparam("path")
+KEY: BindParameter[str] = bindparam("key")
+NOW: BindParameter[int] = bindparam("now")
+
+
+def _records(table: Table) -> Select[Any]:
+    """Select the columns that make up a record, in its order."""
+    return select(*(table.c[field.name] for field in fields(_RECORDS[table])))
+
+
+def _alive(table: Table) -> ColumnElement[bool]:
+    return or_(table.c.expires_at.is_(None), table.c.expires_at > NOW)
+
+
+def _blobs_in(table: Table) -> Select[Any]:
+    return select(table.c.blob).where(table.c.blob.in_(bindparam("blobs", expanding=True)))
+
+
+container = _records(containers).where(containers.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
+
+# In an UPDATE, a parameter may not have the name of a column.
+touch_container = (
+    update(containers)
+    .where(containers.c.id == bindparam("touched"))
+    .values(
+        last_active_at=bindparam("active_at"),
+        expires_at=bindparam("until"),
+        file_count=containers.c.file_count + bindparam("added"),
+    )
+)
+
+_file_of_container = _records(container_files).where(container_files.c.container_id == CONTAINER)
+
+container_file = _file_of_container.where(container_files.c.id == ID)
+
+container_file_copied_from = (
+    _file_of_container.where(container_files.c.file_id == ID).order_by(container_files.c.seq.desc()).limit(1)
+)
+
+container_file_at = _file_of_container.where(container_files.c.path == PATH)
+
+container_file_in_namespace = (
+    _records(container_files)
+    .join(containers, containers.c.id == container_files.c.container_id)
+    .where(container_files.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
+)
+
+blobs_of_container = select(container_files.c.blob).where(container_files.c.container_id == CONTAINER).distinct()
+
+delete_files_of_container = delete(container_files).where(container_files.c.container_id == CONTAINER)
+
+file = _records(files).where(files.c.id == ID, files.c.namespace == NAMESPACE, _alive(files))
+
+answer = _records(answers).where(
+    answers.c.namespace == NAMESPACE, answers.c.key == KEY, answers.c.answered_at >= bindparam("since")
+)
+
+delete_answer = delete(answers).where(answers.c.namespace == NAMESPACE, answers.c.key == KEY)
+
+named_blobs = union(_blobs_in(container_files), _blobs_in(files))
+
+departed_place = select(departed.c.created_at, departed.c.seq).where(
+    departed.c.id == ID, departed.c.listing == bindparam("listing")
+)
+
+forget_places_of = delete(departed).where(departed.c.listing == bindparam("listing"))
+
+forget_places = delete(departed).where(departed.c.departed_at < bindparam("before"))
+
+forget_answers = delete(answers).where(answers.c.answered_at < bindparam("before"))
+
+
+@cache
+def insertion(table: Table) -> Insert:
+    return insert(table)
+
+
+@cache
+def deletion(table: Table) -> Delete:
+    return delete(table).where(table.c.id == ID)
+
+
+@cache
+def expired(table: Table) -> Select[Any]:
+    return select(table.c.id).where(table.c.expires_at <= NOW).limit(bindparam("limit"))
+
+
+@cache
+def place(table: Table) -> Select[Any]:
+    """Where an item is in a listing."""
+    return select(table.c.created_at, table.c.seq).where(table.c.id == ID, LISTINGS[table] == bindparam("listing"))
+
+
+@cache
+def row_and_place(table: Table) -> Select[Any]:
+    """What is to be remembered of a row: the listing that it is in, its place there, and its blob if it has one."""
+    blob = [table.c.blob] if "blob" in table.c else []
+    return select(LISTINGS[table], table.c.created_at, table.c.seq, *blob).where(table.c.id == ID)
+
+
+@cache
+def page(table: Table, order: Order, *, continued: bool, filter_by: str | None = None) -> Select[Any]:
+    """A page of a listing: of those alive, after a place if ``continued``, with a given ``filter_by`` column."""
+    statement = _records(table).where(LISTINGS[table] == bindparam("listing"))
+    if "expires_at" in table.c:
+        statement = statement.where(_alive(table))
+    if filter_by is not None:
+        statement = statement.where(table.c[filter_by] == bindparam("filter"))
+    key = (table.c.created_at, table.c.seq)
+    if continued:
+        there = tuple_(bindparam("place_created_at"), bindparam("place_seq"))
+        statement = statement.where(tuple_(*key) > there if order == "asc" else tuple_(*key) < there)
+    ordered = statement.order_by(*(column.asc() if order == "asc" else column.desc() for column in key))
+    return ordered.limit(bindparam("limit"))
