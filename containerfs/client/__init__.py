@@ -7,9 +7,10 @@ resources    the methods of both clients, listed once
 pages, content, body    listings, downloads, uploads
 """
 
-from containerfs.client.client import AsyncClient, Client
+from containerfs.client.aio import AsyncClient
 from containerfs.client.content import AsyncContent, Content, ContentInfo
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator, SyncCursorPage
+from containerfs.client.sync import Client
 from containerfs.client.types import NOT_GIVEN, FileTypes, NotGiven, Omit, Progress, Timeout, not_given, omit
 
 HttpxBinaryResponseContent = Content

@@ -1,73 +1,29 @@
-"""The asynchronous colour: a transport that awaits. It runs under whatever event loop httpx runs under."""
+"""The asynchronous client."""
 
-from collections.abc import AsyncIterator
+from types import TracebackType
 from typing import Self
 
-import anyio
-import anyio.to_thread
 import httpx
 
-from containerfs.api.models import Item, ListPage
-from containerfs.client.body import Body
-from containerfs.client.calls import Call
-from containerfs.client.content import AsyncContent, ContentInfo
-from containerfs.client.options import LIMITS, ClientOptions
-from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
-from containerfs.client.transport import Transport
-from containerfs.client.types import T
+from containerfs.client.async_transport import AsyncTransport
+from containerfs.client.base import BaseClient
+from containerfs.client.options import ClientOptions
 
 
-class Concurrent(Transport[httpx.AsyncClient]):
-    """Sends calls in the task that makes them; files are read in threads."""
+class AsyncClient(BaseClient[AsyncTransport, httpx.AsyncClient]):
+    """The asynchronous client. Task-safe, in one event loop; an async context manager, which closes it."""
 
-    @classmethod
-    def connect(cls, options: ClientOptions, http: httpx.AsyncClient | None) -> Self:
-        """Prepare to send; the first request connects."""
-        wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS) if options.uds else None
-        return cls(options, http or httpx.AsyncClient(transport=wire, limits=LIMITS))
-
-    async def fetch(self, call: Call[T]) -> T:
-        """Send a call; returns what its answer means."""
-        return await self._fetch(call)
-
-    def list(self, call: Call[ListPage[Item]]) -> AsyncPaginator[Item]:
-        """Prepare a call for a page; it is sent when the result is awaited or iterated over."""
-
-        async def first() -> AsyncCursorPage[Item]:
-            return AsyncCursorPage(await self._fetch(call), call, self._fetch)
-
-        return AsyncPaginator(first)
-
-    async def stream(self, call: Call[ContentInfo]) -> AsyncContent:
-        """Send a call for content, which is left to be read."""
-        return AsyncContent(await self._perform(call, stream=True), self._abandoned)
+    def _connect(self, options: ClientOptions, http_client: httpx.AsyncClient | None) -> AsyncTransport:
+        return AsyncTransport.connect(options, http_client)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        """Close its connections. It cannot be used afterwards."""
+        await self._transport.close()
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        return await self._http.send(request, stream=True, follow_redirects=False)
+    async def __aenter__(self) -> Self:
+        return self
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        return await response.aread()
-
-    async def _close(self, response: httpx.Response) -> None:
-        await response.aclose()
-
-    async def _sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
-
-    def _content(self, body: Body) -> "AsyncBody":
-        return AsyncBody(body)
-
-
-class AsyncBody:
-    """A body whose file is read in a thread, so that a slow disk does not hold up other tasks."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = iter(self._body)
-        while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
-            yield chunk
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,27 +1,31 @@
 """The client's methods, listed once for both colours.
 
-A resource class names its methods and the calls they make; its type parameter is the transport that sends them, and
-gives them their colour. A descriptor turns a call into a method: on a resource over ``Blocking`` it returns the result,
-on one over ``Concurrent`` a coroutine of it. Names, types and docstrings of the parameters are those of ``calls``.
+A resource class names its methods and the calls they make. Its type parameter is the transport that sends them, and
+gives them their colour: a descriptor turns a call into a method that returns the result on a resource over
+``SyncTransport``, and a coroutine of it on one over ``AsyncTransport``. The parameters' names, types and docstrings are
+those of ``calls``.
 """
 
 import inspect
 from collections.abc import Callable, Coroutine
-from functools import cached_property, update_wrapper
-from typing import Any, Generic, ParamSpec, Self, TypeVar, get_type_hints, overload
+from functools import cached_property, update_wrapper, wraps
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, get_type_hints, overload
 
 from containerfs.api.models import Item, ListPage
 from containerfs.client import calls
-from containerfs.client.aio import Concurrent
+from containerfs.client.async_transport import AsyncTransport
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, Content, ContentInfo
 from containerfs.client.pages import AsyncPaginator, SyncCursorPage
-from containerfs.client.sync import Blocking
+from containerfs.client.sync_transport import SyncTransport
 from containerfs.client.types import NOT_GIVEN, RequestOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
-C = TypeVar("C", Blocking, Concurrent)
+R_co = TypeVar("R_co", covariant=True)
+C = TypeVar("C", SyncTransport, AsyncTransport)
+
+Awaiting = Coroutine[Any, Any, R]
 
 _DEFAULTS = {"timeout": NOT_GIVEN}
 
@@ -42,6 +46,18 @@ def _signature(describe: Callable[..., object]) -> inspect.Signature:
         for name, annotation in get_type_hints(RequestOptions).items()
     ]
     return signature.replace(parameters=[*own, *common], return_annotation=inspect.Signature.empty)
+
+
+def _in_either_order(describe: Callable[P, R]) -> Callable[P, R]:
+    """Take a single positional id for the file's where the container's is given by name."""
+
+    @wraps(describe)
+    def reordered(*args: Any, **kwargs: Any) -> R:
+        if len(args) == 1 and "container_id" in kwargs:
+            return describe(**kwargs, file_id=args[0])  # type: ignore[call-arg]
+        return describe(*args, **kwargs)
+
+    return reordered
 
 
 class _Method(Generic[P, R]):
@@ -74,9 +90,36 @@ class Fetch(_Method[P, R]):
     @overload
     def __get__(self, resource: None, owner: object = None) -> Self: ...
     @overload
-    def __get__(self, resource: Resource[Blocking], owner: object = None) -> Callable[P, R]: ...
+    def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> Callable[P, R]: ...
     @overload
-    def __get__(self, resource: Resource[Concurrent], owner: object = None) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(
+        self, resource: Resource[AsyncTransport], owner: object = None
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
+        return self if resource is None else self._bound(resource, resource._transport.fetch)
+
+
+class ContainerFileMethod(Protocol[R_co]):
+    """A method that takes a container's id and a file's: both in this order, both by name, or as today's SDK has it."""
+
+    @overload
+    def __call__(self, container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> R_co: ...
+    @overload
+    def __call__(self, file_id: str, *, container_id: str, **options: Unpack[RequestOptions]) -> R_co: ...
+
+
+class FetchOfFile(_Method[P, R]):
+    """A method on one file of a container, which returns the object in the answer."""
+
+    def __init__(self, describe: Callable[P, Call[R]]) -> None:
+        super().__init__(_in_either_order(describe))
+
+    @overload
+    def __get__(self, resource: None, owner: object = None) -> Self: ...
+    @overload
+    def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> ContainerFileMethod[R]: ...
+    @overload
+    def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> ContainerFileMethod[Awaiting[R]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.fetch)
 
@@ -87,9 +130,11 @@ class List(_Method[P, ListPage[Item]]):
     @overload
     def __get__(self, resource: None, owner: object = None) -> Self: ...
     @overload
-    def __get__(self, resource: Resource[Blocking], owner: object = None) -> Callable[P, SyncCursorPage[Item]]: ...
+    def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> Callable[P, SyncCursorPage[Item]]: ...
     @overload
-    def __get__(self, resource: Resource[Concurrent], owner: object = None) -> Callable[P, AsyncPaginator[Item]]: ...
+    def __get__(
+        self, resource: Resource[AsyncTransport], owner: object = None
+    ) -> Callable[P, AsyncPaginator[Item]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.list)
 
@@ -100,11 +145,11 @@ class Stream(_Method[P, ContentInfo]):
     @overload
     def __get__(self, resource: None, owner: object = None) -> Self: ...
     @overload
-    def __get__(self, resource: Resource[Blocking], owner: object = None) -> Callable[P, Content]: ...
+    def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> Callable[P, Content]: ...
     @overload
     def __get__(
-        self, resource: Resource[Concurrent], owner: object = None
-    ) -> Callable[P, Coroutine[Any, Any, AsyncContent]]: ...
+        self, resource: Resource[AsyncTransport], owner: object = None
+    ) -> Callable[P, Awaiting[AsyncContent]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.stream)
 
@@ -120,9 +165,9 @@ class ContainerFiles(Resource[C]):
     """Files in containers: ``client.containers.files``."""
 
     create = Fetch(calls.create_container_file)
-    retrieve = Fetch(calls.retrieve_container_file)
+    retrieve = FetchOfFile(calls.retrieve_container_file)
     list = List(calls.list_container_files)
-    delete = Fetch(calls.delete_container_file)
+    delete = FetchOfFile(calls.delete_container_file)
 
     @cached_property
     def content(self) -> ContainerFileContent[C]:

@@ -1,56 +1,29 @@
-"""The synchronous colour: a transport that blocks."""
+"""The synchronous client."""
 
-import time
+from types import TracebackType
 from typing import Self
 
 import httpx
 
-from containerfs.api.models import Item, ListPage
-from containerfs.client.body import Body
-from containerfs.client.calls import Call
-from containerfs.client.content import Content, ContentInfo
-from containerfs.client.coroutines import run
-from containerfs.client.options import LIMITS, ClientOptions
-from containerfs.client.pages import SyncCursorPage
-from containerfs.client.transport import Transport
-from containerfs.client.types import T
+from containerfs.client.base import BaseClient
+from containerfs.client.options import ClientOptions
+from containerfs.client.sync_transport import SyncTransport
 
 
-class Blocking(Transport[httpx.Client]):
-    """Sends calls on the thread that makes them. None of its coroutines suspends."""
+class Client(BaseClient[SyncTransport, httpx.Client]):
+    """The synchronous client. Thread-safe; a context manager, which closes it."""
 
-    @classmethod
-    def connect(cls, options: ClientOptions, http: httpx.Client | None) -> Self:
-        """Prepare to send; the first request connects."""
-        wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS) if options.uds else None
-        return cls(options, http or httpx.Client(transport=wire, limits=LIMITS))
-
-    def fetch(self, call: Call[T]) -> T:
-        """Send a call; returns what its answer means."""
-        return run(self._fetch(call))
-
-    def list(self, call: Call[ListPage[Item]]) -> SyncCursorPage[Item]:
-        """Send a call for a page."""
-        return SyncCursorPage(self.fetch(call), call, self._fetch)
-
-    def stream(self, call: Call[ContentInfo]) -> Content:
-        """Send a call for content, which is left to be read."""
-        return Content(run(self._perform(call, stream=True)), self._abandoned)
+    def _connect(self, options: ClientOptions, http_client: httpx.Client | None) -> SyncTransport:
+        return SyncTransport.connect(options, http_client)
 
     def close(self) -> None:
-        self._http.close()
+        """Close its connections. It cannot be used afterwards."""
+        self._transport.close()
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        return self._http.send(request, stream=True, follow_redirects=False)
+    def __enter__(self) -> Self:
+        return self
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        return response.read()
-
-    async def _close(self, response: httpx.Response) -> None:
-        response.close()
-
-    async def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251 - this colour blocks
-
-    def _content(self, body: Body) -> Body:
-        return body
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

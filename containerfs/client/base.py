@@ -1,22 +1,20 @@
-"""The clients: one service, its resources, and how to end the connection."""
+"""What both clients are: settings, a transport that sends, and the resources over it."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Generic, Self
+from typing import Generic
 
 import httpx
 
-from containerfs.client.aio import Concurrent
 from containerfs.client.options import DEFAULT_MAX_RETRIES, ClientOptions
 from containerfs.client.resources import C, Containers, Files
-from containerfs.client.sync import Blocking
 from containerfs.client.transport import H
 from containerfs.client.types import NOT_GIVEN, AuthHeader, NotGiven, Omit
 
 
-class _Client(Generic[C, H]):
-    """What both clients are: settings, a transport, and the resources over it.
+class BaseClient(ABC, Generic[C, H]):
+    """A client of one service.
 
     Args:
         api_key: the key; else ``OPENAI_API_KEY``. Services of one's own may do without.
@@ -70,8 +68,9 @@ class _Client(Generic[C, H]):
         self.containers = Containers(self._transport)
         self.files = Files(self._transport)
 
+    @abstractmethod
     def _connect(self, options: ClientOptions, http_client: H | None) -> C:
-        raise NotImplementedError
+        """The transport; the first request connects."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -80,41 +79,3 @@ class _Client(Generic[C, H]):
     def base_url(self) -> str:
         """Where the service is, without a slash at the end."""
         return self._options.base_url
-
-
-class Client(_Client[Blocking, httpx.Client]):
-    """The synchronous client. Thread-safe; a context manager, which closes it."""
-
-    def _connect(self, options: ClientOptions, http_client: httpx.Client | None) -> Blocking:
-        return Blocking.connect(options, http_client)
-
-    def close(self) -> None:
-        """Close its connections. It cannot be used afterwards."""
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class AsyncClient(_Client[Concurrent, httpx.AsyncClient]):
-    """The asynchronous client. Task-safe, in one event loop; an async context manager, which closes it."""
-
-    def _connect(self, options: ClientOptions, http_client: httpx.AsyncClient | None) -> Concurrent:
-        return Concurrent.connect(options, http_client)
-
-    async def close(self) -> None:
-        """Close its connections. It cannot be used afterwards."""
-        await self._transport.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -1,0 +1,56 @@
+"""The synchronous colour: a transport that blocks."""
+
+import time
+from typing import Self
+
+import httpx
+
+from containerfs.api.models import Item, ListPage
+from containerfs.client.body import Body
+from containerfs.client.calls import Call
+from containerfs.client.content import Content, ContentInfo
+from containerfs.client.coroutines import run
+from containerfs.client.options import LIMITS, ClientOptions
+from containerfs.client.pages import SyncCursorPage
+from containerfs.client.transport import Transport
+from containerfs.client.types import T
+
+
+class SyncTransport(Transport[httpx.Client]):
+    """Sends calls on the thread that makes them. None of its coroutines suspends."""
+
+    @classmethod
+    def connect(cls, options: ClientOptions, http: httpx.Client | None) -> Self:
+        """Prepare to send; the first request connects."""
+        wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS) if options.uds else None
+        return cls(options, http or httpx.Client(transport=wire, limits=LIMITS))
+
+    def fetch(self, call: Call[T]) -> T:
+        """Send a call; returns what its answer means."""
+        return run(self._fetch(call))
+
+    def list(self, call: Call[ListPage[Item]]) -> SyncCursorPage[Item]:
+        """Send a call for a page."""
+        return SyncCursorPage(self.fetch(call), call, self._fetch)
+
+    def stream(self, call: Call[ContentInfo]) -> Content:
+        """Send a call for content, which is left to be read."""
+        return Content(run(self._perform(call, stream=True)), self._abandoned)
+
+    def close(self) -> None:
+        self._http.close()
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        return self._http.send(request, stream=True, follow_redirects=False)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        return response.read()
+
+    async def _close(self, response: httpx.Response) -> None:
+        response.close()
+
+    async def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - this colour blocks
+
+    def _content(self, body: Body) -> Body:
+        return body
