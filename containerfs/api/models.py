@@ -1,17 +1,34 @@
 """The objects of the containers API, tolerant of every dialect it is met in.
 
 The seed schema, the published spec and the services disagree about which fields exist. Each model holds the union:
-a field that some service leaves out is optional here, fields that nobody documented are kept, and nothing but an id
-is required. Source: the seed document's "Types", and the published spec of ``/v1/containers`` and ``/v1/files``.
+a field that some service leaves out, or fills with what it should not, is optional here; fields that nobody documented
+are kept; and nothing but an id is required. Source: the seed document's "Types", and the published spec of
+``/v1/containers`` and ``/v1/files``.
 """
 
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, NonNegativeInt
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import with_default_schema
 
 __all__ = ["Container", "ContainerFile", "Deletion", "ExpiresAfter", "File", "ListPage", "NetworkPolicy", "Order"]
 
 Order = Literal["asc", "desc"]
+
+
+class Otherwise:
+    """Marks a field whose default also stands for a value that is not of its type: null, or what nobody foresaw."""
+
+    def __init__(self, default: object) -> None:
+        self._default = default
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return with_default_schema(handler(source), default=self._default, on_error="default")
+
+
+T = TypeVar("T")
+Maybe = Annotated[T | None, Otherwise(None)]
 
 
 class ApiModel(BaseModel):
@@ -61,16 +78,16 @@ class Container(Identified):
         memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``.
     """
 
-    created_at: int = 0
-    name: str = ""
-    object: str = "container"
-    status: str | None = None
-    expires_at: int | None = None
-    expires_after: ExpiresAfter | None = None
-    last_active_at: int | None = None
-    memory_limit: str | None = None
-    network_policy: NetworkPolicy | None = None
-    file_count: int | None = None
+    created_at: Annotated[int, Otherwise(0)] = 0
+    name: Annotated[str, Otherwise("")] = ""
+    object: Annotated[str, Otherwise("container")] = "container"
+    status: Maybe[str] = None
+    expires_at: Maybe[int] = None
+    expires_after: Maybe[ExpiresAfter] = None
+    last_active_at: Maybe[int] = None
+    memory_limit: Maybe[str] = None
+    network_policy: Maybe[NetworkPolicy] = None
+    file_count: Maybe[int] = None
 
 
 class ContainerFile(Identified):
@@ -84,26 +101,26 @@ class ContainerFile(Identified):
         file_id: the file (of ``/v1/files``) that it was copied from, if it was.
     """
 
-    created_at: int = 0
-    container_id: str = ""
-    object: str = "container.file"
-    bytes: int | None = None
-    path: str | None = None
-    source: str | None = None
-    file_id: str | None = None
+    created_at: Annotated[int, Otherwise(0)] = 0
+    container_id: Annotated[str, Otherwise("")] = ""
+    object: Annotated[str, Otherwise("container.file")] = "container.file"
+    bytes: Maybe[NonNegativeInt] = None
+    path: Maybe[str] = None
+    source: Maybe[str] = None
+    file_id: Maybe[str] = None
 
 
 class File(Identified):
     """A file of ``/v1/files``, which can be copied into containers. Times are Unix seconds, ``bytes`` a size."""
 
-    created_at: int = 0
-    filename: str = ""
-    purpose: str = ""
-    object: str = "file"
-    bytes: int | None = None
-    status: str | None = None
-    expires_at: int | None = None
-    status_details: str | None = None
+    created_at: Annotated[int, Otherwise(0)] = 0
+    filename: Annotated[str, Otherwise("")] = ""
+    purpose: Annotated[str, Otherwise("")] = ""
+    object: Annotated[str, Otherwise("file")] = "file"
+    bytes: Maybe[NonNegativeInt] = None
+    status: Maybe[str] = None
+    expires_at: Maybe[int] = None
+    status_details: Maybe[str] = None
 
 
 class Deletion(Identified):
@@ -117,7 +134,7 @@ class ListPage(ApiModel, Generic[Item]):
     """One page of a listing as it is on the wire. ``has_more`` is None where the service does not say."""
 
     data: list[Item]
-    object: str = "list"
-    has_more: bool | None = None
-    first_id: str | None = None
-    last_id: str | None = None
+    object: Annotated[str, Otherwise("list")] = "list"
+    has_more: Maybe[bool] = None
+    first_id: Maybe[str] = None
+    last_id: Maybe[str] = None

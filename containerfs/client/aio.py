@@ -1,16 +1,14 @@
 """The asynchronous client."""
 
-from types import TracebackType
-from typing import Self
-
 import httpx
 
 from containerfs.client.async_transport import AsyncTransport
 from containerfs.client.base import BaseClient
+from containerfs.client.closing import AsyncClosing
 from containerfs.client.options import ClientOptions
 
 
-class AsyncClient(BaseClient[AsyncTransport, httpx.AsyncClient]):
+class AsyncClient(AsyncClosing, BaseClient[AsyncTransport, httpx.AsyncClient]):
     """The asynchronous client. Task-safe, in one event loop; an async context manager, which closes it."""
 
     def _connect(self, options: ClientOptions, http_client: httpx.AsyncClient | None) -> AsyncTransport:
@@ -19,11 +17,3 @@ class AsyncClient(BaseClient[AsyncTransport, httpx.AsyncClient]):
     async def close(self) -> None:
         """Close its connections. It cannot be used afterwards."""
         await self._transport.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

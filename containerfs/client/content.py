@@ -7,12 +7,11 @@ back when the content is exhausted or closed, and with the next request if it wa
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Self
 
 import anyio.to_thread
 import httpx
 
+from containerfs.client.closing import AsyncClosing, Closing
 from containerfs.client.failures import translated
 
 Abandoned = SimpleQueue[httpx.Response]
@@ -63,7 +62,7 @@ class StreamedContent(ContentInfo):
             self._abandoned.put(self._response)
 
 
-class Content(StreamedContent):
+class Content(Closing, StreamedContent):
     """The content of a file: read it once, whole or in chunks. A context manager, which closes it."""
 
     def read(self) -> bytes:
@@ -111,16 +110,8 @@ class Content(StreamedContent):
         """Give the connection back. May be called more than once."""
         self._response.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class AsyncContent(StreamedContent):
+class AsyncContent(AsyncClosing, StreamedContent):
     """The content of a file: read it once, whole or in chunks. An async context manager, which closes it."""
 
     async def read(self) -> bytes:
@@ -146,11 +137,3 @@ class AsyncContent(StreamedContent):
 
     # The SDK's names, for programs that were written for it.
     aread, aiter_bytes, astream_to_file, aclose = read, iter_bytes, write_to_file, close
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

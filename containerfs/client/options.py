@@ -29,6 +29,7 @@ class ClientOptions:
     Attributes:
         base_url: without a slash at its end.
         headers: sent with every request, the API key among them.
+        secret: the API key alone.
         query: sent with every request.
         timeout: of every request that does not say otherwise.
         max_retries: how often a request is sent again, 0 or more.
@@ -37,6 +38,7 @@ class ClientOptions:
 
     base_url: str
     headers: Mapping[str, str] = field(repr=False)
+    secret: str | None = field(repr=False)
     query: Mapping[str, object]
     timeout: httpx.Timeout
     max_retries: int
@@ -64,7 +66,7 @@ class ClientOptions:
         """
         if max_retries < 0:
             raise ContainerFSError(f"max_retries must be 0 or more, not {max_retries}")
-        url = _url(base_url or os.environ.get("OPENAI_BASE_URL") or _default_url(uds))
+        url = _url(base_url or _default_url(uds))
         key = _key(api_key or os.environ.get("OPENAI_API_KEY"), url)
         return cls(
             base_url=str(url.copy_with(query=None)).rstrip("/"),
@@ -72,6 +74,7 @@ class ClientOptions:
                 _default_headers(key, auth_header, organization, project),
                 default_headers,
             ),
+            secret=key,
             query={**url.params, **(default_query or {})},
             timeout=DEFAULT_TIMEOUT if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=max_retries,
@@ -91,7 +94,9 @@ def merged(headers: Mapping[str, str], *more: Mapping[str, str | Omit] | None) -
 
 
 def _default_url(uds: str | os.PathLike[str] | None) -> str:
-    return DEFAULT_BASE_URL if uds is None else "http://localhost/v1"
+    if uds is not None:
+        return "http://localhost/v1"
+    return os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
 
 
 def _url(base_url: str) -> httpx.URL:
@@ -101,6 +106,8 @@ def _url(base_url: str) -> httpx.URL:
         raise ContainerFSError(f"base_url is not a URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ContainerFSError(f"base_url must begin with http:// or https:// and name a host, not {base_url!r}")
+    if url.userinfo:
+        raise ContainerFSError("base_url must not hold a user name or password: they would be logged with it")
     return url
 
 

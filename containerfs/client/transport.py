@@ -88,7 +88,7 @@ class Transport(ABC, Generic[H]):
         if isinstance(outcome, APIConnectionError):
             raise outcome
         if not outcome.is_success:
-            raise from_response(outcome.status_code, dict(outcome.headers), _body(outcome))
+            raise from_response(outcome.status_code, dict(outcome.headers), self._error_body(outcome))
         return outcome
 
     async def _walk(
@@ -169,10 +169,13 @@ class Transport(ABC, Generic[H]):
             headers["idempotency-key"] = f"containerfs-{uuid.uuid4()}"
         return merged(self._options.headers, call.headers, headers, call.options.get("extra_headers"))
 
-
-def _body(response: httpx.Response) -> object:
-    """The body of an error: decoded, if it is JSON, else its text, else None."""
-    try:
-        return json.loads(response.content)
-    except ValueError:
-        return response.text or None
+    def _error_body(self, response: httpx.Response) -> object:
+        """The body of an error: decoded, if it is JSON, else its text, else None."""
+        text = response.text
+        if self._options.secret:
+            # Some services quote the key that they refuse.
+            text = text.replace(self._options.secret, "[API key]")
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text or None

@@ -18,26 +18,24 @@ AuthHeader = Literal["bearer", "api-key"]
 """How the API key is sent: ``Authorization: Bearer KEY``, or ``api-key: KEY`` as Azure wants it."""
 
 
+class _Absent:
+    """What stands for a value that is not there, where ``None`` is one."""
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
 @final
-class Omit:
+class Omit(_Absent):
     """The type of ``omit``: a parameter that is not sent, or a default header that is taken away."""
 
-    def __bool__(self) -> Literal[False]:
-        return False
-
-    def __repr__(self) -> str:
-        return "omit"
-
 
 @final
-class NotGiven:
+class NotGiven(_Absent):
     """The type of ``NOT_GIVEN``: the client's own setting applies (``None`` would say: no limit)."""
-
-    def __bool__(self) -> Literal[False]:
-        return False
-
-    def __repr__(self) -> str:
-        return "NOT_GIVEN"
 
 
 omit: Final = Omit()
