@@ -1,5 +1,7 @@
 """The application: routes, errors and observation around one service."""
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,6 +13,7 @@ from containerfs.server.auth import Authenticator
 from containerfs.server.errors import ServiceError
 from containerfs.server.observation import Counts, Observed
 from containerfs.server.routes import answers, bodies, containers, files, operations
+from containerfs.server.routes.asked import Endpoint
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits
 from containerfs.server.storage.base import OutOfSpaceError
@@ -20,9 +23,10 @@ PREFIX = "/v1"
 
 def create_app(service: Service, authenticator: Authenticator, limits: Limits, *, access_log: bool = False) -> ASGIApp:
     """The server as an ASGI application; whoever runs it closes the service's stores."""
-    api = [_under_prefix(route) for route in (*containers.routes, *files.routes)]
+    api = [(method, PREFIX + path, endpoint) for method, path, endpoint in (*containers.routes, *files.routes)]
+    routes = _routes([*api, *operations.routes])
     app = Starlette(
-        routes=[*api, *operations.routes],
+        routes=routes,
         exception_handlers={
             ServiceError: answers.service_error,
             OutOfSpaceError: answers.out_of_space,
@@ -34,12 +38,25 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits, *
     app.router.redirect_slashes = False
     app.state.service, app.state.authenticator, app.state.limits = service, authenticator, limits
     app.state.counts = Counts()
-    templates = {route.endpoint: route.path for route in (*api, *operations.routes)}
+    templates = {route.endpoint: route.path for route in routes}
     return Observed(app, app.state.counts, templates, access_log=access_log)
 
 
-def _under_prefix(route: Route) -> Route:
-    return Route(PREFIX + route.path, route.endpoint, methods=list(route.methods or ()))
+def _routes(endpoints: list[Endpoint]) -> list[Route]:
+    """One route for each path, so that a method it does not have is answered with all those that it has."""
+    by_path: dict[str, dict[str, Callable[[Request], Awaitable[ASGIApp]]]] = {}
+    for method, path, endpoint in endpoints:
+        by_path.setdefault(path, {})[method] = endpoint
+    return [Route(path, _by_method(methods), methods=list(methods)) for path, methods in by_path.items()]
+
+
+def _by_method(
+    endpoints: dict[str, Callable[[Request], Awaitable[ASGIApp]]],
+) -> Callable[[Request], Awaitable[ASGIApp]]:
+    async def endpoint(request: Request) -> ASGIApp:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
 
 
 def _nothing(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from containerfs.server.service import Content
 
-_READ_SIZE = 512 * 1024
+_READ_SIZE = 1024 * 1024
 """Bytes read and sent at a time; measured, see docs/SERVER.md."""
 
 _TYPES = mimetypes.MimeTypes()

@@ -6,7 +6,7 @@ quoted strings (``\\\\"``) write them.
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -78,7 +78,7 @@ class _Parser:
         spans = ("part_data", "header_field", "header_value")
         callbacks = {f"on_{name}": self._mark(name) for name in marks}
         callbacks |= {f"on_{name}": self._span(name) for name in spans}
-        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        self._parser = MultipartParser(boundary, callbacks, max_header_size=_FIELDS_MAX_BYTES)  # type: ignore[arg-type]
 
     def events(self, chunk: bytes) -> list[tuple[str, memoryview]]:
         self._events = []
@@ -89,10 +89,10 @@ class _Parser:
         self.ended = self.ended or any(name == "end" for name, _ in self._events)
         return self._events
 
-    def _mark(self, name: str):  # type: ignore[no-untyped-def]
+    def _mark(self, name: str) -> Callable[[], None]:
         return lambda: self._events.append((name, memoryview(b"")))
 
-    def _span(self, name: str):  # type: ignore[no-untyped-def]
+    def _span(self, name: str) -> Callable[[bytes, int, int], None]:
         return lambda data, start, end: self._events.append((name, memoryview(data)[start:end]))
 
 

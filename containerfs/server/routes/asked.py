@@ -1,12 +1,18 @@
 """What every endpoint wants to know of its request."""
 
+from collections.abc import Awaitable, Callable
+
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from containerfs.server.auth import Authenticator
 from containerfs.server.requests import Listing
 from containerfs.server.routes.bodies import parsed
 from containerfs.server.service import Service
 from containerfs.server.storage.base import PageQuery
+
+Endpoint = tuple[str, str, Callable[[Request], Awaitable[ASGIApp]]]
+"""A method, the template of a path, and what answers there."""
 
 
 def service(request: Request) -> Service:

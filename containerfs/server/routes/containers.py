@@ -2,14 +2,13 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from containerfs.server.content import ContentResponse
 from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
 from containerfs.server.requests import CopyFile, CreateContainer
 from containerfs.server.routes.answers import json_answer, page_answer
-from containerfs.server.routes.asked import namespace, page_query, service
+from containerfs.server.routes.asked import Endpoint, namespace, page_query, service
 from containerfs.server.routes.bodies import media_type, read_json, read_upload
 
 
@@ -86,14 +85,14 @@ def _ids(request: Request) -> tuple[str, str]:
     return request.path_params["container_id"], request.path_params["file_id"]
 
 
-routes = [
-    Route("/containers", create, methods=["POST"]),
-    Route("/containers", listing, methods=["GET"]),
-    Route("/containers/{container_id}", retrieve, methods=["GET"]),
-    Route("/containers/{container_id}", delete, methods=["DELETE"]),
-    Route("/containers/{container_id}/files", create_file, methods=["POST"]),
-    Route("/containers/{container_id}/files", list_files, methods=["GET"]),
-    Route("/containers/{container_id}/files/{file_id}", retrieve_file, methods=["GET"]),
-    Route("/containers/{container_id}/files/{file_id}", delete_file, methods=["DELETE"]),
-    Route("/containers/{container_id}/files/{file_id}/content", file_content, methods=["GET"]),
+routes: list[Endpoint] = [
+    ("POST", "/containers", create),
+    ("GET", "/containers", listing),
+    ("GET", "/containers/{container_id}", retrieve),
+    ("DELETE", "/containers/{container_id}", delete),
+    ("POST", "/containers/{container_id}/files", create_file),
+    ("GET", "/containers/{container_id}/files", list_files),
+    ("GET", "/containers/{container_id}/files/{file_id}", retrieve_file),
+    ("DELETE", "/containers/{container_id}/files/{file_id}", delete_file),
+    ("GET", "/containers/{container_id}/files/{file_id}/content", file_content),
 ]

@@ -2,7 +2,6 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from containerfs.server.content import ContentResponse
@@ -10,7 +9,7 @@ from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
 from containerfs.server.multipart import Form
 from containerfs.server.requests import FileExpiry
 from containerfs.server.routes.answers import json_answer, page_answer
-from containerfs.server.routes.asked import namespace, page_query, service
+from containerfs.server.routes.asked import Endpoint, namespace, page_query, service
 from containerfs.server.routes.bodies import media_type, parsed, read_upload
 
 _PURPOSE_MAX_LENGTH = 64
@@ -62,10 +61,10 @@ def _lifetime(form: Form) -> int | None:
     return parsed(FileExpiry, given).seconds if given else None
 
 
-routes = [
-    Route("/files", create, methods=["POST"]),
-    Route("/files", listing, methods=["GET"]),
-    Route("/files/{file_id}", retrieve, methods=["GET"]),
-    Route("/files/{file_id}", delete, methods=["DELETE"]),
-    Route("/files/{file_id}/content", content, methods=["GET"]),
+routes: list[Endpoint] = [
+    ("POST", "/files", create),
+    ("GET", "/files", listing),
+    ("GET", "/files/{file_id}", retrieve),
+    ("DELETE", "/files/{file_id}", delete),
+    ("GET", "/files/{file_id}/content", content),
 ]

@@ -1,18 +1,16 @@
-"""What those who run the server ask it: whether it is well, and what it did."""
+"""What those who run the server, or write programs for it, ask it: is it well, what did it do, what can it do."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from containerfs.server.observation import Counts
+from containerfs.server.routes.asked import Endpoint, service
 from containerfs.server.storage.base import PageQuery
-
-_ONE = PageQuery(limit=1)
 
 
 async def health(request: Request) -> Response:
     """Answers 200 when the store answers."""
-    await request.app.state.service.containers("", _ONE)
+    await service(request).containers("", PageQuery(limit=1))
     return JSONResponse({"status": "ok"})
 
 
@@ -22,7 +20,21 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type=media_type)
 
 
-routes = [
-    Route("/healthz", health, methods=["GET"]),
-    Route("/metrics", metrics, methods=["GET"]),
+async def description(request: Request) -> Response:
+    from containerfs.server.openapi import document  # slow to import, and seldom asked for
+
+    return JSONResponse(document())
+
+
+async def documentation(request: Request) -> Response:
+    from containerfs.server.openapi import page  # slow to import, and seldom asked for
+
+    return HTMLResponse(page())
+
+
+routes: list[Endpoint] = [
+    ("GET", "/healthz", health),
+    ("GET", "/metrics", metrics),
+    ("GET", "/openapi.json", description),
+    ("GET", "/docs", documentation),
 ]
