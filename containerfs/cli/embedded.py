@@ -1,0 +1,50 @@
+"""The embedded store: ``containerfs serve`` as a child on a Unix socket, for as long as the mount lives.
+
+The child holds the reading end of a pipe whose writing end is ours: however the mount ends, the pipe closes, and the
+child ends gracefully.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from containerfs.api.errors import ContainerFSError
+
+_READY = "containerfs serve: listening on "
+
+
+class EmbeddedError(ContainerFSError):
+    """The embedded store did not start; the message says why."""
+
+
+class EmbeddedStore:
+    """A server over ``data_dir``. Starting it takes a while, in which one can do something else: ``ready`` waits."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="containerfs-")  # 0700, and short enough for a socket
+        self.uds = Path(self._directory.name, "store.sock")
+        options = ["--uds", str(self.uds), "--data-dir", str(data_dir), "--max-upload-size", "0"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "containerfs", "serve", *options, "--exit-with-stdin", "--no-access-log"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # an interrupt on the terminal is for the mount, which first sends what is due
+        )
+
+    def ready(self) -> None:
+        """Wait until it answers. Raises EmbeddedError."""
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        line = self._process.stdout.readline().decode()
+        if not line.startswith(_READY):
+            said = self._process.stderr.read().decode().strip().removeprefix("containerfs serve: ")
+            raise EmbeddedError(said or f"it ended with status {self._process.wait()}")
+
+    def stop(self) -> None:
+        """End it, once it has answered what it was asked."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._directory.cleanup()

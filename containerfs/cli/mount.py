@@ -1,0 +1,179 @@
+"""``containerfs mount``: in the background by default, back at the prompt once the mount answers.
+
+The command starts itself again with ``--foreground`` and waits for one line from that process: that the mount is ready,
+or why it is not. The process that stays is thus a fresh one, and starts its threads in its final form.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from containerfs.cli.failure import fail, reporting
+
+if TYPE_CHECKING:
+    from containerfs.cli.embedded import EmbeddedStore
+    from containerfs.config import Settings
+    from containerfs.fs.filesystem import FileSystem
+
+log = logging.getLogger(__name__)
+
+_DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
+
+
+def mount(
+    mountpoint: Annotated[Path, typer.Argument(help="An empty directory; made if its parent exists.")],
+    url: Annotated[str | None, typer.Option(help="The service, up to and including /v1.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="The embedded store, whatever the environment says.")] = False,
+    profile: Annotated[str | None, typer.Option(help="A section of the config file.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Home of the embedded store.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Content cache, journal, local attributes.")] = None,
+    cache_size: Annotated[str | None, typer.Option(help="Content to keep at most, as 10G.")] = None,
+    metadata_expiry: Annotated[str | None, typer.Option(help="How long a listing is believed, as 10s.")] = None,
+    write_back: Annotated[
+        bool | None, typer.Option("--write-back", help="Closing a file does not wait for its upload.")
+    ] = None,
+    read_only: Annotated[bool | None, typer.Option("--read-only", help="Refuse every change.")] = None,
+    prefetch: Annotated[str | None, typer.Option(help="auto, or off.")] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and log to the terminal.")] = False,
+    log_file: Annotated[Path | None, typer.Option(help="Where the mount writes what happens.")] = None,
+    options: Annotated[str, typer.Option("-o", help="Further options of mount.fuse(8), e.g. allow_other.")] = "",
+    ready_fd: Annotated[int, typer.Option(hidden=True)] = -1,
+) -> None:
+    """Mount containers as directories."""
+    with reporting("mount"):
+        from containerfs.config import load
+
+        settings = load(
+            url=url,
+            local=local or None,
+            profile=profile,
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            cache_size=cache_size,
+            metadata_expiry=metadata_expiry,
+            write_back=write_back,
+            read_only=read_only,
+            prefetch=prefetch,
+            log_file=log_file,
+        )
+        mountpoint = Path(os.path.abspath(mountpoint))
+        if foreground or ready_fd >= 0:
+            _stay(settings, mountpoint, options, ready_fd)
+        else:
+            _background(settings, mountpoint)
+
+
+def _background(settings: "Settings", mountpoint: Path) -> None:
+    """Start the process that stays, and wait for its word."""
+    settings.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log_file = settings.log_file or settings.cache_dir / "mount.log"
+    reading, writing = os.pipe()
+    with open(log_file, "ab") as output, open(reading, encoding="utf-8") as word:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "containerfs", *sys.argv[1:], "--ready-fd", str(writing)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[writing],
+            start_new_session=True,
+        )
+        os.close(writing)
+        said = word.readline()
+    if not said:
+        fail("mount", f"the mount ended with status {process.wait()}: {log_file} may say why")
+    answer = json.loads(said)
+    if "error" in answer:
+        process.wait()
+        fail("mount", answer["error"])
+    typer.echo(answer["ready"])
+
+
+def _stay(settings: "Settings", mountpoint: Path, options: str, ready_fd: int) -> None:
+    """Mount and serve; tells ``ready_fd``, or the terminal, how it went."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("containerfs").setLevel(logging.INFO)
+    tell = _teller(ready_fd)
+    try:
+        left = _mount_and_serve(settings, mountpoint, options, tell)
+    except Exception as error:
+        if ready_fd < 0:
+            raise
+        tell(error=str(error) or repr(error))
+        raise SystemExit(1) from error
+    if left:
+        fail("mount", f"{len(left)} not uploaded, kept for the next mount: {', '.join(left)}")
+
+
+def _teller(ready_fd: int) -> Callable[..., None]:
+    """How to report, once, that the mount is ready, or why it is not."""
+
+    def tell(**answer: str) -> None:
+        if ready_fd < 0:
+            typer.echo(answer["ready"])
+            return
+        os.write(ready_fd, json.dumps(answer).encode() + b"\n")
+        os.close(ready_fd)
+
+    return tell
+
+
+def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, tell: Callable[..., None]) -> list[str]:
+    """Returns what could not be uploaded when the mount ended."""
+    from containerfs.cli.embedded import EmbeddedStore
+
+    with ExitStack() as stack:
+        embedded = None
+        if settings.service_url is None:
+            embedded = EmbeddedStore(settings.data_dir)  # it starts while the imports below take their time
+            stack.callback(embedded.stop)
+        from containerfs.fs.control import describe
+        from containerfs.fuse import mount as fuse_mount
+
+        fuse_mount.check_machine()
+        fuse_mount.prepare(mountpoint)
+        if embedded is not None:
+            embedded.ready()
+        service = settings.service_url or f"embedded store in {settings.data_dir}"
+        filesystem = _open(settings, service, embedded, stack)
+        fuse_mount.serve(
+            filesystem,
+            mountpoint,
+            service=settings.service_url or "embedded",
+            metadata_expiry=settings.metadata_expiry,
+            read_only=settings.read_only,
+            options=options,
+            on_ready=lambda: tell(ready=f"Mounted {service} on {mountpoint}"),
+        )
+        log.info("Unmounted %s", mountpoint)
+        return [describe(upload) for upload in filesystem.drain(_DRAIN)]
+
+
+def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", stack: ExitStack) -> "FileSystem":
+    """The file system over the service that is meant, closed with the stack."""
+    from containerfs.cli.service import connect
+    from containerfs.fs.open import Options, open_filesystem
+    from containerfs.fuse.mount import kernel_expiry
+
+    client, single_shot = (stack.enter_context(each) for each in connect(settings, embedded))
+    filesystem = open_filesystem(
+        client,
+        single_shot,
+        service,
+        Options(
+            cache_dir=settings.cache_dir,
+            cache_size=settings.cache_size,
+            metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
+            write_back=settings.write_back,
+            read_only=settings.read_only,
+        ),
+    )
+    stack.callback(filesystem.close)
+    return filesystem

@@ -1,0 +1,31 @@
+"""From settings to clients of the service that is meant."""
+
+from typing import TYPE_CHECKING
+
+from containerfs.client import Client, Timeout
+
+if TYPE_CHECKING:
+    from containerfs.cli.embedded import EmbeddedStore
+    from containerfs.config import Settings
+
+# A mount must not hang: it gives up long before the SDK's ten minutes, and tries again when it is asked again.
+_TIMEOUT = Timeout(60.0, connect=3.0)
+
+
+def connect(settings: "Settings", embedded: "EmbeddedStore | None") -> tuple[Client, Client]:
+    """A client that sends again what failed in passing, and one that does not. Raises ContainerFSError."""
+
+    def client(max_retries: int) -> Client:
+        return Client(
+            api_key=settings.key,
+            base_url=settings.service_url,
+            organization=settings.organization,
+            project=settings.project,
+            auth_header=settings.auth_header,
+            default_query=settings.default_query,
+            uds=embedded.uds if embedded else None,
+            timeout=_TIMEOUT,
+            max_retries=max_retries,
+        )
+
+    return client(2), client(0)

@@ -1,0 +1,104 @@
+"""``containerfs unmount``, ``status`` and ``sync``: what one asks of a mount from outside, through the mount itself."""
+
+import json
+import os
+import select
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from containerfs.cli.failure import fail, reporting
+
+_STATUS = "user.containerfs.status"
+
+
+def unmount(
+    mountpoint: Annotated[Path, typer.Argument()],
+    timeout: Annotated[str, typer.Option(help="How long to wait for uploads, as 5m.")] = "5m",
+) -> None:
+    """Unmount, once everything is uploaded."""
+    with reporting("unmount"):
+        from containerfs.config import parse_span
+        from containerfs.fuse import mount
+
+        mountpoint = Path(os.path.abspath(mountpoint))
+        try:
+            deadline = time.monotonic() + float(str(parse_span(timeout)))
+        except ValueError as error:
+            fail("unmount", f"--timeout: {error}")
+        if mount.is_dead(mountpoint):
+            mount.detach(mountpoint)
+            return
+        if not mount.is_ours(mountpoint):
+            fail("unmount", f"{mountpoint} is not a mount of containerfs")
+        pid = _status(mountpoint)["pid"]
+        process = os.pidfd_open(pid)
+        _sync(mountpoint, deadline)
+        left = _status(mountpoint)["uploads"]
+        mount.unmount(mountpoint)
+        if left["failed"]:
+            kept = ", ".join(left["failed"])
+            fail("unmount", f"unmounted; {len(left['failed'])} not uploaded, kept for the next mount: {kept}")
+        if not select.select([process], [], [], max(1.0, deadline - time.monotonic()))[0]:
+            fail("unmount", f"unmounted; process {pid} is still uploading {left['pending']} files")
+
+
+def status(
+    mountpoint: Annotated[Path, typer.Argument()],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Tell what a mount is doing."""
+    with reporting("status"):
+        from containerfs.fuse import mount
+
+        mountpoint = Path(os.path.abspath(mountpoint))
+        if not mount.is_ours(mountpoint):
+            fail("status", f"{mountpoint} is not a mount of containerfs")
+        told = _status(mountpoint)
+        if as_json:
+            typer.echo(json.dumps(told))
+            return
+        cache, uploads = told["cache"], told["uploads"]
+        typer.echo(f"{told['service']}, process {told['pid']}")
+        typer.echo(f"cache: {cache['bytes'] / 1e6:.1f} MB in {cache['entries']} files")
+        typer.echo(f"uploads: {uploads['pending']} waiting, {len(uploads['failed'])} failed")
+        for failed in uploads["failed"]:
+            typer.echo(f"  {failed}")
+
+
+def sync(path: Annotated[Path, typer.Argument(help="A mount, a container or a directory in one.")]) -> None:
+    """Wait until everything below a directory is uploaded."""
+    with reporting("sync"):
+        if not _sync(path, float("inf")):
+            fail("sync", f"{path}: not everything is uploaded; 'containerfs status' tells more")
+
+
+def _sync(directory: Path, deadline: float) -> bool:
+    """Wait until what is below a directory is on the service; False if it is not."""
+    done = threading.Event()
+
+    def wait() -> None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+            done.set()
+        except OSError:
+            pass  # the status tells which, and why
+        finally:
+            os.close(descriptor)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(min(deadline - time.monotonic(), threading.TIMEOUT_MAX))
+    return done.is_set()
+
+
+def _status(mountpoint: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(os.getxattr(mountpoint, _STATUS))
+    except OSError as error:
+        fail("status", f"{mountpoint} does not answer: {error.strerror}")
+    return told

@@ -1,0 +1,169 @@
+"""All settings, typed, from one place: flags, then the environment, then the config file, then defaults.
+
+The config file is TOML: settings at its top, and under ``[profiles.NAME]`` those of a profile, which win over them. The
+API key comes from the environment or from files, never from a flag: command lines are seen by everybody on the machine.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_cache_path, user_config_path, user_data_path
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from containerfs.api.errors import ContainerFSError
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class SettingsError(ContainerFSError):
+    """A setting cannot be; the message names it."""
+
+
+def parse_size(text: object) -> object:
+    """``10G`` as bytes; units are K, M, G and T, powers of 1024."""
+    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size like 500M or 10G")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def parse_span(text: object) -> object:
+    """``10s`` as seconds; units are ms, s, m, h and d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|[smhd]?)", str(text).strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a time like 10s or 5m")
+    return float(match[1]) * _SPANS[match[2]]
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+Span = Annotated[float, BeforeValidator(parse_span)]
+
+
+def _names(*names: str) -> AliasChoices:
+    return AliasChoices(names[0], *names[1:])
+
+
+class Settings(BaseSettings):
+    """What can be set. Environment names have the prefix ``CONTAINERFS_``; ``OPENAI_*`` ones are understood too.
+
+    Attributes:
+        url: of the service, up to and including ``/v1``.
+        local: the embedded store, whatever else is set.
+        profile: a section of the config file.
+        api_key, api_key_file: the key, or a file that holds it.
+        auth_header: how it is sent: ``bearer``, or ``api-key`` for Azure.
+        default_query: sent with every request, as ``{"api-version": "..."}``.
+        data_dir: the embedded store's home.
+        cache_dir: holds content cache, journal and local attributes.
+        cache_size: bytes of content to keep at most.
+        metadata_expiry: seconds for which a listing is believed.
+        write_back: whether close() returns once a file is safe on this machine.
+        prefetch: whether to fetch what will probably be read next.
+        log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CONTAINERFS_", extra="ignore", populate_by_name=True)
+
+    url: str | None = Field(None, validation_alias=_names("url", "CONTAINERFS_URL", "OPENAI_BASE_URL"))
+    local: bool = False
+    profile: str | None = None
+    api_key: SecretStr | None = Field(None, validation_alias=_names("api_key", "CONTAINERFS_API_KEY", "OPENAI_API_KEY"))
+    api_key_file: Path | None = None
+    organization: str | None = Field(None, validation_alias=_names("organization", "OPENAI_ORG_ID"))
+    project: str | None = Field(None, validation_alias=_names("project", "OPENAI_PROJECT_ID"))
+    auth_header: Literal["bearer", "api-key"] = "bearer"
+    default_query: dict[str, str] = {}
+    data_dir: Path = Field(default_factory=lambda: user_data_path("containerfs") / "store")
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path("containerfs"))
+    cache_size: Size = 10 << 30
+    metadata_expiry: Span = 10.0
+    write_back: bool = False
+    read_only: bool = False
+    prefetch: Literal["auto", "off"] = "auto"
+    log_file: Path | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _ConfigFile(settings_cls)
+
+    @property
+    def service_url(self) -> str | None:
+        """Which service is meant; None is the embedded store."""
+        if self.local:
+            return None
+        if self.url:
+            return self.url
+        return OPENAI_URL if self.key else None
+
+    @property
+    def key(self) -> str | None:
+        """The API key. Raises SettingsError if its file cannot be read."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value() or None
+        if self.api_key_file is None:
+            return None
+        try:
+            return self.api_key_file.expanduser().read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"api_key_file: {self.api_key_file}: {error.strerror}") from error
+
+
+def load(**flags: object) -> Settings:
+    """The settings in force.
+
+    Args:
+        flags: those given on the command line; None where one was not.
+
+    Raises:
+        SettingsError: one cannot be.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+class _ConfigFile(PydanticBaseSettingsSource):
+    """The config file, and the profile that is asked for in it."""
+
+    path = user_config_path("containerfs") / "config.toml"
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self._values().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._values()
+
+    def _values(self) -> dict[str, Any]:
+        settings = self._read()
+        profiles = settings.pop("profiles", {})
+        name = self.current_state.get("profile") or settings.get("profile")
+        if not name:
+            return settings
+        if name not in profiles:
+            raise SettingsError(f"profile: there is no [profiles.{name}] in {self.path}")
+        profile: dict[str, Any] = profiles[name]
+        return settings | profile
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.path.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{self.path}: {error}") from error

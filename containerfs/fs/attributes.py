@@ -1,0 +1,117 @@
+"""What the API cannot hold is kept beside it, on this machine: modes, owners, times, names and empty directories.
+
+A file's attributes are keyed by its id, a directory's by its path. A row exists only where something was set here: all
+else follows from what the service says. Losing this store loses no content.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What was set here for one file or directory; None where nothing was.
+
+    Attributes:
+        mode: permission bits.
+        atime, mtime: nanoseconds since the epoch.
+        path: the name that was asked for, where the service chose another.
+        size: in bytes, learned from the service where its listing leaves it out.
+    """
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    atime: int | None = None
+    mtime: int | None = None
+    path: str | None = None
+    size: int | None = None
+
+
+_COLUMNS = [field.name for field in fields(Attributes)]
+
+
+def file_key(file_id: str) -> str:
+    return "file:" + file_id
+
+
+def directory_key(path: str) -> str:
+    return "directory:" + path
+
+
+class AttributeStore:
+    """Attributes of one service's containers, in SQLite; several mounts may share it. Thread-safe.
+
+    Args:
+        path: of the database; created if missing, and started afresh (the old one kept beside it) if it is damaged.
+        service: names the service.
+    """
+
+    def __init__(self, path: Path, service: str) -> None:
+        self._service = service
+        self._lock = threading.Lock()  # guards the connection
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._db = _connect(path)
+        except sqlite3.DatabaseError as error:
+            log.warning(
+                "%s is damaged (%s): starting afresh, the old one is kept as %s.damaged", path, error, path.name
+            )
+            path.replace(path.with_name(path.name + ".damaged"))
+            self._db = _connect(path)
+
+    def load(self, container_id: str) -> dict[str, Attributes]:
+        """All that is kept for a container, by ``file_key`` or ``directory_key``."""
+        rows = self._run(
+            f"SELECT key, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND container = ?",
+            [(self._service, container_id)],
+        )
+        return {row[0]: Attributes(*row[1:]) for row in rows}
+
+    def save(self, container_id: str, key: str, attributes: Attributes) -> None:
+        marks = ", ".join("?" for _ in range(3 + len(_COLUMNS)))
+        self._run(
+            f"REPLACE INTO attributes VALUES ({marks})", [(self._service, container_id, key, *astuple(attributes))]
+        )
+
+    def forget(self, container_id: str, keys: Iterable[str]) -> None:
+        self._run(
+            "DELETE FROM attributes WHERE service = ? AND container = ? AND key = ?",
+            [(self._service, container_id, key) for key in keys],
+        )
+
+    def forget_container(self, container_id: str) -> None:
+        self._run("DELETE FROM attributes WHERE service = ? AND container = ?", [(self._service, container_id)])
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _run(self, statement: str, parameters: list[tuple[object, ...]]) -> list[tuple[Any, ...]]:
+        """Run a statement for each tuple of parameters, in one transaction; returns the rows of a SELECT."""
+        rows: list[tuple[Any, ...]] = []
+        try:
+            with self._lock, self._db:
+                for values in parameters:
+                    rows += self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:  # attributes are worth less than the operation that sets them
+            log.error("The local attributes could not be kept: %s", error)
+        return rows
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=10, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(
+        f"CREATE TABLE IF NOT EXISTS attributes (service, container, key, {', '.join(_COLUMNS)},"
+        " PRIMARY KEY (service, container, key)) WITHOUT ROWID"
+    )
+    return db

@@ -1,0 +1,111 @@
+"""From a path to a node, asking the service no more than it must.
+
+A container is known by the listing of containers; once that has expired, a listing of the container's own files
+vouches for it as well, and is what whoever looks inside needs next. So ``ls`` of a container costs one request for each
+hundred files, and ``cat`` one listing at most. Files that are open or being written are known without asking.
+"""
+
+from containerfs.fs import types
+from containerfs.fs.metadata import MetadataCache
+from containerfs.fs.scratch import NamePolicy
+from containerfs.fs.tree import ContainerDirectory, Directory, FileNode, Node, Tree
+
+_SHORTEST_ID = 16  # a name that might be the id of a container that no listing has
+
+
+class Lookup:
+    """Finds nodes by their path from the root. Every method raises ``FsError``."""
+
+    def __init__(self, tree: Tree, metadata: MetadataCache, names: NamePolicy) -> None:
+        self._tree = tree
+        self._metadata = metadata
+        self._names = names
+
+    def node(self, path: str) -> Node:
+        """The node at a path. Raises NotFound."""
+        name, _, inner = path.strip("/").partition("/")
+        if not name:
+            return self._tree.root
+        known = self._known(path)
+        if isinstance(known, FileNode) and known.local:
+            return known
+        container = self.container(name)
+        if not inner:
+            return container
+        if known is None and self._names.is_scratch(path.rpartition("/")[2]):
+            raise types.NotFound(path)
+        self.refresh(container)
+        found = self._inside(container, inner)
+        if found is None:
+            raise types.NotFound(path)
+        return found
+
+    def directory(self, path: str) -> Directory:
+        """The directory at a path. Raises NotFound, NotADirectory."""
+        node = self.node(path)
+        if not isinstance(node, Directory):
+            raise types.NotADirectory(path)
+        return node
+
+    def file(self, path: str) -> FileNode:
+        """The file at a path. Raises NotFound, IsADirectory."""
+        node = self.node(path)
+        if not isinstance(node, FileNode):
+            raise types.IsADirectory(path)
+        return node
+
+    def parent(self, path: str) -> tuple[Directory, str]:
+        """The directory that a path's last name is in, and that name. Raises NotFound, NotADirectory."""
+        directory, _, name = path.rpartition("/")
+        return self.directory(directory), name
+
+    def container(self, name: str) -> ContainerDirectory:
+        """The container that a name of the root, or an id, stands for. Raises NotFound."""
+        known = self._listed(name)
+        if known is not None and (known.gone or self._metadata.root_fresh or self._metadata.fresh(known)):
+            return known
+        if known is not None and known.pages == 1:
+            try:
+                self.refresh(known)
+            except types.NotFound:
+                pass
+            else:
+                return known
+        self._metadata.refresh_containers()
+        found = self._listed(name) or self._by_id(name)
+        if found is None:
+            raise types.NotFound(name)
+        return found
+
+    def refresh(self, container: ContainerDirectory) -> None:
+        """List a container's files, if that is due. A container that turns out to be gone leaves the tree."""
+        if container.gone:
+            return
+        try:
+            self._metadata.refresh_files(container)
+        except types.NotFound:
+            self._metadata.expire(None)
+            with self._tree.lock:
+                self._tree.expire(container)
+            raise
+
+    def _known(self, path: str) -> Node | None:
+        with self._tree.lock:
+            return self._tree.find(path)
+
+    def _listed(self, name: str) -> ContainerDirectory | None:
+        with self._tree.lock:
+            found = self._tree.root.children.get(name)
+            return found if isinstance(found, ContainerDirectory) else None
+
+    def _inside(self, container: ContainerDirectory, inner: str) -> Node | None:
+        with self._tree.lock:
+            return self._tree.find_in(container, inner)
+
+    def _by_id(self, name: str) -> ContainerDirectory | None:
+        with self._tree.lock:
+            known = self._tree.container(name)
+        if known is not None:
+            return known
+        might_be_an_id = len(name) >= _SHORTEST_ID and not name.startswith(".") and not any(map(str.isspace, name))
+        return self._metadata.find_unlisted(name) if might_be_an_id else None

@@ -1,0 +1,73 @@
+"""How the parts of the file system come together, and end."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from containerfs.client import Client
+from containerfs.fs.attributes import AttributeStore
+from containerfs.fs.content import ContentCache
+from containerfs.fs.control import ControlSurface
+from containerfs.fs.fetch import Fetcher
+from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.journal import Journal
+from containerfs.fs.metadata import MetadataCache
+from containerfs.fs.remote import ApiRemote
+from containerfs.fs.scratch import NamePolicy
+from containerfs.fs.tree import Tree
+from containerfs.fs.types import digest
+from containerfs.fs.writeback import Uploader
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a mount can be told.
+
+    Attributes:
+        cache_dir: holds the content cache, the journal and the local attributes.
+        cache_size: bytes of content to keep at most.
+        metadata_expiry: seconds for which a listing is believed.
+        write_back: whether close() returns once a file is safe on this machine.
+        read_only: whether changes are refused.
+    """
+
+    cache_dir: Path
+    cache_size: int = 10 << 30
+    metadata_expiry: float = 10.0
+    write_back: bool = False
+    read_only: bool = False
+
+
+def open_filesystem(client: Client, single_shot: Client, service: str, options: Options) -> FileSystem:
+    """A file system over a service; what earlier mounts left undone is being uploaded.
+
+    Args:
+        client, single_shot: the service, with and without retries.
+        service: names it, for people and across mounts.
+
+    Raises:
+        FsError: the service does not answer as the API should, or the disk is full.
+    """
+    names, tree = NamePolicy(), Tree()
+    remote = ApiRemote(client, single_shot, service)
+    attributes = AttributeStore(options.cache_dir / "attributes.db", service)
+    cache = ContentCache(options.cache_dir / "content", options.cache_size, service)
+    journal = Journal(options.cache_dir / "journal" / digest(service))
+    metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry)
+    uploader = Uploader(remote, tree, journal, cache, attributes, names)
+    filesystem = FileSystem(
+        remote,
+        tree,
+        metadata,
+        attributes,
+        Fetcher(remote, cache),
+        journal,
+        uploader,
+        names,
+        ControlSurface(service, uploader, cache),
+        write_back=options.write_back,
+        read_only=options.read_only,
+        on_close=[uploader.close, journal.close, cache.close, attributes.close],
+    )
+    metadata.refresh_containers()
+    filesystem.replay()
+    return filesystem

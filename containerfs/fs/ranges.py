@@ -1,0 +1,45 @@
+"""A set of byte ranges, for which part of a file is present.
+
+Invariant: the ranges are sorted, disjoint, not adjacent and not empty.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+
+class Ranges:
+    """Half-open ranges ``[start, stop)`` of byte offsets, held as few as possible. Not thread-safe."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        for start, stop in ranges:
+            self.add(start, stop)
+
+    def add(self, start: int, stop: int) -> None:
+        """Add a range; it merges with those that it overlaps or touches. An empty one changes nothing."""
+        if start >= stop:
+            return
+        first = bisect_left(self._stops, start)
+        last = bisect_right(self._starts, stop)
+        if first < last:
+            start = min(start, self._starts[first])
+            stop = max(stop, self._stops[last - 1])
+        self._starts[first:last] = [start]
+        self._stops[first:last] = [stop]
+
+    def end_of(self, offset: int) -> int:
+        """Where the bytes that are present from ``offset`` on end; ``offset`` itself if that byte is missing."""
+        index = bisect_right(self._starts, offset) - 1
+        return max(offset, self._stops[index]) if index >= 0 else offset
+
+    def covers(self, start: int, stop: int) -> bool:
+        """Whether every byte of ``[start, stop)`` is present."""
+        return self.end_of(start) >= stop
+
+    def total(self) -> int:
+        """How many bytes are present."""
+        return sum(self._stops) - sum(self._starts)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(zip(self._starts, self._stops, strict=True))

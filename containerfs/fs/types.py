@@ -1,0 +1,161 @@
+"""The words of the file system: attributes, entries and errors. No I/O, no FUSE, no HTTP.
+
+FsError
+├── NotFound, AlreadyExists, NotADirectory, IsADirectory, DirectoryNotEmpty
+├── NotPermitted        the API has no such thing, or the mount does not allow it
+├── AccessDenied        the service refuses the key
+├── ReadOnly, CrossDevice, NotSupported, NoAttribute, BadHandle
+├── InvalidName, NameTooLong
+├── NoSpace             this machine's disk, or the service's limit, is full
+├── TooLarge            more than the service takes
+├── Gone                it was there when it was opened, and the service has dropped it
+├── Unreachable         the service does not answer
+└── Failed              anything else; the message says what
+"""
+
+import hashlib
+import stat
+from dataclasses import dataclass
+
+from containerfs.api.errors import ContainerFSError
+
+
+class FsError(ContainerFSError):
+    """An operation failed. The message is for the log; programs see the errno that ``fuse.errno`` maps the class to."""
+
+
+class NotFound(FsError):
+    """There is no such file or directory."""
+
+
+class AlreadyExists(FsError):
+    """The name is taken."""
+
+
+class NotADirectory(FsError):
+    """A directory was needed."""
+
+
+class IsADirectory(FsError):
+    """A file was needed."""
+
+
+class DirectoryNotEmpty(FsError):
+    """A directory must be empty to be removed or replaced."""
+
+
+class NotPermitted(FsError):
+    """The API has no such thing, or the mount does not allow it."""
+
+
+class AccessDenied(FsError):
+    """The service refuses the key."""
+
+
+class ReadOnly(FsError):
+    """The mount is read-only."""
+
+
+class CrossDevice(FsError):
+    """The API cannot move this; programs copy instead."""
+
+
+class NotSupported(FsError):
+    """Not offered at all."""
+
+
+class NoAttribute(FsError):
+    """There is no such extended attribute."""
+
+
+class BadHandle(FsError):
+    """The handle was not opened for this."""
+
+
+class InvalidName(FsError):
+    """The name cannot be sent: it is not UTF-8, or the service refuses it."""
+
+
+class NameTooLong(FsError):
+    """A name of more than 255 bytes."""
+
+
+class NoSpace(FsError):
+    """The disk of this machine, or the service's limit, is full."""
+
+
+class TooLarge(FsError):
+    """Larger than the service takes."""
+
+
+class Gone(FsError):
+    """It was there when it was opened; the service has dropped it since."""
+
+
+class Unreachable(FsError):
+    """The service does not answer."""
+
+
+class Failed(FsError):
+    """Anything else; the message says what."""
+
+
+def digest(identity: str) -> str:
+    """A short name for something of any length and alphabet, that can be a file name. Source: BLAKE2b."""
+    return hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Attr:
+    """What ``stat`` tells. Times are nanoseconds since the epoch; ``mode`` has the type bits. Source: stat(2)."""
+
+    ino: int
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    atime: int
+    mtime: int
+    ctime: int
+    nlink: int = 1
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a directory, with what a listing of it needs: inode number and type bits."""
+
+    name: str
+    ino: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteContainer:
+    """A container as the service tells of it. Times are Unix seconds."""
+
+    id: str
+    name: str
+    created_at: int
+    expires_at: int | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a container as the service tells of it; the content behind an id never changes.
+
+    Attributes:
+        path: below the container, "/"-separated, every segment a legal file name; None where the service does not say.
+        size: in bytes; None where the service does not say.
+        created_at: Unix seconds.
+    """
+
+    id: str
+    container_id: str
+    path: str
+    size: int | None
+    created_at: int

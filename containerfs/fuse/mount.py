@@ -1,0 +1,175 @@
+"""A mount point: checked, mounted, served until it ends, and taken down.
+
+``serve`` runs in the process that stays; it returns once the kernel has let go, whoever asked for it: ``containerfs
+unmount``, ``fusermount -u``, or SIGTERM, at which libfuse unmounts by itself.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from containerfs.api.errors import ContainerFSError
+from containerfs.fs.filesystem import FileSystem
+from containerfs.fuse import binding
+from containerfs.fuse.operations import ContainerOperations
+
+_DEVICE = Path("/dev/fuse")
+_TYPE = "fuse.containerfs"
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # white space and backslashes in /proc/self/mounts
+_KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and attributes to itself
+
+
+class MountError(ContainerFSError):
+    """It cannot be mounted, or unmounted; the message says why, and what to do."""
+
+
+def check_machine() -> None:
+    """Raises MountError, FuseMissing: this machine cannot mount."""
+    binding.load()
+    if not _DEVICE.exists():
+        raise MountError(f"{_DEVICE} is missing: load the kernel module (sudo modprobe fuse), or give the device in")
+    if not fusermount():
+        raise MountError(f"fusermount is missing. Install it: {binding.install_command()}")
+
+
+def prepare(mountpoint: Path) -> None:
+    """Make a directory ready to be mounted on: made if its parent exists, and freed of a dead mount.
+
+    Raises:
+        MountError: it cannot be used.
+    """
+    if is_dead(mountpoint):
+        detach(mountpoint)
+    if is_mounted(mountpoint):
+        raise MountError(f"{mountpoint} is mounted already: containerfs unmount {mountpoint}")
+    if not mountpoint.exists():
+        if not mountpoint.parent.is_dir():
+            raise MountError(f"{mountpoint} cannot be made: {mountpoint.parent} is not there")
+        with _explained(mountpoint):
+            mountpoint.mkdir()
+    if not mountpoint.is_dir():
+        raise MountError(f"{mountpoint} is not a directory")
+    with _explained(mountpoint):
+        if any(mountpoint.iterdir()):
+            raise MountError(f"{mountpoint} is not empty: mount on an empty directory")
+
+
+def serve(
+    filesystem: FileSystem,
+    mountpoint: Path,
+    *,
+    service: str,
+    metadata_expiry: float,
+    read_only: bool,
+    options: str,
+    on_ready: Callable[[], None],
+) -> None:
+    """Mount, and answer the kernel until the mount ends.
+
+    Args:
+        service: shown by mount(8) as what is mounted.
+        options: further ones of mount.fuse(8), separated by commas.
+        on_ready: called once the mount answers.
+
+    Raises:
+        MountError: libfuse refused; its own words are on standard error.
+    """
+    module = binding.load()
+    operations = ContainerOperations(filesystem, lambda: binding.context(module), on_ready)
+    try:
+        binding.run(module, operations, str(mountpoint), _options(service, metadata_expiry, read_only, options))
+    except RuntimeError as error:
+        raise MountError(f"libfuse could not mount {mountpoint}") from error
+
+
+def kernel_expiry(metadata_expiry: float) -> float:
+    """Seconds for which the kernel keeps attributes: a part of the expiry, which both together must not exceed."""
+    return min(_KERNEL_EXPIRY, metadata_expiry / 10)
+
+
+def is_mounted(mountpoint: Path) -> bool:
+    """Whether something is mounted there. Asks the kernel's table and not the mount, which may hang."""
+    return _entry(mountpoint) is not None
+
+
+def is_ours(mountpoint: Path) -> bool:
+    """Whether a containerfs is mounted there."""
+    return _entry(mountpoint) == _TYPE
+
+
+def is_dead(mountpoint: Path) -> bool:
+    """Whether a mount was left there whose process is gone: "Transport endpoint is not connected"."""
+    try:
+        os.stat(mountpoint)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN and is_mounted(mountpoint)
+    return False
+
+
+def unmount(mountpoint: Path) -> None:
+    """Ask the kernel to let go. Raises MountError if programs use the mount."""
+    _fusermount("-u", mountpoint)
+
+
+def detach(mountpoint: Path) -> None:
+    """Take a mount away from its name, at once; what uses it ends by itself."""
+    _fusermount("-uz", mountpoint)
+
+
+def fusermount() -> str | None:
+    """The program that unmounts for ordinary users. Source: fusermount(1)."""
+    return shutil.which("fusermount") or shutil.which("fusermount3")
+
+
+def _fusermount(flags: str, mountpoint: Path) -> None:
+    program = fusermount()
+    if program is None:
+        raise MountError(f"fusermount is missing. Install it: {binding.install_command()}")
+    done = subprocess.run([program, flags, str(mountpoint)], capture_output=True, text=True)
+    if done.returncode:
+        raise MountError(done.stderr.strip() or f"{program} could not unmount {mountpoint}")
+
+
+def _options(service: str, metadata_expiry: float, read_only: bool, further: str) -> dict[str, object]:
+    kernel = kernel_expiry(metadata_expiry)
+    options: dict[str, object] = {
+        "fsname": service.replace(",", "_"),
+        "subtype": "containerfs",
+        "default_permissions": True,
+        "use_ino": True,
+        "big_writes": True,  # 128 KiB at a time in place of 4
+        "atomic_o_trunc": True,  # else opening with O_TRUNC would upload an empty file first
+        "entry_timeout": kernel,
+        "attr_timeout": kernel,
+        "negative_timeout": 0,
+        "ro": read_only,
+    }
+    for option in filter(None, further.split(",")):
+        name, given, value = option.partition("=")
+        options[name] = value if given else True
+    return options
+
+
+def _entry(mountpoint: Path) -> str | None:
+    """The type of what is mounted there. Source: proc(5), /proc/self/mounts."""
+    wanted = os.path.realpath(mountpoint.parent) + "/" + mountpoint.name
+    found = None
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            _, where, kind, *_ = line.split(" ")
+            if _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), where) == wanted:
+                found = kind
+    return found
+
+
+@contextlib.contextmanager
+def _explained(mountpoint: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MountError(f"{mountpoint} cannot be used: {error.strerror}") from error
