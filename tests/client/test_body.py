@@ -1,0 +1,218 @@
+"""Uploads: names, forms of files, lengths, memory and progress."""
+
+import io
+import os
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from email.parser import BytesParser
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from python_multipart.multipart import parse_options_header
+
+import containerfs
+from containerfs import Client
+from containerfs.client.body import CHUNK_SIZE, FormBody, JsonBody
+from containerfs.client.types import FileTypes
+from tests.client.service import Service
+
+# What a file can be called on Linux: any UTF-8 but NUL, up to 255 bytes a segment; and a path of such.
+segments = st.text(
+    st.characters(codec="utf-8", exclude_characters="\0/") | st.sampled_from("\"\\%\r\n;='* \t\x1b\x7f"), min_size=1
+).filter(lambda name: len(name.encode()) <= 255)
+names = st.lists(segments, min_size=1, max_size=3).map("/".join)
+
+
+def part_headers(body: FormBody) -> dict[str, str]:
+    """The headers of a form's file, as they are sent."""
+    form = b"".join(body)
+    boundary = body.content_type.partition("boundary=")[2].encode()
+    head = form.split(b"--" + boundary + b"\r\n")[-1].partition(b"\r\n\r\n")[0]
+    return dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+
+
+def received_name(disposition: str) -> str:
+    """The name that a server reads: the exact one if it was sent, else the plain one."""
+    plain, _, exact = disposition.partition("; filename*=UTF-8''")
+    return unquote(exact, errors="strict") if exact else plain.partition('; filename="')[2].removesuffix('"')
+
+
+@given(names)
+def test_every_name_arrives(name: str) -> None:
+    headers = part_headers(FormBody({}, (name, b"x")))
+    assert received_name(headers["Content-Disposition"]) == name
+
+
+@given(names)
+def test_names_cannot_break_out_of_their_header(name: str) -> None:
+    body = FormBody({}, (name, b"content"))
+    message = BytesParser().parsebytes(f"Content-Type: {body.content_type}\r\n\r\n".encode() + b"".join(body))
+    (part,) = message.get_payload()  # type: ignore[misc]
+    assert part.get_payload() == "content"  # type: ignore[union-attr]
+    assert set(part.keys()) == {"Content-Disposition", "Content-Type"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.txt", "with space", "a/b.txt", "\u00e9\U0001f600", "semi;colon='x'", "-dash", "e\u0301"]
+)
+def test_ordinary_names_are_sent_as_httpx_sends_them(name: str) -> None:
+    ours = part_headers(FormBody({}, (name, b"x")))
+    request = httpx.Request("POST", "http://x", files={"file": (name, b"x")})
+    assert f"Content-Disposition: {ours['Content-Disposition']}\r\n".encode() in request.read()
+    assert "filename*" not in ours["Content-Disposition"]
+    kind, parameters = parse_options_header(ours["Content-Disposition"].encode())
+    assert (kind, parameters[b"filename"].decode()) == (b"form-data", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"), [('a"b', "a%22b"), ("a%22b", "a%22b"), ("a\nb", "a%0Ab"), ("a\\b", "a\\\\b"), ("100%", "100%")]
+)
+def test_ambiguous_names_are_sent_in_both_ways(name: str, sent: str) -> None:
+    disposition = part_headers(FormBody({}, (name, b"x")))["Content-Disposition"]
+    assert f"; filename=\"{sent}\"; filename*=UTF-8''" in disposition
+    assert received_name(disposition) == name
+
+
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        FormBody({}, ("\udcff", b"x"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "data.csv"
+    path.write_bytes(b"12345")
+    return path
+
+
+def file_forms(path: Path, open_file: IO[bytes]) -> Iterator[tuple[FileTypes, str, str]]:
+    """Forms in which a file can be given, the name that is sent, and its type."""
+    octets = "application/octet-stream"
+    yield b"12345", "upload", octets
+    yield io.BytesIO(b"12345"), "upload", octets
+    yield path, "data.csv", "text/csv"
+    yield open_file, "data.csv", "text/csv"
+    yield (None, path), "data.csv", "text/csv"
+    yield ("a.txt", b"12345"), "a.txt", "text/plain"
+    yield ("a.txt", path), "a.txt", "text/plain"
+    yield ("a.txt", open_file, "image/png"), "a.txt", "image/png"
+    yield ("a.txt", b"12345", None), "a.txt", "text/plain"
+    yield ("a.unknown", b"12345"), "a.unknown", octets
+
+
+def test_every_form_of_a_file(path: Path) -> None:
+    with path.open("rb") as open_file:
+        for file, name, content_type in file_forms(path, open_file):
+            body = FormBody({}, file)
+            headers = part_headers(body)
+            assert received_name(headers["Content-Disposition"]) == name
+            assert headers["Content-Type"] == content_type
+            assert b"\r\n\r\n12345\r\n--" in b"".join(body)
+            assert body.length == len(b"".join(body))
+
+
+def test_a_part_may_have_headers_of_its_own() -> None:
+    headers = part_headers(FormBody({}, ("a", b"x", "text/plain", {"content-type": "x/y", "X-Part": "1"})))
+    assert headers["content-type"] == "x/y"
+    assert headers["X-Part"] == "1"
+    assert "Content-Type" not in headers
+
+
+@pytest.mark.parametrize("file", ["a path as text", io.StringIO("text"), 7, None, ("a",), ("a", b"", None, {}, 5)])
+def test_what_is_not_a_file_is_refused(client: Client, service: Service, file: FileTypes) -> None:
+    with pytest.raises(TypeError, match="Expected"):
+        client.files.create(file=file, purpose="user_data")
+    assert service.requests == []
+
+
+def test_a_missing_path_is_refused(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        client.files.create(file=tmp_path / "nothing", purpose="user_data")
+
+
+@given(st.integers(0, 3), st.integers(-1, 1), st.dictionaries(st.text("abc", min_size=1), st.text(max_size=9)))
+def test_the_length_is_exact(chunks: int, off: int, fields: dict[str, str]) -> None:
+    size = max(0, chunks * CHUNK_SIZE + off)
+    body = FormBody(fields, ("n", bytes(size)))
+    assert body.length == sum(map(len, body))
+
+
+def test_fields_come_before_the_file_and_objects_are_flattened() -> None:
+    fields = {"purpose": "assistants", "expires_after": {"anchor": "created_at", "seconds": 3600}, "tags": ["a", "b"]}
+    form = b"".join(FormBody(fields, b"x")).decode()
+    wanted = ["purpose", "expires_after[anchor]", "expires_after[seconds]", "tags[]", "tags[]", "file"]
+    assert [line.split('name="')[1].split('"')[0] for line in form.splitlines() if " name=" in line] == wanted
+
+
+def test_json_is_as_the_sdk_sends_it() -> None:
+    assert b"".join(JsonBody({"name": "\u00e9", "n": [1, None, True]})) == '{"name":"é","n":[1,null,true]}'.encode()
+
+
+@pytest.mark.parametrize("size", [4, 6, 0])
+def test_a_file_that_changes_size_meanwhile_fails_clearly(
+    client: Client, service: Service, path: Path, size: int
+) -> None:
+    with ResizedWhenRead(path, size) as file, pytest.raises(containerfs.SourceChangedError) as raised:
+        client.containers.files.create("c", file=("a", file))
+    assert raised.value.announced == 5
+    assert raised.value.found == (None if size > 5 else size)
+    assert "had 5 bytes when the upload began" in str(raised.value)
+
+
+class ResizedWhenRead(io.FileIO):
+    """A file that somebody else changes just before its upload reads it."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path, "r+b")
+        self._size = size
+
+    def read(self, size: int = -1) -> bytes:  # type: ignore[override]
+        os.truncate(self.fileno(), self._size)
+        return super().read(size)
+
+
+def test_a_pipe_is_sent_in_chunks_for_its_length_is_unknown(client: Client, service: Service) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"12345")
+    os.close(write_end)
+    with open(read_end, "rb") as pipe:
+        client.containers.files.create("c", file=("a", pipe))
+    assert "content-length" not in service.requests[0].headers
+    assert b"\r\n\r\n12345\r\n--" in service.requests[0].body
+
+
+def test_progress_counts_the_files_bytes(client: Client, service: Service) -> None:
+    size = 2 * CHUNK_SIZE + 1
+    seen: list[tuple[int, int | None]] = []
+    client.containers.files.create("c", file=bytes(size), progress=lambda *sent: seen.append(sent))
+    assert seen == [(CHUNK_SIZE, size), (2 * CHUNK_SIZE, size), (size, size)]
+
+
+def test_what_progress_raises_ends_the_upload(client: Client, service: Service) -> None:
+    def stop(sent: int, total: int | None) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        client.containers.files.create("c", file=bytes(CHUNK_SIZE), progress=stop)
+    assert client.containers.retrieve("c").id == "cntr_1"
+
+
+def test_a_large_upload_holds_one_chunk() -> None:
+    size = 1 << 30
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        body = FormBody({}, ("big", file))
+        tracemalloc.start()
+        try:
+            sent = sum(map(len, body))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert sent == body.length
+    assert peak < 4 * CHUNK_SIZE
