@@ -4,7 +4,7 @@ Invariant: the API key is in no repr, and in no error.
 """
 
 import os
-import string
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +20,9 @@ DEFAULT_MAX_RETRIES = 2
 
 LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepalive_expiry=15)
 """For some 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before use."""
+
+_FIELD_VALUE = re.compile(r"|[!-~]([\t -~]*[!-~])?")
+"""What a header's value may be, in ASCII. Source: RFC 9110, 5.5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,15 @@ def merged(headers: Mapping[str, str], *more: Mapping[str, str | Omit] | None) -
         if isinstance(value, Omit):
             result.pop(name.lower(), None)
         else:
-            result[name.lower()] = value
+            result[name.lower()] = _sendable(name, value)
     return result
+
+
+def _sendable(name: str, value: str) -> str:
+    """A header's value. One that HTTP cannot carry is refused here: httpx would quote it in its log, secret or not."""
+    if not _FIELD_VALUE.fullmatch(value):
+        raise ValueError(f"the header {name!r} has a value that HTTP cannot carry")
+    return value
 
 
 def _default_url(uds: str | os.PathLike[str] | None) -> str:
@@ -116,7 +126,7 @@ def _key(api_key: str | None, url: httpx.URL) -> str | None:
     key = (api_key or "").strip()
     if not key and url.host == httpx.URL(DEFAULT_BASE_URL).host:
         raise ContainerFSError(f"an API key is needed for {url.host}: pass api_key, or set OPENAI_API_KEY")
-    if not set(key) <= set(string.ascii_letters + string.digits + string.punctuation):
+    if not re.fullmatch("[!-~]*", key):
         raise ContainerFSError("the API key has characters that a key cannot have: look at api_key or OPENAI_API_KEY")
     return key or None
 
