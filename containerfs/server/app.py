@@ -1,7 +1,5 @@
 """The application: routes, errors and observation around one service."""
 
-from collections.abc import Awaitable, Callable
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,7 +11,7 @@ from containerfs.server.auth import Authenticator
 from containerfs.server.errors import ServiceError
 from containerfs.server.observation import Counts, Observed
 from containerfs.server.routes import answers, bodies, containers, files, operations
-from containerfs.server.routes.asked import Endpoint
+from containerfs.server.routes.asked import Answering, Endpoint, authenticated
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits
 from containerfs.server.storage.base import OutOfSpaceError
@@ -23,7 +21,10 @@ PREFIX = "/v1"
 
 def create_app(service: Service, authenticator: Authenticator, limits: Limits, *, access_log: bool = False) -> ASGIApp:
     """The server as an ASGI application; whoever runs it closes the service's stores."""
-    api = [(method, PREFIX + path, endpoint) for method, path, endpoint in (*containers.routes, *files.routes)]
+    api = [
+        (method, PREFIX + path, authenticated(endpoint))
+        for method, path, endpoint in (*containers.routes, *files.routes)
+    ]
     routes = _routes([*api, *operations.routes])
     app = Starlette(
         routes=routes,
@@ -44,15 +45,13 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits, *
 
 def _routes(endpoints: list[Endpoint]) -> list[Route]:
     """One route for each path, so that a method it does not have is answered with all those that it has."""
-    by_path: dict[str, dict[str, Callable[[Request], Awaitable[ASGIApp]]]] = {}
+    by_path: dict[str, dict[str, Answering]] = {}
     for method, path, endpoint in endpoints:
         by_path.setdefault(path, {})[method] = endpoint
     return [Route(path, _by_method(methods), methods=list(methods)) for path, methods in by_path.items()]
 
 
-def _by_method(
-    endpoints: dict[str, Callable[[Request], Awaitable[ASGIApp]]],
-) -> Callable[[Request], Awaitable[ASGIApp]]:
+def _by_method(endpoints: dict[str, Answering]) -> Answering:
     async def endpoint(request: Request) -> ASGIApp:
         return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 

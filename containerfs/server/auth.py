@@ -4,11 +4,14 @@ The key file holds one record per key, with a SHA-256 of the key: keys are 256 r
 nothing more. Each key has a namespace of its own. Changes to the file take effect with the next request.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,16 +81,31 @@ class KeyFile:
         """A new key, and its secret, which is stored nowhere."""
         secret = f"sk-{secrets.token_urlsafe(32)}"
         key = ApiKey(f"key_{secrets.token_hex(8)}", name, _hashed(secret), int(time.time()))
-        self._store([*self.keys(), key])
+        with self._locked():
+            self._store([*self.keys(), key])
         return key, secret
 
     def revoke(self, id: str) -> bool:
         """Forget a key; whether there was one. What is in its namespace stays in the store."""
-        keys = self.keys()
-        kept = [key for key in keys if key.id != id]
-        if len(kept) < len(keys):
-            self._store(kept)
+        with self._locked():
+            keys = self.keys()
+            kept = [key for key in keys if key.id != id]
+            if len(kept) < len(keys):
+                self._store(kept)
         return len(kept) < len(keys)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone among those who change the file. Its directory is what all can lock: the file is replaced."""
+        try:
+            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise KeyFileError(f"cannot write the API keys to {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def _store(self, keys: list[ApiKey]) -> None:
         unfinished = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")

@@ -76,7 +76,7 @@ class _Parser:
         self._events: list[tuple[str, memoryview]] = []
         marks = ("part_begin", "part_end", "header_end", "headers_finished", "end")
         spans = ("part_data", "header_field", "header_value")
-        callbacks = {f"on_{name}": self._mark(name) for name in marks}
+        callbacks: dict[str, Callable[..., None]] = {f"on_{name}": self._mark(name) for name in marks}
         callbacks |= {f"on_{name}": self._span(name) for name in spans}
         self._parser = MultipartParser(boundary, callbacks, max_header_size=_FIELDS_MAX_BYTES)  # type: ignore[arg-type]
 

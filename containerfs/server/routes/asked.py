@@ -11,7 +11,9 @@ from containerfs.server.routes.bodies import parsed
 from containerfs.server.service import Service
 from containerfs.server.storage.base import PageQuery
 
-Endpoint = tuple[str, str, Callable[[Request], Awaitable[ASGIApp]]]
+Answering = Callable[[Request], Awaitable[ASGIApp]]
+
+Endpoint = tuple[str, str, Answering]
 """A method, the template of a path, and what answers there."""
 
 
@@ -21,9 +23,20 @@ def service(request: Request) -> Service:
 
 
 def namespace(request: Request) -> str:
-    """Whose containers the request is about; raises Unauthenticated."""
-    authenticator: Authenticator = request.app.state.authenticator
-    return authenticator.namespace(request.headers.get("authorization"))
+    """Whose containers the request is about."""
+    found: str = request.state.namespace
+    return found
+
+
+def authenticated(answer: Answering) -> Answering:
+    """Look at nothing of a request before it is known whose it is; raises Unauthenticated."""
+
+    async def endpoint(request: Request) -> ASGIApp:
+        authenticator: Authenticator = request.app.state.authenticator
+        request.state.namespace = authenticator.namespace(request.headers.get("authorization"))
+        return await answer(request)
+
+    return endpoint
 
 
 def page_query(request: Request) -> PageQuery:

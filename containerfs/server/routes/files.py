@@ -16,14 +16,15 @@ _PURPOSE_MAX_LENGTH = 64
 
 
 async def create(request: Request) -> Response:
-    whose = namespace(request)
     if media_type(request) != "multipart/form-data":
         raise UnsupportedMediaType("Send the file as multipart/form-data.")
     async with service(request).upload() as blob:
         form, once = await read_upload(request, blob)
         if form.filename is None:
             raise InvalidRequest("Give a file, with its file name.", param="file")
-        created = service(request).create_file(whose, form.filename, _purpose(form), blob, _lifetime(form), once)
+        created = service(request).create_file(
+            namespace(request), form.filename, _purpose(form), blob, _lifetime(form), once
+        )
         return json_answer(await created)
 
 

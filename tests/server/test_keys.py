@@ -1,0 +1,148 @@
+"""API keys: each sees its own, and nothing of another's."""
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server.conftest import answered, create, refused
+from tests.server.live import LiveServer, running_server
+
+
+def keys(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "containerfs", "keys", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys.json"
+
+
+@pytest.fixture(scope="module")
+def guarded(key_file: Path) -> Iterator[LiveServer]:
+    """A server that demands keys, of which there are none yet."""
+    with running_server(key_file.with_name("store"), "--api-keys", str(key_file)) as live:
+        yield live
+
+
+@pytest.fixture
+def client_of(guarded: LiveServer, key_file: Path) -> Iterator[Callable[[str], httpx.Client]]:
+    clients = []
+
+    def connect(name: str) -> httpx.Client:
+        secret = keys("add", name, "--api-keys", str(key_file)).stdout.strip()
+        client = httpx.Client(base_url=guarded.base_url, headers={"authorization": f"Bearer {secret}"})
+        clients.append(client)
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+def test_nothing_of_another_key_can_be_seen(client_of: Callable[[str], httpx.Client]) -> None:
+    mine, other = client_of("mine"), client_of("other")
+    container = create(mine)["id"]
+    file = answered(mine.post(f"/containers/{container}/files", files={"file": ("f", b"secret")}))["id"]
+    source = answered(mine.post("/files", files={"file": ("s", b"secret")}, data={"purpose": "x"}))["id"]
+    own = create(other)["id"]
+    for response in (
+        other.get(f"/containers/{container}"),
+        other.delete(f"/containers/{container}"),
+        other.get(f"/containers/{container}/files"),
+        other.get(f"/containers/{container}/files/{file}"),
+        other.get(f"/containers/{container}/files/{file}/content"),
+        other.delete(f"/containers/{container}/files/{file}"),
+        other.post(f"/containers/{container}/files", files={"file": ("g", b"")}),
+        other.get(f"/files/{source}"),
+        other.get(f"/files/{source}/content"),
+        other.delete(f"/files/{source}"),
+        other.post("/containers", json={"name": "a", "file_ids": [source]}),
+        other.post(f"/containers/{own}/files", json={"file_id": source}),
+        other.post(f"/containers/{own}/files", json={"file_id": file}),
+    ):
+        assert answered(response, 404)["error"]["message"].endswith(("found.", source, file, container))
+    assert [item["id"] for item in answered(other.get("/containers"))["data"]] == [own]
+    assert answered(other.get("/files"))["data"] == []
+    for path, cursor in (("/containers", container), ("/files", source)):
+        refused(other.get(path, params={"after": cursor}), 400, "after")
+    assert mine.get(f"/containers/{container}/files/{file}/content").content == b"secret"
+
+
+def test_idempotency_keys_are_each_keys_own(client_of: Callable[[str], httpx.Client]) -> None:
+    once = {"idempotency-key": "shared"}
+    ids = {
+        answered(client_of(name).post("/containers", json={"name": "a"}, headers=once))["id"] for name in ("one", "two")
+    }
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer sk-guess", "sk-guess"])
+def test_without_a_known_key_nothing(guarded: LiveServer, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"authorization": authorization}
+    with httpx.Client(base_url=guarded.base_url, headers=headers) as http:
+        for method, path in (("GET", "/containers"), ("POST", "/containers"), ("POST", "/files"), ("GET", "/files/f")):
+            response = http.request(method, path)
+            refused(response, 401)
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_operations_need_no_key(guarded: LiveServer) -> None:
+    for path in ("/healthz", "/metrics", "/docs", "/openapi.json"):
+        assert httpx.get(guarded.root_url + path).status_code == 200
+
+
+def test_a_revoked_key_is_refused_from_the_next_request(
+    client_of: Callable[[str], httpx.Client], key_file: Path
+) -> None:
+    client = client_of("short-lived")
+    create(client)
+    listed = keys("list", "--api-keys", str(key_file)).stdout
+    [line] = [line for line in listed.splitlines() if line.endswith("short-lived")]
+    keys("revoke", line.split()[0], "--api-keys", str(key_file))
+    assert refused(client.get("/containers"), 401)["code"] == "invalid_api_key"
+    assert "no key" in keys("revoke", line.split()[0], "--api-keys", str(key_file), status=1).stderr
+
+
+def test_the_file_holds_no_key_and_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    secret = keys("add", "a", "--api-keys", str(path)).stdout.strip()
+    assert secret.startswith("sk-")
+    assert secret not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert {"id", "name", "sha256", "created_at"} == set(json.loads(path.read_text())["keys"][0])
+
+
+def test_keys_added_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    path = str(tmp_path / "keys.json")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: keys("add", f"k{number}", "--api-keys", path), range(8)))
+    assert len(keys("list", "--api-keys", path).stdout.splitlines()) == 8
+
+
+def test_a_broken_file_lets_no_one_in_and_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text("{")
+    assert keys("list", "--api-keys", str(path), status=1).stderr.count("\n") == 1
+    assert keys("add", "a", "--api-keys", str(tmp_path / "no" / "keys"), status=1).stderr.count("\n") == 1
+
+
+def test_neither_keys_nor_contents_are_logged(client_of: Callable[[str], httpx.Client], guarded: LiveServer) -> None:
+    client = client_of("logged")
+    container = create(client, name="name of a container")["id"]
+    answered(client.post(f"/containers/{container}/files", files={"file": ("name of a file", b"content of a file")}))
+    log = guarded.log.read_text()
+    assert container in log
+    secret = client.headers["authorization"].split()[1]
+    for said in (secret, "name of a container", "name of a file", "content of a file"):
+        assert said not in log
+    assert all(json.loads(line)["status"] for line in log.splitlines())
