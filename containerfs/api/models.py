@@ -126,8 +126,8 @@ class File(Identified):
 class Deletion(Identified):
     """The answer to a DELETE: ``object`` is ``container.deleted``, ``container.file.deleted`` or ``file.deleted``."""
 
-    object: str
-    deleted: bool = True
+    object: Annotated[str, Otherwise("")] = ""
+    deleted: Annotated[bool, Otherwise(True)] = True
 
 
 class ListPage(ApiModel, Generic[Item]):

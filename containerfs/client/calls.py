@@ -15,7 +15,7 @@ from typing import Generic, TypeVar, Unpack
 from pydantic import BaseModel, ValidationError
 
 from containerfs.api.errors import APIResponseValidationError
-from containerfs.api.models import Container, ContainerFile, File, ListPage, Order
+from containerfs.api.models import Container, ContainerFile, Deletion, File, ListPage, Order
 from containerfs.api.paths import url_path
 from containerfs.client.body import Body, FormBody, JsonBody
 from containerfs.client.content import ContentInfo
@@ -143,7 +143,7 @@ def delete_container(container_id: str, **options: Unpack[RequestOptions]) -> Ca
     Raises:
         NotFoundError: if there is none, or it has expired.
     """
-    return Call("DELETE", _container(container_id), _deleted, options, body=_extra(options))
+    return _deletion(_container(container_id), options)
 
 
 def create_container_file(
@@ -228,7 +228,7 @@ def delete_container_file(container_id: str, file_id: str, **options: Unpack[Req
     Raises:
         NotFoundError: if there is no such container or file.
     """
-    return Call("DELETE", _container_file(container_id, file_id), _deleted, options, body=_extra(options))
+    return _deletion(_container_file(container_id, file_id), options)
 
 
 def retrieve_container_file_content(
@@ -334,16 +334,24 @@ def list_files(
     return Call("GET", "/files", _model(ListPage[File]), options, query=given(query))
 
 
-def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
+def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[Deletion]:
     """Delete a file, for good; its copies in containers stay. ``DELETE /files/{file_id}``
 
     Args:
         file_id: the file's id.
 
+    Returns:
+        The id, and that it is deleted.
+
     Raises:
         NotFoundError: if there is none.
     """
-    return Call("DELETE", _file(file_id), _deleted, options, body=_extra(options))
+    parse = _model(Deletion)
+
+    def deletion(answer: Answer) -> Deletion:
+        return parse(answer) if answer.body.strip() else Deletion(id=file_id, object="file.deleted")
+
+    return Call("DELETE", _file(file_id), deletion, options, body=_extra(options))
 
 
 def file_content(file_id: str, **options: Unpack[RequestOptions]) -> Call[ContentInfo]:
@@ -377,12 +385,16 @@ def _file(file_id: str) -> str:
 
 def _content(method: str, path: str, options: RequestOptions) -> Call[ContentInfo]:
     # Compressed on the way, a range would not be the file's, nor Content-Length its size.
-    headers = {"Accept": "application/binary", "Accept-Encoding": "identity"}
+    headers = {"accept": "application/binary", "accept-encoding": "identity"}
     return Call(method, path, _content_info, options, headers=headers)
 
 
 def _content_info(answer: Answer) -> ContentInfo:
     return ContentInfo(answer.status_code, answer.headers)
+
+
+def _deletion(path: str, options: RequestOptions) -> Call[None]:
+    return Call("DELETE", path, _deleted, options, body=_extra(options), headers={"accept": "*/*"})
 
 
 def _json(fields: Mapping[str, object], options: RequestOptions) -> JsonBody:
