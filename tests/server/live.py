@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 READY = "containerfs serve: listening on "
 
@@ -49,7 +50,9 @@ class LiveServer:
 
 
 @contextlib.contextmanager
-def running_server(data_dir: Path, *options: str, uds: Path | None = None) -> Iterator[LiveServer]:
+def running_server(
+    data_dir: Path, *options: str, uds: Path | None = None, within: Sequence[str] = ()
+) -> Iterator[LiveServer]:
     """A server over a store, stopped at the end; with ``uds`` on that Unix socket, else on a free port of 127.0.0.1.
 
     What it writes to standard error is in ``log``, beside the store.
@@ -57,10 +60,12 @@ def running_server(data_dir: Path, *options: str, uds: Path | None = None) -> It
     Args:
         data_dir: the store, created if missing.
         options: further ones of ``containerfs serve``.
+        uds: where to make the Unix socket.
+        within: a command that runs the server's as its arguments, by exec.
     """
     log = data_dir.with_name(f"{data_dir.name}.log")
     where = ["--uds", str(uds)] if uds else ["--port", "0"]
-    with log.open("a") as stderr, start([*where, "--data-dir", str(data_dir), *options], stderr) as process:
+    with log.open("a") as stderr, start([*where, "--data-dir", str(data_dir), *options], stderr, within) as process:
         assert process.stdout is not None
         line = process.stdout.readline().strip()
         if not line.startswith(READY):
@@ -70,10 +75,10 @@ def running_server(data_dir: Path, *options: str, uds: Path | None = None) -> It
 
 
 @contextlib.contextmanager
-def start(options: Sequence[str], stderr: object = None) -> Iterator[subprocess.Popen[str]]:
+def start(options: Sequence[str], stderr: Any = None, within: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
     """The process of ``containerfs serve`` with these options; ended at the end, whatever it does."""
-    command = [sys.executable, "-m", "containerfs", "serve", *options]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)  # type: ignore[call-overload]
+    command = [*within, sys.executable, "-m", "containerfs", "serve", *options]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         yield process
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction
 from containerfs.server.storage.local import settled
@@ -44,7 +44,8 @@ class SqliteMetadataStore:
             with self._writer.begin():
                 prepare(self._writer)
             self._reader = self._engine.connect().execution_options(begin="BEGIN")
-        except OperationalError as error:
+        except DatabaseError as error:
+            self._engine.dispose()
             raise StoreError(f"cannot open {path}: {error.orig}") from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metadata-writer")
 
