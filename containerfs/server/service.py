@@ -192,7 +192,7 @@ class Service:
         container, file = await self._metadata.read(work)
         await self._record_read(container)
         try:
-            return Content(file.id, file_name(file.path), await self._blobs.open(file.blob))
+            return Content(file.id, file_name(file.path), await self._open(file))
         except BlobNotFoundError as error:
             raise _no_container_file(container_id, id) from error
 
@@ -239,7 +239,7 @@ class Service:
     async def file_content(self, namespace: str, id: str) -> Content:
         file = await self._metadata.read(lambda tx: self._live_file(tx, namespace, id))
         try:
-            return Content(file.id, file.filename, await self._blobs.open(file.blob))
+            return Content(file.id, file.filename, await self._open(file))
         except BlobNotFoundError as error:
             raise _no_file(id) from error
 
@@ -266,6 +266,14 @@ class Service:
         change = await self._metadata.write(work)
         await self._blobs.delete(change.garbage)
         return change.result
+
+    async def _open(self, file: FileRecord | ContainerFileRecord) -> BlobReader:
+        """Raises BlobNotFoundError if the file was deleted meanwhile."""
+        blob = await self._blobs.open(file.blob)
+        if blob.size != file.bytes:
+            blob.close()
+            raise OSError(f"the stored bytes of {file.id} are {blob.size}, and should be {file.bytes}")
+        return blob
 
     async def _discard_unnamed(self, blob: str) -> None:
         if not await self._metadata.read(lambda tx: tx.named_blobs([blob])):
