@@ -116,7 +116,7 @@ class ContentCache:
 
     def pin(self, file: RemoteFile) -> CacheEntry:
         """The entry of a file, kept until ``unpin``; created empty if it is new. Raises NoSpace."""
-        key = self._key(file)
+        key = self._key(file.container_id, file.id)
         with self._lock:
             entry = self._pinned.get(key)
             if entry is None:
@@ -140,7 +140,7 @@ class ContentCache:
             entry.pins -= 1
             if entry.pins:
                 return
-            key = self._key(entry.file)
+            key = self._key(entry.file.container_id, entry.file.id)
             del self._pinned[key]
             kept = entry.close()
             os.utime(entry.path)  # the order of eviction, across mounts
@@ -148,7 +148,7 @@ class ContentCache:
 
     def adopt(self, file: RemoteFile, staged: Path) -> None:
         """Take a file that was just uploaded as the content of its new id: reading it back costs no request."""
-        key = self._key(file)
+        key = self._key(file.container_id, file.id)
         path = self._path(key)
         with self._lock:
             if key in self._pinned:  # somebody reads it already, from the service
@@ -159,9 +159,9 @@ class ContentCache:
             path.with_suffix(_RANGES_SUFFIX).unlink(missing_ok=True)
             self._unpinned.keep(key, file.size or 0)
 
-    def drop(self, file: RemoteFile) -> None:
+    def drop(self, container_id: str, file_id: str) -> None:
         """Forget content that nobody will ask for again, since its id is gone. Pinned content stays for its readers."""
-        key = self._key(file)
+        key = self._key(container_id, file_id)
         with self._lock:
             if key not in self._pinned:
                 self._unpinned.discard(key)
@@ -188,8 +188,8 @@ class ContentCache:
             self._pinned.clear()
         self._marker.leave()
 
-    def _key(self, file: RemoteFile) -> str:
-        return digest(json.dumps([self._service, file.container_id, file.id]))
+    def _key(self, container_id: str, file_id: str) -> str:
+        return digest(json.dumps([self._service, container_id, file_id]))
 
     def _path(self, key: str) -> Path:
         return _content_path(self._directory, key)

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from containerfs.api.paths import NAME_MAX_BYTES, decode_name
+from containerfs.api.paths import decode_name
 from containerfs.fs import types
 from containerfs.fs.attributes import Attributes, AttributeStore, directory_key, file_key
 from containerfs.fs.control import PREFIX, ControlSurface, describe
 from containerfs.fs.fetch import Fetcher
 from containerfs.fs.handles import DirectoryHandle, HandleTable, ReadHandle, Staging, WriteHandle
 from containerfs.fs.journal import Journal
-from containerfs.fs.lookup import Lookup
+from containerfs.fs.lookup import Lookup, check_length
 from containerfs.fs.metadata import MetadataCache
 from containerfs.fs.moves import Moves
 from containerfs.fs.process import is_other_live_process
@@ -30,6 +30,9 @@ from containerfs.fs.types import Attr, Entry
 from containerfs.fs.writeback import Upload, Uploader, stale_ids
 
 log = logging.getLogger(__name__)
+
+Owner = tuple[int, int]
+"""User and group id."""
 
 
 class FileSystem:
@@ -159,7 +162,7 @@ class FileSystem:
                 raise
         return fh, keep_pages
 
-    def create(self, path: str, flags: int, mode: int, pid: int = 0, owner: tuple[int, int] | None = None) -> int:
+    def create(self, path: str, flags: int, mode: int, pid: int = 0, owner: Owner | None = None) -> int:
         """Create a file, on this machine, and open it; the service has it once it is closed. Source: open(2)."""
         self._check_writable()
         parent, name = self._lookup.parent(path)
@@ -301,7 +304,7 @@ class FileSystem:
 
     # Names
 
-    def mkdir(self, path: str, mode: int) -> None:
+    def mkdir(self, path: str, mode: int, owner: Owner | None = None) -> None:
         """At the root: create a container. Below: a directory, which only this machine knows while it holds no file.
 
         Source: mkdir(2).
@@ -312,13 +315,15 @@ class FileSystem:
         if self._exists(path):
             raise types.AlreadyExists(path)
         if parent is self._tree.root:
-            self._create_container(name)
-            return
-        with self._tree.lock:
+            directory: Directory = self._create_container(name)
+        else:
             directory = Directory(name, secrets.randbits(63), time.time_ns())
-            directory.mode, directory.kept = mode & 0o7777, True
-            parent.add(directory, name)
+            with self._tree.lock:
+                parent.add(directory, name)
+        with self._tree.lock:
             parent.touch()
+            directory.mode, directory.kept = mode & 0o7777, True
+            directory.uid, directory.gid = owner or (directory.uid, directory.gid)
         self._keep(directory)
 
     def rmdir(self, path: str) -> None:
@@ -388,7 +393,7 @@ class FileSystem:
             return False
         return True
 
-    def _create_container(self, name: str) -> None:
+    def _create_container(self, name: str) -> ContainerDirectory:
         if self._names.is_refused_as_container(name):
             raise types.NotPermitted(f"{name!r} is a desktop's or an editor's own; it is not made a container")
         remote = self._remote.create_container(decode_name(name))
@@ -396,7 +401,7 @@ class FileSystem:
             container = self._tree.add_container(remote)
             container.touch()
             container.listed_at = time.monotonic()  # a new one is known to be empty
-            self._tree.root.touch()
+            return container
 
     def _delete_container(self, container: ContainerDirectory) -> None:
         self._remote.delete_container(container.remote.id)
@@ -504,9 +509,9 @@ class FileSystem:
 
 
 def _check_name(name: str) -> None:
+    """Raises InvalidName, NameTooLong for a name that cannot be given."""
+    check_length(name)
     try:
-        size = len(name.encode())
+        name.encode()
     except UnicodeEncodeError:
         raise types.InvalidName(f"{name!r} is not UTF-8") from None
-    if size > NAME_MAX_BYTES:
-        raise types.NameTooLong(f"{name[:40]!r}...: {size} bytes, {NAME_MAX_BYTES} at most")

@@ -5,12 +5,20 @@ vouches for it as well, and is what whoever looks inside needs next. So ``ls`` o
 hundred files, and ``cat`` one listing at most. Files that are open or being written are known without asking.
 """
 
+from containerfs.api.paths import NAME_MAX_BYTES
 from containerfs.fs import types
 from containerfs.fs.metadata import MetadataCache
 from containerfs.fs.scratch import NamePolicy
 from containerfs.fs.tree import ContainerDirectory, Directory, FileNode, Node, Tree
 
 _SHORTEST_ID = 16  # a name that might be the id of a container that no listing has
+
+
+def check_length(name: str) -> None:
+    """Raises NameTooLong for a name that Linux does not take. (The kernel lets FUSE have up to 1,024 bytes.)"""
+    size = len(name.encode(errors="surrogateescape"))
+    if size > NAME_MAX_BYTES:
+        raise types.NameTooLong(f"{name[:40]!r}...: {size} bytes, {NAME_MAX_BYTES} at most")
 
 
 class Lookup:
@@ -22,8 +30,9 @@ class Lookup:
         self._names = names
 
     def node(self, path: str) -> Node:
-        """The node at a path. Raises NotFound."""
+        """The node at a path. Raises NotFound, NameTooLong."""
         name, _, inner = path.strip("/").partition("/")
+        check_length(path.rpartition("/")[2])
         if not name:
             return self._tree.root
         known = self._known(path)

@@ -11,7 +11,7 @@ from containerfs.fs.fetch import Fetcher
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.journal import Journal
 from containerfs.fs.metadata import MetadataCache
-from containerfs.fs.remote import ApiRemote
+from containerfs.fs.remote import ApiRemote, Remote
 from containerfs.fs.scratch import NamePolicy
 from containerfs.fs.tree import Tree
 from containerfs.fs.types import digest
@@ -47,8 +47,12 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
     Raises:
         FsError: the service does not answer as the API should, or the disk is full.
     """
-    names, tree = NamePolicy(), Tree()
-    remote = ApiRemote(client, single_shot, service)
+    return open_over(ApiRemote(client, single_shot, service), options)
+
+
+def open_over(remote: Remote, options: Options) -> FileSystem:
+    """The same, over any implementation of what the file system needs of a service."""
+    names, tree, service = NamePolicy(), Tree(), remote.service
     attributes = AttributeStore(options.cache_dir / "attributes.db", service)
     cache = ContentCache(options.cache_dir / "content", options.cache_size, service)
     journal = Journal(options.cache_dir / "journal" / digest(service))

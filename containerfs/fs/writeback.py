@@ -194,6 +194,7 @@ class Uploader:
                 container.by_id.pop(file_id, None)
         for file_id in stale:
             self._remote.delete_file(container.remote.id, file_id)
+            self._cache.drop(container.remote.id, file_id)
         if stale:
             self._attributes.forget(container.remote.id, map(file_key, stale))
             node.replaces -= stale

@@ -85,7 +85,8 @@ class ContainerOperations:
         self._fs.sync(path)
 
     def mkdir(self, path: str, mode: int) -> None:
-        self._fs.mkdir(path, mode)
+        uid, gid, _ = self._context()
+        self._fs.mkdir(path, mode, (uid, gid))
 
     def rmdir(self, path: str) -> None:
         self._fs.rmdir(path)
