@@ -92,6 +92,8 @@ class FileSystem:
         directory = self._lookup.directory(path)
         if directory is self._tree.root:
             self._metadata.refresh_containers()
+        else:
+            self._lookup.refresh(directory.container)
         with self._tree.lock:
             entries = [
                 Entry(name, child.ino, child.kind)

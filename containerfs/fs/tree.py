@@ -14,7 +14,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from containerfs.api.paths import NAME_MAX_BYTES, encode_name
@@ -261,9 +261,9 @@ class Tree:
         self._by_container.pop(directory.remote.id, None)
         self.root.remove(directory)
 
-    def apply_containers(self, listed: Iterable[RemoteContainer], started: float) -> None:
-        """Take over a listing of containers that was asked for at ``started``."""
-        oldest_first = sorted(listed, key=lambda remote: remote.created_at)
+    def apply_containers(self, listed: Sequence[RemoteContainer], started: float) -> None:
+        """Take over a listing of containers, newest first, that was asked for at ``started``."""
+        oldest_first = sorted(reversed(listed), key=lambda remote: remote.created_at)  # many are of one second
         seen = {remote.id for remote in oldest_first}
         for directory in self.containers():
             if directory.remote.id not in seen and directory.changed_at < started:

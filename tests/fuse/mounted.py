@@ -71,7 +71,8 @@ class Home:
     def run(self, *command: str | Path, **options: Any) -> str:
         """Run a program that is to succeed without a warning; returns what it writes to standard output."""
         done = self.attempt(*command, **options)
-        assert (done.returncode, done.stderr) == (0, ""), f"{command} ended with {done.returncode}: {done.stderr}"
+        shown = " ".join(map(os.fspath, command))[:300]
+        assert (done.returncode, done.stderr) == (0, ""), f"{shown} ended with {done.returncode}: {done.stderr}"
         return done.stdout
 
     def fails(self, *command: str | Path, **options: Any) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
-from tests.fuse.mounted import Mount, errno_of, sha256, tree
+from tests.fuse.mounted import Home, Mount, errno_of, sha256, tree
+from tests.server.live import LiveServer
 
 MiB = 1 << 20
 SIZES = [0, 1, 4095, 4096, 4097, MiB - 1, MiB, MiB + 1, 128 * MiB]
@@ -82,16 +83,19 @@ def test_names_that_are_not_utf8(mount: Mount, container: Path) -> None:
     assert os.listdir(container) == ["file"]
 
 
-def test_a_thousand_files(mount: Mount, other: Mount, container: Path, tmp_path: Path) -> None:
+def test_a_thousand_files(
+    server: LiveServer, mount: Mount, container: Path, tmp_path: Path, home: Home
+) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(1000):
         (source / f"file {number:04}").write_text(f"content {number}")
     mount.home.run("cp", "-r", f"{source}/.", container)
     assert len(os.listdir(container)) == 1000
-    assert tree(other / container.name) == tree(source)
-    mount.home.run("rm", "-r", container)
-    assert container.name not in os.listdir(other.path)
+    with home.mounted("--url", server.address) as fresh:
+        assert tree(fresh / container.name) == tree(source)
+        fresh.home.run("rm", "-r", fresh / container.name)
+        assert container.name not in os.listdir(fresh.path)
 
 
 def test_containers_of_several_pages(mount: Mount, other: Mount, sdk: OpenAI) -> None:
@@ -100,7 +104,7 @@ def test_containers_of_several_pages(mount: Mount, other: Mount, sdk: OpenAI) ->
         (mount / name).mkdir()
     assert {container.name for container in sdk.containers.list(limit=100)} >= names
     assert names <= set(os.listdir(other.path))
-    (other / "one of many 000" / "file").write_text("content")
+    (mount / "one of many 000" / "file").write_text("content")
     mount.home.run("rm", "-r", *sorted(mount / name for name in names))
     assert not names & {container.name for container in sdk.containers.list(limit=100)}
 
