@@ -1,0 +1,116 @@
+"""What the sections measure with: sizes, a directory to work in, servers, and the contestants over them."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.report import Samples
+from benchmarks.targets import Containerfs, ContainerServer, LocalDisk, Rclone, Target
+
+MiB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done.
+
+    Attributes:
+        large: bytes of the large file.
+        small_files: how many of 4 KiB.
+        names: in one directory.
+        repetitions: of everything that is timed.
+    """
+
+    large: int = 1024 * MiB
+    small_files: int = 500
+    names: int = 10_000
+    repetitions: int = 5
+
+
+QUICK = Scale(64 * MiB, 50, 1_000, 1)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything that a section needs.
+
+    Attributes:
+        work: a directory; all in it goes at the end.
+        ours, write_back, patient: the mount as it is, with ``--write-back``, and believing listings for an hour.
+        direct, cached: rclone without a cache of its own, and with one; None where it is not installed.
+        local: no mount at all.
+        fresh: a name for a new cache.
+    """
+
+    scale: Scale
+    work: Path
+    server: ContainerServer
+    ours: Target
+    write_back: Target
+    patient: Target
+    direct: Target | None
+    cached: Target | None
+    local: Target
+    fresh: Callable[[], Path]
+
+    @property
+    def contestants(self) -> list[Target]:
+        return [target for target in (self.ours, self.direct, self.cached, self.local) if target]
+
+    @property
+    def columns(self) -> list[str]:
+        return [target.name for target in self.contestants]
+
+    @property
+    def peers(self) -> list[str]:
+        return [target.name for target in (self.direct, self.cached) if target]
+
+    def random_file(self, name: str, size: int) -> Path:
+        """A file of the local disk with content that does not compress; its pages are in memory."""
+        path = self.work / name
+        if not path.exists():
+            with path.open("wb") as file:
+                for _ in range(0, size, MiB):
+                    file.write(os.urandom(min(size, MiB)))
+        return path
+
+
+@contextlib.contextmanager
+def opened(scale: Scale, directory: Path | None) -> Iterator[Bench]:
+    """A bench below ``directory``; all that it made is removed at the end."""
+    with contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="containerfs-bench-", dir=directory)))
+        numbers = itertools.count()
+        server = stack.enter_context(ContainerServer.running(work / "store"))
+        direct: Target | None = None
+        cached: Target | None = None
+        if shutil.which("rclone"):
+            port = stack.enter_context(Rclone.serving(work / "served"))
+            direct, cached = (Rclone(work / "served", port, work, mode) for mode in ("off", "full"))
+        yield Bench(
+            scale,
+            work,
+            server,
+            ours=Containerfs(server, work),
+            write_back=Containerfs(server, work, "--write-back", name="containerfs --write-back"),
+            patient=Containerfs(server, work, "--metadata-expiry", "1h"),
+            direct=direct,
+            cached=cached,
+            local=LocalDisk(work / "local"),
+            fresh=lambda: work / f"cache{next(numbers)}",
+        )
+
+
+def in_turns(targets: Iterable[Target | None], repetitions: int, measure: Callable[[Target], float]) -> Samples:
+    """Measure each target once, then each once more, and so on."""
+    present = [target for target in targets if target]
+    samples: Samples = {target.name: [] for target in present}
+    for _ in range(repetitions):
+        for target in present:
+            samples[target.name].append(measure(target))
+    return samples

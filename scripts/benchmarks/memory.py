@@ -1,0 +1,48 @@
+"""What the mount's process holds while a large file passes."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.processes import forget_peak, memory, run
+from benchmarks.report import mebibytes, table
+from benchmarks.targets import Target
+
+TITLE = "Memory"
+
+
+def section(bench: Bench) -> Iterator[str]:
+    """The peak while reading and while writing, and what stays."""
+    source = bench.random_file("large", bench.scale.large)
+    targets = [target for target in (bench.ours, bench.write_back, bench.direct, bench.cached) if target]
+    work: list[tuple[str, Callable[[Path], object]]] = [
+        ("reading", lambda path: run("cp", path / "large", "/dev/null")),
+        ("writing", lambda path: run("cp", source, path / "new")),
+    ]
+    for target in targets:
+        target.put({"large": source})
+    yield (
+        f"The resident memory of the mount's process: VmHWM while a file of {bench.scale.large >> 20} MiB is read cold"
+        " or written, VmRSS once it is."
+    )
+    yield ""
+    rows = [[target.name, *_measure(bench, target, work)] for target in targets]
+    yield from table(["", "mounted", "peak reading", "then", "peak writing", "then"], rows)
+
+
+def _measure(bench: Bench, target: Target, work: list[tuple[str, Callable[[Path], object]]]) -> list[str]:
+    cells: list[str] = []
+    for name, do in work:
+        cache = bench.fresh()
+        with target.mounted(cache) as mounted:
+            assert mounted.pid is not None
+            if not cells:
+                cells.append(mebibytes(memory(mounted.pid)[1]))
+            forget_peak(mounted.pid)
+            do(mounted.path)
+            cells += map(mebibytes, memory(mounted.pid))
+            if name == "writing":
+                run("rm", mounted.path / "new")
+        shutil.rmtree(cache, ignore_errors=True)
+    return cells

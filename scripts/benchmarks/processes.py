@@ -1,0 +1,98 @@
+"""Processes, their memory, and mount points: all of them end with the context that began them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+CONTAINERFS = (sys.executable, "-m", "containerfs")
+
+_COMMAND_LIMIT = 600.0  # seconds; nothing that is measured takes near as long, so a mount hangs that needs more
+_START_LIMIT = 30.0
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would lead the programs to other services or settings."""
+    left_out = ("OPENAI_", "CONTAINERFS_", "RCLONE_", "XDG_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {"LC_ALL": "C"}
+
+
+def run(*command: str | Path) -> str:
+    """Run a program to its end; returns what it printed. Raises CalledProcessError, TimeoutExpired."""
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=_COMMAND_LIMIT, errors="surrogateescape"
+    )
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        done.check_returncode()
+    return done.stdout
+
+
+def timed(*command: str | Path) -> float:
+    """Seconds that a program takes."""
+    os.sync()  # what others have written is not to be paid for by who comes next
+    began = time.perf_counter()
+    run(*command)
+    return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def started(*command: str | Path, ready: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
+    """A server, once ``ready`` is content with what it has printed: its process id, and what it has printed."""
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            deadline = time.monotonic() + _START_LIMIT
+            while not ready(said := os.pread(output.fileno(), 1 << 16, 0).decode()):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{command[0]} did not start: {said}")
+                time.sleep(0.01)
+            yield process.pid, said
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process: politely, then for certain."""
+    with process:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_START_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextlib.contextmanager
+def mountpoint(path: Path) -> Iterator[Path]:
+    """A directory to mount on; at the end nothing is mounted there."""
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        if is_mounted(path):
+            subprocess.run(["fusermount", "-uz", str(path)], check=False)
+        path.rmdir()
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether the kernel's table has it. Source: proc(5)."""
+    return any(line.split(" ")[1] == str(path) for line in Path("/proc/self/mounts").read_text().splitlines())
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """The most that a process has held since it began, or since ``forget_peak``, and what it holds now, in bytes."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    peak, now = (int(lines[name].split()[0]) * 1024 for name in ("VmHWM", "VmRSS"))
+    return peak, now
+
+
+def forget_peak(pid: int) -> None:
+    """Let VmHWM begin anew. Source: proc(5), clear_refs."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")

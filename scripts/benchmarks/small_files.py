@@ -1,0 +1,69 @@
+"""Many small files in and out, near the server and far from it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.bench import Bench, in_turns
+from benchmarks.processes import run, timed
+from benchmarks.report import OURS, Row, comparison, duration
+from benchmarks.targets import Target
+
+TITLE = "Small files"
+
+_SIZE = 4096
+_ROUND_TRIPS = (0.0, 0.05)
+
+
+def section(bench: Bench) -> Iterator[str]:
+    """Seconds of ``cp -r`` of a directory of small files, at several distances from the server."""
+    count = bench.scale.small_files
+    source = bench.work / "small"
+    source.mkdir()
+    for number in range(count):
+        bench.random_file(f"small/{number:04}", _SIZE)
+    files = {f"small/{path.name}": path for path in source.iterdir()}
+    for target in bench.contestants:
+        target.put(files)
+    yield f"`cp -r` of {count} files of 4 KiB, out of a mount that has nothing of them, and in."
+    yield ""
+    yield from comparison(_rows(bench, source), bench.columns, bench.peers)
+
+
+def _rows(bench: Bench, source: Path) -> Iterator[Row]:
+    for round_trip in _ROUND_TRIPS:
+        distance = f"at {round_trip * 1000:.0f} ms of round trip"
+        # What is far takes long, and the noise of the machine little of it.
+        repetitions = 1 if round_trip else bench.scale.repetitions
+
+        def copied_out(target: Target, round_trip: float = round_trip) -> float:
+            return _out(bench, target, round_trip)
+
+        def copied_in(target: Target, round_trip: float = round_trip) -> float:
+            return _in(bench, target, source, round_trip)
+
+        yield Row(f"out, {distance}", in_turns(bench.contestants, repetitions, copied_out), duration)
+        near = in_turns([bench.ours, bench.direct, bench.local], repetitions, copied_in)
+        yield Row(f"in, {distance}, each close waits for the server", near, duration)
+        late = in_turns([bench.write_back, bench.cached, bench.local], repetitions, copied_in)
+        late[OURS] = late.pop(bench.write_back.name)
+        yield Row(f"in, {distance}, for this machine only (`--write-back`; `full`)", late, duration)
+
+
+def _out(bench: Bench, target: Target, round_trip: float) -> float:
+    cache, copy = bench.fresh(), bench.work / "copied"
+    with target.mounted(cache, round_trip) as mounted:
+        seconds = timed("cp", "-r", mounted.path / "small", copy)
+    shutil.rmtree(copy)
+    shutil.rmtree(cache, ignore_errors=True)
+    return seconds
+
+
+def _in(bench: Bench, target: Target, source: Path, round_trip: float) -> float:
+    cache = bench.fresh()
+    with target.mounted(cache, round_trip) as mounted:
+        seconds = timed("cp", "-r", source, mounted.path / "copied")
+    with target.mounted(cache) as mounted:
+        run("rm", "-r", mounted.path / "copied")
+    shutil.rmtree(cache, ignore_errors=True)
+    return seconds

@@ -1,0 +1,204 @@
+"""What is measured: places to put files, each mounted afresh for a measurement, over a store that stays.
+
+A target's ``put`` fills its store behind the mount's back; ``mounted`` mounts it, with a cache that the caller names
+and so decides on whether it is cold, and over a line as long as is asked for.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.request import urlopen
+
+from benchmarks.delay import delayed
+from benchmarks.processes import CONTAINERFS, is_mounted, mountpoint, run, started
+from containerfs import Client
+
+CONTAINER = "bench"
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """A mount that answers: the directory to work in, and its process, if there is one."""
+
+    path: Path
+    pid: int | None = None
+
+
+class Target(Protocol):
+    name: str
+
+    def put(self, files: dict[str, Path]) -> None:
+        """Store files, by their path below the directory that is worked in."""
+
+    def mounted(self, cache: Path, round_trip: float = 0.0) -> AbstractContextManager[Mounted]:
+        """Mount, with the cache in a directory, ``round_trip`` seconds from the store."""
+
+
+class Containerfs:
+    """The mount, over a server of its own on TCP."""
+
+    def __init__(self, server: "ContainerServer", work: Path, *options: str, name: str = "containerfs") -> None:
+        self.name = name
+        self._server = server
+        self._work = work
+        self._options = options
+
+    def put(self, files: dict[str, Path]) -> None:
+        self._server.put(files)
+
+    @contextlib.contextmanager
+    def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
+        with (
+            delayed(self._server.port, round_trip) as port,
+            mountpoint(self._work / f"mount{next(_numbers)}") as path,
+            containerfs_mount(path, cache, "--url", f"http://127.0.0.1:{port}/v1", *self._options) as pid,
+        ):
+            yield Mounted(path / CONTAINER, pid)
+
+
+@contextlib.contextmanager
+def containerfs_mount(path: Path, cache: Path, *options: str) -> Iterator[int]:
+    """``containerfs mount``; yields the id of the process that stays."""
+    run(*CONTAINERFS, "mount", path, "--cache-dir", cache, *options)
+    try:
+        pid: int = json.loads(os.getxattr(path, "user.containerfs.status"))["pid"]
+        yield pid
+    finally:
+        run(*CONTAINERFS, "unmount", path)
+
+
+class ContainerServer:
+    """``containerfs serve`` on a free port, with one container."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.client = Client(base_url=f"http://127.0.0.1:{port}/v1", api_key="")
+        self.container = self.client.containers.create(name=CONTAINER)
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, store: Path) -> Iterator["ContainerServer"]:
+        options = ("--port", "0", "--data-dir", store, "--max-upload-size", "0", "--no-access-log")
+        with started(*CONTAINERFS, "serve", *options, ready=_tells_port) as (_, said):
+            server = cls(_port(said))
+            with server.client:
+                yield server
+
+    def put(self, files: dict[str, Path]) -> None:
+        with ThreadPoolExecutor(4) as pool:
+            for stored in [pool.submit(self._put, name, path) for name, path in files.items()]:
+                stored.result()
+
+    def put_many(self, container: str, count: int) -> None:
+        """Make a container with many small files, all sharing one content."""
+        small = self.client.files.create(file=("small", b"small\n"), purpose="assistants")
+        made = self.client.containers.create(name=container)
+
+        def copy(number: int) -> None:
+            path = f"{number:05}"
+            self.client.containers.files.create(made.id, file_id=small.id, extra_body={"path": path})
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(copy, range(count)))
+
+    def requests(self) -> dict[str, int]:
+        """How many it has answered, by method and route, as it counts them itself."""
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            text = answer.read().decode()
+        counted: dict[str, int] = {}
+        for labels, value in re.findall(r"^containerfs_requests_total\{(.*)\} (\S+)$", text, re.MULTILINE):
+            label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            operation = f"{label['method']} {label['route']}"
+            counted[operation] = counted.get(operation, 0) + int(float(value))
+        return counted
+
+    def _put(self, name: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self.client.containers.files.create(self.container.id, file=(name, file))
+
+
+class Rclone:
+    """``rclone mount`` over ``rclone serve webdav`` of a local directory."""
+
+    def __init__(self, served: Path, port: int, work: Path, mode: str) -> None:
+        self.name = f"rclone {mode}"
+        self._served = served
+        self._port = port
+        self._work = work
+        self._mode = mode
+
+    @staticmethod
+    @contextlib.contextmanager
+    def serving(served: Path) -> Iterator[int]:
+        """The server of a directory, on a free port."""
+        served.mkdir()
+        command = ("rclone", "serve", "webdav", served, "--addr", "127.0.0.1:0", "--config", os.devnull)
+        with started(*command, ready=_tells_port) as (_, said):
+            yield _port(said)
+
+    def put(self, files: dict[str, Path]) -> None:
+        for name, path in files.items():
+            target = self._served / name
+            if not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, target)
+
+    @contextlib.contextmanager
+    def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
+        with (
+            delayed(self._port, round_trip) as port,
+            mountpoint(self._work / f"mount{next(_numbers)}") as path,
+            self._mount(path, cache, port) as pid,
+        ):
+            yield Mounted(path, pid)
+
+    @contextlib.contextmanager
+    def _mount(self, path: Path, cache: Path, port: int) -> Iterator[int]:
+        remote = ("--webdav-url", f"http://127.0.0.1:{port}", "--webdav-vendor", "other", "--config", os.devnull)
+        options = ("--vfs-cache-mode", self._mode, "--cache-dir", cache)
+        command = ("rclone", "mount", ":webdav:", path, *remote, *options)
+        with started(*command, ready=lambda _: is_mounted(path)) as (pid, _):
+            yield pid
+
+
+class LocalDisk:
+    """The floor: no mount, no server, the same disk."""
+
+    name = "local disk"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir()
+
+    def put(self, files: dict[str, Path]) -> None:
+        for name, path in files.items():
+            target = self._directory / name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
+
+    @contextlib.contextmanager
+    def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
+        yield Mounted(self._directory)
+
+
+_PORT = re.compile(r"127\.0\.0\.1:(\d+)")
+
+
+def _tells_port(said: str) -> bool:
+    return _PORT.search(said) is not None and said.endswith("\n")
+
+
+def _port(said: str) -> int:
+    found = _PORT.search(said)
+    assert found is not None, said
+    return int(found[1])

@@ -1,0 +1,70 @@
+"""One large file in and out."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.bench import Bench, in_turns
+from benchmarks.processes import run, timed
+from benchmarks.report import OURS, Row, Samples, comparison, megabytes_per_second
+from benchmarks.targets import Target
+
+TITLE = "A large file"
+
+
+def section(bench: Bench) -> Iterator[str]:
+    """MB/s of ``cp`` in and ``cp`` out."""
+    size = bench.scale.large
+    rate = megabytes_per_second(size)
+    source = bench.random_file("large", size)
+    for target in bench.contestants:
+        target.put({"large": source})
+    yield (
+        f"One file of {size >> 20} MiB: `cp` in, and out to /dev/null. *Cold*: nothing of it in the mount's caches."
+        " *Disk cache*: in the mount's cache on disk, after a new mount. *Page cache*: read a moment ago."
+    )
+    yield ""
+    rows = [
+        Row("in, close waits for the server", _in(bench, [bench.ours, bench.direct, bench.local], source), rate),
+        Row(
+            "in, close waits for this machine only (`--write-back`; `full`)",
+            _in(bench, [bench.write_back, bench.cached, bench.local], source),
+            rate,
+        ),
+        *_out(bench),
+    ]
+    yield from comparison(rows, bench.columns, bench.peers)
+
+
+def _in(bench: Bench, targets: list[Target | None], source: Path) -> Samples:
+    def measure(target: Target) -> float:
+        cache = bench.fresh()
+        with target.mounted(cache) as mounted:
+            seconds = timed("cp", source, mounted.path / "new")
+            run("rm", mounted.path / "new")
+        shutil.rmtree(cache, ignore_errors=True)
+        return seconds
+
+    samples = in_turns(targets, bench.scale.repetitions, measure)
+    return {OURS if name.startswith(OURS) else name: seconds for name, seconds in samples.items()}
+
+
+def _out(bench: Bench) -> Iterator[Row]:
+    rate = megabytes_per_second(bench.scale.large)
+    cold: Samples = {target.name: [] for target in bench.contestants}
+    warm: Samples = {target.name: [] for target in bench.contestants}
+    again: Samples = {target.name: [] for target in bench.contestants}
+    for _ in range(bench.scale.repetitions):
+        for target in bench.contestants:
+            cache = bench.fresh()
+            with target.mounted(cache) as mounted:
+                cold[target.name].append(timed("cp", mounted.path / "large", "/dev/null"))
+                warm[target.name].append(timed("cp", mounted.path / "large", "/dev/null"))
+            if target not in (bench.direct, bench.local):
+                with target.mounted(cache) as mounted:
+                    again[target.name].append(timed("cp", mounted.path / "large", "/dev/null"))
+            shutil.rmtree(cache, ignore_errors=True)
+    del cold[bench.local.name]
+    yield Row("out, cold", cold, rate)
+    yield Row("out, from the disk cache", again, rate)
+    yield Row("out, from the page cache", warm, rate)
