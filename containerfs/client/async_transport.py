@@ -40,7 +40,7 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
 
     async def stream(self, call: Call[ContentInfo]) -> AsyncContent:
         """Send a call for content, which is left to be read."""
-        return AsyncContent(await self._perform(call, stream=True), self._abandoned)
+        return AsyncContent(await self._perform(call, stream=True), self._abandon)
 
     async def close(self) -> None:
         await self._http.aclose()

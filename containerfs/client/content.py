@@ -5,8 +5,7 @@ back when the content is exhausted or closed, and with the next request if it wa
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
-from queue import SimpleQueue
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import anyio.to_thread
 import httpx
@@ -14,9 +13,8 @@ import httpx
 from containerfs.client.closing import AsyncClosing, Closing
 from containerfs.client.failures import translated
 
-Abandoned = SimpleQueue[httpx.Response]
-"""Answers whose content was dropped unread. They are closed by the next request, not where they are collected: garbage
-collection may run anywhere, and closing takes the connection pool's lock."""
+Abandon = Callable[[httpx.Response], None]
+"""Takes an answer whose content was dropped unread."""
 
 WRITE_SIZE = 1024 * 1024
 """Bytes that the asynchronous client writes to a file at a time, each time in a thread."""
@@ -52,14 +50,14 @@ class ContentInfo:
 class StreamedContent(ContentInfo):
     """A content that is still on its way."""
 
-    def __init__(self, response: httpx.Response, abandoned: Abandoned) -> None:
+    def __init__(self, response: httpx.Response, abandon: Abandon) -> None:
         super().__init__(response.status_code, response.headers)
         self._response = response
-        self._abandoned = abandoned
+        self._abandon = abandon
 
     def __del__(self) -> None:
         if not self._response.is_closed:
-            self._abandoned.put(self._response)
+            self._abandon(self._response)
 
 
 class Content(Closing, StreamedContent):

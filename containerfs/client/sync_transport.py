@@ -1,6 +1,7 @@
 """The synchronous colour: a transport that blocks."""
 
 import time
+import weakref
 from typing import Self
 
 import httpx
@@ -22,8 +23,13 @@ class SyncTransport(Transport[httpx.Client]):
     @classmethod
     def connect(cls, options: ClientOptions, http: httpx.Client | None) -> Self:
         """Prepare to send; the first request connects."""
+        if http is not None:
+            return cls(options, http)
         wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS) if options.uds else None
-        return cls(options, http or httpx.Client(transport=wire, limits=LIMITS))
+        own = httpx.Client(transport=wire, limits=LIMITS)
+        transport = cls(options, own)
+        weakref.finalize(transport, own.close)
+        return transport
 
     def fetch(self, call: Call[T]) -> T:
         """Send a call; returns what its answer means."""
@@ -35,7 +41,7 @@ class SyncTransport(Transport[httpx.Client]):
 
     def stream(self, call: Call[ContentInfo]) -> Content:
         """Send a call for content, which is left to be read."""
-        return Content(run(self._perform(call, stream=True)), self._abandoned)
+        return Content(run(self._perform(call, stream=True)), self._abandon)
 
     def close(self) -> None:
         self._http.close()

@@ -18,7 +18,6 @@ import httpx
 from containerfs.api.errors import APIConnectionError, APIResponseValidationError, from_response
 from containerfs.client.body import Body
 from containerfs.client.calls import Answer, Call
-from containerfs.client.content import Abandoned
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.failures import translated
 from containerfs.client.options import ClientOptions, merged
@@ -40,7 +39,9 @@ class Transport(ABC, Generic[H]):
     def __init__(self, options: ClientOptions, http: H) -> None:
         self._options = options
         self._http: H = http
-        self._abandoned: Abandoned = SimpleQueue()
+        # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
+        # may run anywhere, and closing takes the connection pool's lock.
+        self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
         self._policy = Policy(options.max_retries, clock=time.time, chance=random)
 
     @abstractmethod
@@ -131,6 +132,10 @@ class Transport(ABC, Generic[H]):
             if (request.url.scheme, request.url.netloc) != (origin.scheme, origin.netloc):
                 request.headers.pop("api-key", None)
         raise httpx.TooManyRedirects("redirected too often", request=request)
+
+    def _abandon(self, response: httpx.Response) -> None:
+        """Take an answer whose content was dropped unread. Contents hold this method, and so their transport."""
+        self._abandoned.put(response)
 
     async def _close_abandoned(self) -> None:
         while not self._abandoned.empty():

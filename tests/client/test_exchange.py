@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containerfs.api.errors import APIConnectionError, APITimeoutError
-from containerfs.client.exchange import Policy, Send, Wait, exchange
+from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 
 NOW = 1_700_000_000.0
 
@@ -31,7 +31,7 @@ def course(
 ) -> tuple[list[Send | Wait], Outcome]:
     """The steps that follow from outcomes, and what stands in the end."""
     steps: list[Send | Wait] = []
-    flow = exchange(Policy(max_retries, clock=lambda: NOW, chance=lambda: chance), lambda: replayable)
+    flow: Steps[Head] = exchange(Policy(max_retries, clock=lambda: NOW, chance=lambda: chance), lambda: replayable)
     coming = iter(outcomes)
     step = next(flow)
     try:
