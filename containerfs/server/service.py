@@ -129,10 +129,11 @@ class Service:
         async with self._blobs.writer() as blob:
             try:
                 yield blob
-            finally:
+            except BaseException:
                 # Whether a row names it is for the rows to say: a cancelled request may have been carried out.
                 if name := blob.name:
                     await self._discard_unnamed(name)
+                raise
 
     async def add_file(
         self, namespace: str, container_id: str, name: str, upload: BlobWriter, once: Once | None = None
@@ -147,7 +148,7 @@ class Service:
             file = ContainerFileRecord(_container_file_id(), container.id, path, upload.size, now, blob)
             return self._put(tx, container, file, now)
 
-        return await self._write(namespace, once, ContainerFile, work)
+        return await self._write(namespace, once, ContainerFile, work, spare=[blob])
 
     async def copy_file(
         self, namespace: str, container_id: str, request: CopyFile, once: Once | None = None
@@ -218,7 +219,7 @@ class Service:
             tx.insert_file(record)
             return _Change(_file(record))
 
-        return await self._write(namespace, once, File, work)
+        return await self._write(namespace, once, File, work, spare=[blob])
 
     async def file(self, namespace: str, id: str) -> File:
         return await self._metadata.read(lambda tx: _file(self._live_file(tx, namespace, id)))
@@ -286,9 +287,16 @@ class Service:
             await self._metadata.write(lambda tx: _touch(tx, container, now))
 
     async def _write(
-        self, namespace: str, once: Once | None, kind: type[Model], work: Callable[[Transaction], _Change[Model]]
+        self,
+        namespace: str,
+        once: Once | None,
+        kind: type[Model],
+        work: Callable[[Transaction], _Change[Model]],
+        spare: Sequence[str] = (),
     ) -> Model:
         """Carry out ``work``, or, for an idempotency key that was used before, give the answer of that time.
+
+        ``spare`` are the blobs that are garbage then, for ``work`` was to name them.
 
         The answer is recorded in the transaction that brings it about, so that of two equal requests, even at the same
         moment or at two servers, one is carried out and both get its answer.
@@ -299,7 +307,7 @@ class Service:
                 return work(tx)
             now = self._now()
             if answer := tx.answer(namespace, once.key, now - ANSWERS_KEPT_S):
-                return _Change(kind.model_validate_json(_same_request(answer, once).body))
+                return _Change(kind.model_validate_json(_same_request(answer, once).body), spare)
             change = work(tx)
             tx.record_answer(namespace, once.key, Answer(once.digest, change.result.model_dump_json()), now)
             return change

@@ -118,9 +118,8 @@ class LocalBlobWriter:
             await self._flush()
 
     async def commit(self) -> str:
-        await self._flush()
         await self._flushed()
-        await settled(asyncio.get_running_loop().run_in_executor(None, self._publish))
+        await settled(asyncio.get_running_loop().run_in_executor(None, self._publish, self._gathered))
         self.name = self._finished.name
         return self.name
 
@@ -149,7 +148,8 @@ class LocalBlobWriter:
             for piece in pieces:
                 _write_all(self._fd, piece)
 
-    def _publish(self) -> None:
+    def _publish(self, last_pieces: list[bytes | memoryview]) -> None:
+        self._append(last_pieces)
         with _translated():
             os.fsync(self._fd)
             directory = self._finished.parent
