@@ -1,0 +1,179 @@
+"""A service in memory, behind the interface that the file system has for one: for faults, dialects and waiting.
+
+It keeps what a service keeps, notes what it is asked, and fails where a test says.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from containerfs.fs import types
+from containerfs.fs.remote import Stream, UploadRequest
+from containerfs.fs.types import RemoteContainer, RemoteFile
+
+Fault = Callable[[str, str], None]
+
+
+def no_fault(operation: str, subject: str) -> None:
+    """All goes well."""
+
+
+class MemoryRemote:
+    """Holds containers and files. Thread-safe.
+
+    Attributes:
+        requests: what was asked: the operation, and the container, path or file id that it is about.
+        before: called with each request before it has an effect; may raise, or wait.
+        after: called once it has had its effect; an answer is lost where it raises.
+        ranges: whether content can be had from an offset on.
+        lengths: whether content is announced with its size.
+        tells_sizes: whether listings have sizes.
+        copies: whether a file can be stored under another path without being sent.
+        chunk: bytes in each piece of content.
+        replaces: what an upload under a path that is taken does: ``"nothing"`` (a second file), ``"new id"``, ``"same id"``.
+    """
+
+    service = "memory"
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.before: Fault = no_fault
+        self.after: Fault = no_fault
+        self.ranges = self.lengths = self.tells_sizes = True
+        self.copies = False
+        self.chunk = 64 * 1024
+        self.replaces = "nothing"
+        self.contents: dict[str, bytes] = {}
+        self._containers: dict[str, RemoteContainer] = {}
+        self._files: dict[str, RemoteFile] = {}
+        self._count = 0
+        self._lock = threading.RLock()
+
+    # What tests ask and arrange
+
+    def made(self, name: str = "box") -> str:
+        """Make a container; returns its id."""
+        with self._lock:
+            container = RemoteContainer(self._id("cntr"), name, self._count)
+            self._containers[container.id] = container
+            return container.id
+
+    def put(self, container_id: str, path: str, content: bytes) -> str:
+        """Make a file, as another client would; returns its id."""
+        with self._lock:
+            return self._keep(container_id, path, content).id
+
+    def take_away(self, file_id: str) -> None:
+        """Delete a file, as another client would."""
+        with self._lock:
+            del self._files[file_id]
+
+    def expire(self, container_id: str) -> None:
+        with self._lock:
+            del self._containers[container_id]
+
+    def stored(self, container_id: str) -> dict[str, bytes]:
+        """Path -> content. Several files of one path fail the test."""
+        with self._lock:
+            files = [file for file in self._files.values() if file.container_id == container_id]
+            assert max(Counter(file.path for file in files).values(), default=1) == 1, files
+            return {file.path: self.contents[file.id] for file in files}
+
+    def asked(self, operation: str) -> list[str]:
+        """What the requests of one kind were about."""
+        with self._lock:
+            return [subject for asked, subject in self.requests if asked == operation]
+
+    # The interface
+
+    def containers(self) -> list[RemoteContainer]:
+        with self._request("containers", ""):
+            return sorted(self._containers.values(), key=lambda container: -container.created_at)
+
+    def container(self, container_id: str) -> RemoteContainer:
+        with self._request("container", container_id):
+            return self._container(container_id)
+
+    def create_container(self, name: str) -> RemoteContainer:
+        with self._request("create", name):
+            return self._containers[self.made(name)]
+
+    def delete_container(self, container_id: str) -> None:
+        with self._request("delete container", container_id):
+            self._containers.pop(container_id, None)
+
+    def files(self, container_id: str) -> list[RemoteFile]:
+        with self._request("files", container_id):
+            self._container(container_id)
+            found = [file for file in self._files.values() if file.container_id == container_id]
+            return sorted(map(self._listed, found), key=lambda file: -file.created_at)
+
+    def upload(self, upload: UploadRequest) -> RemoteFile:
+        upload.content.seek(0)
+        content = upload.content.read(upload.size)
+        with self._request("upload", upload.path):
+            self._container(upload.container_id)
+            assert len(content) == upload.size
+            return self._keep(upload.container_id, upload.path, content)
+
+    def copy(self, file: RemoteFile, path: str) -> RemoteFile | None:
+        if not self.copies:
+            return None
+        with self._request("copy", path):
+            return self._keep(file.container_id, path, self.contents[file.id])
+
+    def delete_file(self, container_id: str, file_id: str) -> None:
+        with self._request("delete", file_id):
+            self._files.pop(file_id, None)
+
+    def size(self, file: RemoteFile) -> int | None:
+        with self._request("size", file.id):
+            return len(self.contents[file.id]) if self.lengths else None
+
+    @contextmanager
+    def content(self, file: RemoteFile, start: int = 0) -> Iterator[Stream]:
+        with self._request("content", f"{file.id}@{start}"):
+            if file.id not in self._files:
+                raise types.NotFound(file.id)
+            content = self.contents[file.id]
+        begin = start if self.ranges else 0
+        yield Stream(begin, len(content) if self.lengths else None, self._chunks(file.id, content, begin))
+
+    def _chunks(self, file_id: str, content: bytes, begin: int) -> Iterator[bytes]:
+        for offset in range(begin, len(content), self.chunk):
+            self.before("chunk", f"{file_id}@{offset}")
+            yield content[offset : offset + self.chunk]
+
+    @contextmanager
+    def _request(self, operation: str, subject: str) -> Iterator[None]:
+        with self._lock:
+            self.requests.append((operation, subject))
+        self.before(operation, subject)
+        with self._lock:
+            yield
+        self.after(operation, subject)
+
+    def _container(self, container_id: str) -> RemoteContainer:
+        if container_id not in self._containers:
+            raise types.NotFound(container_id)
+        return self._containers[container_id]
+
+    def _keep(self, container_id: str, path: str, content: bytes) -> RemoteFile:
+        there = [file for file in self._files.values() if (file.container_id, file.path) == (container_id, path)]
+        file = RemoteFile(self._id("cfile"), container_id, path, len(content), self._count)
+        if there and self.replaces != "nothing":
+            del self._files[there[-1].id]
+            if self.replaces == "same id":
+                file = RemoteFile(there[-1].id, container_id, path, len(content), self._count)
+        self._files[file.id], self.contents[file.id] = file, content
+        return file
+
+    def _listed(self, file: RemoteFile) -> RemoteFile:
+        if self.tells_sizes:
+            return file
+        return RemoteFile(file.id, file.container_id, file.path, None, file.created_at)
+
+    def _id(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}_{self._count:032x}"

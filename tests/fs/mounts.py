@@ -1,0 +1,43 @@
+"""File systems without a kernel, for tests: opened over a service, ended as an unmount does or as a crash does."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from containerfs.client import Client
+from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.open import Options, open_filesystem, open_over
+from containerfs.fs.remote import Remote
+from tests.server.live import LiveServer
+
+Opener = Callable[[Options], FileSystem]
+
+
+@contextmanager
+def over_server(server: LiveServer) -> Iterator[Opener]:
+    """Opens file systems over a real server."""
+    with connected(server, 2) as client, connected(server, 0) as single_shot:
+        yield lambda options: open_filesystem(client, single_shot, "test", options)
+
+
+def connected(server: LiveServer, max_retries: int) -> Client:
+    return Client(base_url=server.base_url, uds=server.uds, api_key="none", max_retries=max_retries)
+
+
+@contextmanager
+def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[FileSystem]:
+    """A file system over ``remote``, that asks again at every look unless told otherwise; uploads end before it does."""
+    given: dict[str, object] = {"metadata_expiry": 0.0, **options}
+    filesystem = open_over(remote, Options(cache_dir, **given))  # type: ignore[arg-type]
+    try:
+        yield filesystem
+    finally:
+        filesystem.close()
+
+
+def crash(filesystem: FileSystem) -> None:
+    """End a file system as ``kill -9`` ends its process: nothing is written any more, and the kernel drops its locks."""
+    filesystem._uploader.close()
+    filesystem._attributes.close()
+    os.close(filesystem._journal._lock)

@@ -1,0 +1,18 @@
+"""The operations, over a real server."""
+
+import os
+import stat
+
+import pytest
+
+from containerfs.fs import types
+from containerfs.fs.filesystem import FileSystem
+from tests.fs import programs
+
+
+def test_what_is_written_is_read_back_here_and_by_another_mount(fs: FileSystem, box: str) -> None:
+    programs.write(fs, f"{box}/a", b"content")
+    assert programs.read(fs, f"{box}/a") == b"content"
+    assert fs.getattr(f"{box}/a").size == 7
+    assert stat.S_ISREG(fs.getattr(f"{box}/a").mode)
+    assert programs.names(fs, box) == ["a"]

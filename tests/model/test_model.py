@@ -1,0 +1,352 @@
+"""Two mounts of one service against a reference that is a dict: whatever programs do, both agree with it.
+
+What the first mount's programs hold open is modelled, with libfuse's way of deleting open files; the second one stands
+for everybody else, who sees what was closed.
+"""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from containerfs.fs import types
+from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.open import Options
+from tests.fs import programs
+from tests.fs.mounts import Opener, crash
+from tests.model.reference import File, below, moved, parents
+
+DIRECTORIES = ["", "d", "e", "d/e"]
+PATHS = [f"{directory}/{name}".lstrip("/") for directory in DIRECTORIES for name in "abc"]
+
+some_path = st.sampled_from(PATHS)
+some_directory = st.sampled_from(DIRECTORIES[1:])
+some_bytes = st.binary(max_size=40) | st.integers(1, 300_000).map(lambda size: (b"0123456789abcdef" * 18750)[:size])
+some_offset = st.integers(0, 60) | st.sampled_from([4096, 131072, 200_000])
+some_pick = st.integers(0, 10)
+some_mount = st.sampled_from([0, 1])
+
+_numbers = itertools.count()
+
+
+class Mounts(RuleBasedStateMachine):
+    """Programs on two mounts; ``self.files`` is what should be."""
+
+    opener: Opener
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="containerfs-model-"))
+        self.mounts = [self._mount(0), self._mount(1)]
+        self.box = f"/model-{os.getpid()}-{next(_numbers)}"
+        self.mounts[0].mkdir(self.box, 0o755)
+        self.files: dict[str, File] = {}
+        self.made: list[set[str]] = [set(), set()]  # directories that a mount keeps, files or not
+        self.modes: dict[str, int] = {}  # of files, by path, as set through the first mount
+        self.handles: list[tuple[int, File, bool]] = []  # of the first mount: number, file, writable
+        self.hidden: dict[str, File] = {}  # open and deleted
+
+    def teardown(self) -> None:
+        try:
+            self.close_all()
+            self.compare(0)
+            self.compare(1)
+        finally:
+            for filesystem in self.mounts:
+                filesystem.close()
+            shutil.rmtree(self.home)
+
+    # Whole files, through either mount
+
+    @rule(mount=some_mount, path=some_path, content=some_bytes)
+    def write(self, mount: int, path: str, content: bytes) -> None:
+        self._want(mount, path)
+        self._make_parents(mount, path)
+        programs.write(self.mounts[mount], self._at(path), content)
+        file = self._file(mount, path)
+        file.content = bytearray(content)
+        file.publish()
+
+    @rule(mount=some_mount, path=some_path, content=some_bytes)
+    def append(self, mount: int, path: str, content: bytes) -> None:
+        self._want(mount, path, existing=True)
+        programs.append(self.mounts[mount], self._at(path), content)
+        file = self._file(mount, path)
+        file.content += content
+        file.publish()
+
+    @rule(mount=some_mount, path=some_path, size=some_offset)
+    def truncate(self, mount: int, path: str, size: int) -> None:
+        self._want(mount, path, existing=True)
+        self.mounts[mount].truncate(self._at(path), size)
+        file = self._file(mount, path)
+        file.truncate(size)
+        if not any(writable for _, opened, writable in self.handles if opened is file):
+            file.publish()
+
+    @rule(mount=some_mount, path=some_path)
+    def unlink(self, mount: int, path: str) -> None:
+        self._want(mount, path, existing=True)
+        self._hide_or_unlink(mount, path)
+
+    @rule(mount=some_mount, old=some_path, new=some_path)
+    def rename(self, mount: int, old: str, new: str) -> None:
+        assume(old != new)
+        self._want(mount, old, existing=True)
+        self._want(mount, new)
+        self._make_parents(mount, new)
+        if new in self.files and self.files[new].handles:
+            self._hide(new)
+        self.mounts[mount].rename(self._at(old), self._at(new))
+        file = self.files[new] = self.files.pop(old)
+        file.publish()
+        self._move_mode(mount, old, new)
+
+    @rule(path=some_path, mode=st.sampled_from([0o600, 0o755, 0o444]), restarted=st.booleans())
+    def chmod(self, path: str, mode: int, restarted: bool) -> None:
+        self._want(0, path, existing=True)
+        self.mounts[0].chmod(self._at(path), mode)
+        self.mounts[0].utimens(self._at(path), mode * 10**9, mode * 10**9 + 1)
+        assert self.mounts[0].getattr(self._at(path)).mtime == mode * 10**9 + 1
+        self.modes[path] = mode
+
+    # Directories
+
+    @rule(mount=some_mount, path=some_directory)
+    def mkdir(self, mount: int, path: str) -> None:
+        assume(all(programs.exists(self.mounts[mount], self._at(parent)) for parent in parents(path)))
+        try:
+            self.mounts[mount].mkdir(self._at(path), 0o755)
+        except types.AlreadyExists:
+            assert path in self.made[mount] or programs.exists(self.mounts[mount], self._at(path))
+        else:
+            assert path not in self.made[mount] and not self._visible(mount, path)
+            self.made[mount].add(path)
+
+    @rule(mount=some_mount, path=some_directory)
+    def rmdir(self, mount: int, path: str) -> None:
+        assume(not any(below(hidden, path) for hidden in self.hidden))
+        try:
+            self.mounts[mount].rmdir(self._at(path))
+        except types.NotFound:
+            assert path not in self.made[mount] and not self._visible(mount, path)
+        except types.DirectoryNotEmpty:
+            assert programs.names(self.mounts[mount], self._at(path))
+        else:
+            assert not self._visible(mount, path)
+            assert not any(below(made, path) for made in self.made[mount])
+            self.made[mount].discard(path)
+            self.made[mount].update(parents(path)[-1:])
+
+    @rule(mount=some_mount, old=some_directory, new=st.sampled_from(["x", "d", "e", "d/x"]))
+    def rename_directory(self, mount: int, old: str, new: str) -> None:
+        filesystem = self.mounts[mount]
+        assume(old != new and not below(new, old) and programs.exists(filesystem, self._at(old)))
+        assume(not programs.exists(filesystem, self._at(new)))
+        assume(all(programs.exists(filesystem, self._at(parent)) for parent in parents(new)))
+        inside = [path for path in self.files if below(path, old)]
+        assume(mount == 0 or not any(self._held(path) for path in inside))
+        assume(not any(below(hidden, old) for hidden in self.hidden))
+        filesystem.rename(self._at(old), self._at(new))
+        for path in inside:
+            file = self.files[moved(path, old, new)] = self.files.pop(path)
+            file.publish()
+            self._move_mode(mount, path, moved(path, old, new))
+        self.made[mount] = {
+            moved(made, old, new) if made == old or below(made, old) else made for made in self.made[mount]
+        } | {new}
+
+    # Open files, of the first mount
+
+    @rule(path=some_path, flags=st.sampled_from([os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_TRUNC]))
+    def open(self, path: str, flags: int) -> None:
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        if path in self.files:
+            fh = self.mounts[0].open(self._at(path), flags)[0]
+            if flags & os.O_TRUNC:
+                self.files[path].truncate(0)
+        else:
+            assume(writable)
+            self._make_parents(0, path)
+            fh = self.mounts[0].create(self._at(path), flags | os.O_CREAT, 0o644)
+            self.files[path] = File()
+        self.files[path].handles += 1
+        self.handles.append((fh, self.files[path], writable))
+
+    @precondition(lambda self: any(writable for _, _, writable in self.handles))
+    @rule(pick=some_pick, offset=some_offset, content=some_bytes)
+    def write_at(self, pick: int, offset: int, content: bytes) -> None:
+        writable = [(fh, file) for fh, file, writable in self.handles if writable]
+        fh, file = writable[pick % len(writable)]
+        assume(content)
+        programs.put(self.mounts[0], fh, content, offset)
+        file.write(offset, content)
+
+    @precondition(lambda self: any(writable for _, _, writable in self.handles))
+    @rule(pick=some_pick, size=some_offset)
+    def ftruncate(self, pick: int, size: int) -> None:
+        writable = [(fh, file) for fh, file, writable in self.handles if writable]
+        fh, file = writable[pick % len(writable)]
+        self.mounts[0].ftruncate(fh, size)
+        file.truncate(size)
+
+    @precondition(lambda self: self.handles)
+    @rule(pick=some_pick, offset=some_offset, size=st.integers(1, 5000))
+    def read_at(self, pick: int, offset: int, size: int) -> None:
+        fh, file, _ = self.handles[pick % len(self.handles)]
+        assert programs.at(self.mounts[0], fh, offset, size) == file.content[offset : offset + size]
+
+    @precondition(lambda self: self.handles)
+    @rule(pick=some_pick)
+    def fsync(self, pick: int) -> None:
+        fh, file, _ = self.handles[pick % len(self.handles)]
+        self.mounts[0].fsync(fh)
+        file.recorded = file not in self.hidden.values()
+
+    @precondition(lambda self: self.handles)
+    @rule(pick=some_pick)
+    def close(self, pick: int) -> None:
+        fh, file, writable = self.handles.pop(pick % len(self.handles))
+        self.mounts[0].flush(fh)
+        self.mounts[0].release(fh)
+        file.handles -= 1
+        gone = next((path for path, hidden in self.hidden.items() if hidden is file), None)
+        if gone is None and writable:
+            file.publish()
+        if gone is not None and not file.handles:
+            self.mounts[0].unlink(self._at(gone))
+            del self.hidden[gone]
+
+    def close_all(self) -> None:
+        while self.handles:
+            self.close(0)
+
+    # Ends and beginnings
+
+    @rule()
+    def restart(self) -> None:
+        self.close_all()
+        assert self.mounts[0].drain(20) == []
+        self.mounts[0].close()
+        self.mounts[0] = self._mount(0)
+
+    @precondition(lambda self: not self.hidden)
+    @rule()
+    def crash(self) -> None:
+        crash(self.mounts[0])
+        self.mounts[0] = self._mount(0)
+        assert self.mounts[0].drain(20) == []
+        self.handles.clear()
+        for path, file in list(self.files.items()):
+            file.crash()
+            file.handles = 0
+            if file.published is None:
+                del self.files[path]
+                self.modes.pop(path, None)
+
+    @rule(mount=some_mount)
+    def compare(self, mount: int) -> None:
+        """Everything that should be there is, in its place, whole; and no other file."""
+        filesystem = self.mounts[mount]
+        for path, file in self.files.items():
+            if mount == 1 and file.published is None:
+                assert not programs.exists(filesystem, self._at(path))
+                continue
+            content = file.content if mount == 0 else file.published
+            assert filesystem.getattr(self._at(path)).size == len(content or b"")
+            assert programs.read(filesystem, self._at(path)) == content
+        assert set(self._walk(filesystem, "")) == set(self._visible(mount, ""))
+        for path in self.made[mount]:
+            assert filesystem.getattr(self._at(path)).is_directory
+        if mount == 0:
+            assert {path: filesystem.getattr(self._at(path)).mode & 0o777 for path in self.modes} == self.modes
+
+    # What the rules are made of
+
+    def _mount(self, mount: int) -> FileSystem:
+        return self.opener(Options(self.home / str(mount), metadata_expiry=0.0))
+
+    def _at(self, path: str) -> str:
+        return f"{self.box}/{path}"
+
+    def _want(self, mount: int, path: str, *, existing: bool = False) -> None:
+        """Leave a path that the second mount cannot, or should not, touch."""
+        assume(not existing or path in self.files)
+        assume(mount == 0 or not self._held(path))
+
+    def _held(self, path: str) -> bool:
+        """Whether the first mount has a file open, or just deleted it under a program's hands."""
+        return (path in self.files and self.files[path].handles > 0) or bool(self.hidden)
+
+    def _file(self, mount: int, path: str) -> File:
+        if mount == 1:
+            self.modes.pop(path, None)
+        return self.files.setdefault(path, File())
+
+    def _move_mode(self, mount: int, old: str, new: str) -> None:
+        mode = self.modes.pop(old, None)
+        self.modes.pop(new, None)
+        if mode is not None and mount == 0:
+            self.modes[new] = mode
+
+    def _visible(self, mount: int, directory: str) -> list[str]:
+        return [
+            path
+            for path, file in self.files.items()
+            if below(path, directory) and (mount == 0 or file.published is not None)
+        ]
+
+    def _make_parents(self, mount: int, path: str) -> None:
+        for parent in parents(path):
+            if not programs.exists(self.mounts[mount], self._at(parent)):
+                self.mkdir(mount, parent)
+
+    def _hide_or_unlink(self, mount: int, path: str) -> None:
+        if self.files[path].handles:
+            self._hide(path)
+            return
+        self.mounts[mount].unlink(self._at(path))
+        del self.files[path]
+        self.modes.pop(path, None)
+
+    def _hide(self, path: str) -> None:
+        """As libfuse does with an open file that is deleted or replaced; it deletes it when it is closed."""
+        directory = path.rpartition("/")[0]
+        name = f"{directory}/.fuse_hidden{next(_numbers):08x}".lstrip("/")
+        self.mounts[0].rename(self._at(path), self._at(name))
+        self.hidden[name] = self.files.pop(path)
+        self.modes.pop(path, None)
+
+    def _walk(self, filesystem: FileSystem, directory: str) -> list[str]:
+        """All files below a directory."""
+        found = []
+        for name in programs.names(filesystem, self._at(directory)):
+            path = f"{directory}/{name}".lstrip("/")
+            if filesystem.getattr(self._at(path)).is_directory:
+                found += self._walk(filesystem, path)
+            else:
+                found.append(path)
+        return found
+
+
+def test_mounts_agree_with_the_model(opener: Opener) -> None:
+    class OverServer(Mounts):
+        pass
+
+    OverServer.opener = staticmethod(opener)  # type: ignore[assignment]
+    run_state_machine_as_test(
+        OverServer,
+        settings=settings(
+            max_examples=int(os.environ.get("MODEL_EXAMPLES", "25")),
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
