@@ -173,6 +173,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
             write_back=settings.write_back,
             read_only=settings.read_only,
+            prefetch=settings.prefetch == "auto",
         ),
     )
     stack.callback(filesystem.close)

@@ -129,6 +129,10 @@ class ContentCache:
             entry.pins += 1
             return entry
 
+    def has(self, file: RemoteFile) -> bool:
+        """Whether there is anything of a file here."""
+        return self._path(self._key(file.container_id, file.id)).exists()
+
     def repin(self, entry: CacheEntry) -> None:
         """Keep an entry, that is pinned, for one more ``unpin``."""
         with self._lock:

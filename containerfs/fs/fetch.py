@@ -44,6 +44,10 @@ class Fetcher:
             entry.changed.notify_all()
         self._cache.unpin(entry)
 
+    def evict(self) -> None:
+        """Drop all cached content that nobody has open."""
+        self._cache.shrink()
+
     def ensure(self, entry: CacheEntry, start: int, stop: int) -> None:
         """Wait until the bytes ``[start, stop)``, as far as the file has them, are in the cache.
 

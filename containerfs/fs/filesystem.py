@@ -22,6 +22,7 @@ from containerfs.fs.journal import Journal
 from containerfs.fs.lookup import Lookup, check_length
 from containerfs.fs.metadata import MetadataCache
 from containerfs.fs.moves import Moves
+from containerfs.fs.prefetch import Prefetcher
 from containerfs.fs.process import is_other_live_process
 from containerfs.fs.remote import Remote
 from containerfs.fs.scratch import NamePolicy
@@ -39,6 +40,7 @@ class FileSystem:
     """Containers and their files. Safe to call from any thread; every method raises ``FsError``.
 
     Args:
+        prefetcher: is told what is opened; None if nothing is to be fetched before it is asked for.
         write_back: whether close() returns once a file is safe on this machine, rather than on the service.
         read_only: whether everything that changes something is refused.
         on_close: ends the parts, in this order.
@@ -56,6 +58,7 @@ class FileSystem:
         names: NamePolicy,
         control: ControlSurface,
         *,
+        prefetcher: Prefetcher | None = None,
         write_back: bool = False,
         read_only: bool = False,
         on_close: Sequence[Callable[[], None]] = (),
@@ -69,6 +72,7 @@ class FileSystem:
         self._uploader = uploader
         self._names = names
         self._control = control
+        self._prefetcher = prefetcher
         self._on_close = on_close
         self._write_back = write_back
         self._read_only = read_only
@@ -263,6 +267,8 @@ class FileSystem:
         access = flags & os.O_ACCMODE
         if access == os.O_RDONLY:
             handle = ReadHandle(node, self._fetcher)
+            if self._prefetcher is not None:
+                self._prefetcher.opened(node)
         else:
             append = bool(flags & os.O_APPEND)
             handle = WriteHandle(node, self._fetcher, self._staging, append=append, opener=pid)
@@ -469,8 +475,14 @@ class FileSystem:
         return self._control.names(self._lookup.node(path))
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
-        """Source: setxattr(2). The API holds none: raises NotSupported, which programs that copy take for that."""
-        raise types.NotSupported(name)
+        """Setting ``user.containerfs.refresh`` makes the next look ask the service. Source: setxattr(2).
+
+        The API holds no attributes: others raise NotSupported, which programs that copy understand.
+        """
+        if name != PREFIX + "refresh":
+            raise types.NotSupported(name)
+        node = self._lookup.node(path)
+        self._metadata.expire(None if node is self._tree.root else node.container)
 
     def sync(self, path: str, timeout: float = 300.0) -> None:
         """Wait until what is below ``path`` is on the service. Raises Failed, naming what is not."""

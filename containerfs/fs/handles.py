@@ -78,6 +78,13 @@ class WriteHandle(ReadHandle):
 
     def write(self, data: memoryview, offset: int) -> int:
         """Write all of ``data``; on this machine only. Raises NoSpace, and what reading raises."""
+        try:
+            return self._write(data, offset)
+        except types.NoSpace:
+            self._staging.make_room()
+            return self._write(data, offset)
+
+    def _write(self, data: memoryview, offset: int) -> int:
         while True:
             self._staging.stage(self.node)
             with self.node.lock:
@@ -120,6 +127,10 @@ class Staging:
                 node.staged, node.uploaded_version = staged, (None if keep == 0 else staged.version)
                 return
         self._journal.discard(staged)  # another thread was faster
+
+    def make_room(self) -> None:
+        """The disk is full: what is cached gives way to what is written."""
+        self._fetcher.evict()
 
     def discard(self, node: FileNode) -> None:
         """Drop what is staged for a node, and what the journal has of it."""

@@ -11,6 +11,7 @@ from containerfs.fs.fetch import Fetcher
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.journal import Journal
 from containerfs.fs.metadata import MetadataCache
+from containerfs.fs.prefetch import Prefetcher
 from containerfs.fs.remote import ApiRemote, Remote
 from containerfs.fs.scratch import NamePolicy
 from containerfs.fs.tree import Tree
@@ -28,6 +29,7 @@ class Options:
         metadata_expiry: seconds for which a listing is believed.
         write_back: whether close() returns once a file is safe on this machine.
         read_only: whether changes are refused.
+        prefetch: whether to fetch what will probably be read next.
     """
 
     cache_dir: Path
@@ -35,6 +37,7 @@ class Options:
     metadata_expiry: float = 10.0
     write_back: bool = False
     read_only: bool = False
+    prefetch: bool = True
 
 
 def open_filesystem(client: Client, single_shot: Client, service: str, options: Options) -> FileSystem:
@@ -57,21 +60,25 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     cache = ContentCache(options.cache_dir / "content", options.cache_size, service)
     journal = Journal(options.cache_dir / "journal" / digest(service))
     metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry)
+    fetcher = Fetcher(remote, cache)
+    prefetcher = Prefetcher(tree, fetcher, cache)
     uploader = Uploader(remote, tree, journal, cache, attributes, names)
     filesystem = FileSystem(
         remote,
         tree,
         metadata,
         attributes,
-        Fetcher(remote, cache),
+        fetcher,
         journal,
         uploader,
         names,
         ControlSurface(service, uploader, cache),
+        prefetcher=prefetcher if options.prefetch else None,
         write_back=options.write_back,
         read_only=options.read_only,
-        on_close=[uploader.close, journal.close, cache.close, attributes.close],
+        on_close=[uploader.close, prefetcher.close, journal.close, cache.close, attributes.close],
     )
+    remote.check()
     metadata.refresh_containers()
     filesystem.replay()
     return filesystem

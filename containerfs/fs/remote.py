@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 from containerfs.api import errors
 from containerfs.api.models import Container, ContainerFile
 from containerfs.api.paths import encode_name, relative_path, upload_name
-from containerfs.client import Client
+from containerfs.client import Client, Timeout
 from containerfs.client.content import Content
 from containerfs.fs import types
 from containerfs.fs.types import RemoteContainer, RemoteFile
@@ -23,6 +23,7 @@ from containerfs.fs.types import RemoteContainer, RemoteFile
 log = logging.getLogger(__name__)
 
 _PAGE = 100  # the most that the API gives at once
+_CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
 _UPLOAD_ATTEMPTS = 3
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
@@ -70,6 +71,9 @@ class Remote(Protocol):
 
     service: str
     """Names the service across mounts: caches are keyed by it."""
+
+    def check(self) -> None:
+        """Whether the service answers, and takes the key; finds out soon. Raises FsError."""
 
     def containers(self) -> list[RemoteContainer]:
         """All containers that have not expired, newest first."""
@@ -168,6 +172,10 @@ class ApiRemote:
         self._breaker = CircuitBreaker()
         self._copies_by_path: bool | None = None  # an extension of our server; None until it was tried
         self._tells_size = True  # until a HEAD brings none
+
+    def check(self) -> None:
+        with self._call():
+            self._single_shot.containers.list(limit=1, timeout=_CHECK_TIMEOUT)
 
     def containers(self) -> list[RemoteContainer]:
         with self._call():

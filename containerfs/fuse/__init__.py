@@ -1,1 +1,1 @@
-"""The kernel's side: the FUSE binding, operations as it calls them, and mount points. It translates, and decides nothing."""
+"""The kernel's side: the FUSE binding, operations as it calls them, mount points. It decides nothing."""

@@ -1,4 +1,4 @@
-"""``containerfs unmount``, ``status`` and ``sync``: what one asks of a mount from outside, through the mount itself."""
+"""``unmount``, ``status``, ``sync`` and ``refresh``: what one asks of a mount from outside, through the mount itself."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import typer
 
 from containerfs.cli.failure import fail, reporting
 
+_REFRESH = "user.containerfs.refresh"
 _STATUS = "user.containerfs.status"
 
 
@@ -74,6 +75,14 @@ def sync(path: Annotated[Path, typer.Argument(help="A mount, a container or a di
     with reporting("sync"):
         if not _sync(path, float("inf")):
             fail("sync", f"{path}: not everything is uploaded; 'containerfs status' tells more")
+
+
+def refresh(path: Annotated[Path, typer.Argument(help="A mount, or anything in one.")]) -> None:
+    """Ask the service anew at the next look, whatever the metadata expiry."""
+    try:
+        os.setxattr(path, _REFRESH, b"")
+    except OSError as error:
+        fail("refresh", f"{path}: {error.strerror}")
 
 
 def _sync(directory: Path, deadline: float) -> bool:
