@@ -91,7 +91,7 @@ def opened(scale: Scale, directory: Path | None) -> Iterator[Bench]:
         cached: Target | None = None
         if shutil.which("rclone"):
             port = stack.enter_context(Rclone.serving(work / "served"))
-            direct, cached = (Rclone(work / "served", port, work, mode) for mode in ("off", "full"))
+            direct, cached = (Rclone(port, work, mode) for mode in ("off", "full"))
         yield Bench(
             scale,
             work,
