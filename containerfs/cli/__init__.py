@@ -2,10 +2,10 @@
 
 import typer
 
+from containerfs.cli.control import refresh, status, sync, unmount
 from containerfs.cli.keys import keys
 from containerfs.cli.mount import mount
 from containerfs.cli.serve import serve
-from containerfs.cli.control import refresh, status, sync, unmount
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.command()(mount)

@@ -1,4 +1,4 @@
-"""``unmount``, ``status``, ``sync`` and ``refresh``: what one asks of a mount from outside, through the mount itself."""
+"""``unmount``, ``status``, ``sync`` and ``refresh``: what one asks of a mount, through the mount itself."""
 
 import json
 import os

@@ -263,7 +263,8 @@ class Tree:
 
     def apply_containers(self, listed: Sequence[RemoteContainer], started: float) -> None:
         """Take over a listing of containers, newest first, that was asked for at ``started``."""
-        oldest_first = sorted(listed[::-1], key=lambda remote: remote.created_at)  # many are of one second
+        oldest_first = list(reversed(listed))
+        oldest_first.sort(key=lambda remote: remote.created_at)  # stable: many are of one second
         seen = {remote.id for remote in oldest_first}
         for directory in self.containers():
             if directory.remote.id not in seen and directory.changed_at < started:
