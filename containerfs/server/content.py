@@ -4,6 +4,7 @@ A file id's content never changes, so the id is a strong ETag, and a range conti
 began. Source: RFC 9110, sections 8.8.3 (ETag), 13 (conditions) and 14 (ranges).
 """
 
+import asyncio
 import mimetypes
 import re
 from dataclasses import dataclass
@@ -63,12 +64,14 @@ class ContentResponse:
         self._etag = f'"{content.id}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(_client_gone(receive))
         try:
-            await self._answer(scope, send)
+            await self._answer(scope, send, gone)
         finally:
+            gone.cancel()
             self._content.blob.close()
 
-    async def _answer(self, scope: Scope, send: Send) -> None:
+    async def _answer(self, scope: Scope, send: Send, gone: "asyncio.Task[None]") -> None:
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
         size = self._content.blob.size
         if self._matches(asked.get(b"if-none-match")):
@@ -84,7 +87,7 @@ class ContentResponse:
         status, span = (200, Span(0, size)) if span is None else (206, span)
         described["content-length"] = str(span.stop - span.start)
         await self._begin(send, status, described, more=True)
-        return await self._body(send, span if scope["method"] == "GET" else Span(0, 0))
+        return await self._body(send, span if scope["method"] == "GET" else Span(0, 0), gone)
 
     async def _begin(self, send: Send, status: int, headers: dict[str, str], *, more: bool = False) -> None:
         headers = {"etag": self._etag, "accept-ranges": "bytes", **headers}
@@ -93,9 +96,12 @@ class ContentResponse:
         if not more:
             await send({"type": "http.response.body", "body": b""})
 
-    async def _body(self, send: Send, span: Span) -> None:
+    async def _body(self, send: Send, span: Span, gone: "asyncio.Task[None]") -> None:
         position = span.start
         while position < span.stop:
+            await asyncio.sleep(0)  # neither reading nor sending need wait for anything: let others have their turn
+            if gone.done():  # what is sent to nobody would be read all the same
+                return
             piece = await self._content.blob.read(position, min(_READ_SIZE, span.stop - position))
             if not piece:
                 raise OSError(f"the stored bytes of {self._content.id} end at {position}, before their size")
@@ -116,3 +122,9 @@ class ContentResponse:
     def _matches(self, header: str | None) -> bool:
         tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
         return "*" in tags or self._etag in tags
+
+
+async def _client_gone(receive: Receive) -> None:
+    """Returns once the client has closed the connection. Source: the ASGI specification, http.disconnect."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -27,7 +27,6 @@ NAMES = [
     "n" * 255,
     "é" * 127 + "x",
     "...",
-    "⧸ looks like a slash",
 ]
 
 
@@ -94,8 +93,6 @@ def test_a_thousand_files(
     assert len(os.listdir(container)) == 1000
     with home.mounted("--url", server.address) as fresh:
         assert tree(fresh / container.name) == tree(source)
-        fresh.home.run("rm", "-r", fresh / container.name)
-        assert container.name not in os.listdir(fresh.path)
 
 
 def test_containers_of_several_pages(mount: Mount, other: Mount, sdk: OpenAI) -> None:
