@@ -50,7 +50,8 @@ class CacheEntry:
         self.changed = threading.Condition()
         self.downloads: list[Download] = []
         self.readers = 0
-        self.pins = 0  # guarded by the cache's lock
+        self.pins = 0  # guarded by the cache's lock, as is the next
+        self.dropped = False
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.present = self._load_ranges()
 
@@ -147,6 +148,9 @@ class ContentCache:
             key = self._key(entry.file.container_id, entry.file.id)
             del self._pinned[key]
             kept = entry.close()
+            if entry.dropped:
+                self._unpinned.discard(key)
+                return
             os.utime(entry.path)  # the order of eviction, across mounts
             self._unpinned.keep(key, kept)
 
@@ -167,7 +171,9 @@ class ContentCache:
         """Forget content that nobody will ask for again, since its id is gone. Pinned content stays for its readers."""
         key = self._key(container_id, file_id)
         with self._lock:
-            if key not in self._pinned:
+            if key in self._pinned:
+                self._pinned[key].dropped = True
+            else:
                 self._unpinned.discard(key)
 
     def shrink(self) -> None:
