@@ -1,6 +1,7 @@
 """The asynchronous colour: a transport that awaits. It runs under whatever event loop httpx runs under."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Self
 
 import anyio
@@ -8,7 +9,7 @@ import anyio.to_thread
 import httpx
 
 from containerfs.api.models import Item, ListPage
-from containerfs.client.body import Body
+from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
 from containerfs.client.options import LIMITS, ClientOptions
@@ -57,17 +58,19 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
     async def _sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    def _content(self, body: Body) -> "AsyncBody":
-        return AsyncBody(body)
+    def _stream(self, form: FormBody) -> "AsyncForm":
+        return AsyncForm(form)
 
 
-class AsyncBody:
-    """A body whose file is read in a thread, so that a slow disk does not hold up other tasks."""
+class AsyncForm:
+    """A form whose file is read in a thread, so that a slow disk does not hold up other tasks."""
 
-    def __init__(self, body: Body) -> None:
-        self._body = body
+    def __init__(self, form: FormBody) -> None:
+        self._form = form
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = iter(self._body)
-        while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
-            yield chunk
+        with closing(self._form.chunks()) as chunks:
+            while piece := await anyio.to_thread.run_sync(next, chunks, None):
+                chunk, sent = piece
+                yield chunk
+                self._form.report(sent)

@@ -63,6 +63,7 @@ class BaseClient(ABC, Generic[C, H]):
             default_query=default_query,
             uds=uds,
             auth_header=auth_header,
+            http_client=http_client,
         )
         self._transport: C = self._connect(self._options, http_client)
         self.containers = Containers(self._transport)

@@ -7,30 +7,16 @@ for an id that is empty, ``.`` or ``..``, before anything is sent.
 Source: the seed document's "Capabilities", and the published spec of ``/v1/containers`` and ``/v1/files``.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar, Unpack
+from typing import Generic, Unpack
 
-from pydantic import BaseModel, ValidationError
-
-from containerfs.api.errors import APIResponseValidationError
 from containerfs.api.models import Container, ContainerFile, Deletion, File, ListPage, Order
 from containerfs.api.paths import url_path
+from containerfs.client.answers import Answer, deleted, model
 from containerfs.client.body import Body, FormBody, JsonBody
 from containerfs.client.content import ContentInfo
 from containerfs.client.types import FileTypes, Omit, Progress, RequestOptions, T, given, omit
-
-M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of the service, read to its end. The headers' names are looked up in any case."""
-
-    status_code: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +80,7 @@ def create_container(
         "network_policy": network_policy,
         "skills": skills,
     }
-    return Call("POST", "/containers", _model(Container), options, body=_json(fields, options))
+    return Call("POST", "/containers", model(Container), options, body=_json(fields, options))
 
 
 def retrieve_container(container_id: str, **options: Unpack[RequestOptions]) -> Call[Container]:
@@ -106,7 +92,7 @@ def retrieve_container(container_id: str, **options: Unpack[RequestOptions]) -> 
     Raises:
         NotFoundError: if there is none, or it has expired.
     """
-    return Call("GET", _container(container_id), _model(Container), options)
+    return Call("GET", _container(container_id), model(Container), options)
 
 
 def list_containers(
@@ -129,7 +115,7 @@ def list_containers(
         A page with ``data`` and ``has_more``, iterable across pages.
     """
     query = {"after": after, "limit": limit, "name": name, "order": order}
-    return Call("GET", "/containers", _model(ListPage[Container]), options, query=given(query))
+    return Call("GET", "/containers", model(ListPage[Container]), options, query=given(query))
 
 
 def delete_container(container_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
@@ -173,7 +159,7 @@ def create_container_file(
     if isinstance(file, Omit) == isinstance(file_id, Omit):
         raise TypeError("Expected exactly one of `file` and `file_id`")
     upload = _json({"file_id": file_id}, options) if isinstance(file, Omit) else _form({}, file, progress, options)
-    return Call("POST", f"{_container(container_id)}/files", _model(ContainerFile), options, body=upload)
+    return Call("POST", f"{_container(container_id)}/files", model(ContainerFile), options, body=upload)
 
 
 def retrieve_container_file(container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> Call[ContainerFile]:
@@ -186,7 +172,7 @@ def retrieve_container_file(container_id: str, file_id: str, **options: Unpack[R
     Raises:
         NotFoundError: if there is no such container or file.
     """
-    return Call("GET", _container_file(container_id, file_id), _model(ContainerFile), options)
+    return Call("GET", _container_file(container_id, file_id), model(ContainerFile), options)
 
 
 def list_container_files(
@@ -213,7 +199,7 @@ def list_container_files(
     """
     path = f"{_container(container_id)}/files"
     query = {"after": after, "limit": limit, "order": order}
-    return Call("GET", path, _model(ListPage[ContainerFile]), options, query=given(query))
+    return Call("GET", path, model(ListPage[ContainerFile]), options, query=given(query))
 
 
 def delete_container_file(container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
@@ -296,7 +282,7 @@ def create_file(
         SourceChangedError: if the file became shorter or longer while it was sent.
     """
     fields = given({"purpose": purpose, "expires_after": expires_after})
-    return Call("POST", "/files", _model(File), options, body=_form(fields, file, progress, options))
+    return Call("POST", "/files", model(File), options, body=_form(fields, file, progress, options))
 
 
 def retrieve_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[File]:
@@ -308,7 +294,7 @@ def retrieve_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[File]
     Raises:
         NotFoundError: if there is none.
     """
-    return Call("GET", _file(file_id), _model(File), options)
+    return Call("GET", _file(file_id), model(File), options)
 
 
 def list_files(
@@ -331,7 +317,7 @@ def list_files(
         A page with ``data`` and ``has_more``, iterable across pages.
     """
     query = {"after": after, "limit": limit, "order": order, "purpose": purpose}
-    return Call("GET", "/files", _model(ListPage[File]), options, query=given(query))
+    return Call("GET", "/files", model(ListPage[File]), options, query=given(query))
 
 
 def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[Deletion]:
@@ -346,7 +332,7 @@ def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[Deletio
     Raises:
         NotFoundError: if there is none.
     """
-    parse = _model(Deletion)
+    parse = model(Deletion)
 
     def deletion(answer: Answer) -> Deletion:
         return parse(answer) if answer.body.strip() else Deletion(id=file_id, object="file.deleted")
@@ -394,7 +380,7 @@ def _content_info(answer: Answer) -> ContentInfo:
 
 
 def _deletion(path: str, options: RequestOptions) -> Call[None]:
-    return Call("DELETE", path, _deleted, options, body=_extra(options), headers={"accept": "*/*"})
+    return Call("DELETE", path, deleted, options, body=_extra(options), headers={"accept": "*/*"})
 
 
 def _json(fields: Mapping[str, object], options: RequestOptions) -> JsonBody:
@@ -410,35 +396,3 @@ def _form(
     fields: Mapping[str, object], file: FileTypes, progress: Progress | None, options: RequestOptions
 ) -> FormBody:
     return FormBody({**fields, **(options.get("extra_body") or {})}, file, progress)
-
-
-def _model(model: type[M]) -> Callable[[Answer], M]:
-    """How to read an answer that is an object of the API."""
-
-    def parse(answer: Answer) -> M:
-        try:
-            return model.model_validate_json(answer.body)
-        except ValidationError as error:
-            raise _invalid(_complaint(error)) from None
-
-    return parse
-
-
-def _complaint(error: ValidationError) -> str:
-    """The first thing that is wrong, without the answer's contents."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]
-
-
-def _deleted(answer: Answer) -> None:
-    """Nothing is needed of the answer to a DELETE; but a page of HTML is not one, and nothing was deleted then."""
-    if answer.body.strip():
-        try:
-            json.loads(answer.body)
-        except ValueError:
-            raise _invalid("not JSON") from None
-
-
-def _invalid(complaint: str) -> APIResponseValidationError:
-    return APIResponseValidationError(f"the service's answer is not what the API promises: {complaint}")

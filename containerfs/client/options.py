@@ -16,6 +16,7 @@ from containerfs.client.types import AuthHeader, NotGiven, Omit
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_TIMEOUT = httpx.Timeout(600, connect=5)
+HTTPX_TIMEOUT = httpx.Timeout(5)  # what httpx does where nobody chose
 DEFAULT_MAX_RETRIES = 2
 
 LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepalive_expiry=15)
@@ -61,6 +62,7 @@ class ClientOptions:
         default_query: Mapping[str, object] | None,
         uds: str | os.PathLike[str] | None,
         auth_header: AuthHeader,
+        http_client: httpx.Client | httpx.AsyncClient | None,
     ) -> "ClientOptions":
         """Complete a client's arguments from the environment.
 
@@ -79,10 +81,17 @@ class ClientOptions:
             ),
             secret=key,
             query={**url.params, **(default_query or {})},
-            timeout=DEFAULT_TIMEOUT if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
+            timeout=_own_timeout(http_client) if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=max_retries,
             uds=None if uds is None else os.fspath(uds),
         )
+
+
+def _own_timeout(http_client: httpx.Client | httpx.AsyncClient | None) -> httpx.Timeout:
+    """The time-out where none was asked for: that of a caller's own httpx client, if it was chosen, else ours."""
+    if http_client is None or http_client.timeout == HTTPX_TIMEOUT:
+        return DEFAULT_TIMEOUT
+    return http_client.timeout
 
 
 def merged(headers: Mapping[str, str], *more: Mapping[str, str | Omit] | None) -> dict[str, str]:

@@ -92,9 +92,7 @@ class Fetch(_Method[P, R]):
     @overload
     def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> Callable[P, R]: ...
     @overload
-    def __get__(
-        self, resource: Resource[AsyncTransport], owner: object = None
-    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> Callable[P, Awaiting[R]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.fetch)
 

@@ -7,7 +7,7 @@ from typing import Self
 import httpx
 
 from containerfs.api.models import Item, ListPage
-from containerfs.client.body import Body
+from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
@@ -58,5 +58,5 @@ class SyncTransport(Transport[httpx.Client]):
     async def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - this colour blocks
 
-    def _content(self, body: Body) -> Body:
-        return body
+    def _stream(self, form: FormBody) -> FormBody:
+        return form

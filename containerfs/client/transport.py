@@ -1,7 +1,7 @@
 """Sending calls: written once, for both colours.
 
-A transport knows how to send one request, to read one answer, and to wait; ``sync`` and ``aio`` supply these, and what
-is built on them here serves both (see ``coroutines``). Retries are decided by ``exchange``, redirects by httpx.
+A transport knows how to send one request, to read one answer, and to wait; ``sync_transport`` and ``async_transport``
+supply these, and what is built on them here serves both (see ``coroutines``). Retries are decided by ``exchange``.
 """
 
 import json
@@ -16,12 +16,13 @@ from urllib.parse import urlencode
 import httpx
 
 from containerfs.api.errors import APIConnectionError, APIResponseValidationError, from_response
-from containerfs.client.body import Body
-from containerfs.client.calls import Answer, Call
+from containerfs.client.answers import Answer
+from containerfs.client.body import FormBody
+from containerfs.client.calls import Call
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.failures import translated
 from containerfs.client.options import ClientOptions, merged
-from containerfs.client.types import NotGiven, T, flattened
+from containerfs.client.types import NOT_GIVEN, NotGiven, T, flattened
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
@@ -61,8 +62,8 @@ class Transport(ABC, Generic[H]):
         """Wait."""
 
     @abstractmethod
-    def _content(self, body: Body) -> Any:
-        """A body as httpx takes it."""
+    def _stream(self, form: FormBody) -> Any:
+        """A form as httpx takes it."""
 
     async def _fetch(self, call: Call[T]) -> T:
         """Send a call, read its answer, and return what it means."""
@@ -122,7 +123,7 @@ class Transport(ABC, Generic[H]):
             return error
 
     async def _send_through_redirects(self, request: httpx.Request) -> httpx.Response:
-        # httpx would send our ``api-key`` header to whatever host a redirect names.
+        # httpx says where to go, but would take our ``api-key`` header to whatever host a redirect names.
         for _ in range(MAX_REDIRECTS):
             response = await self._send(request)
             if response.next_request is None:
@@ -146,12 +147,12 @@ class Transport(ABC, Generic[H]):
 
     def _request(self, call: Call[Any]) -> httpx.Request:
         body = call.body
-        timeout = call.options.get("timeout", NotGiven())
+        timeout = call.options.get("timeout", NOT_GIVEN)
         return self._http.build_request(
             call.method,
             self._url(call),
             headers=self._headers(call),
-            content=None if body is None else self._content(body),
+            content=self._stream(body) if isinstance(body, FormBody) else body.encoded if body else None,
             timeout=self._options.timeout if isinstance(timeout, NotGiven) else timeout,
         )
 

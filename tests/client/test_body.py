@@ -1,8 +1,10 @@
 """Uploads: names, forms of files, lengths, memory and progress."""
 
+import asyncio
 import io
 import os
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from email.parser import BytesParser
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from python_multipart.multipart import parse_options_header
 
 import containerfs
-from containerfs import Client
+from containerfs import AsyncClient, Client
 from containerfs.client.body import CHUNK_SIZE, FormBody, JsonBody
 from containerfs.client.types import FileTypes
 from tests.client.service import Service
@@ -152,7 +154,7 @@ def test_fields_come_before_the_file_and_objects_are_flattened() -> None:
 
 
 def test_json_is_as_the_sdk_sends_it() -> None:
-    assert b"".join(JsonBody({"name": "\u00e9", "n": [1, None, True]})) == '{"name":"é","n":[1,null,true]}'.encode()
+    assert JsonBody({"name": "\u00e9", "n": [1, None, True]}).encoded == '{"name":"é","n":[1,null,true]}'.encode()
 
 
 @pytest.mark.parametrize("size", [4, 6, 0])
@@ -192,7 +194,25 @@ def test_progress_counts_the_files_bytes(client: Client, service: Service) -> No
     size = 2 * CHUNK_SIZE + 1
     seen: list[tuple[int, int | None]] = []
     client.containers.files.create("c", file=bytes(size), progress=lambda *sent: seen.append(sent))
-    assert seen == [(CHUNK_SIZE, size), (2 * CHUNK_SIZE, size), (size, size)]
+    assert seen == [(0, size), (CHUNK_SIZE, size), (2 * CHUNK_SIZE, size), (size, size), (size, size)]
+
+
+def test_async_progress_is_told_in_the_task_that_sends(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(CHUNK_SIZE + 1))
+    seen: list[tuple[int, int | None]] = []
+
+    def progress(sent: int, total: int | None) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        seen.append((sent, total))
+
+    async def upload() -> None:
+        async with AsyncClient(base_url=service.url) as client:
+            await client.files.create(file=path, purpose="user_data", progress=progress)
+
+    asyncio.run(upload())
+    assert [sent for sent, _ in seen] == [0, CHUNK_SIZE, CHUNK_SIZE + 1, CHUNK_SIZE + 1]
+    assert bytes(CHUNK_SIZE + 1) in service.requests[0].body
 
 
 def test_what_progress_raises_ends_the_upload(client: Client, service: Service) -> None:

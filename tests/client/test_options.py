@@ -126,6 +126,12 @@ def test_an_http_client_of_ones_own(service: Service) -> None:
     assert own.is_closed
 
 
+def test_the_time_outs_of_ones_own_http_client(service: Service) -> None:
+    for own, seconds in ((httpx.Client(), 600), (httpx.Client(timeout=8), 8), (httpx.Client(timeout=None), None)):
+        with Client(base_url=service.url, http_client=own) as client:
+            assert timeouts_of(client)["read"] == seconds
+
+
 def test_a_unix_socket_is_not_looked_for_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "https://elsewhere.invalid/v1")
     with Client(uds=tmp_path / "a.sock") as client:
