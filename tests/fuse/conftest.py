@@ -33,9 +33,10 @@ def mount(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def other(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
-    """Another mount of the same server, with caches of its own, that believes no listing: it always shows what is."""
+    """Another mount of the same server, with caches of its own, which looks ``anew`` when it is told to."""
     home = Home(tmp_path_factory.mktemp("other"))
-    with home.mounted("--url", server.address, "--metadata-expiry", "0s") as mount:
+    forgetful_kernel = ("-o", "entry_timeout=0,attr_timeout=0")
+    with home.mounted("--url", server.address, "--metadata-expiry", "1h", *forgetful_kernel) as mount:
         yield mount
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+REFRESH = "user.containerfs.refresh"
 PROGRAM_LIMIT = 60.0  # seconds for one program
 _OURS = ("HOME", "XDG_", "OPENAI_", "CONTAINERFS_", "GIT_", "LC_", "LANG", "RSYNC_")
 _live: set["Mount"] = set()
@@ -127,6 +128,14 @@ class Mount:
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
+
+    def anew(self, container: Path | None = None) -> Path:
+        """Where this mount has a container of another mount, or its own top; the next look asks the service."""
+        os.setxattr(self.path, REFRESH, b"")
+        if container is None:
+            return self.path
+        os.setxattr(self.path / container.name, REFRESH, b"")
+        return self.path / container.name
 
     def status(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(self.home.run("containerfs", "status", self.path, "--json"))

@@ -36,7 +36,7 @@ def test_sizes(mount: Mount, other: Mount, container: Path, tmp_path: Path, size
     source.write_bytes(os.urandom(size))
     mount.home.run("cp", source, container / "file")
     assert (container / "file").stat().st_size == size
-    for seen in (container / "file", other / container.name / "file"):
+    for seen in (container / "file", other.anew(container) / "file"):
         other.home.run("cp", seen, tmp_path / "copy")
         assert sha256(tmp_path / "copy") == sha256(source)
 
@@ -46,10 +46,10 @@ def test_names(mount: Mount, other: Mount, container: Path, tmp_path: Path, name
     content = name.encode() * 3
     (tmp_path / "source").write_bytes(content)
     mount.home.run("cp", "--", tmp_path / "source", container / name)
-    assert os.listdir(container) == os.listdir(other / container.name) == [name]
-    assert (other / container.name / name).read_bytes() == content
+    assert os.listdir(container) == os.listdir(other.anew(container)) == [name]
+    assert (other.anew(container) / name).read_bytes() == content
     mount.home.run("rm", "--", name, cwd=container)
-    assert os.listdir(container) == os.listdir(other / container.name) == []
+    assert os.listdir(container) == os.listdir(other.anew(container)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,12 +57,12 @@ def test_names_of_containers_and_directories(mount: Mount, other: Mount, contain
     nested = container / name / name
     mount.home.run("mkdir", "-p", "--", nested)
     (nested / name).write_text("content")
-    assert (other / container.name / name / name / name).read_text() == "content"
+    assert (other.anew(container) / name / name / name).read_text() == "content"
     named = mount / name
     named.mkdir()
-    assert name in os.listdir(other.path)
+    assert name in os.listdir(other.anew())
     named.rmdir()
-    assert name not in os.listdir(other.path)
+    assert name not in os.listdir(other.anew())
 
 
 def test_names_that_linux_does_not_take(container: Path) -> None:
@@ -100,7 +100,7 @@ def test_containers_of_several_pages(mount: Mount, other: Mount, sdk: OpenAI) ->
     for name in names:
         (mount / name).mkdir()
     assert {container.name for container in sdk.containers.list(limit=100)} >= names
-    assert names <= set(os.listdir(other.path))
+    assert names <= set(os.listdir(other.anew()))
     (mount / "one of many 000" / "file").write_text("content")
     mount.home.run("rm", "-r", *sorted(mount / name for name in names))
     assert not names & {container.name for container in sdk.containers.list(limit=100)}
@@ -109,9 +109,9 @@ def test_containers_of_several_pages(mount: Mount, other: Mount, sdk: OpenAI) ->
 def test_two_containers_of_one_name(other: Mount, sdk: OpenAI) -> None:
     """The older keeps the name; the other is shown with its id; each can be reached by its id alone."""
     first, second = (sdk.containers.create(name="twin") for _ in range(2))
-    names = [name for name in os.listdir(other.path) if name.startswith("twin")]
+    names = [name for name in os.listdir(other.anew()) if name.startswith("twin")]
     assert sorted(names) == ["twin", f"twin ({second.id})"]
-    (other / "twin" / "file").write_text("first")
+    (other.anew() / "twin" / "file").write_text("first")
     (other / f"twin ({second.id})" / "file").write_text("second")
     for container, content in ((first, "first"), (second, "second")):
         (file,) = sdk.containers.files.list(container.id)

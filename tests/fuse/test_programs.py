@@ -40,8 +40,8 @@ def attributes(top: Path) -> dict[str, tuple[int, int]]:
 
 def test_cp_a_tree_in_and_out(mount: Mount, other: Mount, container: Path, source: Path, tmp_path: Path) -> None:
     mount.home.run("cp", "-r", source, container)
-    assert tree(container / "source") == tree(other / container.name / "source") == tree(source)
-    other.home.run("cp", "-r", other / container.name / "source", tmp_path / "out")
+    assert tree(container / "source") == tree(other.anew(container) / "source") == tree(source)
+    other.home.run("cp", "-r", other.anew(container) / "source", tmp_path / "out")
     assert tree(tmp_path / "out") == tree(source)
     mount.home.run("diff", "-r", source, container / "source")
 
@@ -81,14 +81,14 @@ def test_rsync_the_second_time_transfers_nothing(mount: Mount, container: Path, 
 def test_rsync_leaves_no_temporary_names(mount: Mount, other: Mount, container: Path, source: Path) -> None:
     mount.home.run("rsync", "-a", f"{source}/", f"{container}/")
     mount.home.run("containerfs", "sync", container)
-    assert tree(other / container.name) == tree(source)
+    assert tree(other.anew(container)) == tree(source)
 
 
 def test_tar_in_and_out(mount: Mount, other: Mount, container: Path, source: Path, tmp_path: Path) -> None:
     mount.home.run("tar", "czf", tmp_path / "source.tar.gz", "--format=posix", "-C", source.parent, "source")
     mount.home.run("tar", "xzf", tmp_path / "source.tar.gz", "-C", container)
     assert attributes(container / "source") == attributes(source)
-    assert tree(other / container.name / "source") == tree(source)
+    assert tree(other.anew(container) / "source") == tree(source)
     mount.home.run("tar", "cf", container / "back.tar", "-C", container, "source")
     mount.home.run("tar", "df", container / "back.tar", "-C", source.parent)
 
@@ -96,7 +96,7 @@ def test_tar_in_and_out(mount: Mount, other: Mount, container: Path, source: Pat
 def test_sha256sum_checks_itself(mount: Mount, other: Mount, container: Path, source: Path) -> None:
     mount.home.run("sh", "-c", 'find . -type f -print0 | xargs -0 sha256sum > "$0/SUMS"', container, cwd=source)
     mount.home.run("cp", "-r", f"{source}/.", container)
-    checked = other.home.run("sha256sum", "-c", "SUMS", cwd=other / container.name)
+    checked = other.home.run("sha256sum", "-c", "SUMS", cwd=other.anew(container))
     assert checked.count(": OK\n") == len(tree(source))
 
 
@@ -105,7 +105,7 @@ def test_grep_and_find(mount: Mount, other: Mount, container: Path, source: Path
     for command in (["grep", "-r", "def ", "."], ["find", ".", "-type", "f"], ["find", ".", "-size", "+4k"]):
         wanted = sorted(mount.home.run(*command, cwd=source).splitlines())
         assert sorted(mount.home.run(*command, cwd=container).splitlines()) == wanted
-        assert sorted(other.home.run(*command, cwd=other / container.name).splitlines()) == wanted
+        assert sorted(other.home.run(*command, cwd=other.anew(container)).splitlines()) == wanted
     assert mount.home.run("find", container, "-type", "d", "-empty") == f"{container / 'empty directory'}\n"
 
 
@@ -117,12 +117,12 @@ def test_dd_with_seeks(mount: Mount, other: Mount, container: Path, tmp_path: Pa
     for skip in (15, 3, 9, 0, 16):
         piece = plain.read_bytes()[skip * MiB : (skip + 1) * MiB]
         shown = f'dd if="$0" bs=1M skip={skip} count=1 status=none | sha256sum'
-        assert digest_shown(other, shown, other / container.name / "file") == hashlib.sha256(piece).hexdigest()
+        assert digest_shown(other, shown, other.anew(container) / "file") == hashlib.sha256(piece).hexdigest()
     for path in (plain, mounted):
         patch = ("dd", "if=/dev/zero", f"of={path}", "bs=1000", "count=7", "conv=notrunc", "status=none")
         mount.home.run(*patch, "seek=5000")
         mount.home.run(*patch, "seek=20000")
-    assert sha256(mounted) == sha256(other / container.name / "file") == sha256(plain)
+    assert sha256(mounted) == sha256(other.anew(container) / "file") == sha256(plain)
 
 
 def test_head_of_a_large_file_does_not_download_it(mount: Mount, other: Mount, server: LiveServer) -> None:
@@ -134,7 +134,7 @@ def test_head_of_a_large_file_does_not_download_it(mount: Mount, other: Mount, s
         ('head -c 100000 "$0" | sha256sum', content[:100000]),
         ('tail -c 100000 "$0" | sha256sum', content[-100000:]),
     ):
-        assert digest_shown(other, shown, other / "large" / "file") == hashlib.sha256(wanted).hexdigest()
+        assert digest_shown(other, shown, other.anew(mount / "large") / "file") == hashlib.sha256(wanted).hexdigest()
     assert content_sent(server) - before < 16 * MiB
 
 
@@ -159,7 +159,7 @@ with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.AC
     last = mapped[-1:]
     print(hashlib.sha256(mapped[:-1] + last).hexdigest())
 """
-    for home, path in ((mount.home, container / "file"), (other.home, other / container.name / "file")):
+    for home, path in ((mount.home, container / "file"), (other.home, other.anew(container) / "file")):
         assert home.python(program, path).strip() == sha256(container / "file")
 
 
@@ -177,7 +177,7 @@ with open(sys.argv[1], "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
     wanted = bytearray(2 * MiB)
     wanted[5:10], wanted[-5:] = b"hello", b"world"
     assert (container / "file").read_bytes() == wanted
-    assert (other / container.name / "file").read_bytes() == wanted
+    assert (other.anew(container) / "file").read_bytes() == wanted
 
 
 @pytest.mark.parametrize("settings", ["set nobackup", "set backup", "set backup backupcopy=yes", "set nowritebackup"])
@@ -190,14 +190,14 @@ def test_vim(mount: Mount, other: Mount, container: Path, settings: str) -> None
     assert (container / "notes.txt").read_text() == "1\nthree\n"
     assert (container / "notes.txt").stat().st_mode & 0o7777 == 0o640
     expected = {"notes.txt"} | ({"notes.txt~"} if settings.startswith("set backup") else set())
-    assert set(os.listdir(container)) == set(os.listdir(other / container.name)) == expected
-    assert (other / container.name / "notes.txt").read_text() == "1\nthree\n"
+    assert set(os.listdir(container)) == set(os.listdir(other.anew(container))) == expected
+    assert (other.anew(container) / "notes.txt").read_text() == "1\nthree\n"
 
 
 def test_vim_makes_a_new_file(mount: Mount, other: Mount, container: Path) -> None:
     mount.home.attempt("vim", "-es", "-u", "NONE", "-c", "normal ihello", "-c", "wq", container / "new.txt")
-    assert os.listdir(other / container.name) == ["new.txt"]
-    assert (other / container.name / "new.txt").read_text() == "hello\n"
+    assert os.listdir(other.anew(container)) == ["new.txt"]
+    assert (other.anew(container) / "new.txt").read_text() == "hello\n"
 
 
 def test_git(mount: Mount, other: Mount, container: Path, source: Path, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_git(mount: Mount, other: Mount, container: Path, source: Path, tmp_path
     assert git("log", "--format=%s").split() == ["second", "first"]
     assert git("status", "--porcelain") == ""
     mount.home.run("containerfs", "sync", container)
-    mount.home.run("git", "clone", "-q", other / container.name, tmp_path / "clone")
+    mount.home.run("git", "clone", "-q", other.anew(container), tmp_path / "clone")
     assert tree(tmp_path / "clone" / "package") == tree(container / "package")
     git("gc", "-q")
     git("fsck", "--strict", "--no-progress")
@@ -227,8 +227,8 @@ def test_sqlite(mount: Mount, other: Mount, container: Path) -> None:
     for number in range(3):
         mount.home.run("sqlite3", database, f"INSERT INTO t VALUES ({number}, 'row {number}');")
     assert mount.home.run("sqlite3", database, "SELECT sum(n), count(*) FROM t; PRAGMA integrity_check;") == "3|3\nok\n"
-    assert other.home.run("sqlite3", other / container.name / "data.db", "SELECT s FROM t WHERE n = 2") == "row 2\n"
-    assert os.listdir(other / container.name) == ["data.db"]
+    assert other.home.run("sqlite3", other.anew(container) / "data.db", "SELECT s FROM t WHERE n = 2") == "row 2\n"
+    assert os.listdir(other.anew(container)) == ["data.db"]
 
 
 def test_zip_archives(mount: Mount, other: Mount, container: Path, source: Path) -> None:
@@ -238,7 +238,7 @@ def test_zip_archives(mount: Mount, other: Mount, container: Path, source: Path)
     with zipfile.ZipFile(container / "b.zip", "a") as archive:
         archive.write(source / "secret", "secret")
     for name, files in (("a.zip", len(tree(source))), ("b.zip", 2)):
-        with zipfile.ZipFile(other / container.name / name) as archive:
+        with zipfile.ZipFile(other.anew(container) / name) as archive:
             assert archive.testzip() is None
             assert sum(not member.is_dir() for member in archive.infolist()) == files
 
@@ -258,7 +258,7 @@ printf 'x%.0s' 1 2 3 | tee copy > /dev/null
 sort -r log -o log
 """
     mount.home.run("sh", "-ec", script, cwd=container)
-    assert (other / container.name / "log").read_text().split() == sorted(
+    assert (other.anew(container) / "log").read_text().split() == sorted(
         ["first", "second", "third", "fourth", "fifth", "sixth"], reverse=True
     )
-    assert (other / container.name / "copy").read_text() == "xxx"
+    assert (other.anew(container) / "copy").read_text() == "xxx"
