@@ -1,8 +1,8 @@
 """Real mounts for tests, and the programs that people use on them.
 
 A mount that hangs must fail its test and not the run: whoever waits for one in the kernel cannot be interrupted, but is
-released once the mount's process ends. So every live mount is known here, and ``released_after`` ends all of them when a
-test takes too long; what waited gets an error then. No test touches a mapped file of a mount in this process, where
+released once the mount's process ends. So every live mount is known here, and ``released_after`` ends all of them when
+a test takes too long; what waited gets an error then. No test touches a mapped file of a mount in this process, where
 Python would wait with its lock held.
 """
 
@@ -62,12 +62,15 @@ class Home:
             options: of ``subprocess.run``; ``env`` is added to the environment.
         """
         environment = self.environment | options.pop("env", {})
-        options = {"cwd": self.path, "timeout": PROGRAM_LIMIT, "errors": "surrogateescape", "encoding": "utf-8"} | options
+        options = {
+            "cwd": self.path,
+            "timeout": PROGRAM_LIMIT,
+            "errors": "surrogateescape",
+            "encoding": "utf-8",
+        } | options
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(
-            [*self.prefix, *map(os.fspath, command)], env=environment, capture_output=True, **options
-        )
+        return subprocess.run([*self.prefix, *map(os.fspath, command)], env=environment, capture_output=True, **options)
 
     def run(self, *command: str | Path, **options: Any) -> str:
         """Run a program that is to succeed without a warning; returns what it writes to standard output."""

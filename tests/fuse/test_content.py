@@ -82,9 +82,7 @@ def test_names_that_are_not_utf8(mount: Mount, container: Path) -> None:
     assert os.listdir(container) == ["file"]
 
 
-def test_a_thousand_files(
-    server: LiveServer, mount: Mount, container: Path, tmp_path: Path, home: Home
-) -> None:
+def test_a_thousand_files(server: LiveServer, mount: Mount, container: Path, tmp_path: Path, home: Home) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for number in range(1000):

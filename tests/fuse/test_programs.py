@@ -185,7 +185,20 @@ def test_vim(mount: Mount, other: Mount, container: Path, settings: str) -> None
     """Whichever way it saves, the file is there under its own name alone."""
     (container / "notes.txt").write_text("one\ntwo\n")
     (container / "notes.txt").chmod(0o640)
-    edit = ["-c", "set backupskip=", "-c", settings, "-c", "%s/two/three/", "-c", "write", "-c", "%s/one/1/", "-c", "wq"]
+    edit = [
+        "-c",
+        "set backupskip=",
+        "-c",
+        settings,
+        "-c",
+        "%s/two/three/",
+        "-c",
+        "write",
+        "-c",
+        "%s/one/1/",
+        "-c",
+        "wq",
+    ]
     mount.home.attempt("vim", "-es", "-u", "NONE", *edit, container / "notes.txt")
     assert (container / "notes.txt").read_text() == "1\nthree\n"
     assert (container / "notes.txt").stat().st_mode & 0o7777 == 0o640
