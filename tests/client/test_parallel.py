@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import containerfs
@@ -23,6 +23,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     directory = tmp_path_factory.mktemp("live")
     with running_server(directory / "store", uds=directory / "s.sock") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: LiveServer) -> Iterator[Client]:
+    with Client(uds=server.uds, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def container_id(client: Client) -> str:
+    return client.containers.create(name="names").id
 
 
 def content(worker: int, round: int) -> bytes:
@@ -77,32 +88,27 @@ segments = st.text(
 ).filter(lambda name: name not in (".", "..") and len(name.encode()) <= 255)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(st.lists(segments, min_size=1, max_size=3).map("/".join))
-def test_the_server_stores_every_name_exactly(server: LiveServer, name: str) -> None:
-    with Client(uds=server.uds) as client:
-        container = client.containers.create(name="names")
-        file = client.containers.files.create(container.id, file=(name, b"x"))
-        assert file.path == f"/mnt/data/{name}"
-        client.containers.delete(container.id)
+def test_the_server_stores_every_name_exactly(client: Client, container_id: str, name: str) -> None:
+    file = client.containers.files.create(container_id, file=(name, b"x"))
+    assert file.path == f"/mnt/data/{name}"
+    client.containers.files.delete(container_id, file.id)
 
 
 @pytest.mark.parametrize(
     "name", ["n" * 255, "\u00e9" * 127, "e\u0301", "%22", 'a"b%22c\\d', "\U0001f600.txt", " a ", "-rf"]
 )
-def test_names_at_the_edges(server: LiveServer, name: str) -> None:
-    with Client(uds=server.uds) as client:
-        container = client.containers.create(name="edges")
-        assert client.containers.files.create(container.id, file=(name, b"")).path == f"/mnt/data/{name}"
+def test_names_at_the_edges(client: Client, container_id: str, name: str) -> None:
+    assert client.containers.files.create(container_id, file=(name, b"")).path == f"/mnt/data/{name}"
 
 
-def test_the_same_key_creates_once(server: LiveServer) -> None:
-    with Client(uds=server.uds, max_retries=0) as client:
-        keyed = {"Idempotency-Key": "once"}
-        first, second = (client.containers.create(name="once", extra_headers=keyed) for _ in range(2))
-        assert first.id == second.id
-        with pytest.raises(containerfs.ConflictError):
-            client.containers.create(name="other", extra_headers=keyed)
+def test_the_same_key_creates_once(client: Client) -> None:
+    keyed = {"Idempotency-Key": "once"}
+    first, second = (client.containers.create(name="once", extra_headers=keyed) for _ in range(2))
+    assert first.id == second.id
+    with pytest.raises(containerfs.ConflictError):
+        client.containers.create(name="other", extra_headers=keyed)
 
 
 def test_a_client_that_was_never_closed_leaves_nothing_open(server: LiveServer) -> None:
