@@ -31,7 +31,7 @@ class MemoryRemote:
         tells_sizes: whether listings have sizes.
         copies: whether a file can be stored under another path without being sent.
         chunk: bytes in each piece of content.
-        replaces: what an upload under a path that is taken does: ``"nothing"`` (a second file), ``"new id"``, ``"same id"``.
+        replaces: what an upload makes of a file of that path: ``nothing`` (two of them), ``new id`` or ``same id``.
     """
 
     service = "memory"
@@ -86,6 +86,10 @@ class MemoryRemote:
             return [subject for asked, subject in self.requests if asked == operation]
 
     # The interface
+
+    def check(self) -> None:
+        with self._request("check", ""):
+            pass
 
     def containers(self) -> list[RemoteContainer]:
         with self._request("containers", ""):

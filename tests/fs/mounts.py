@@ -27,7 +27,7 @@ def connected(server: LiveServer, max_retries: int) -> Client:
 
 @contextmanager
 def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[FileSystem]:
-    """A file system over ``remote``, that asks again at every look unless told otherwise; uploads end before it does."""
+    """A file system over ``remote``; it asks again at every look unless told otherwise."""
     given: dict[str, object] = {"metadata_expiry": 0.0, **options}
     filesystem = open_over(remote, Options(cache_dir, **given))  # type: ignore[arg-type]
     try:
@@ -37,7 +37,7 @@ def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[File
 
 
 def crash(filesystem: FileSystem) -> None:
-    """End a file system as ``kill -9`` ends its process: nothing is written any more, and the kernel drops its locks."""
+    """End a file system as ``kill -9`` ends its process: nothing more is written, and the kernel drops its locks."""
     filesystem._uploader.close()
     filesystem._attributes.close()
     os.close(filesystem._journal._lock)

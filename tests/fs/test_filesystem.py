@@ -1,11 +1,7 @@
 """The operations, over a real server."""
 
-import os
 import stat
 
-import pytest
-
-from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
 from tests.fs import programs
 

@@ -1,4 +1,4 @@
-"""What a file system should do, in a page: paths and their bytes, as one mount sees them and as the service has them."""
+"""What a file system should do, in a page: files, as one mount sees them and as the service has them."""
 
 from dataclasses import dataclass, field
 

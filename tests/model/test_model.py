@@ -12,14 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import HealthCheck, Phase, assume, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.open import Options
+from containerfs.fs.open import Options, open_over
 from tests.fs import programs
+from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import Opener, crash
 from tests.model.reference import File, below, moved, parents
 
@@ -34,16 +35,24 @@ some_pick = st.integers(0, 10)
 some_mount = st.sampled_from([0, 1])
 
 _numbers = itertools.count()
+_IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+@pytest.fixture(autouse=True)
+def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not modelled, and waiting for the disks of the whole machine takes its time."""
+    monkeypatch.setattr("os.sync", lambda: None)
 
 
 class Mounts(RuleBasedStateMachine):
     """Programs on two mounts; ``self.files`` is what should be."""
 
-    opener: Opener
+    new_service: Callable[[], Opener]
 
     def __init__(self) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp(prefix="containerfs-model-"))
+        self.opener = self.new_service()
+        self.home = Path(tempfile.mkdtemp(prefix="containerfs-model-", dir=_IN_MEMORY))
         self.mounts = [self._mount(0), self._mount(1)]
         self.box = f"/model-{os.getpid()}-{next(_numbers)}"
         self.mounts[0].mkdir(self.box, 0o755)
@@ -58,6 +67,7 @@ class Mounts(RuleBasedStateMachine):
             self.close_all()
             self.compare(0)
             self.compare(1)
+            self._remove_all()
         finally:
             for filesystem in self.mounts:
                 filesystem.close()
@@ -109,8 +119,8 @@ class Mounts(RuleBasedStateMachine):
         file.publish()
         self._move_mode(mount, old, new)
 
-    @rule(path=some_path, mode=st.sampled_from([0o600, 0o755, 0o444]), restarted=st.booleans())
-    def chmod(self, path: str, mode: int, restarted: bool) -> None:
+    @rule(path=some_path, mode=st.sampled_from([0o600, 0o755, 0o444]))
+    def chmod(self, path: str, mode: int) -> None:
         self._want(0, path, existing=True)
         self.mounts[0].chmod(self._at(path), mode)
         self.mounts[0].utimens(self._at(path), mode * 10**9, mode * 10**9 + 1)
@@ -127,7 +137,8 @@ class Mounts(RuleBasedStateMachine):
         except types.AlreadyExists:
             assert path in self.made[mount] or programs.exists(self.mounts[mount], self._at(path))
         else:
-            assert path not in self.made[mount] and not self._visible(mount, path)
+            assert path not in self.made[mount]
+            assert not self._visible(mount, path)
             self.made[mount].add(path)
 
     @rule(mount=some_mount, path=some_directory)
@@ -136,7 +147,8 @@ class Mounts(RuleBasedStateMachine):
         try:
             self.mounts[mount].rmdir(self._at(path))
         except types.NotFound:
-            assert path not in self.made[mount] and not self._visible(mount, path)
+            assert path not in self.made[mount]
+            assert not self._visible(mount, path)
         except types.DirectoryNotEmpty:
             assert programs.names(self.mounts[mount], self._at(path))
         else:
@@ -276,6 +288,16 @@ class Mounts(RuleBasedStateMachine):
     def _at(self, path: str) -> str:
         return f"{self.box}/{path}"
 
+    def _remove_all(self, directory: str = "") -> None:
+        """``rm -r``; and the histories that follow list no container of this one."""
+        for name in programs.names(self.mounts[0], self._at(directory)):
+            path = f"{directory}/{name}".lstrip("/")
+            if self.mounts[0].getattr(self._at(path)).is_directory:
+                self._remove_all(path)
+            else:
+                self.mounts[0].unlink(self._at(path))
+        self.mounts[0].rmdir(self._at(directory).rstrip("/"))
+
     def _want(self, mount: int, path: str, *, existing: bool = False) -> None:
         """Leave a path that the second mount cannot, or should not, touch."""
         assume(not existing or path in self.files)
@@ -336,17 +358,37 @@ class Mounts(RuleBasedStateMachine):
         return found
 
 
-def test_mounts_agree_with_the_model(opener: Opener) -> None:
-    class OverServer(Mounts):
+def run(new_service: Callable[[], Opener], examples: int, *, shrink: bool = True) -> None:
+    """Try ``examples`` histories, of 25 steps each, or what the environment asks for."""
+
+    class OverService(Mounts):
         pass
 
-    OverServer.opener = staticmethod(opener)  # type: ignore[assignment]
+    OverService.new_service = staticmethod(new_service)  # type: ignore[assignment]
     run_state_machine_as_test(
-        OverServer,
+        OverService,
         settings=settings(
-            max_examples=int(os.environ.get("MODEL_EXAMPLES", "25")),
+            max_examples=int(os.environ.get("MODEL_EXAMPLES", examples)),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         ),
     )
+
+
+def test_mounts_of_a_real_server_agree_with_the_model(opener: Opener) -> None:
+    run(lambda: opener, 8, shrink=False)  # which would take minutes
+
+
+@pytest.mark.parametrize("replaces", ["nothing", "new id"])
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_mounts_of_any_dialect_agree_with_the_model(replaces: str, copies: bool, ranges: bool) -> None:
+    def new_service() -> Opener:
+        remote = MemoryRemote()
+        remote.replaces, remote.copies = replaces, copies
+        remote.ranges = remote.lengths = remote.tells_sizes = ranges
+        return lambda options: open_over(remote, options)
+
+    run(new_service, 8)
