@@ -22,8 +22,9 @@ DEFAULT_MAX_RETRIES = 2
 LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepalive_expiry=15)
 """For some 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before use."""
 
+_FIELD_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"|[!-~]([\t -~]*[!-~])?")
-"""What a header's value may be, in ASCII. Source: RFC 9110, 5.5."""
+"""What a header's name and value may be, in ASCII. Source: RFC 9110, 5.1 and 5.5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,9 @@ def merged(headers: Mapping[str, str], *more: Mapping[str, str | Omit] | None) -
 
 
 def _sendable(name: str, value: str) -> str:
-    """A header's value. One that HTTP cannot carry is refused here: httpx would quote it in its log, secret or not."""
-    if not _FIELD_VALUE.fullmatch(value):
-        raise ValueError(f"the header {name!r} has a value that HTTP cannot carry")
+    """A header's value. What HTTP cannot carry is refused here: httpx would quote it in its log, secret or not."""
+    if not (_FIELD_NAME.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
+        raise ValueError(f"the header {name!r} has a name or a value that HTTP cannot carry")
     return value
 
 

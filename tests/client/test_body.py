@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import Iterator
 from email.parser import BytesParser
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote
 
 import httpx
@@ -131,6 +131,13 @@ def test_a_part_may_have_headers_of_its_own() -> None:
 def test_what_is_not_a_file_is_refused(client: Client, service: Service, file: FileTypes) -> None:
     with pytest.raises(TypeError, match="Expected"):
         client.files.create(file=file, purpose="user_data")
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("sources", [{}, {"file": b"x", "file_id": "file-1"}])
+def test_a_container_file_has_one_source(client: Client, service: Service, sources: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="exactly one of `file` and `file_id`"):
+        client.containers.files.create("c", **sources)
     assert service.requests == []
 
 

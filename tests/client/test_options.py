@@ -170,6 +170,21 @@ def test_a_header_that_cannot_be_sent_is_refused_unquoted(service: Service, valu
     assert service.requests == []
 
 
+def test_a_header_name_that_cannot_be_sent_is_refused(service: Service) -> None:
+    with pytest.raises(ValueError, match="X Bad"):
+        sent_headers(service, default_headers={"X Bad": "a"})
+
+
+def test_what_ones_own_http_client_cannot_send_is_not_quoted(service: Service) -> None:
+    own = httpx.Client(headers={"X-Secret": f"a\nb{SECRET}"})
+    with (
+        Client(base_url=service.url, http_client=own, max_retries=0) as client,
+        pytest.raises(containerfs.APIConnectionError, match="not valid HTTP") as raised,
+    ):
+        client.containers.retrieve("c")
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
     """Everything that any logger says while the test runs."""

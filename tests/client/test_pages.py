@@ -65,6 +65,7 @@ def test_a_page_can_be_iterated_again(abcde: Service, client: Client) -> None:
 def test_going_page_by_page(abcde: Service, client: Client) -> None:
     first = client.containers.list(limit=2)
     assert (first.has_more, first.has_next_page(), first.last_id) == (True, True, "b")
+    assert repr(first).startswith("SyncCursorPage(data=[Container(id='a'")
     info = first.next_page_info()
     assert info is not None
     assert info.params == {"after": "b"}

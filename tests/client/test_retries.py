@@ -50,6 +50,20 @@ def test_async_retries_alike(service: Service, no_waiting: list[float]) -> None:
     assert len(no_waiting) == 2
 
 
+def test_both_colours_wait_as_long_as_the_service_asks(service: Service, client: Client) -> None:
+    soon = Reply(status=429, headers={"Retry-After-Ms": "1"})
+
+    async def retrieve() -> str:
+        async with AsyncClient(base_url=service.url) as in_async:
+            return (await in_async.containers.retrieve("c")).id
+
+    service.replies(soon, soon)
+    assert client.containers.retrieve("c").id == "cntr_1"
+    service.replies(soon, soon)
+    assert asyncio.run(retrieve()) == "cntr_1"
+    assert len(service.requests) == 6
+
+
 def test_an_upload_is_rewound(service: Service, client: Client, no_waiting: list[float], tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(CONTENT)

@@ -82,6 +82,12 @@ def test_the_client_needs_neither_server_nor_file_system() -> None:
     assert not {name for name in loaded if name.startswith(("containerfs.fs", "containerfs.server", "starlette"))}
 
 
+def test_sentinels_are_false_and_say_what_they_are() -> None:
+    assert not containerfs.omit
+    assert not containerfs.NOT_GIVEN
+    assert (repr(containerfs.omit), repr(containerfs.not_given)) == ("Omit", "NotGiven")
+
+
 def test_methods_show_their_signature_and_docstring() -> None:
     with containerfs.Client(base_url="http://x/v1") as client:
         create = client.containers.files.create
