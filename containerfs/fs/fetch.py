@@ -187,7 +187,8 @@ class Download:
         for chunk in stream.chunks:
             self._store(offset, chunk)
             offset += len(chunk)
-            if not self._goes_on():
+            # After the last byte the end of the answer is read as well: only then is its connection used again.
+            if offset != entry.size and not self._goes_on():
                 return
         if entry.size is None:
             self._learn_size(offset)
