@@ -35,6 +35,7 @@ class Attributes:
     size: int | None = None
 
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS = [field.name for field in fields(Attributes)]
 
 
@@ -61,6 +62,8 @@ class AttributeStore:
         try:
             self._db = _connect(path)
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in _DAMAGED:  # locked, say, by a mount that starts at the same time
+                raise
             log.warning(
                 "%s is damaged (%s): starting afresh, the old one is kept as %s.damaged", path, error, path.name
             )

@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class CacheEntry:
         self.dropped = False
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.present = self._load_ranges()
+        self.note()  # a hole must never pass for content, however this ends
 
     @property
     def complete(self) -> bool:
@@ -72,26 +74,31 @@ class CacheEntry:
             self.present.add(offset, offset + len(data))
             self.changed.notify_all()
 
-    def close(self) -> int:
-        """Note what is present, close, and return how many bytes that is."""
-        kept = self.present.total()
+    def note(self) -> None:
+        """Note on disk what is present; a mount that is killed leaves the note before, which is true as well."""
+        if not os.fstat(self.fd).st_nlink:
+            return  # evicted by another mount that shares the cache: the name is not this file's any more
         ranges = self.path.with_suffix(_RANGES_SUFFIX)
         if self.complete:
             ranges.unlink(missing_ok=True)
         else:
             ranges.write_text(json.dumps(list(self.present)))
+
+    def close(self) -> int:
+        """Note what is present, close, and return how many bytes that is."""
+        self.note()
         os.close(self.fd)
-        return kept
+        return self.present.total()
 
     def _load_ranges(self) -> Ranges:
-        """What is present: as noted beside the file; without a note the file is complete, or empty and new."""
+        """What is present: as noted beside the file; without a note the file is complete, or new."""
         stored = os.fstat(self.fd).st_size
         try:
             noted = json.loads(self.path.with_suffix(_RANGES_SUFFIX).read_text())
             return Ranges((start, min(stop, stored)) for start, stop in noted)
         except FileNotFoundError:
             return Ranges([(0, stored)] if stored == self.size else [])
-        except ValueError:
+        except (ValueError, TypeError):
             return Ranges()
 
 
@@ -151,8 +158,9 @@ class ContentCache:
             if entry.dropped:
                 self._unpinned.discard(key)
                 return
-            os.utime(entry.path)  # the order of eviction, across mounts
-            self._unpinned.keep(key, kept)
+            with suppress(FileNotFoundError):  # another mount that shares the cache has evicted it
+                os.utime(entry.path)  # the order of eviction, across mounts
+                self._unpinned.keep(key, kept)
 
     def adopt(self, file: RemoteFile, staged: Path) -> None:
         """Take a file that was just uploaded as the content of its new id: reading it back costs no request."""
@@ -191,11 +199,10 @@ class ContentCache:
             }
 
     def close(self) -> None:
-        """Leave the cache usable for the next mount."""
+        """Leave the cache usable for the next mount. What is pinned stays open, until those who use it let go of it."""
         with self._lock:
             for entry in self._pinned.values():
-                entry.close()
-            self._pinned.clear()
+                entry.note()
         self._marker.leave()
 
     def _key(self, container_id: str, file_id: str) -> str:

@@ -13,7 +13,7 @@ HIDDEN_PREFIX = ".fuse_hidden"
 
 SCRATCH = (
     ".DS_Store", "._*", ".localized", "Thumbs.db", "desktop.ini", ".directory",
-    ".*.sw?", ".*.sw??", "4913", ".#*", "#*#",
+    ".*.sw?", ".*.swpx", "4913", ".#*", "#*#",
     ".~lock.*#", "~$*", ".nfs*", HIDDEN_PREFIX + "*", ".goutputstream-*",
 )  # fmt: skip
 """Kept here, never uploaded: desktops', editors' and office suites' own files."""
@@ -58,4 +58,5 @@ class NamePolicy:
 
 
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(translate, patterns)), re.DOTALL)
+    # Without patterns nothing is to match, where an empty expression would match everything.
+    return re.compile("|".join(map(translate, patterns)) or "(?!)", re.DOTALL)

@@ -1,0 +1,291 @@
+"""The content cache: what it holds is the service's, whoever ends how."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from containerfs.fs import content as module
+from containerfs.fs import types
+from containerfs.fs.content import CacheEntry, ContentCache
+from containerfs.fs.types import RemoteFile
+
+CONTENT = bytes(range(250)) * 40  # 10,000 bytes
+
+
+def file(name: str = "1", size: int | None = len(CONTENT)) -> RemoteFile:
+    return RemoteFile(name, "box", name, size, 0)
+
+
+@pytest.fixture(autouse=True)
+def quick_sync(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    calls: list[None] = []
+    monkeypatch.setattr("os.sync", lambda: calls.append(None))
+    return calls
+
+
+def opened(directory: Path, budget: int = 1 << 20) -> ContentCache:
+    return ContentCache(directory, budget, "service")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[ContentCache]:
+    cache = opened(tmp_path / "content")
+    yield cache
+    cache.close()
+
+
+def fill(cache: ContentCache, remote: RemoteFile, *parts: tuple[int, int]) -> CacheEntry:
+    entry = cache.pin(remote)
+    for start, stop in parts:
+        entry.store(start, CONTENT[start:stop])
+    return entry
+
+
+def held(entry: CacheEntry) -> list[tuple[int, int]]:
+    return list(entry.present)
+
+
+def test_what_is_present_is_read_and_survives_a_remount(tmp_path: Path) -> None:
+    for parts in ([(0, 4000)], [(9000, 10_000)]):
+        cache = opened(tmp_path)
+        cache.unpin(fill(cache, file(), *parts))
+        cache.close()
+    cache = opened(tmp_path)
+    entry = cache.pin(file())
+    assert held(entry) == [(0, 4000), (9000, 10_000)]
+    assert not entry.complete
+    buffer = bytearray(100)
+    assert entry.read_into(memoryview(buffer), 9000) == 100
+    assert buffer == CONTENT[9000:9100]
+    cache.unpin(entry)
+    cache.close()
+
+
+def test_a_complete_file_needs_no_note(tmp_path: Path) -> None:
+    cache = opened(tmp_path)
+    cache.unpin(fill(cache, file(), (0, 5000)))
+    cache.unpin(fill(cache, file(), (5000, 10_000)))
+    assert not list(tmp_path.rglob("*.ranges"))
+    entry = cache.pin(file())
+    assert entry.complete
+    cache.unpin(entry)
+    cache.close()
+
+
+def test_a_mount_that_is_killed_leaves_no_holes_behind_that_look_like_content(tmp_path: Path) -> None:
+    killed = opened(tmp_path)
+    fill(killed, file(), (9000, 10_000))  # the end only, as a reader of archives does
+    cache = opened(tmp_path)
+    entry = cache.pin(file())
+    assert not entry.complete
+    assert not entry.present.covers(0, 9000)
+    cache.unpin(entry)
+    cache.close()
+
+
+@pytest.mark.parametrize("damaged", ["", "[[0, 10", "7", "null", '[["a", 1]]', "[[1]]", "[[0, 100000]]", "\udc80"])
+def test_a_damaged_note_makes_nothing_present_that_is_not(tmp_path: Path, damaged: str) -> None:
+    cache = opened(tmp_path)
+    cache.unpin(fill(cache, file(), (0, 4000)))
+    (note,) = tmp_path.rglob("*.ranges")
+    note.write_bytes(damaged.encode(errors="surrogateescape"))
+    entry = cache.pin(file())
+    assert held(entry) in ([], [(0, 4000)])
+    cache.unpin(entry)
+    cache.close()
+
+
+def test_readers_of_one_file_share_an_entry(cache: ContentCache) -> None:
+    first, second = cache.pin(file()), cache.pin(file())
+    assert first is second
+    cache.unpin(first)
+    second.store(0, CONTENT)
+    assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 1}
+    cache.unpin(second)
+    assert cache.usage() == {"bytes": 10_000, "entries": 1, "pinned": 0}
+
+
+def test_services_and_containers_are_apart(tmp_path: Path) -> None:
+    ours, theirs = ContentCache(tmp_path, 1 << 20, "ours"), ContentCache(tmp_path, 1 << 20, "theirs")
+    ours.unpin(fill(ours, file(), (0, 10_000)))
+    for cache, remote in ((theirs, file()), (ours, RemoteFile("1", "another box", "1", 10_000, 0))):
+        entry = cache.pin(remote)
+        assert held(entry) == []
+        cache.unpin(entry)
+    ours.close()
+    theirs.close()
+
+
+def test_what_was_used_longest_ago_gives_way(tmp_path: Path) -> None:
+    cache = opened(tmp_path, budget=25_000)
+    for name in ("1", "2"):
+        cache.unpin(fill(cache, file(name), (0, 10_000)))
+    cache.unpin(cache.pin(file("1")))
+    cache.unpin(fill(cache, file("3"), (0, 10_000)))
+    assert [cache.has(file(name)) for name in "123"] == [True, False, True]
+    cache.close()
+
+
+def test_the_order_of_eviction_survives_a_remount(tmp_path: Path) -> None:
+    cache = opened(tmp_path)
+    for name in ("1", "2", "3"):
+        entry = fill(cache, file(name), (0, 10_000))
+        cache.unpin(entry)
+        os.utime(entry.path, (0, 100 - int(name)))
+    cache.close()
+    cache = opened(tmp_path, budget=25_000)
+    assert [cache.has(file(name)) for name in "123"] == [True, True, False]
+    cache.close()
+
+
+def test_pinned_content_stays_whatever_the_budget(tmp_path: Path) -> None:
+    cache = opened(tmp_path, budget=15_000)
+    entry = fill(cache, file("1"), (0, 10_000))
+    cache.unpin(fill(cache, file("2"), (0, 10_000)))
+    cache.unpin(fill(cache, file("3"), (0, 10_000)))
+    cache.shrink()
+    assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 1}
+    assert entry.complete
+    cache.unpin(entry)
+    cache.close()
+
+
+def test_what_is_larger_than_the_budget_goes_when_it_is_closed(tmp_path: Path) -> None:
+    cache = opened(tmp_path, budget=5000)
+    cache.unpin(fill(cache, file(), (0, 10_000)))
+    assert cache.usage()["bytes"] == 0
+    assert not cache.has(file())
+    cache.close()
+
+
+def staged(tmp_path: Path, content: bytes = CONTENT) -> Path:
+    path = tmp_path / "staged.data"
+    path.write_bytes(content)
+    return path
+
+
+def test_an_uploaded_file_becomes_content_without_a_download(cache: ContentCache, tmp_path: Path) -> None:
+    path = staged(tmp_path)
+    cache.adopt(file(), path)
+    entry = cache.pin(file())
+    assert entry.complete
+    assert not path.exists()
+    cache.unpin(entry)
+
+
+def test_an_uploaded_file_that_is_read_already_is_adopted_by_nobody(cache: ContentCache, tmp_path: Path) -> None:
+    entry = fill(cache, file(), (0, 100))
+    path = staged(tmp_path)
+    cache.adopt(file(), path)
+    assert not path.exists()
+    assert held(entry) == [(0, 100)]
+    cache.unpin(entry)
+
+
+def test_what_is_deleted_is_dropped_at_once_or_when_its_readers_are_done(cache: ContentCache) -> None:
+    cache.unpin(fill(cache, file("1"), (0, 10_000)))
+    cache.drop("box", "1")
+    cache.drop("box", "unknown")
+    assert not cache.has(file("1"))
+    entry = fill(cache, file("2"), (0, 10_000))
+    cache.drop("box", "2")
+    assert entry.complete
+    cache.unpin(entry)
+    assert not cache.has(file("2"))
+
+
+def test_closing_with_readers_keeps_what_they_have(tmp_path: Path) -> None:
+    cache = opened(tmp_path)
+    entry = fill(cache, file(), (0, 4000))
+    cache.close()
+    entry.store(4000, CONTENT[4000:5000])  # a download that ends later
+    cache.unpin(entry)
+    cache = opened(tmp_path)
+    entry = cache.pin(file())
+    assert held(entry) == [(0, 5000)]
+    cache.unpin(entry)
+    cache.close()
+
+
+def test_what_another_mount_evicts_is_read_to_the_end_and_leaves_nothing(tmp_path: Path) -> None:
+    ours, theirs = opened(tmp_path), opened(tmp_path)
+    entry = fill(ours, file(), (0, 4000))
+    theirs.drop("box", "1")
+    entry.store(4000, CONTENT[4000:5000])
+    buffer = bytearray(5000)
+    assert entry.read_into(memoryview(buffer), 0) == 5000
+    assert buffer == CONTENT[:5000]
+    ours.unpin(entry)
+    assert not ours.has(file())
+    assert not list(tmp_path.rglob("*.ranges"))
+    ours.close()
+    theirs.close()
+
+
+def test_names_of_files_in_the_cache_are_hashes(cache: ContentCache, tmp_path: Path) -> None:
+    for name in ("../../../../etc/passwd", "/", "\0", "é" * 300, "\udc80"):
+        cache.unpin(fill(cache, file(name), (0, 100)))
+    names = [path.name for path in (tmp_path / "content").rglob("*") if path.is_file() and path.suffix != ".ranges"]
+    assert len([name for name in names if len(name) == 40 and int(name, 16)]) == 5
+
+
+def test_a_full_disk_is_said_as_such(cache: ContentCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = cache.pin(file())
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(types.NoSpace):
+            entry.store(0, CONTENT)
+    assert held(entry) == []
+    cache.unpin(entry)
+
+
+def test_after_a_power_cut_the_cache_is_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(module, "_BOOT_ID", boot)
+    boot.write_text("first")
+    cache = opened(tmp_path / "content")
+    cache.unpin(fill(cache, file(), (0, 10_000)))  # and then the power goes
+    boot.write_text("second")
+    cache = opened(tmp_path / "content")
+    assert not cache.has(file())
+    assert "went down" in caplog.text
+    cache.close()
+    assert not list((tmp_path / "content").glob("in-use-*"))
+
+
+def test_after_the_kill_of_a_mount_the_cache_stays(tmp_path: Path, quick_sync: list[None]) -> None:
+    cache = opened(tmp_path)
+    cache.unpin(fill(cache, file(), (0, 10_000)))
+    killed = tmp_path / "in-use-4194304-1"  # a process id that no process has
+    killed.write_text((tmp_path / next(path.name for path in tmp_path.glob("in-use-*"))).read_text())
+    living = tmp_path / f"in-use-{os.getpid()}-1"
+    living.write_text(killed.read_text())
+    cache.close()
+    assert quick_sync
+    assert list(tmp_path.glob("in-use-*")) == [living]
+    cache = opened(tmp_path)
+    assert cache.has(file())
+    cache.close()
+
+
+def test_content_of_unknown_size_is_complete_once_it_is_known(cache: ContentCache) -> None:
+    entry = fill(cache, file(size=None), (0, 100))
+    assert not entry.complete
+    entry.size = 100
+    assert entry.complete
+    cache.unpin(entry)
+
+
+def test_a_note_is_what_json_says(cache: ContentCache, tmp_path: Path) -> None:
+    cache.unpin(fill(cache, file(), (0, 10), (20, 30)))
+    (note,) = tmp_path.rglob("*.ranges")
+    assert json.loads(note.read_text()) == [[0, 10], [20, 30]]
