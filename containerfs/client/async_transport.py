@@ -12,7 +12,7 @@ from containerfs.api.models import Item, ListPage
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
-from containerfs.client.options import LIMITS, ClientOptions
+from containerfs.client.options import LIMITS, ClientOptions, tls
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
 from containerfs.client.transport import Transport
 from containerfs.client.types import T
@@ -24,8 +24,11 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
     @classmethod
     def connect(cls, options: ClientOptions, http: httpx.AsyncClient | None) -> Self:
         """Prepare to send; the first request connects."""
-        wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS) if options.uds else None
-        return cls(options, http or httpx.AsyncClient(transport=wire, limits=LIMITS))
+        if http is not None:
+            return cls(options, http)
+        verify = tls(options.uds)
+        wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
+        return cls(options, httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify))
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call; returns what its answer means."""

@@ -11,7 +11,7 @@ from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
-from containerfs.client.options import LIMITS, ClientOptions
+from containerfs.client.options import LIMITS, ClientOptions, tls
 from containerfs.client.pages import SyncCursorPage
 from containerfs.client.transport import Transport
 from containerfs.client.types import T
@@ -25,8 +25,9 @@ class SyncTransport(Transport[httpx.Client]):
         """Prepare to send; the first request connects."""
         if http is not None:
             return cls(options, http)
-        wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS) if options.uds else None
-        own = httpx.Client(transport=wire, limits=LIMITS)
+        verify = tls(options.uds)
+        wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
+        own = httpx.Client(transport=wire, limits=LIMITS, verify=verify)
         transport = cls(options, own)
         weakref.finalize(transport, own.close)
         return transport
