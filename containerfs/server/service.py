@@ -247,11 +247,14 @@ class Service:
     # Upkeep
 
     async def sweep(self) -> None:
-        """Remove what has expired, what no one asks for any more, and bytes that no row names."""
+        """Remove what has expired, and what no one asks for any more."""
         while await self._sweep_expired():
             pass
         now = self._now()
         await self._metadata.write(lambda tx: tx.forget(now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S))
+
+    async def sweep_orphans(self) -> None:
+        """Remove the bytes that no row names; looks at all there are."""
         await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
 
     async def _sweep_expired(self) -> bool:

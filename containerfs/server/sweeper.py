@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
 
 from containerfs.server.service import Service
+
+_ORPHANS_EVERY = 60
+"""In sweeps: orphans come of crashes, so the sweep of a start finds nearly all of them."""
 
 logger = logging.getLogger("containerfs.server")
 
@@ -23,9 +27,11 @@ async def sweeping(service: Service, interval: float) -> AsyncIterator[None]:
 
 
 async def _sweep_on(service: Service, interval: float) -> None:
-    while True:
+    for number in itertools.count():
         try:
             await service.sweep()
+            if number % _ORPHANS_EVERY == 0:
+                await service.sweep_orphans()
         except Exception:  # the next sweep may do better, and the server must go on
             logger.exception("the sweep failed")
         await asyncio.sleep(interval)

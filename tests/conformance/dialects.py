@@ -47,7 +47,7 @@ class Dialect:
             body += message.get("body", b"")
         body += message.get("body", b"")
         if refused := self.refuse(scope, body):
-            await _send_json(send, *refused, {})
+            await _send_json(send, *refused, {b"retry-after-ms": b"1"})
             return
         body = self.body(scope, body)
         await self._app(self._asked(scope, body), _replay(body, receive), _Rewriting(self, scope, send))
@@ -291,7 +291,7 @@ class Azure(Dialect):
 
 
 class RateLimited(Dialect):
-    """Every other request is one too many; it does not say when to come again."""
+    """Every other request is one too many."""
 
     _asked_before = 0
 
