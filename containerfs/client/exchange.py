@@ -5,7 +5,8 @@ change. It returns the outcome that stands. Time and chance come in as parameter
 
 The policy is the SDK's: connection errors, time-outs, 408, 409, 429 and 5xx are retried, unless ``x-should-retry`` says
 otherwise; the service's ``retry-after-ms`` or ``retry-after`` is heeded up to two minutes, and above it nothing is
-retried; else the delay doubles from 0.5 s to 8 s, less up to a quarter.
+retried; else the delay doubles from 0.5 s to 8 s, less up to a quarter. Beyond the SDK's: a delay asked for with 429 holds up
+all requests, not only the one that met it.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -41,9 +42,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait this many seconds."""
+    """Wait this many seconds. ``for_all``: so should every other request, for the service has had too many of them."""
 
     seconds: float
+    for_all: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def exchange(policy: Policy, replayable: Callable[[], bool]) -> Steps[A]:
         outcome = yield Send(retries)
         if not (_worth_retrying(outcome, policy) and replayable()):
             return outcome
-        yield Wait(_delay(outcome, retries, policy))
+        yield _wait(outcome, retries, policy)
     return (yield Send(policy.max_retries))
 
 
@@ -84,13 +86,14 @@ def _worth_retrying(outcome: Answered | APIConnectionError, policy: Policy) -> b
     return outcome.status_code in (408, 409, 429) or outcome.status_code >= 500
 
 
-def _delay(outcome: Answered | APIConnectionError, retries: int, policy: Policy) -> float:
-    """Seconds until the next attempt."""
-    asked = None if isinstance(outcome, APIConnectionError) else _asked_delay(outcome, policy)
-    if asked is not None and 0 < asked <= MAX_RETRY_AFTER:
-        return asked
+def _wait(outcome: Answered | APIConnectionError, retries: int, policy: Policy) -> Wait:
+    """Until the next attempt: as long as the service asks, else twice as long as the last time."""
+    if not isinstance(outcome, APIConnectionError):
+        asked = _asked_delay(outcome, policy)
+        if asked is not None and 0 < asked <= MAX_RETRY_AFTER:
+            return Wait(asked, for_all=outcome.status_code == 429)
     doubled = min(INITIAL_DELAY * 2.0 ** min(retries, 10), MAX_DELAY)
-    return doubled * (1 - 0.25 * policy.chance())
+    return Wait(doubled * (1 - 0.25 * policy.chance()), for_all=False)
 
 
 def _asked_delay(answer: Answered, policy: Policy) -> float | None:

@@ -43,6 +43,9 @@ class Transport(ABC, Generic[H]):
         # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
         # may run anywhere, and closing takes the connection pool's lock.
         self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
+        # Until then, by the monotonic clock, the service wants no requests. Threads may overwrite each other's word: the
+        # delays that are asked for at the same time are about the same.
+        self._resume_at = 0.0
         self._policy = Policy(options.max_retries, clock=time.time, chance=random)
 
     @abstractmethod
@@ -103,13 +106,22 @@ class Transport(ABC, Generic[H]):
             while True:
                 match step:
                     case Send():
+                        await self._hold()
                         outcome = await self._attempt(request, stream=stream)
-                    case Wait(seconds):
+                    case Wait(seconds, for_all):
+                        if for_all:
+                            self._resume_at = max(self._resume_at, time.monotonic() + seconds)
                         await self._sleep(seconds)
                 step = steps.send(outcome)
         except StopIteration as end:
             stands: httpx.Response | APIConnectionError = end.value
             return stands
+
+    async def _hold(self) -> None:
+        """Wait while the service wants no requests."""
+        seconds = self._resume_at - time.monotonic()
+        if seconds > 0:
+            await self._sleep(seconds)
 
     async def _attempt(self, request: httpx.Request, *, stream: bool) -> httpx.Response | APIConnectionError:
         """Send a request once, through its redirects. Only the content of a success is left unread, if ``stream``."""

@@ -119,6 +119,16 @@ def test_a_service_that_asks_for_more_than_two_minutes_is_not_waited_for(value: 
     assert course(head) == ([Send(0)], head)
 
 
+@pytest.mark.parametrize(
+    ("head", "for_all"),
+    [(Head(429, {"retry-after": "7"}), True), (Head(503, {"retry-after": "7"}), False), (Head(429), False)],
+)
+def test_too_many_requests_hold_up_all_others(head: Head, for_all: bool) -> None:
+    wait = course(head, ok)[0][1]
+    assert isinstance(wait, Wait)
+    assert wait.for_all is for_all
+
+
 def test_chance_takes_up_to_a_quarter_off() -> None:
     assert delay_after(busy, chance=1.0) == 0.375
 

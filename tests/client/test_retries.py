@@ -64,6 +64,17 @@ def test_both_colours_wait_as_long_as_the_service_asks(service: Service, client:
     assert len(service.requests) == 6
 
 
+def test_a_rate_limit_holds_up_every_request(service: Service, client: Client, no_waiting: list[float]) -> None:
+    client.containers.retrieve("c")
+    assert no_waiting == []
+    service.replies(Reply(status=429, headers={"Retry-After": "100"}))
+    client.containers.retrieve("c")
+    no_waiting.clear()
+    client.containers.retrieve("another")
+    (held,) = no_waiting
+    assert 0 < held <= 100
+
+
 def test_an_upload_is_rewound(service: Service, client: Client, no_waiting: list[float], tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(CONTENT)
