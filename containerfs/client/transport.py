@@ -43,7 +43,7 @@ class Transport(ABC, Generic[H]):
         # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
         # may run anywhere, and closing takes the connection pool's lock.
         self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
-        # Until then, by the monotonic clock, the service wants no requests. Threads may overwrite each other's word: the
+        # Until then, by the monotonic clock, the service wants no requests. Threads may overwrite each other's word:
         # delays that are asked for at the same time are about the same.
         self._resume_at = 0.0
         self._policy = Policy(options.max_retries, clock=time.time, chance=random)
