@@ -379,10 +379,14 @@ class FileSystem:
         if emptied and isinstance(parent, Directory) and parent is not container:
             self._keep(parent)
 
-    def rename(self, old: str, new: str) -> None:
-        """Give a file or directory another name in its container, replacing what has it. Source: rename(2).
+    def rename(self, old: str, new: str, *, replace: bool = True) -> None:
+        """Give a file or directory another name in its container. Source: rename(2).
+
+        Args:
+            replace: whether it takes the place of what has that name.
 
         Raises:
+            AlreadyExists: something has it, and is not to be replaced.
             CrossDevice: for containers, and between two: programs copy instead.
         """
         self._check_writable()
@@ -392,6 +396,8 @@ class FileSystem:
         if parent is self._tree.root and not isinstance(source, ContainerDirectory):
             raise types.NotPermitted("only containers can be at the root")
         target = self._lookup.node(new) if self._exists(new) else None
+        if target is not None and not replace:
+            raise types.AlreadyExists(new)
         self._moves.rename(source, parent, name, target, lazily=self._write_back)
 
     def _exists(self, path: str) -> bool:

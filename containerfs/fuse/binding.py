@@ -1,13 +1,15 @@
 """The FUSE binding: the one module that imports it.
 
-fusepy where libfuse 2 is present, else mfusepy, its maintained fork, with libfuse 3; both call the same ``Operations``.
-Three of its methods are replaced: reads and writes go straight between the kernel's buffer and a file descriptor,
-without the two copies that Python bytes would cost, and times keep what utimensat(2) says of "now" and "leave it".
+mfusepy with libfuse 3, whose requests carry up to 1 MiB; where only libfuse 2 is, fusepy, with 128 KiB. mfusepy is
+fusepy's maintained fork, and both call the same ``Operations``. Four methods are replaced: reads and writes go straight
+between the kernel's buffer and a file descriptor, without the two copies that Python bytes would cost; times keep what
+utimensat(2) says of "now" and "leave it"; renames keep the flags of renameat2(2).
 """
 
 import codecs
 import ctypes
 import importlib
+import os
 import time
 from ctypes.util import find_library
 from pathlib import Path
@@ -18,6 +20,8 @@ from containerfs.api.errors import ContainerFSError
 
 # Linux file names are bytes. Those that are not UTF-8 have to survive the way to the file system, which refuses them.
 _ENCODING = "containerfs-path"
+_LIBFUSE_2_ONLY = ("big_writes", "atomic_o_trunc")  # libfuse 3 does both unasked
+_THREADS = 64  # libfuse 3.12 begins with 10, which as many readers of a service that hangs would use up
 _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2  # Source: linux/stat.h
 
 
@@ -27,10 +31,11 @@ class FuseMissing(ContainerFSError):
 
 def load() -> ModuleType:
     """The binding for the libfuse at hand. Raises FuseMissing."""
+    if find_library("fuse3"):
+        os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")  # mfusepy would take libfuse 2 first
+        return importlib.import_module("mfusepy")
     if find_library("fuse"):
         return importlib.import_module("fuse")
-    if find_library("fuse3"):
-        return importlib.import_module("mfusepy")
     raise FuseMissing(f"libfuse is missing. Install it: {install_command()}")
 
 
@@ -38,16 +43,14 @@ def install_command(release: Path = Path("/etc/os-release")) -> str:
     """What installs libfuse on the distribution at hand. Source: os-release(5)."""
     fields = dict(line.split("=", 1) for line in _lines(release) if "=" in line)
     family = {fields.get("ID", "").strip('"'), *fields.get("ID_LIKE", "").strip('"').split()}
-    if "ubuntu" in family and float(fields.get("VERSION_ID", '"0"').strip('"') or 0) >= 24:
-        return "sudo apt install libfuse2t64 fuse3"
     commands = {
-        "debian": "sudo apt install libfuse2 fuse3",
-        "fedora": "sudo dnf install fuse-libs fuse",
-        "arch": "sudo pacman -S fuse2",
-        "suse": "sudo zypper install libfuse2 fuse",
-        "alpine": "sudo apk add fuse",
+        "debian": "sudo apt install fuse3",
+        "fedora": "sudo dnf install fuse3 fuse3-libs",
+        "arch": "sudo pacman -S fuse3",
+        "suse": "sudo zypper install fuse3 libfuse3-3",
+        "alpine": "sudo apk add fuse3 fuse3-libs",
     }
-    return next((commands[name] for name in commands if name in family), "the package of libfuse 2, and fusermount")
+    return next((commands[name] for name in commands if name in family), "the package of libfuse 3, with fusermount3")
 
 
 def context(module: ModuleType) -> tuple[int, int, int]:
@@ -59,6 +62,10 @@ def context(module: ModuleType) -> tuple[int, int, int]:
 def run(module: ModuleType, operations: object, mountpoint: str, options: dict[str, object]) -> None:
     """Mount, and serve until unmounted, on this thread and libfuse's own. Raises RuntimeError if it cannot mount."""
     codecs.register(_path_codec)
+    if module.__name__ == "mfusepy":
+        options = {name: value for name, value in options.items() if name not in _LIBFUSE_2_ONLY}
+        if (module.fuse_version_major, module.fuse_version_minor) >= (3, 12):
+            options["max_threads"] = _THREADS
     _fuse_class(module)(operations, mountpoint, foreground=True, raw_fi=True, encoding=_ENCODING, **options)
 
 
@@ -72,11 +79,18 @@ def _fuse_class(module: ModuleType) -> Any:
         def write(self, path: bytes | None, buf: Any, size: int, offset: int, fip: Any) -> int:
             return self.operations.write_from(fip.contents.fh, _view(buf, size), offset)  # type: ignore[no-any-return]
 
-        def utimens(self, path: bytes, buf: Any, *_: Any) -> int:
-            times = (buf.contents.actime, buf.contents.modtime) if buf else (None, None)
-            atime, mtime = map(_nanoseconds, times)
-            return self.operations.set_times(path.decode(_ENCODING), atime, mtime)  # type: ignore[no-any-return]
+    def utimens(self: Any, path: bytes, buf: Any, *_: Any) -> int:
+        times = (buf.contents.actime, buf.contents.modtime) if buf else (None, None)
+        atime, mtime = map(_nanoseconds, times)
+        return self.operations.set_times(path.decode(_ENCODING), atime, mtime)  # type: ignore[no-any-return]
 
+    def rename(self: Any, old: bytes, new: bytes, flags: int = 0) -> int:
+        return self.operations.move(old.decode(_ENCODING), new.decode(_ENCODING), flags)  # type: ignore[no-any-return]
+
+    for method in (utimens, rename):
+        for suffix in ("", "_fuse_2", "_fuse_3"):  # mfusepy has one for each libfuse
+            if hasattr(base, method.__name__ + suffix):
+                setattr(Fuse, method.__name__ + suffix, method)
     return Fuse
 
 

@@ -84,7 +84,7 @@ def serve(
     try:
         binding.run(module, operations, str(mountpoint), _options(service, metadata_expiry, read_only, options))
     except RuntimeError as error:
-        raise MountError(f"libfuse could not mount {mountpoint}") from error
+        raise MountError(f"libfuse could not mount {mountpoint} ({error})") from error
 
 
 def kernel_expiry(metadata_expiry: float) -> float:
@@ -105,7 +105,7 @@ def is_ours(mountpoint: Path) -> bool:
 def is_dead(mountpoint: Path) -> bool:
     """Whether a mount was left there whose process is gone: "Transport endpoint is not connected"."""
     try:
-        os.stat(mountpoint)
+        os.statvfs(mountpoint)  # which the kernel asks of the process; attributes it may still remember
     except OSError as error:
         return error.errno == errno.ENOTCONN and is_mounted(mountpoint)
     return False

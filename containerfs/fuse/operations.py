@@ -4,6 +4,7 @@ The methods have the names and arguments of fusepy's ``Operations``. Errors leav
 ``errno.py``'s table.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from containerfs.fuse.errno import errno_of
 
 C = TypeVar("C", bound=type)
 
+RENAME_NOREPLACE = 1  # Source: renameat2(2)
 BLOCK = 512  # what st_blocks counts in. Source: stat(2)
 
 
@@ -133,6 +135,11 @@ class ContainerOperations:
 
     def rename(self, old: str, new: str) -> None:
         self._fs.rename(old, new)
+
+    def move(self, old: str, new: str, flags: int) -> None:
+        if flags & ~RENAME_NOREPLACE:
+            raise OSError(errno.EINVAL, "two names cannot be exchanged")
+        self._fs.rename(old, new, replace=not flags)
 
     def symlink(self, target: str, source: str) -> None:
         self._fs.refuse("the API has no symbolic links")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.scripts.conftest import Machine
 
-LDCONFIG = "echo '	libfuse.so.2 (libc6,x86-64) => /lib/libfuse.so.2'"
+LDCONFIG = "echo '	libfuse3.so.3 (libc6,x86-64) => /lib/libfuse3.so.3'"
 
 # A Python that is new enough, and whose venv holds a Python that logs the calls of pip.
 PYTHON = r"""
@@ -27,7 +27,7 @@ esac
 def ready(machine: Machine) -> Machine:
     """A machine that lacks nothing but the virtual environment."""
     machine.command("ldconfig", LDCONFIG)
-    machine.command("fusermount", "")
+    machine.command("fusermount3", "")
     machine.command("id", "echo 0")
     machine.command("python3", PYTHON)
     return machine
@@ -114,10 +114,10 @@ def test_pip_fails(ready: Machine) -> None:
 @pytest.mark.parametrize(
     ("manager", "advice"),
     [
-        ("dnf", "here with: dnf install fuse fuse-libs"),
-        ("pacman", "here with: pacman -S fuse2"),
-        ("zypper", "here with: zypper install fuse libfuse2"),
-        ("apk", "here with: apk add fuse"),
+        ("dnf", "here with: dnf install fuse3 fuse3-libs"),
+        ("pacman", "here with: pacman -S fuse3"),
+        ("zypper", "here with: zypper install fuse3 libfuse3-3"),
+        ("apk", "here with: apk add fuse3 fuse3-libs"),
         ("unheard-of", "with this system's package manager"),
     ],
 )
@@ -125,12 +125,12 @@ def test_without_apt_the_packages_are_named(ready: Machine, manager: str, advice
     ready.command("ldconfig", "")
     ready.command(manager, "")
     line = said(ready.run("setup"))
-    assert line.startswith("setup: missing (Debian's names): libfuse2t64|libfuse2; install them first")
+    assert line.startswith("setup: missing (Debian's names): fuse3; install them first")
     assert line.endswith(advice)
 
 
 def test_neither_root_nor_sudo(ready: Machine) -> None:
-    (ready.bin / "fusermount").unlink()
+    (ready.bin / "fusermount3").unlink()
     ready.command("apt-get", "")
     ready.command("id", "echo 1000")
     assert said(ready.run("setup")) == ("setup: missing: fuse3; install them as root (apt-get install), then try again")
@@ -139,17 +139,16 @@ def test_neither_root_nor_sudo(ready: Machine) -> None:
 def test_package_lists_are_fetched_when_needed(ready: Machine) -> None:
     """On a fresh image apt knows no package until its lists are there."""
     ready.command("ldconfig", "")
-    ready.command("apt-get", 'echo "${*##* }" >>"$log"; case "$*" in *update*) touch "$log.lists" ;; esac')
-    ready.command("apt-cache", '[ -e "$log.lists" ] && [ "$2" = libfuse2 ] && echo "  Candidate: 2.9.9-6"')
+    lists = 'case "$*" in *update*) touch "$log.lists" ;; *) [ -e "$log.lists" ] ;; esac'
+    ready.command("apt-get", f'echo "${{*##* }}" >>"$log"; {lists}')
     assert ready.run("setup").returncode == 0
-    assert ready.logged()[:2] == ["update", "libfuse2"]
+    assert ready.logged()[:3] == ["fuse3", "update", "fuse3"]
 
 
 def test_sudo_installs_for_others_than_root(ready: Machine) -> None:
     ready.command("id", "echo 1000")
     ready.command("sudo", 'echo "sudo ${*##* }" >>"$log"; "$@"')
     ready.command("apt-get", "")
-    ready.command("apt-cache", 'echo "  Candidate: 1"')
     assert ready.run("setup", "--dev", "rsync=rsync", "sh=dash").returncode == 0
     assert ready.logged()[0] == "sudo rsync"
 
@@ -157,7 +156,6 @@ def test_sudo_installs_for_others_than_root(ready: Machine) -> None:
 def test_apt_fails(ready: Machine) -> None:
     ready.command("ldconfig", "")
     ready.command("apt-get", "exit 100")
-    ready.command("apt-cache", "")
     outcome = ready.run("setup")
     assert outcome.returncode == 1
-    assert outcome.stderr.splitlines()[-1] == "setup: apt-get could not install: libfuse2t64|libfuse2"
+    assert outcome.stderr.splitlines()[-1] == "setup: apt-get could not install: fuse3"
