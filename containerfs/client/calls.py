@@ -7,7 +7,7 @@ for an id that is empty, ``.`` or ``..``, before anything is sent.
 Source: the seed document's "Capabilities", and the published spec of ``/v1/containers`` and ``/v1/files``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, Unpack
 
@@ -55,7 +55,7 @@ def create_container(
     file_ids: list[str] | Omit = omit,
     memory_limit: str | Omit = omit,
     network_policy: Mapping[str, object] | Omit = omit,
-    skills: list[Mapping[str, object]] | Omit = omit,
+    skills: Sequence[Mapping[str, object]] | Omit = omit,
     **options: Unpack[RequestOptions],
 ) -> Call[Container]:
     """Create a container. ``POST /containers``

@@ -78,10 +78,7 @@ class ClientOptions:
         key = _key(api_key or os.environ.get("OPENAI_API_KEY"), url)
         return cls(
             base_url=str(url.copy_with(query=None)).rstrip("/"),
-            headers=merged(
-                _default_headers(key, auth_header, organization, project),
-                default_headers,
-            ),
+            headers=merged({}, _default_headers(key, auth_header, organization, project), default_headers),
             secret=key,
             query={**url.params, **(default_query or {})},
             timeout=_own_timeout(http_client) if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
