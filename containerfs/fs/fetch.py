@@ -96,8 +96,10 @@ class Fetcher:
         """The stream that brings ``offset``: one under way, or a new one, not yet started."""
         download = next((each for each in entry.downloads if each.will_reach(offset)), None)
         if download is None:
-            if len(entry.downloads) >= _STREAMS:
-                entry.downloads[0].abandoned = True
+            going_on = [each for each in entry.downloads if not each.abandoned]
+            if len(going_on) >= _STREAMS:
+                going_on[0].abandoned = True
+                entry.changed.notify_all()
             self._cache.repin(entry)
             download = Download(self._remote, self._cache, entry, offset)
             entry.downloads.append(download)

@@ -1,0 +1,306 @@
+"""Downloads: started by the first reader, shared by all, and right whatever the service does meanwhile."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from containerfs.fs import fetch, types
+from containerfs.fs.content import CacheEntry, ContentCache
+from containerfs.fs.fetch import Fetcher, MiB
+from containerfs.fs.types import RemoteFile
+from tests.fs.memory import MemoryRemote
+
+SMALL = bytes(range(250)) * 400  # 100,000 bytes: fetched by its reader
+LARGE = bytes(range(256)) * 4096 * 12  # 12 MiB: fetched by a thread
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[ContentCache]:
+    cache = ContentCache(tmp_path / "content", 1 << 30, "memory")
+    yield cache
+    cache.close()
+
+
+@pytest.fixture
+def fetcher(remote: MemoryRemote, cache: ContentCache) -> Fetcher:
+    return Fetcher(remote, cache)
+
+
+@pytest.fixture(autouse=True)
+def all_downloads_end() -> Iterator[None]:
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "download":
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+class Opened:
+    """A file of the service, open to be read."""
+
+    def __init__(self, fetcher: Fetcher, file: RemoteFile) -> None:
+        self._fetcher = fetcher
+        self.entry: CacheEntry = fetcher.open(file)
+
+    def read(self, start: int, stop: int) -> bytes:
+        self._fetcher.ensure(self.entry, start, stop)
+        buffer = bytearray(stop - start)
+        return bytes(buffer[: self.entry.read_into(memoryview(buffer), start)])
+
+    def close(self) -> None:
+        self._fetcher.close(self.entry)
+
+
+@pytest.fixture
+def put(remote: MemoryRemote, container: str, fetcher: Fetcher) -> Iterator["Put"]:
+    put = Put(remote, container, fetcher)
+    yield put
+    for opened in put.opened:
+        opened.close()
+
+
+class Put:
+    """Makes files on the service and opens them."""
+
+    def __init__(self, remote: MemoryRemote, container: str, fetcher: Fetcher) -> None:
+        self._remote, self._container, self._fetcher = remote, container, fetcher
+        self.opened: list[Opened] = []
+
+    def __call__(self, content: bytes, size: int | None = -1) -> Opened:
+        file_id = self._remote.put(self._container, "file", content)
+        known = len(content) if size == -1 else size
+        opened = Opened(self._fetcher, RemoteFile(file_id, self._container, "file", known, 0))
+        self.opened.append(opened)
+        return opened
+
+
+@pytest.mark.parametrize("content", [b"", b"x", SMALL, LARGE])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("lengths", [True, False])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_content_arrives_whole(
+    put: Put, remote: MemoryRemote, content: bytes, known: bool, lengths: bool, ranges: bool
+) -> None:
+    remote.lengths, remote.ranges = lengths, ranges
+    opened = put(content, len(content) if known else None)
+    assert opened.read(0, len(content) + 10) == content
+    assert opened.entry.size == len(content)
+    assert len(remote.asked("content")) == (0 if known and not content else 1)
+
+
+def test_what_is_there_is_not_asked_for_again(put: Put, remote: MemoryRemote) -> None:
+    opened = put(SMALL)
+    for _ in range(3):
+        assert opened.read(100, 200) == SMALL[100:200]
+    assert len(remote.asked("content")) == 1
+
+
+def test_readers_share_one_download(put: Put, remote: MemoryRemote) -> None:
+    opened = put(LARGE)
+    starts = range(0, len(LARGE), 1 << 20)
+    with ThreadPoolExecutor(12) as readers:
+        pieces = list(readers.map(lambda start: opened.read(start, start + (1 << 20)), starts))
+    assert b"".join(pieces) == LARGE
+    assert len(remote.asked("content")) <= 4
+
+
+def test_readers_of_a_small_file_wait_for_the_one_who_fetches_it(put: Put, remote: MemoryRemote) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def wait(operation: str, _: str) -> None:
+        if operation == "content":
+            began.set()
+            assert go_on.wait(30)
+
+    remote.before = wait
+    opened = put(SMALL)
+    with ThreadPoolExecutor(2) as readers:
+        first = readers.submit(opened.read, 0, len(SMALL))
+        assert began.wait(30)
+        second = readers.submit(opened.read, 500, 600)
+        go_on.set()
+        assert first.result(30) == SMALL
+        assert second.result(30) == SMALL[500:600]
+    assert len(remote.asked("content")) == 1
+
+
+def test_a_far_seek_asks_for_what_is_there(put: Put, remote: MemoryRemote) -> None:
+    opened = put(LARGE)
+    assert opened.read(len(LARGE) - 100, len(LARGE)) == LARGE[-100:]
+    assert opened.read(0, 100) == LARGE[:100]
+    assert [asked.rpartition("@")[2] for asked in remote.asked("content")] == [str(len(LARGE) - 100), "0"]
+
+
+def test_without_ranges_a_far_seek_waits_on_one_stream(put: Put, remote: MemoryRemote) -> None:
+    remote.ranges = False
+    opened = put(LARGE)
+    assert opened.read(len(LARGE) - 100, len(LARGE)) == LARGE[-100:]
+    assert opened.read(0, 100) == LARGE[:100]
+    assert opened.read(5 << 20, (5 << 20) + 100) == LARGE[5 << 20 : (5 << 20) + 100]
+    assert len(remote.asked("content")) == 1
+
+
+def test_what_is_present_in_between_is_not_fetched_twice(put: Put, remote: MemoryRemote) -> None:
+    opened = put(LARGE)
+    opened.read(6 << 20, len(LARGE))
+    opened.read(0, 6 << 20)
+    asked = len(remote.asked("content"))
+    assert opened.read(0, len(LARGE)) == LARGE
+    assert len(remote.asked("content")) == asked
+
+
+def test_the_head_of_a_large_file_fetches_little(put: Put, remote: MemoryRemote) -> None:
+    chunks: list[str] = []
+    remote.before = lambda operation, subject: chunks.append(subject) if operation == "chunk" else None
+    opened = put(LARGE)
+    assert opened.read(0, 4096) == LARGE[:4096]
+    opened.close()
+    put.opened.remove(opened)
+    for thread in threading.enumerate():
+        if thread.name == "download":
+            thread.join(30)
+    assert len(chunks) * remote.chunk <= 2 * MiB
+
+
+def test_reading_in_sequence_takes_one_request(put: Put, remote: MemoryRemote) -> None:
+    opened = put(LARGE)
+    content = b"".join(opened.read(start, start + 131072) for start in range(0, len(LARGE), 131072))
+    assert content == LARGE
+    assert len(remote.asked("content")) == 1
+
+
+def test_an_idle_stream_gives_its_connection_back_and_the_next_read_goes_on(
+    put: Put, remote: MemoryRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_IDLE", 0.0)
+    opened = put(LARGE)
+    assert opened.read(0, 100) == LARGE[:100]
+    for thread in threading.enumerate():
+        if thread.name == "download":
+            thread.join(30)
+    assert opened.read(0, len(LARGE)) == LARGE
+
+
+def broken_at(*offsets: int, kind: type[types.FsError] = types.Unreachable) -> "Break":
+    return Break(list(offsets), kind)
+
+
+class Break:
+    """Breaks the content off when it comes to these offsets, once each."""
+
+    def __init__(self, offsets: list[int], kind: type[types.FsError]) -> None:
+        self.offsets, self._kind = offsets, kind
+
+    def __call__(self, operation: str, subject: str) -> None:
+        offset = int(subject.rpartition("@")[2] or 0) if "@" in subject else -1
+        if operation == "chunk" and offset in self.offsets:
+            self.offsets.remove(offset)
+            raise self._kind(f"broke off at {offset}")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_content_that_is_cut_short_is_resumed(put: Put, remote: MemoryRemote, ranges: bool, content: bytes) -> None:
+    remote.ranges = ranges
+    remote.before = broken_at(65536)
+    opened = put(content)
+    assert opened.read(0, len(content)) == content
+    asked = [asked.rpartition("@")[2] for asked in remote.asked("content")]
+    assert asked == ["0", "65536"]
+
+
+def test_a_service_that_breaks_off_at_one_place_is_given_up(put: Put, remote: MemoryRemote) -> None:
+    remote.before = broken_at(65536, 65536, 65536, 65536, 65536)
+    opened = put(SMALL)
+    with pytest.raises(types.Unreachable, match="65536"):
+        opened.read(0, len(SMALL))
+    assert opened.read(0, 65536) == SMALL[:65536]
+    assert len(remote.asked("content")) == 3
+
+
+def test_a_reader_who_waits_on_a_download_learns_why_it_ended(put: Put, remote: MemoryRemote) -> None:
+    remote.before = broken_at(*[8 * MiB] * 10)
+    opened = put(LARGE)
+    with pytest.raises(types.Unreachable), ThreadPoolExecutor(1) as reader:
+        reader.submit(opened.read, 0, len(LARGE)).result(30)
+
+
+def test_a_service_that_ends_early_without_a_word_is_an_error(put: Put, remote: MemoryRemote) -> None:
+    remote.lengths = False
+    opened = put(SMALL, len(SMALL) + 1)
+    with pytest.raises(types.Unreachable, match="broke off after 100000 of 100001"):
+        opened.read(0, len(SMALL) + 1)
+
+
+def test_more_than_was_announced_is_an_error(put: Put, remote: MemoryRemote) -> None:
+    remote.lengths = False
+    opened = put(SMALL, len(SMALL) - 1)
+    with pytest.raises(types.Failed, match="more than the 99999 bytes"):
+        opened.read(0, len(SMALL))
+
+
+def test_a_size_that_contradicts_the_listing_is_an_error(put: Put) -> None:
+    opened = put(SMALL, 5)
+    with pytest.raises(types.Failed, match="5 bytes by the listing, and 100000"):
+        opened.read(0, 5)
+
+
+def test_what_the_service_has_dropped_is_not_found(put: Put, remote: MemoryRemote) -> None:
+    opened = put(SMALL)
+    remote.take_away(opened.entry.file.id)
+    with pytest.raises(types.NotFound):
+        opened.read(0, 10)
+
+
+def test_an_error_that_nobody_foresaw_is_one_of_ours(put: Put, remote: MemoryRemote) -> None:
+    def surprise(operation: str, _: str) -> None:
+        if operation == "content":
+            raise RuntimeError("surprise")
+
+    remote.before = surprise
+    with pytest.raises(types.Failed, match="surprise"):
+        put(SMALL).read(0, 10)
+
+
+def test_random_readers_do_not_pile_up_streams(put: Put, remote: MemoryRemote) -> None:
+    content = LARGE * 5
+    opened = put(content)
+    for start in range(0, len(content), 8 << 20):
+        assert opened.read(start, start + 100) == content[start : start + 100]
+    with opened.entry.changed:
+        assert len([download for download in opened.entry.downloads if not download.abandoned]) <= 4
+
+
+def test_a_full_disk_evicts_what_nobody_reads(put: Put, cache: ContentCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = put(SMALL)
+    other.read(0, len(SMALL))
+    other.close()
+    put.opened.remove(other)
+    store = CacheEntry.store
+
+    def full(entry: CacheEntry, offset: int, data: bytes) -> None:
+        if cache.usage()["entries"]:
+            raise types.NoSpace("full")
+        store(entry, offset, data)
+
+    monkeypatch.setattr(CacheEntry, "store", full)
+    assert put(SMALL).read(0, len(SMALL)) == SMALL
+    assert cache.usage()["entries"] == 0
+
+
+def test_a_disk_that_stays_full_is_said_to_be(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise types.NoSpace("full")
+
+    monkeypatch.setattr(CacheEntry, "store", full)
+    with pytest.raises(types.NoSpace):
+        put(SMALL).read(0, 10)
+
+
+def test_all_of_a_file_and_its_size(put: Put, remote: MemoryRemote, fetcher: Fetcher) -> None:
+    remote.lengths = False
+    assert fetcher.ensure_all(put(LARGE, None).entry) == len(LARGE)
+    assert fetcher.ensure_all(put(b"", None).entry) == 0
