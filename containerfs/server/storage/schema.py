@@ -93,8 +93,8 @@ files = Table(
 departed = Table(
     "departed",
     metadata,
+    Column("listing", Text, primary_key=True),
     Column("id", Text, primary_key=True),
-    Column("listing", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("departed_at", BigInteger, nullable=False),

@@ -1,0 +1,83 @@
+"""What the statements cost: none reads a whole table where it wants a row, and a page is one of them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Executable, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+
+from containerfs.server.requests import CreateContainer
+from containerfs.server.service import Service
+from containerfs.server.storage import statements
+from containerfs.server.storage.base import PageQuery
+from containerfs.server.storage.open import open_stores
+from containerfs.server.storage.schema import container_files, containers, files, metadata
+
+TABLES = (containers, container_files, files)
+
+STATEMENTS: dict[str, Executable] = {
+    **{name: value for name, value in vars(statements).items() if isinstance(value, Executable)},
+    "named_blobs": statements.named_blobs.params(blobs=["a", "b"]),
+    **{f"expired {table}": statements.expired(table) for table in (containers, files)},
+    **{f"deletion {table}": statements.deletion(table) for table in TABLES},
+    **{f"place {table}": statements.place(table) for table in TABLES},
+    **{f"row and place {table}": statements.row_and_place(table) for table in TABLES},
+    **{
+        f"page {table} {order} {continued}": statements.page(table, order, continued=continued)  # type: ignore[arg-type]
+        for table in TABLES
+        for order in ("asc", "desc")
+        for continued in (False, True)
+    },
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_finds_its_rows_by_an_index(name: str) -> None:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        plan = " ".join(row[-1] for row in explain(connection, STATEMENTS[name]))
+    engine.dispose()
+    assert "SEARCH" in plan
+    assert "SCAN" not in plan
+    assert "ORDER BY" not in plan.replace("UNION USING TEMP B-TREE", "")
+
+
+def explain(connection: Connection, statement: Executable) -> list[tuple[object, ...]]:
+    compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    values = (1,) * len(compiled.positiontup)
+    return [tuple(row) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_both_databases_can_say_it(name: str) -> None:
+    for dialect in (sqlite.dialect(), postgresql.dialect()):  # type: ignore[no-untyped-call]
+        assert str(STATEMENTS[name].compile(dialect=dialect))  # type: ignore[attr-defined]
+
+
+def test_a_page_of_a_hundred_files_is_one_query(tmp_path: Path) -> None:
+    async def scenario() -> list[str]:
+        stores = open_stores(tmp_path)
+        service = Service(stores)
+        source = await upload(service)
+        created = await service.create_container("n", CreateContainer(name="a", file_ids=[source]))
+        run: list[str] = []
+        engine = stores.metadata._engine  # type: ignore[attr-defined]
+        event.listen(engine, "before_cursor_execute", lambda *arguments: run.append(arguments[2]))
+        await service.container_files("n", created.id, PageQuery(100))
+        await stores.metadata.close()
+        return run
+
+    run = asyncio.run(scenario())
+    assert [sum(f"FROM {table}" in statement for statement in run) for table in ("containers", "container_files")] == [
+        1,
+        1,
+    ]
+    assert len(run) == 2
+
+
+async def upload(service: Service) -> str:
+    async with service.upload() as blob:
+        await blob.write(b"x")
+        return (await service.create_file("n", "f", "p", blob)).id
