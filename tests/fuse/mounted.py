@@ -154,14 +154,14 @@ class Mount:
         """End the process as a crash would; the mount stays behind, dead."""
         with self.ended():
             os.kill(self.pid, signal.SIGKILL)
-        self.unmounted = True
 
     @contextlib.contextmanager
     def ended(self, limit: float = 30.0) -> Iterator[None]:
-        """Wait, after what is done meanwhile, until the process and all that it started are gone."""
+        """Wait, after what is done meanwhile to end it, until the process and all that it started are gone."""
         processes = [os.pidfd_open(pid) for pid in (self.pid, *children(self.pid))]
         try:
             yield
+            self.unmounted = True
             for process in processes:
                 assert select.select([process], [], [], limit)[0], f"process {self.pid}, or a child, is still there"
         finally:
@@ -200,7 +200,7 @@ def children(pid: int) -> list[int]:
 def is_dead(path: Path) -> bool:
     """Whether what is mounted there has lost its process."""
     try:
-        os.stat(path)
+        os.statvfs(path)  # attributes may still be remembered by the kernel
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False
