@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 from containerfs.fs import types
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_KINDS = {errno.ENOSPC: types.NoSpace, errno.EDQUOT: types.NoSpace, errno.EFBIG: types.TooLarge}
 
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Around work on local files: a full disk is NoSpace, any other ``OSError`` is Failed."""
+    """Around work on local files: a full disk is NoSpace, too large a file TooLarge, any other ``OSError`` Failed."""
     try:
         yield
     except OSError as error:
-        kind = types.NoSpace if error.errno in _FULL else types.Failed
+        kind = _KINDS.get(error.errno or 0, types.Failed)
         raise kind(f"on this machine's disk: {error}") from error
