@@ -158,17 +158,16 @@ def test_an_upload_under_way_when_the_mount_is_killed_is_stored_once(
 
 
 def test_what_a_service_that_is_down_did_not_take_is_named_and_kept(home: Home, tmp_path: Path) -> None:
-    with running_server(tmp_path / "store") as server:
-        with home.mounted("--url", server.address) as mount:
-            (mount / "kept").mkdir()
-            server.stop()
-            assert errno_of(lambda: (mount / "kept" / "file").write_bytes(CONTENT)) == errno.EIO
-            assert (mount / "kept" / "file").read_bytes() == CONTENT
-            assert os.getxattr(mount / "kept" / "file", "user.containerfs.state") == b"failed"
-            (failed,) = mount.status()["uploads"]["failed"]
-            assert failed.startswith("kept/file (")
-            with mount.ended():
-                said = home.fails("containerfs", "unmount", mount.path)
+    with running_server(tmp_path / "store") as server, home.mounted("--url", server.address) as mount:
+        (mount / "kept").mkdir()
+        server.stop()
+        assert errno_of(lambda: (mount / "kept" / "file").write_bytes(CONTENT)) == errno.EIO
+        assert (mount / "kept" / "file").read_bytes() == CONTENT
+        assert os.getxattr(mount / "kept" / "file", "user.containerfs.state") == b"failed"
+        (failed,) = mount.status()["uploads"]["failed"]
+        assert failed.startswith("kept/file (")
+        with mount.ended():
+            said = home.fails("containerfs", "unmount", mount.path)
     assert said.count("\n") == 1
     assert "1 not uploaded, kept for the next mount: kept/file (" in said
     with restarted(server) as server:
