@@ -1,7 +1,7 @@
 """Run a server in this process: bind, open the stores, say so in one line, serve, stop gracefully.
 
-uvicorn speaks HTTP. What it lacks is here: a time limit for the head of a request, and a stop by the end of standard
-input. A signal or that end stops accepting, lets requests under way finish within a limit, then returns.
+uvicorn speaks HTTP. A signal, or the end of standard input, stops accepting, lets requests under way finish within a
+limit, then returns.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from typing import Any
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from containerfs.server.app import PREFIX, create_app
 from containerfs.server.auth import Authenticator, Everyone, KeyFile
 from containerfs.server.listener import ListenError, is_loopback, listening, url
+from containerfs.server.protocol import TimedConfig, TimedProtocol
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits, Settings
 from containerfs.server.storage.open import open_stores
@@ -74,16 +74,17 @@ class _Server(uvicorn.Server):
     """uvicorn's server, which says when it is ready, and leaves signals to us."""
 
     def __init__(self, app: Any, limits: Limits) -> None:
-        config = uvicorn.Config(
+        config = TimedConfig(
+            limits.receive_timeout,
             app,
-            http=_protocol(limits.receive_timeout),
+            http=TimedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=limits.keep_alive,  # type: ignore[arg-type]
-            timeout_graceful_shutdown=limits.shutdown_timeout,  # type: ignore[arg-type]
+            timeout_keep_alive=limits.keep_alive,
+            timeout_graceful_shutdown=limits.shutdown_timeout,
         )
         super().__init__(config)
 
@@ -100,40 +101,6 @@ class _Server(uvicorn.Server):
         """Stop gracefully; at once, if told so again."""
         self.force_exit = self.should_exit
         self.should_exit = True
-
-
-def _protocol(head_timeout: float) -> type[HttpToolsProtocol]:
-    class TimedProtocol(HttpToolsProtocol):
-        """HTTP where a connection without a request in progress must bring a whole head in time."""
-
-        _head_timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._await_head()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
-                self._await_head()
-
-        def on_headers_complete(self) -> None:
-            self._head_came()
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._head_came()
-            super().connection_lost(exc)
-
-        def _await_head(self) -> None:
-            self._head_timer = self.loop.call_later(head_timeout, self.transport.close)
-
-        def _head_came(self) -> None:
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
-
-    return TimedProtocol
 
 
 def _stop_on_signals(server: _Server) -> None:

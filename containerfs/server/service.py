@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion, ExpiresAfter, File, Item, ListPage
+from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion, File, ListPage
 from containerfs.server.errors import Conflict, InvalidRequest, NotFound
 from containerfs.server.names import checked_name, container_path, file_name
+from containerfs.server.objects import container_file_object, container_object, file_object, page_of
 from containerfs.server.requests import SECONDS, CopyFile, CreateContainer, ExpiryRule
 from containerfs.server.storage.base import (
     Answer,
@@ -98,18 +99,18 @@ class Service:
                 garbage += self._copy(tx, record, file_id, None, now, param="file_ids").garbage
             created = tx.container(namespace, record.id, now)
             assert created is not None
-            return _Change(_container(created), garbage)
+            return _Change(container_object(created), garbage)
 
         return await self._write(namespace, once, Container, work)
 
     async def container(self, namespace: str, id: str) -> Container:
-        return await self._metadata.read(lambda tx: _container(self._live(tx, namespace, id)))
+        return await self._metadata.read(lambda tx: container_object(self._live(tx, namespace, id)))
 
     async def containers(self, namespace: str, query: PageQuery, name: str | None = None) -> ListPage[Container]:
         found = await self._metadata.read(
             _with_cursor(query, lambda tx: tx.containers(namespace, query, self._now(), name))
         )
-        return _page([_container(record) for record in found], query)
+        return page_of([container_object(record) for record in found], query)
 
     async def delete_container(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
@@ -164,7 +165,7 @@ class Service:
 
     async def container_file(self, namespace: str, container_id: str, id: str) -> ContainerFile:
         return await self._metadata.read(
-            lambda tx: _container_file(_file_of(tx, self._live(tx, namespace, container_id), id))
+            lambda tx: container_file_object(_file_of(tx, self._live(tx, namespace, container_id), id))
         )
 
     async def container_files(self, namespace: str, container_id: str, query: PageQuery) -> ListPage[ContainerFile]:
@@ -172,7 +173,7 @@ class Service:
             return tx.container_files(self._live(tx, namespace, container_id).id, query)
 
         found = await self._metadata.read(_with_cursor(query, work))
-        return _page([_container_file(record) for record in found], query)
+        return page_of([container_file_object(record) for record in found], query)
 
     async def delete_container_file(self, namespace: str, container_id: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
@@ -217,18 +218,18 @@ class Service:
             expires_at = None if lifetime is None else now + lifetime
             record = FileRecord(_file_id(), namespace, filename, purpose, upload.size, now, blob, expires_at)
             tx.insert_file(record)
-            return _Change(_file(record))
+            return _Change(file_object(record))
 
         return await self._write(namespace, once, File, work, spare=[blob])
 
     async def file(self, namespace: str, id: str) -> File:
-        return await self._metadata.read(lambda tx: _file(self._live_file(tx, namespace, id)))
+        return await self._metadata.read(lambda tx: file_object(self._live_file(tx, namespace, id)))
 
     async def files(self, namespace: str, query: PageQuery, purpose: str | None = None) -> ListPage[File]:
         found = await self._metadata.read(
             _with_cursor(query, lambda tx: tx.files(namespace, query, self._now(), purpose))
         )
-        return _page([_file(record) for record in found], query)
+        return page_of([file_object(record) for record in found], query)
 
     async def delete_file(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
@@ -343,7 +344,7 @@ class Service:
         garbage = tx.delete_container_file(replaced.id, now) if replaced else []
         tx.insert_container_file(file)
         _touch(tx, container, now, added=0 if replaced else 1)
-        return _Change(_container_file(file), [blob for blob in garbage if blob != file.blob])
+        return _Change(container_file_object(file), [blob for blob in garbage if blob != file.blob])
 
     def _live(self, tx: Transaction, namespace: str, id: str) -> ContainerRecord:
         container = tx.container(namespace, id, self._now())
@@ -415,59 +416,6 @@ def _with_cursor(query: PageQuery, work: Callable[[Transaction], T]) -> Callable
             raise InvalidRequest(f"No item with id '{query.after}' in this list.", param="after") from error
 
     return checked
-
-
-def _page(found: list[Item], query: PageQuery) -> ListPage[Item]:
-    data = found[: query.limit]
-    ids = [item.id for item in data]
-    return ListPage(
-        data=data,
-        has_more=len(found) > query.limit,
-        first_id=ids[0] if ids else None,
-        last_id=ids[-1] if ids else None,
-    )
-
-
-def _container(record: ContainerRecord) -> Container:
-    rule = ExpiresAfter(anchor=record.anchor, **{record.unit: record.span}) if record.unit else None
-    return Container.model_validate(
-        {
-            "id": record.id,
-            "created_at": record.created_at,
-            "name": record.name,
-            "status": "running",
-            "expires_at": record.expires_at,
-            "expires_after": rule,
-            "last_active_at": record.last_active_at,
-            "memory_limit": record.memory_limit,
-            "network_policy": record.network_policy,
-            "file_count": record.file_count,
-        }
-    )
-
-
-def _container_file(record: ContainerFileRecord) -> ContainerFile:
-    return ContainerFile(
-        id=record.id,
-        created_at=record.created_at,
-        container_id=record.container_id,
-        bytes=record.bytes,
-        path=record.path,
-        source="user",
-        file_id=record.file_id,
-    )
-
-
-def _file(record: FileRecord) -> File:
-    return File(
-        id=record.id,
-        created_at=record.created_at,
-        filename=record.filename,
-        purpose=record.purpose,
-        bytes=record.bytes,
-        status="processed",
-        expires_at=record.expires_at,
-    )
 
 
 def _container_file_id() -> str:

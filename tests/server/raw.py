@@ -27,8 +27,13 @@ class Connection:
                 received += data
         return received
 
-    def receive_some(self) -> bytes:
-        return self._stream.recv(65536)
+    def receive_until(self, end: bytes) -> bytes:
+        received = b""
+        while not received.endswith(end):
+            data = self._stream.recv(65536)
+            assert data, received
+            received += data
+        return received
 
     def begin_upload(self, container: str, content: bytes) -> None:
         """Send an upload up to its content, of which ``tail`` must follow; it waits until the server began with it."""
@@ -38,7 +43,7 @@ class Connection:
             f"Content-Type: multipart/form-data; boundary=B\r\n"
             f"Content-Length: {len(head) + len(content) + len(self.tail)}\r\n\r\n".encode()
         )
-        assert self.receive_some().startswith(b"HTTP/1.1 100 ")
+        assert self.receive_until(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
         self.send(head)
 
 
