@@ -168,7 +168,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
         single_shot,
         service,
         Options(
-            cache_dir=settings.cache_dir,
+            cache_dir=settings.cache_dir.absolute(),  # libfuse leaves the working directory
             cache_size=settings.cache_size,
             metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
             write_back=settings.write_back,

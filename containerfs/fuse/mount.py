@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,11 +81,18 @@ def serve(
         MountError: libfuse refused; its own words are on standard error.
     """
     module = binding.load()
-    operations = ContainerOperations(filesystem, lambda: binding.context(module), on_ready)
+    answering = threading.Event()
+
+    def ready() -> None:
+        answering.set()
+        on_ready()
+
+    operations = ContainerOperations(filesystem, lambda: binding.context(module), ready)
     try:
         binding.run(module, operations, str(mountpoint), _options(service, metadata_expiry, read_only, options))
     except RuntimeError as error:
-        raise MountError(f"libfuse could not mount {mountpoint} ({error})") from error
+        if not answering.is_set():  # else a signal has ended it, which libfuse 3 counts as an error
+            raise MountError(f"libfuse could not mount {mountpoint} ({error})") from error
 
 
 def kernel_expiry(metadata_expiry: float) -> float:
