@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import Samples
-from benchmarks.targets import Containerfs, ContainerServer, LocalDisk, Rclone, Target
+from benchmarks.targets import Containerfs, ContainerServer, LocalDisk, Rclone, RcloneServer, Store, Target
 
 MiB = 1 << 20
 
@@ -29,7 +29,7 @@ class Scale:
     large: int = 1024 * MiB
     small_files: int = 500
     names: int = 10_000
-    repetitions: int = 5
+    repetitions: int = 3
 
 
 QUICK = Scale(64 * MiB, 50, 1_000, 1)
@@ -41,6 +41,7 @@ class Bench:
 
     Attributes:
         work: a directory; all in it goes at the end.
+        server: what ours is mounted over; ``peer_stores`` are the others'.
         ours, write_back, patient: the mount as it is, with ``--write-back``, and believing listings for an hour.
         direct, cached: rclone without a cache of its own, and with one; None where it is not installed.
         local: no mount at all.
@@ -50,6 +51,7 @@ class Bench:
     scale: Scale
     work: Path
     server: ContainerServer
+    peer_stores: list[Store]
     ours: Target
     write_back: Target
     patient: Target
@@ -70,6 +72,11 @@ class Bench:
     def peers(self) -> list[str]:
         return [target.name for target in (self.direct, self.cached) if target]
 
+    def put(self, files: dict[str, Path]) -> None:
+        """Store files for every contestant, by their path below the directory that is worked in."""
+        for store in (self.server, *self.peer_stores):
+            store.put(files)
+
     def random_file(self, name: str, size: int) -> Path:
         """A file of the local disk with content that does not compress; its pages are in memory."""
         path = self.work / name
@@ -87,21 +94,25 @@ def opened(scale: Scale, directory: Path | None) -> Iterator[Bench]:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="containerfs-bench-", dir=directory)))
         numbers = itertools.count()
         server = stack.enter_context(ContainerServer.running(work / "store"))
+        local = LocalDisk(work / "local")
+        peer_stores: list[Store] = [local]
         direct: Target | None = None
         cached: Target | None = None
         if shutil.which("rclone"):
-            port = stack.enter_context(Rclone.serving(work / "served"))
-            direct, cached = (Rclone(port, work, mode) for mode in ("off", "full"))
+            peer = stack.enter_context(RcloneServer.running(work / "served"))
+            peer_stores.append(peer)
+            direct, cached = (Rclone(peer, work, mode) for mode in ("off", "full"))
         yield Bench(
             scale,
             work,
             server,
+            peer_stores,
             ours=Containerfs(server, work),
             write_back=Containerfs(server, work, "--write-back", name="containerfs --write-back"),
             patient=Containerfs(server, work, "--metadata-expiry", "1h"),
             direct=direct,
             cached=cached,
-            local=LocalDisk(work / "local"),
+            local=local,
             fresh=lambda: work / f"cache{next(numbers)}",
         )
 

@@ -20,8 +20,7 @@ def section(bench: Bench) -> Iterator[str]:
         ("reading", lambda path: run("cp", path / "large", "/dev/null")),
         ("writing", lambda path: run("cp", source, path / "new")),
     ]
-    for target in targets:
-        target.put({"large": source})
+    bench.put({"large": source})
     yield (
         f"The resident memory of the mount's process: VmHWM while a file of {bench.scale.large >> 20} MiB is read cold"
         " or written, VmRSS once it is."

@@ -27,9 +27,8 @@ def section(bench: Bench) -> Iterator[str]:
     count = bench.scale.names
     small = bench.random_file("one", 6)
     bench.server.put_many("names", count)
-    for target in bench.contestants:
-        if target is not bench.ours:
-            target.put({f"names/{number:05}": small for number in range(count)})
+    for store in bench.peer_stores:
+        store.put({f"names/{number:05}": small for number in range(count)})
     yield (
         f"A directory of {count:,} files. The API lists 100 at a time, so that the first look takes {-(-count // 100)}"
         " requests one after the other. `ls -f` reads names only; `stat` asks for one file after the other, each once."

@@ -17,8 +17,8 @@ _START_LIMIT = 30.0
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would lead the programs to other services or settings."""
-    left_out = ("OPENAI_", "CONTAINERFS_", "RCLONE_", "XDG_")
+    """Ours, without what would lead the programs to other services or settings, or let Python compile at each start."""
+    left_out = ("OPENAI_", "CONTAINERFS_", "RCLONE_", "XDG_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {"LC_ALL": "C"}
 
 

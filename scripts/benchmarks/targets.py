@@ -1,7 +1,7 @@
 """What is measured: places to put files, each mounted afresh for a measurement, over a store that stays.
 
-A target's ``put`` fills its store behind the mount's back; ``mounted`` mounts it, with a cache that the caller names
-and so decides on whether it is cold, and over a line as long as is asked for.
+A store is filled behind the mount's back; a target mounts one, with a cache that the caller names and so decides on
+whether it is cold, and over a line as long as is asked for.
 """
 
 import contextlib
@@ -35,11 +35,13 @@ class Mounted:
     pid: int | None = None
 
 
+class Store(Protocol):
+    def put(self, files: dict[str, Path]) -> None:
+        """Store files, by their path below the directory that is worked in; those that are there are replaced."""
+
+
 class Target(Protocol):
     name: str
-
-    def put(self, files: dict[str, Path]) -> None:
-        """Store files, by their path below the directory that is worked in."""
 
     def mounted(self, cache: Path, round_trip: float = 0.0) -> AbstractContextManager[Mounted]:
         """Mount, with the cache in a directory, ``round_trip`` seconds from the store."""
@@ -53,9 +55,6 @@ class Containerfs:
         self._server = server
         self._work = work
         self._options = options
-
-    def put(self, files: dict[str, Path]) -> None:
-        self._server.put(files)
 
     @contextlib.contextmanager
     def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
@@ -128,37 +127,43 @@ class ContainerServer:
             self.client.containers.files.create(self.container.id, file=(name, file))
 
 
-class Rclone:
-    """``rclone mount`` over ``rclone serve webdav`` of a local directory."""
+class RcloneServer:
+    """``rclone serve webdav`` of a local directory, on a free port."""
 
-    def __init__(self, port: int, work: Path, mode: str) -> None:
-        self.name = f"rclone {mode}"
-        self._port = port
-        self._work = work
-        self._mode = mode
+    def __init__(self, port: int) -> None:
+        self.port = port
 
-    @staticmethod
+    @classmethod
     @contextlib.contextmanager
-    def serving(served: Path) -> Iterator[int]:
-        """The server of a directory, on a free port."""
+    def running(cls, served: Path) -> Iterator["RcloneServer"]:
         served.mkdir()
         command = ("rclone", "serve", "webdav", served, "--addr", "127.0.0.1:0", "--config", os.devnull)
         with started(*command, ready=_tells_port) as (_, said):
-            yield _port(said)
+            yield cls(_port(said))
 
     def put(self, files: dict[str, Path]) -> None:
         """Through the server, which believes what it has listed for minutes. Source: RFC 4918 (MKCOL)."""
-        with contextlib.closing(HTTPConnection("127.0.0.1", self._port)) as connection:
+        with contextlib.closing(HTTPConnection("127.0.0.1", self.port)) as connection:
             for parent in {name.rpartition("/")[0] for name in files} - {""}:
                 _send(connection, "MKCOL", parent)
             for name, path in files.items():
                 with path.open("rb") as file:
                     _send(connection, "PUT", name, file)
 
+
+class Rclone:
+    """``rclone mount`` over its server."""
+
+    def __init__(self, server: RcloneServer, work: Path, mode: str) -> None:
+        self.name = f"rclone {mode}"
+        self._server = server
+        self._work = work
+        self._mode = mode
+
     @contextlib.contextmanager
     def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
         with (
-            delayed(self._port, round_trip) as port,
+            delayed(self._server.port, round_trip) as port,
             mountpoint(self._work / f"mount{next(_numbers)}") as path,
             self._mount(path, cache, port) as pid,
         ):

@@ -17,8 +17,7 @@ def section(bench: Bench) -> Iterator[str]:
     size = bench.scale.large
     rate = megabytes_per_second(size)
     source = bench.random_file("large", size)
-    for target in bench.contestants:
-        target.put({"large": source})
+    bench.put({"large": source})
     yield (
         f"One file of {size >> 20} MiB: `cp` in, and out to /dev/null. *Cold*: nothing of it in the mount's caches."
         " *Disk cache*: in the mount's cache on disk, after a new mount. *Page cache*: read a moment ago."
