@@ -100,12 +100,14 @@ class Home:
     @contextlib.contextmanager
     def mounted(self, *options: str | Path, at: Path | None = None, **run_options: Any) -> Iterator["Mount"]:
         """A mount, made with these options of ``containerfs mount``, and in any case unmounted at the end."""
-        path = at or self.path / "mnt"
-        mount = Mount(path, self)
+        asked = at or self.path / "mnt"
+        mount = Mount(Path(run_options.get("cwd", self.path), asked), self, asked)
         _live.add(mount)
         try:
-            self.run("containerfs", "mount", path, *self._directories(options), **run_options)
+            said = self.run("containerfs", "mount", asked, *self._directories(options), **run_options)
+            assert (said.startswith("Mounted "), said.count("\n")) == (True, 1), said
             mount.pid = mount.find_process()
+            assert mount.pid
             yield mount
             mount.unmount()
         finally:
@@ -121,11 +123,13 @@ class Mount:
     """A mounted file system.
 
     Attributes:
+        asked: the mountpoint as the command was given it.
         pid: of the process that serves it; 0 before it does.
     """
 
     path: Path
     home: Home
+    asked: Path
     pid: int = 0
     unmounted: bool = field(default=False, init=False)
 
@@ -170,12 +174,13 @@ class Mount:
 
     def find_process(self) -> int:
         """The process that serves the mount, looked up without touching it; 0 if there is none."""
-        wanted = [b"mount", os.fsencode(self.path)]
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        ours = os.fsencode(f"HOME={self.home.path}")
+        for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                words = entry.read_bytes().split(b"\0")
-                if words[3:5] == wanted and b"--ready-fd" in words:
-                    return int(entry.parent.name)
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                named = words[3:5] == [b"mount", os.fsencode(self.asked)] and b"--ready-fd" in words
+                if named and ours in (process / "environ").read_bytes().split(b"\0"):
+                    return int(process.name)
         return 0
 
     def release(self) -> None:

@@ -1,0 +1,40 @@
+"""A mount namespace of a test's own, in which it may mount over what the machine has. Source: mount_namespaces(7)."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+
+_ALONE = ["unshare", "--mount", "--propagation", "private"]
+
+
+@contextlib.contextmanager
+def namespace(script: str, *arguments: object) -> Iterator[tuple[str, ...]]:
+    """The prefix of commands that run in a new namespace.
+
+    Args:
+        script: of sh(1), run in it first, as root, to mount what is wanted; ``arguments`` are its $1, $2, ...
+    """
+    as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    holder = [*_ALONE, *as_root, "sh", "-ec", f"{script}\necho ready; read -r _ || :", "sh", *map(str, arguments)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            if process.stdout.readline() != b"ready\n":
+                raise RuntimeError(process.stderr.read().decode())
+            user = ["--user", "--preserve-credentials"] if as_root else []
+            yield ("nsenter", "--target", str(process.pid), "--mount", *user)
+        finally:
+            process.kill()
+
+
+FULL_DISK = 'mkdir -p "$1"; mount -t tmpfs -o size="$2" tmpfs "$1"'
+"""Makes a small disk at $1, of size $2."""
+
+WITHOUT_FUSE = """
+mkdir -p "$1"
+for device in null zero full random urandom tty; do : > "$1/$device"; mount --bind "/dev/$device" "$1/$device"; done
+mount --rbind "$1" /dev
+"""
+"""Leaves of /dev what programs need, and no /dev/fuse; $1 is a directory to use for that."""
