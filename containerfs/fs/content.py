@@ -153,6 +153,9 @@ class ContentCache:
             if entry.pins:
                 return
             key = self._key(entry.file.container_id, entry.file.id)
+            if self._pinned.get(key) is not entry:  # replaced by what was uploaded
+                entry.close()
+                return
             del self._pinned[key]
             kept = entry.close()
             if entry.dropped:
@@ -163,13 +166,14 @@ class ContentCache:
                 self._unpinned.keep(key, kept)
 
     def adopt(self, file: RemoteFile, staged: Path) -> None:
-        """Take a file that was just uploaded as the content of its new id: reading it back costs no request."""
+        """Take a file that was just uploaded as the content of its id: reading it back costs no request.
+
+        Who has the id open already reads on in what he has: some services give what replaces a file the same id.
+        """
         key = self._key(file.container_id, file.id)
         path = self._path(key)
         with self._lock:
-            if key in self._pinned:  # somebody reads it already, from the service
-                staged.unlink()
-                return
+            self._pinned.pop(key, None)
             path.parent.mkdir(exist_ok=True, mode=0o700)
             os.replace(staged, path)
             path.with_suffix(_RANGES_SUFFIX).unlink(missing_ok=True)

@@ -227,7 +227,7 @@ class FileSystem:
         Where the program inherited the file from another that still runs, that one's close counts. Source: close(2).
         """
         handle = self._files[fh]
-        if not isinstance(handle, WriteHandle) or not handle.node.dirty:
+        if not isinstance(handle, WriteHandle) or not self._is_due(handle.node):
             return
         if is_other_live_process(handle.opener, pid):
             self._uploader.record(handle.node, durable=False)
@@ -290,13 +290,18 @@ class FileSystem:
                     return
 
     def _commit(self, node: FileNode) -> None:
-        if node.dirty and not node.scratch and node.parent is not None:
+        if self._is_due(node):
             self._uploader.commit(node, lazily=self._write_back)
+
+    @staticmethod
+    def _is_due(node: FileNode) -> bool:
+        """Whether the service is to get what is here."""
+        return node.dirty and not node.scratch and node.parent is not None
 
     def _unstage(self, node: FileNode) -> None:
         """A file that was staged and not changed is what the service has."""
         with node.lock:
-            if node.staged is not None and not node.dirty and not node.scratch:
+            if node.staged is not None and not (node.dirty or node.scratch or node.replaces):
                 self._staging.discard(node)
 
     def _vanished(self, node: FileNode, error: types.NotFound) -> types.FsError:
@@ -366,8 +371,17 @@ class FileSystem:
         self._uploader.cancel(node)
         with self._tree.lock:
             container, parent = node.container, node.parent
-            node.replaces = stale_ids(node)
-        self._uploader.delete_replaced(node)
+            before, node.replaces = node.replaces, stale_ids(node)
+        try:
+            self._uploader.delete_replaced(node)
+        except types.FsError:
+            with self._tree.lock:
+                for file_id in node.replaces:
+                    container.removed.pop(file_id, None)
+                node.replaces = before
+            if self._is_due(node):
+                self._uploader.submit(node)
+            raise
         with self._tree.lock:
             self._tree.detach(node)
             emptied = parent is not None and not parent.children and not parent.kept
@@ -514,6 +528,7 @@ class FileSystem:
                 )
                 node = FileNode(name, secrets.randbits(63), time.time_ns())
                 node.staged, node.replaces, node.error = staged, set(record.replaces), record.error
+                container.withhold(node.replaces)
                 node.apply(record.attributes)
                 self._tree.make_directory(container, parent_path).add(node, name)
             self._uploader.submit(node, since=record.since)

@@ -13,7 +13,7 @@ from containerfs.fs.content import CacheEntry
 from containerfs.fs.fetch import Fetcher
 from containerfs.fs.journal import Journal, StagedFile
 from containerfs.fs.tree import FileNode
-from containerfs.fs.types import Entry
+from containerfs.fs.types import Entry, RemoteFile
 
 H = TypeVar("H")
 
@@ -24,8 +24,8 @@ class ReadHandle:
     def __init__(self, node: FileNode, fetcher: Fetcher) -> None:
         self.node = node
         self._fetcher = fetcher
-        # By file id: an older content stays open until the handle closes, since another thread may be reading it.
-        self._entries: dict[str, CacheEntry] = {}  # guarded by the node's lock
+        # An older content stays open until the handle closes, since another thread may be reading it.
+        self._entries: dict[RemoteFile, CacheEntry] = {}  # guarded by the node's lock
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
@@ -57,9 +57,9 @@ class ReadHandle:
         remote = self.node.remote
         if remote is None:
             return None
-        if remote.id not in self._entries:
-            self._entries[remote.id] = self._fetcher.open(remote)
-        return self._entries[remote.id]
+        if remote not in self._entries:
+            self._entries[remote] = self._fetcher.open(remote)
+        return self._entries[remote]
 
 
 class WriteHandle(ReadHandle):

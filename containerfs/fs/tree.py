@@ -9,12 +9,13 @@ All fields of nodes are guarded by ``Tree.lock``, but for the content fields of 
 """
 
 import hashlib
+import math
 import os
 import secrets
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from containerfs.api.paths import NAME_MAX_BYTES, encode_name
@@ -137,7 +138,8 @@ class ContainerDirectory(Directory):
         pages: how many requests that listing took.
         by_id: its files by their id on the service.
         gone: the service has dropped it; it is shown to those only who have files of it open.
-        removed: file ids deleted here, and when: a listing begun before may still have them.
+        removed: file ids deleted here, and when: a listing begun before may still have them. Endless while they are
+            being deleted.
         kept_attributes: what was set here for its files and directories, by key.
     """
 
@@ -150,6 +152,12 @@ class ContainerDirectory(Directory):
         self.by_id: dict[str, FileNode] = {}
         self.removed: dict[str, float] = {}
         self.kept_attributes: dict[str, Attributes] = {}
+
+    def withhold(self, file_ids: Iterable[str]) -> None:
+        """Show these files no more, whatever listings say: something else takes their place."""
+        for file_id in file_ids:
+            self.removed[file_id] = math.inf
+            self.by_id.pop(file_id, None)
 
 
 class FileNode(Node):

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import replace
 from typing import BinaryIO, cast
@@ -27,6 +27,7 @@ from containerfs.fs.types import RemoteFile
 log = logging.getLogger(__name__)
 
 _WORKERS = 8
+_LINGER = 5.0  # seconds for which an idle worker waits for the next upload
 _TEMPORARY_DELAY = 2.0  # seconds for which a temporary name may become another one before it is uploaded
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds between attempts
 
@@ -38,7 +39,8 @@ class Upload:
         due: monotonic time before which it is not begun.
         attempts: that failed so far.
         since: Unix seconds from which on one of them may have reached the service; None if none can have.
-        outcome: of the next attempt; done when it ends, whichever way.
+        outcome: of the next attempt; done when it ends, whichever way; cancelled if there will be none.
+        again: whether more was written while it ran.
     """
 
     def __init__(self, node: FileNode, due: float, since: int | None = None, attempts: int = 0) -> None:
@@ -46,7 +48,7 @@ class Upload:
         self.due = due
         self.since = since
         self.attempts = attempts
-        self.running = False
+        self.running = self.again = False
         self.outcome: Future[None] = Future()
 
 
@@ -121,15 +123,18 @@ class Uploader:
             if upload is None:
                 upload = self._uploads[node] = Upload(node, due, since)
                 self._add_worker()
-            elif not upload.running:
+            elif upload.running:
+                upload.again = True
+            else:
                 upload.due = due
             self._changed.notify_all()
             return upload
 
     def publish(self, node: FileNode) -> None:
         """Upload a node now, and return once the service has all that was written. Raises what went wrong."""
-        while node.dirty:
-            self.submit(node).outcome.result()
+        with suppress(CancelledError):  # somebody else deletes or renames it, and sees to the rest
+            while node.dirty and node.parent is not None and not node.scratch:
+                self.submit(node).outcome.result()
 
     def cancel(self, node: FileNode) -> None:
         """Take a node out of the queue. An upload that runs is waited for."""
@@ -140,6 +145,7 @@ class Uploader:
                     return
                 if not upload.running:
                     del self._uploads[node]
+                    upload.outcome.cancel()
                     self._changed.notify_all()
                     return
             with suppress(types.FsError):
@@ -154,13 +160,21 @@ class Uploader:
         """Try everything that is due (of ``within``) now; returns what is not there after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         due = [upload for upload in self.pending() if within is None or upload.node in within]
-        for upload in due:
-            self.submit(upload.node)
-        for upload in due:
-            with suppress(types.FsError, TimeoutError):
-                upload.outcome.result(max(0.0, deadline - time.monotonic()))
         with self._changed:
-            return [upload for upload in self._uploads.values() if within is None or upload.node in within]
+            for upload in due:
+                upload.due = 0.0
+            self._changed.notify_all()
+        for upload in due:
+            self._await(upload, deadline)
+        return [upload for upload in self.pending() if within is None or upload.node in within]
+
+    def _await(self, upload: Upload, deadline: float) -> None:
+        """Wait until nothing is due for its node any more, an attempt fails, or the time is over."""
+        due: Upload | None = upload
+        with suppress(Exception, CancelledError):  # why it failed is noted at the node, and logged
+            while due is not None:
+                due.outcome.result(max(0.0, deadline - time.monotonic()))
+                due = self._uploads.get(upload.node)
 
     def close(self) -> None:
         """Begin nothing more. What is due stays in the journal."""
@@ -174,6 +188,7 @@ class Uploader:
             container = node.container
             node.replaces = stale_ids(node) - {stored.id}
             self._tree.set_remote(node, stored)
+            container.withhold(node.replaces)
             node.pages = stored.id
             node.newer, node.gone, node.error = None, False, None
             node.changed_at = time.monotonic()
@@ -189,11 +204,10 @@ class Uploader:
         with self._tree.lock:
             container = node.container
             stale = set(node.replaces)
-            for file_id in stale:
-                container.removed[file_id] = time.monotonic()
-                container.by_id.pop(file_id, None)
+            container.withhold(stale)
         for file_id in stale:
             self._remote.delete_file(container.remote.id, file_id)
+            container.removed[file_id] = time.monotonic()
             self._cache.drop(container.remote.id, file_id)
         if stale:
             self._attributes.forget(container.remote.id, map(file_key, stale))
@@ -221,15 +235,15 @@ class Uploader:
         """The upload that is due first, once it is; None when this worker is to end."""
         with self._changed:
             while not self._stopping:
-                waiting = [upload for upload in self._uploads.values() if not upload.running]
-                if not waiting:
-                    break
-                upload = min(waiting, key=lambda upload: upload.due)
-                pause = upload.due - time.monotonic()
-                if pause <= 0:
+                now = time.monotonic()
+                waiting = (upload for upload in self._uploads.values() if not upload.running)
+                upload = next((upload for upload in waiting if upload.due <= now), None)
+                if upload is not None:
                     upload.running = True
                     return upload
-                self._changed.wait(pause)
+                later = [upload.due - now for upload in self._uploads.values() if not upload.running]
+                if not self._changed.wait(min(later, default=_LINGER)) and not later:
+                    break
             self._workers -= 1
             return None
 
@@ -282,7 +296,9 @@ class Uploader:
 
     def _ended(self, upload: Upload) -> None:
         with self._changed:
-            if self._uploads.get(upload.node) is upload:
+            if upload.again:
+                self._uploads[upload.node] = Upload(upload.node, time.monotonic())
+            elif self._uploads.get(upload.node) is upload:
                 del self._uploads[upload.node]
             self._changed.notify_all()
         with self._tree.lock:

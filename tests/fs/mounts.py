@@ -4,12 +4,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 from containerfs.client import Client
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_filesystem, open_over
 from containerfs.fs.remote import Remote
 from tests.server.live import LiveServer
+
+_ended: WeakSet[FileSystem] = WeakSet()
 
 Opener = Callable[[Options], FileSystem]
 
@@ -33,11 +36,19 @@ def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[File
     try:
         yield filesystem
     finally:
-        filesystem.close()
+        if filesystem not in _ended:
+            end(filesystem)
+
+
+def end(filesystem: FileSystem) -> None:
+    """End a file system as an unmount does."""
+    _ended.add(filesystem)
+    filesystem.close()
 
 
 def crash(filesystem: FileSystem) -> None:
     """End a file system as ``kill -9`` ends its process: nothing more is written, and the kernel drops its locks."""
+    _ended.add(filesystem)
     filesystem._uploader.close()
     filesystem._attributes.close()
     os.close(filesystem._journal._lock)
