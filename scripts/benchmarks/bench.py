@@ -23,16 +23,18 @@ class Scale:
         large: bytes of the large file.
         small_files: how many of 4 KiB.
         names: in one directory.
-        repetitions: of everything that is timed.
+        starts: of a mount.
+        repetitions: of everything else that is timed.
     """
 
     large: int = 1024 * MiB
     small_files: int = 500
     names: int = 10_000
+    starts: int = 5
     repetitions: int = 3
 
 
-QUICK = Scale(64 * MiB, 50, 1_000, 1)
+QUICK = Scale(64 * MiB, 20, 1_000, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ TITLE = "Memory"
 def section(bench: Bench) -> Iterator[str]:
     """The peak while reading and while writing, and what stays."""
     source = bench.random_file("large", bench.scale.large)
-    targets = [target for target in (bench.ours, bench.write_back, bench.direct, bench.cached) if target]
+    targets = [target for target in (bench.ours, bench.direct, bench.cached) if target]
     work: list[tuple[str, Callable[[Path], object]]] = [
         ("reading", lambda path: run("cp", path / "large", "/dev/null")),
         ("writing", lambda path: run("cp", source, path / "new")),

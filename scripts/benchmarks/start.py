@@ -11,8 +11,6 @@ from benchmarks.report import duration, table
 
 TITLE = "Start"
 
-_TIMES = 5
-
 
 def section(bench: Bench) -> Iterator[str]:
     """Seconds of ``containerfs mount --local``, until it returns, and of the unmount."""
@@ -20,11 +18,11 @@ def section(bench: Bench) -> Iterator[str]:
     yield ""
     rows = []
     for label, kept in (("a new store", False), ("a store that is there", True)):
-        samples = [_mount_and_unmount(bench, kept=kept) for _ in range(_TIMES)]
+        samples = [_mount_and_unmount(bench, kept=kept) for _ in range(bench.scale.starts)]
         mounting, unmounting = (sorted(each) for each in zip(*samples, strict=True))
         span = f"{duration(mounting[0])} to {duration(mounting[-1])}"
         rows.append([label, duration(median(mounting)), span, duration(median(unmounting))])
-    yield from table(["embedded store", f"mount, median of {_TIMES}", "from, to", "unmount, median"], rows)
+    yield from table(["embedded store", f"mount, median of {bench.scale.starts}", "from, to", "unmount, median"], rows)
 
 
 def _mount_and_unmount(bench: Bench, *, kept: bool) -> tuple[float, float]:
