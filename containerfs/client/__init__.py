@@ -1,10 +1,10 @@
 """The client of the containers API, in two colours: ``Client`` and ``AsyncClient``.
 
-calls        one pure function per endpoint: what to send, how to read the answer
-exchange     when to send again, and after how long: decisions only
-transport    sending, written once; sync and aio give it its colour
-resources    the methods of both clients, listed once
-pages, content, body    listings, downloads, uploads
+- ``calls``: one pure function per endpoint: what to send; ``answers``: how to read what comes back
+- ``exchange``: when to send again, and after how long: decisions only
+- ``transport``: sending, written once; ``sync_transport`` and ``async_transport`` give it its colour
+- ``resources``: the methods of both clients, listed once; ``sync`` and ``aio``: the clients
+- ``body``, ``content``, ``pages``: uploads, downloads, listings
 """
 
 from containerfs.client.aio import AsyncClient

@@ -14,25 +14,7 @@ from containerfs.client.types import NOT_GIVEN, AuthHeader, NotGiven, Omit
 
 
 class BaseClient(ABC, Generic[C, H]):
-    """A client of one service.
-
-    Args:
-        api_key: the key; else ``OPENAI_API_KEY``. Services of one's own may do without.
-        base_url: up to and including ``/v1``; else ``OPENAI_BASE_URL``, else OpenAI's.
-        organization, project: else ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
-        timeout: in seconds, for connecting and for each wait in between; 600, and 5 to connect, if left out; None is no
-            limit. A ``Timeout`` sets each apart.
-        max_retries: how often a failed request is sent again.
-        default_headers: sent with every request; ``omit`` as a value takes a default header away.
-        default_query: sent with every request, as ``{"api-version": "..."}``.
-        uds: the path of a Unix socket on which the service listens. ``base_url`` then gives the path below it, and may
-            be left out.
-        auth_header: ``bearer``, or ``api-key`` as Azure wants it.
-        http_client: what sends the requests, in place of an httpx client of our own; ``close`` closes it.
-
-    Raises:
-        ContainerFSError: if a setting cannot be; the text says which.
-    """
+    """A client of one service."""
 
     containers: Containers[C]
     files: Files[C]
@@ -52,6 +34,25 @@ class BaseClient(ABC, Generic[C, H]):
         auth_header: AuthHeader = "bearer",
         http_client: H | None = None,
     ) -> None:
+        """Open a client; the first request connects.
+
+        Args:
+            api_key: the key; else ``OPENAI_API_KEY``. Services of one's own may do without.
+            base_url: up to and including ``/v1``; else ``OPENAI_BASE_URL``, else OpenAI's.
+            organization, project: else ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
+            timeout: in seconds, for connecting and for each wait in between; 600, and 5 to connect, if left out; None is
+                no limit. A ``Timeout`` sets each apart.
+            max_retries: how often a failed request is sent again, 0 or more.
+            default_headers: sent with every request; ``omit`` as a value takes a default header away.
+            default_query: sent with every request, as ``{"api-version": "..."}``.
+            uds: the path of a Unix socket on which the service listens. ``base_url`` then gives the path below it, and
+                may be left out.
+            auth_header: ``bearer``, or ``api-key`` as Azure wants it.
+            http_client: what sends the requests, in place of an httpx client of our own; ``close`` closes it.
+
+        Raises:
+            ContainerFSError: if a setting cannot be; the text says which.
+        """
         self._options = ClientOptions.resolve(
             api_key=api_key,
             base_url=base_url,

@@ -18,7 +18,8 @@ from typing import IO
 from urllib.parse import quote
 
 from containerfs.api.errors import SourceChangedError
-from containerfs.client.types import FileContent, FileTypes, Progress, flattened
+from containerfs.client.parameters import flattened
+from containerfs.client.types import FileContent, FileTypes, Progress
 
 CHUNK_SIZE = 1024 * 1024
 """Bytes read from a file at a time. Measured over loopback: twice as fast as 64 KiB; 2 MiB is no faster."""

@@ -16,7 +16,8 @@ from containerfs.api.paths import url_path
 from containerfs.client.answers import Answer, deleted, model
 from containerfs.client.body import Body, FormBody, JsonBody
 from containerfs.client.content import ContentInfo
-from containerfs.client.types import FileTypes, Omit, Progress, RequestOptions, T, given, omit
+from containerfs.client.parameters import given
+from containerfs.client.types import FileTypes, Omit, Progress, RequestOptions, T, omit
 
 
 @dataclass(frozen=True, slots=True)

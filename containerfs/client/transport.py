@@ -22,7 +22,8 @@ from containerfs.client.calls import Call
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.failures import translated
 from containerfs.client.options import ClientOptions, merged
-from containerfs.client.types import NOT_GIVEN, NotGiven, T, flattened
+from containerfs.client.parameters import flattened
+from containerfs.client.types import NOT_GIVEN, NotGiven, T
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 

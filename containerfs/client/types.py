@@ -4,7 +4,7 @@ The names are those of the ``openai`` SDK, so that programs written for it need 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Final, Literal, TypeAlias, TypedDict, TypeVar, final
 
 import httpx
@@ -72,26 +72,3 @@ class RequestOptions(TypedDict, total=False):
     extra_query: Mapping[str, object] | None
     extra_body: Mapping[str, object] | None
     timeout: float | httpx.Timeout | NotGiven | None
-
-
-def given(parameters: Mapping[str, object]) -> dict[str, object]:
-    """The parameters that were not left out."""
-    return {name: value for name, value in parameters.items() if not isinstance(value, Omit | NotGiven)}
-
-
-def flattened(parameters: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Parameters as queries and forms write them: ``a[b]=c`` for an object, ``a[]=b`` for a list; None is left out."""
-    for name, value in parameters.items():
-        yield from _flattened(name, value)
-
-
-def _flattened(name: str, value: object) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        yield from flattened({f"{name}[{key}]": inner for key, inner in value.items()})
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _flattened(f"{name}[]", inner)
-    elif isinstance(value, bool):
-        yield name, str(value).lower()
-    elif value is not None:
-        yield name, str(value)

@@ -1,4 +1,4 @@
-"""One client used by many threads or tasks at once, against the real server."""
+"""Against the real server: many threads or tasks on one client, names, retries by key, and what outlives a client."""
 
 import asyncio
 import gc
