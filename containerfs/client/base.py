@@ -40,7 +40,7 @@ class BaseClient(ABC, Generic[C, H]):
             api_key: the key; else ``OPENAI_API_KEY``. Services of one's own may do without.
             base_url: up to and including ``/v1``; else ``OPENAI_BASE_URL``, else OpenAI's.
             organization, project: else ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
-            timeout: in seconds, for connecting and for each wait in between; 600, and 5 to connect, if left out; None is
+            timeout: in seconds, for connecting and for each wait after it; 600, and 5 to connect, if left out; None is
                 no limit. A ``Timeout`` sets each apart.
             max_retries: how often a failed request is sent again, 0 or more.
             default_headers: sent with every request; ``omit`` as a value takes a default header away.
