@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -73,10 +73,8 @@ def mount(
 
 def _background(settings: "Settings", mountpoint: Path) -> None:
     """Start the process that stays, and wait for its word."""
-    settings.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log_file = settings.log_file or settings.cache_dir / "mount.log"
     reading, writing = os.pipe()
-    with open(log_file, "ab") as output, open(reading, encoding="utf-8") as word:
+    with _open_log(settings) as output, open(reading, encoding="utf-8") as word:
         process = subprocess.Popen(
             [sys.executable, "-m", "containerfs", *sys.argv[1:], "--ready-fd", str(writing)],
             stdin=subprocess.DEVNULL,
@@ -88,12 +86,24 @@ def _background(settings: "Settings", mountpoint: Path) -> None:
         os.close(writing)
         said = word.readline()
     if not said:
-        fail("mount", f"the mount ended with status {process.wait()}: {log_file} may say why")
+        fail("mount", f"the mount ended with status {process.wait()}: {output.name} may say why")
     answer = json.loads(said)
     if "error" in answer:
         process.wait()
         fail("mount", answer["error"])
     typer.echo(answer["ready"])
+
+
+def _open_log(settings: "Settings") -> BinaryIO:
+    """Where the mount writes what happens. Raises SettingsError."""
+    from containerfs.config import SettingsError
+
+    try:
+        settings.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return open(settings.log_file or settings.cache_dir / "mount.log", "ab")
+    except OSError as error:
+        setting = "log_file" if settings.log_file else "cache_dir"
+        raise SettingsError(f"{setting}: {error.filename}: {error.strerror}") from error
 
 
 def _stay(settings: "Settings", mountpoint: Path, options: str, ready_fd: int) -> None:

@@ -1,6 +1,7 @@
 """What cannot be mounted is refused: one clear line, a status that is not zero, and nothing left behind."""
 
 import os
+import shutil
 import socket
 import sqlite3
 import stat
@@ -33,20 +34,13 @@ def test_no_libfuse_names_the_package_to_install(home: Home, tmp_path: Path) -> 
 
 
 def test_no_fusermount_names_the_package_to_install(home: Home, tmp_path: Path) -> None:
-    said = home.refused_mount("--local", "--data-dir", tmp_path / "store", env={"PATH": bin_alone(tmp_path)})
-    assert said.startswith("fusermount is missing. Install it: ")
-
-
-def bin_alone(directory: Path) -> str:
-    """A PATH with containerfs and the linker's programs, and without fusermount."""
-    import shutil
-
-    (directory / "bin").mkdir()
-    for program in ("containerfs", "ldconfig", "ld", "gcc", "objdump", "sh", "env"):
-        found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    (tmp_path / "bin").mkdir()
+    for program in ("containerfs", "env", "sh", "ldconfig", "ld", "gcc"):  # the latter find libraries
+        found = shutil.which(program, path=f"{home.environment['PATH']}:/usr/sbin:/sbin")
         if found:
-            (directory / "bin" / program).symlink_to(found)
-    return str(directory / "bin")
+            (tmp_path / "bin" / program).symlink_to(found)
+    said = home.refused_mount("--local", "--data-dir", tmp_path / "store", env={"PATH": str(tmp_path / "bin")})
+    assert said.startswith("fusermount is missing. Install it: ")
 
 
 def test_no_dev_fuse(home: Home, tmp_path: Path) -> None:
@@ -179,7 +173,7 @@ def test_a_store_that_cannot_be_used(home: Home, tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_used(home: Home, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("not a directory")
     options = ("--data-dir", tmp_path / "store", "--cache-dir", tmp_path / "cache")
-    assert home.refused_mount("--local", *options)
+    assert home.refused_mount("--local", *options) == f"cache_dir: {tmp_path / 'cache'}: File exists"
 
 
 NONSENSE = {
