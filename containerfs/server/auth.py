@@ -11,12 +11,14 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
-from containerfs.server.errors import Unauthenticated
+from containerfs.server.errors import Forbidden, Unauthenticated
+from containerfs.server.listener import is_loopback
 
 SHARED_NAMESPACE = "shared"
 """The one namespace of a server without keys."""
@@ -37,15 +39,30 @@ class ApiKey:
 
 
 class Authenticator(Protocol):
-    def namespace(self, authorization: str | None) -> str:
-        """Whose containers a request with this ``Authorization`` header is about; raises Unauthenticated."""
+    def namespace(self, headers: Mapping[str, str]) -> str:
+        """Whose containers a request with these headers is about; raises Unauthenticated or Forbidden."""
         ...
 
 
 class Everyone:
     """No keys: whoever reaches the server is one and the same."""
 
-    def namespace(self, authorization: str | None) -> str:
+    def namespace(self, headers: Mapping[str, str]) -> str:
+        return SHARED_NAMESPACE
+
+
+class ThisMachine:
+    """No keys, and a port of this machine: its programs may use it, and a web page in its browser may not.
+
+    A page of another site names itself in ``Origin``; one that had its name resolved to this machine (DNS rebinding) is
+    betrayed by ``Host``.
+    """
+
+    def namespace(self, headers: Mapping[str, str]) -> str:
+        for name, address in (("Host", f"//{headers.get('host', '')}"), ("Origin", headers.get("origin", ""))):
+            host = _host(address)
+            if host is not None and not is_loopback(host):
+                raise Forbidden(f"Without API keys this server is for this machine alone, not for {name} {host!r}.")
         return SHARED_NAMESPACE
 
 
@@ -57,8 +74,8 @@ class KeyFile:
         self._seen: tuple[int, int, int] | None = None
         self._namespaces: dict[str, str] = {}
 
-    def namespace(self, authorization: str | None) -> str:
-        scheme, _, key = (authorization or "").partition(" ")
+    def namespace(self, headers: Mapping[str, str]) -> str:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthenticated("Give an API key, as 'Authorization: Bearer KEY'.", code="missing_api_key")
         self._refresh()
@@ -129,6 +146,14 @@ class KeyFile:
             self._namespaces = {}
             self._namespaces = {key.sha256: key.id for key in self.keys()}
             self._seen = seen
+
+
+def _host(address: str) -> str | None:
+    """The host in a URL; what is none (``null``, or nonsense) stands for itself, so that it is no loopback."""
+    try:
+        return urlsplit(address).hostname if "//" in address else address or None
+    except ValueError:
+        return address
 
 
 def _hashed(key: str) -> str:

@@ -3,6 +3,7 @@
 ServiceError           message, param, code
 ├── InvalidRequest         the request is malformed, or asks for what is not allowed
 ├── Unauthenticated        no API key, or an unknown one
+├── Forbidden              a web page asks, where only programs of this machine may
 ├── NotFound               no such container or file, or it has expired, or it is another key's
 ├── NotAllowed             no such operation on this resource
 ├── TimedOut               the request did not arrive in time
@@ -31,6 +32,9 @@ class InvalidRequest(ServiceError): ...
 
 
 class Unauthenticated(ServiceError): ...
+
+
+class Forbidden(ServiceError): ...
 
 
 class NotFound(ServiceError): ...

@@ -19,7 +19,7 @@ import uvicorn
 import uvloop
 
 from containerfs.server.app import PREFIX, create_app
-from containerfs.server.auth import Authenticator, Everyone, KeyFile
+from containerfs.server.auth import Authenticator, Everyone, KeyFile, ThisMachine
 from containerfs.server.listener import ListenError, is_loopback, listening, url
 from containerfs.server.protocol import TimedConfig, TimedProtocol
 from containerfs.server.service import Service
@@ -52,7 +52,7 @@ def _authenticator(settings: Settings) -> Authenticator:
         return key_file
     if settings.uds is None and not is_loopback(settings.host):
         raise ListenError(f"refusing to listen on {settings.host} without API keys: give a key file with --api-keys")
-    return Everyone()
+    return ThisMachine() if settings.uds is None else Everyone()
 
 
 async def _serve(settings: Settings, authenticator: Authenticator, listener: socket.socket) -> None:

@@ -39,7 +39,7 @@ class Connection:
         """Send an upload up to its content, of which ``tail`` must follow; it waits until the server began with it."""
         head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
         self.send(
-            f"POST /v1/containers/{container}/files HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            f"POST /v1/containers/{container}/files HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             f"Content-Type: multipart/form-data; boundary=B\r\n"
             f"Content-Length: {len(head) + len(content) + len(self.tail)}\r\n\r\n".encode()
         )

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.server.conftest import answered, blobs_in, create, refused
-from tests.server.live import running_server, start
+from tests.server.live import LiveServer, running_server, start
 from tests.server.raw import Connection, connect
 
 
@@ -199,7 +199,7 @@ def test_slow_requests_are_ended_and_leave_nothing(tmp_path: Path) -> None:
             assert said.startswith(b"HTTP/1.1 408 ")
             assert b"connection: close" in said.lower()
         with connect(server) as second:  # a connection that was good once gets no longer
-            second.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            second.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert second.receive_until(b'{"status":"ok"}').startswith(b"HTTP/1.1 200")
             second.send(b"GET /hea")
             assert second.receive() == b""
@@ -222,13 +222,13 @@ def test_a_client_that_leaves_in_the_midst_leaves_nothing(tmp_path: Path) -> Non
     [
         b"nonsense\r\n\r\n",
         b"GET /v1/containers\r\n\r\n",
-        b"GET \xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v1/containers/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
-        b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        b"GET /v1/containers HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000 + b"\r\nConnection: close\r\n\r\n",
-        b"POST /v1/containers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"GET \xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/containers/\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /v1/containers HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"POST /v1/containers HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET /v1/containers HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 200_000 + b"\r\nConnection: close\r\n\r\n",
+        b"POST /v1/containers HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
     ],
 )
 def test_what_is_not_http_does_no_harm(noisy: Connection, head: bytes) -> None:
@@ -236,19 +236,19 @@ def test_what_is_not_http_does_no_harm(noisy: Connection, head: bytes) -> None:
     said = noisy.receive()
     assert b" 500 " not in said.partition(b"\r\n")[0]
     with connect(noisy.server) as after:
-        after.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        after.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert after.receive().startswith(b"HTTP/1.1 200 OK")
 
 
 @pytest.fixture(scope="module")
-def noisy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+def noisy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     with running_server(tmp_path_factory.mktemp("noisy") / "store", "--timeout", "1") as server:
         yield server
 
 
 @pytest.fixture
-def noisy(noisy_server: object) -> Iterator[Connection]:
-    with connect(noisy_server) as connection:  # type: ignore[arg-type]
+def noisy(noisy_server: LiveServer) -> Iterator[Connection]:
+    with connect(noisy_server) as connection:
         yield connection
 
 
@@ -269,3 +269,22 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
             assert len(blobs_in(inside)) == 1
             assert http.get(f"{files}/{kept['id']}/content").content == b"k" * 1_000_000
             answered(http.post(files, files={"file": ("more", b"m" * 1_000_000)}))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:8080"}, 200),
+        ({"host": "[::1]:8080", "origin": "http://127.0.0.1:3000"}, 200),
+        ({"host": "evil.example:8080"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "[nonsense"}, 403),
+    ],
+)
+def test_without_keys_web_pages_are_turned_away(noisy_server: LiveServer, headers: dict[str, str], status: int) -> None:
+    response = httpx.get(noisy_server.base_url + "/containers", headers=headers)
+    assert response.status_code == status
+    if status != 200:
+        refused(response, status)

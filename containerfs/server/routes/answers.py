@@ -16,6 +16,7 @@ logger = logging.getLogger("containerfs.server")
 _STATUS: dict[type[errors.ServiceError], int] = {
     errors.InvalidRequest: 400,
     errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.NotAllowed: 405,
     errors.TimedOut: 408,

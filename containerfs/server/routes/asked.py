@@ -29,11 +29,11 @@ def namespace(request: Request) -> str:
 
 
 def authenticated(answer: Answering) -> Answering:
-    """Look at nothing of a request before it is known whose it is; raises Unauthenticated."""
+    """Look at nothing of a request before it is known whose it is; raises Unauthenticated or Forbidden."""
 
     async def endpoint(request: Request) -> ASGIApp:
         authenticator: Authenticator = request.app.state.authenticator
-        request.state.namespace = authenticator.namespace(request.headers.get("authorization"))
+        request.state.namespace = authenticator.namespace(request.headers)
         return await answer(request)
 
     return endpoint

@@ -14,11 +14,9 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError
-
-T = TypeVar("T")
+from containerfs.server.storage.threads import settled
 
 _FLUSH_SIZE = 1024 * 1024
 """Bytes gathered before they go to a thread: at a megabyte the hop (0.1 ms) no longer shows, and a writer holds two."""
@@ -179,15 +177,6 @@ class LocalBlobReader:
 
     def close(self) -> None:
         os.close(self._fd)
-
-
-async def settled(future: asyncio.Future[T]) -> T:
-    """The outcome of work in a thread; a cancellation is raised only when that work is over."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise
 
 
 @contextlib.contextmanager
