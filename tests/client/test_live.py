@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import io
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -129,3 +131,30 @@ def test_what_a_client_returned_outlives_it(server: LiveServer) -> None:
     gc.collect()
     assert len(list(listed)) == 3
     assert len(content.read()) == 1 << 20
+
+
+class Shrinking(io.BytesIO):
+    """A file of which only the first piece is there when it is read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = super().read(size)
+        self.truncate(self.tell())
+        return piece
+
+
+def test_nothing_of_an_upload_that_fails_is_stored(client: Client) -> None:
+    container = client.containers.create(name="failing")
+    with pytest.raises(containerfs.SourceChangedError):
+        client.containers.files.create(container.id, file=("a", Shrinking(bytes(3 << 20))))
+    assert client.containers.files.list(container.id).data == []
+
+
+def test_an_upload_that_the_server_refuses_halfway_says_why(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "store", "--max-upload-size", "1M") as strict,
+        Client(base_url=strict.base_url) as client,
+    ):
+        container = client.containers.create(name="strict")
+        with pytest.raises(containerfs.APIStatusError, match="larger than this server takes") as raised:
+            client.containers.files.create(container.id, file=("a", bytes(64 << 20)))
+    assert raised.value.status_code == 413
