@@ -1,11 +1,10 @@
-"""The service described as OpenAPI 3.1, from the models that it reads and writes; and the same as a page for people.
+"""The service described as OpenAPI 3.1, from the models that it reads and writes.
 
 Source: OpenAPI 3.1.0. A test holds every answer of the conformance suite against this description.
 """
 
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from typing import Any
 
 from pydantic import BaseModel
@@ -126,14 +125,6 @@ def document() -> Json:
     }
 
 
-@cache
-def page() -> str:
-    """The description, as a page."""
-    operations = "\n".join(_section(operation) for operation in OPERATIONS)
-    schemas = "\n".join(_schema_section(name, schema) for name, schema in document()["components"]["schemas"].items())
-    return _PAGE.format(operations=operations, schemas=schemas)
-
-
 def _operation(operation: Operation) -> Json:
     described: Json = {"summary": operation.summary, "parameters": _parameters(operation)}
     bodies = {}
@@ -210,64 +201,3 @@ def _error() -> Json:
     fields = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable, "code": nullable}
     error = {"type": "object", "properties": fields, "required": list(fields)}
     return {"type": "object", "properties": {"error": error}, "required": ["error"]}
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>containerfs: the API</title>
-<style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem }}
-  code {{ background: #8882; padding: 0 .2em }}
-  td, th {{ text-align: left; vertical-align: top; padding: .1rem 1rem .1rem 0 }}
-</style>
-<h1>containerfs: the API</h1>
-<p>For programs: <a href="/openapi.json">openapi.json</a>. Give a key, where the server asks for one, as
-<code>Authorization: Bearer KEY</code>.</p>
-<h2>Operations</h2>
-{operations}
-<h2>Objects</h2>
-{schemas}
-</html>
-"""
-
-
-def _section(operation: Operation) -> str:
-    described = _operation(operation)
-    rows = "".join(
-        f"<tr><td><code>{escape(parameter['name'])}</code><td>{parameter['in']}<td>{_kind(parameter['schema'])}"
-        for parameter in described["parameters"]
-    )
-    bodies = described.get("requestBody", {}).get("content", {})
-    rows += "".join(f"<tr><td>body<td>{escape(kind)}<td>{_kind(body['schema'])}" for kind, body in bodies.items())
-    answer = f"Answers {_link(_schema_name(operation.answers))}." if operation.answers else "Answers the bytes."
-    title = f"<h3 id='{operation.method}-{operation.path}'><code>{operation.method} {operation.path}</code></h3>"
-    return f"{title}<p>{escape(operation.summary)} {answer}</p><table>{rows}</table>"
-
-
-def _schema_section(name: str, schema: Json) -> str:
-    rows = "".join(
-        f"<tr><td><code>{escape(field)}</code><td>{_kind(kind)}<td>{escape(kind.get('description', ''))}"
-        for field, kind in schema.get("properties", {}).items()
-    )
-    return f"<h3 id='{name}'>{name}</h3><table>{rows}</table>"
-
-
-def _kind(schema: Json) -> str:
-    """A schema in a few words."""
-    if reference := schema.get("$ref"):
-        return _link(reference.rpartition("/")[2])
-    if variants := _variants(schema):
-        return " or ".join(map(_kind, variants))
-    if choices := schema.get("enum") or ([schema["const"]] if "const" in schema else None):
-        return " or ".join(f"<code>{escape(str(choice))}</code>" for choice in choices)
-    if "properties" in schema and "$ref" not in schema:
-        return ", ".join(f"<code>{escape(name)}</code>: {_kind(kind)}" for name, kind in schema["properties"].items())
-    kinds = schema.get("type", "anything")
-    text = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
-    return f"{text} of {_kind(schema['items'])}" if "items" in schema else escape(text)
-
-
-def _link(name: str) -> str:
-    return f"<a href='#{name}'>{name}</a>"

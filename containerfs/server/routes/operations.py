@@ -27,7 +27,7 @@ async def description(request: Request) -> Response:
 
 
 async def documentation(request: Request) -> Response:
-    from containerfs.server.openapi import page  # slow to import, and seldom asked for
+    from containerfs.server.documentation import page  # slow to import, and seldom asked for
 
     return HTMLResponse(page())
 
