@@ -5,6 +5,7 @@ client's errors become the file system's, once.
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -112,27 +113,31 @@ class Remote(Protocol):
 class CircuitBreaker:
     """Fails at once what would only wait again for a service that did not answer a moment ago.
 
-    After a connection error, calls are refused for ``pause`` seconds, twice as long after each further one, 30 at most.
+    One connection that breaks says little. After a second failure in a row, calls are refused for ``pause`` seconds,
+    and for twice as long after each further one, 30 seconds at most.
     """
 
     def __init__(self, pause: float = 1.0) -> None:
-        self._first_pause = pause
         self._pause = pause
-        self._closed_until = 0.0
+        self._failures = 0
+        self._open_until = 0.0
         self._lock = threading.Lock()  # guards the two above
 
     def check(self) -> None:
         """Raises Unreachable while the service is believed to be down."""
-        if time.monotonic() < self._closed_until:
+        if time.monotonic() < self._open_until:
             raise types.Unreachable("the service did not answer a moment ago; trying again shortly")
 
     def failed(self) -> None:
         with self._lock:
-            self._closed_until = time.monotonic() + self._pause
-            self._pause = min(self._pause * 2, 30.0)
+            self._failures += 1
+            if self._failures > 1:
+                pause = min(self._pause * 2 ** min(self._failures - 2, 10), 30.0)
+                self._open_until = time.monotonic() + pause
 
     def answered(self) -> None:
-        self._closed_until, self._pause = 0.0, self._first_pause
+        with self._lock:
+            self._failures, self._open_until = 0, 0.0
 
 
 _BY_API_ERROR: list[tuple[type[errors.APIError], type[types.FsError]]] = [
@@ -254,7 +259,7 @@ class ApiRemote:
                 file.id, container_id=file.container_id, extra_headers=headers
             )
         with body:
-            begin = start if body.status_code == 206 else 0
+            begin = _range_start(body) if body.status_code == 206 else 0
             length = body.content_length
             yield Stream(begin, None if length is None else begin + length, _chunks(body))
 
@@ -304,6 +309,14 @@ def _container(container: Container) -> RemoteContainer:
 def _file(file: ContainerFile, container_id: str) -> RemoteFile:
     path = relative_path(file.path) if file.path else encode_name(file.file_id or file.id)
     return RemoteFile(file.id, container_id, path, file.bytes, file.created_at)
+
+
+def _range_start(body: Content) -> int:
+    """Where a partial answer begins, which need not be where it was asked to. Source: RFC 9110, 14.4."""
+    said = re.match(r"bytes (\d+)-", body.headers.get("content-range", ""))
+    if said is None:
+        raise types.Failed("the service sent a part of the file without saying which")
+    return int(said[1])
 
 
 def _chunks(body: Content) -> Iterator[bytes]:
