@@ -16,7 +16,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from containerfs.api.paths import NAME_MAX_BYTES, encode_name
 from containerfs.fs import types
@@ -291,8 +291,14 @@ class Tree:
         """Take over a listing of a container's files, but for what this mount knows better."""
         container.kept_attributes = listing.kept
         shown = self._shown_paths(container, listing)
+        paths = {path for path, _ in shown.values()}
         for file_id in container.by_id.keys() - shown.keys():
-            self._drop(container, file_id, listing.started)
+            if container.by_id[file_id].path not in paths:  # else its node goes on with what replaced it
+                self._drop(container, file_id, listing.started)
+        for file_id, (path, _) in shown.items():
+            node = container.by_id.get(file_id)
+            if node is not None and not node.local and node.path != path:
+                self._remove_with_empty_parents(node)  # its place may be another's before it gets the new one
         for file_id, (path, remote) in shown.items():
             self._show(container, path, remote)
             self._apply_kept(container, file_id)
@@ -334,20 +340,26 @@ class Tree:
             by_id[remote.id] = node
 
     def _shown_paths(self, container: ContainerDirectory, listing: FileListing) -> dict[str, tuple[str, RemoteFile]]:
-        """Where each listed file is shown, by id: of several with one path, the newest has it, the others add an id."""
-        taken: set[str] = set()
-        shown: dict[str, tuple[str, RemoteFile]] = {}
+        """Where each listed file is shown, by id.
+
+        Of several with one path, the newest has it, the others add an id; so do files where there are directories.
+        """
+        wanted: dict[str, tuple[str, RemoteFile]] = {}
         for remote in listing.files:
             if container.removed.get(remote.id, 0.0) > listing.started:
                 continue
-            kept = listing.kept.get(file_key(remote.id))
-            path = _fit((kept and kept.path) or remote.path, remote.id)
-            if path in taken:
-                path = _distinct(path, remote.id)
-            if kept and kept.size is not None and remote.size is None:
-                remote = RemoteFile(remote.id, remote.container_id, remote.path, kept.size, remote.created_at)
+            kept = listing.kept.get(file_key(remote.id), Attributes())
+            if remote.size is None:
+                remote = replace(remote, size=kept.size)
+            wanted[remote.id] = (_fit(kept.path or remote.path, remote.id), remote)
+        taken = _directories(path for path, _ in wanted.values())
+        taken |= {key.removeprefix(directory_key("")) for key in listing.kept if key.startswith(directory_key(""))}
+        shown: dict[str, tuple[str, RemoteFile]] = {}
+        for file_id, (path, remote) in wanted.items():
+            while path in taken:
+                path = _distinct(path, file_id)
             taken.add(path)
-            shown[remote.id] = (path, remote)
+            shown[file_id] = (path, remote)
         return shown
 
     def _show(self, container: ContainerDirectory, path: str, remote: RemoteFile) -> None:
@@ -360,8 +372,6 @@ class Tree:
             node.newer, node.gone = None, False
             if node.local or node.path == path:
                 return
-            if node.parent is not None:
-                node.parent.remove(node)
         parent = self.make_directory(container, parent_path)
         there = parent.children.get(name)
         if isinstance(there, FileNode) and there is not node:
@@ -374,7 +384,7 @@ class Tree:
             node.remote, node.error = remote, None
             node.atime = node.mtime = node.ctime = remote.created_at * 1_000_000_000
         elif isinstance(there, Directory):
-            name = _distinct(name, remote.id)
+            name = _free_name(parent, name, remote.id)
         if node is None:
             node = FileNode(name, inode(remote.id), remote.created_at * 1_000_000_000, remote)
         container.by_id[remote.id] = node
@@ -386,7 +396,7 @@ class Tree:
         if node.changed_at > started:
             return
         if node.local:
-            node.gone = True
+            node.gone, node.newer = True, None
             return
         del container.by_id[file_id]
         self._remove_with_empty_parents(node)
@@ -411,9 +421,12 @@ class Tree:
 
     def _remove_with_empty_parents(self, node: Node) -> None:
         directory = node.parent
-        if directory is None:
-            return
-        directory.remove(node)
+        if directory is not None:
+            directory.remove(node)
+            self._prune(directory)
+
+    def _prune(self, directory: Directory) -> None:
+        """Remove a directory that the service has no more since it holds no file, and its parents likewise."""
         if not directory.children and not directory.kept and not isinstance(directory, ContainerDirectory):
             self._remove_with_empty_parents(directory)
 
@@ -442,7 +455,20 @@ def inode(identity: str) -> int:
 def _free_name(directory: Directory, name: str, identity: str) -> str:
     """``name``, fitted to what Linux takes; with the id where it is taken."""
     name = _fit(name, identity)
-    return _distinct(name, identity) if name in directory.children else name
+    while name in directory.children:
+        name = _distinct(name, identity)
+    return name
+
+
+def _directories(paths: Iterable[str]) -> set[str]:
+    """All directories that paths lead through."""
+    found: set[str] = set()
+    for path in paths:
+        directory = path.rpartition("/")[0]
+        while directory and directory not in found:
+            found.add(directory)
+            directory = directory.rpartition("/")[0]
+    return found
 
 
 def _distinct(path: str, identity: str) -> str:

@@ -1,0 +1,225 @@
+"""Listings: believed until they expire, asked for once by all who wait, and shown on while the service is silent."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from containerfs.fs import metadata, types
+from containerfs.fs.filesystem import FileSystem
+from tests.fs import programs
+from tests.fs.gates import Gate, down, failing
+from tests.fs.memory import MemoryRemote, no_fault
+from tests.fs.mounts import mounted
+
+
+class Clock:
+    """A monotonic clock that goes when it is told to; what it calls ``time`` otherwise is the real module's."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock.monotonic)
+    return clock
+
+
+@pytest.fixture
+def patient_fs(remote: MemoryRemote, container: str, clock: Clock, tmp_path: Path) -> Iterator[FileSystem]:
+    """A file system that believes listings for ten seconds."""
+    remote.put(container, "a", b"content")
+    with mounted(remote, tmp_path / "patient", metadata_expiry=10.0) as filesystem:
+        yield filesystem
+
+
+def listed(remote: MemoryRemote) -> int:
+    return len(remote.asked("files"))
+
+
+def test_looking_costs_one_listing_until_it_expires(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock, container: str
+) -> None:
+    for _ in range(3):
+        assert programs.names(patient_fs, "/box") == ["a"]
+        assert programs.read(patient_fs, "/box/a") == b"content"
+        assert not programs.exists(patient_fs, "/box/b")
+    assert listed(remote) == 1
+    remote.put(container, "b", b"")
+    clock.now += 9.9
+    assert not programs.exists(patient_fs, "/box/b")
+    clock.now += 0.2
+    assert programs.exists(patient_fs, "/box/b")
+    assert listed(remote) == 2
+
+
+def test_the_containers_are_listed_once_and_again_when_that_has_expired(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock
+) -> None:
+    for _ in range(3):
+        assert programs.names(patient_fs, "/") == ["box"]
+    assert len(remote.asked("containers")) == 1
+    clock.now += 10.1
+    remote.made("other")
+    assert programs.names(patient_fs, "/") == ["box", "other"]
+    assert len(remote.asked("containers")) == 2
+
+
+def test_a_listing_of_its_files_vouches_for_a_container(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock
+) -> None:
+    clock.now += 10.1
+    assert programs.exists(patient_fs, "/box/a")
+    assert (len(remote.asked("containers")), listed(remote)) == (1, 1)
+
+
+def test_refresh_asks_at_once(patient_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    assert programs.names(patient_fs, "/box") == ["a"]
+    remote.put(container, "b", b"")
+    remote.made("other")
+    patient_fs.setxattr("/box/a", "user.containerfs.refresh", b"")
+    patient_fs.setxattr("/", "user.containerfs.refresh", b"")
+    assert programs.names(patient_fs, "/box") == ["a", "b"]
+    assert programs.names(patient_fs, "/") == ["box", "other"]
+
+
+def test_one_listing_serves_all_who_wait(patient_fs: FileSystem, remote: MemoryRemote) -> None:
+    gate = Gate("files")
+    remote.before = gate
+    with ThreadPoolExecutor(8) as programs_:
+        results = [programs_.submit(programs.exists, patient_fs, "/box/a") for _ in range(8)]
+        gate.wait()
+        gate.open()
+        assert all(result.result(30) for result in results)
+    assert listed(remote) == 1
+
+
+def test_all_who_wait_for_a_listing_learn_why_it_failed(patient_fs: FileSystem, remote: MemoryRemote) -> None:
+    gate = Gate("files")
+
+    def refuse(operation: str, subject: str) -> None:
+        gate(operation, subject)
+        if operation == "files":
+            raise types.Failed("no")
+
+    remote.before = refuse
+    with ThreadPoolExecutor(4) as programs_:
+        results = [programs_.submit(patient_fs.getattr, "/box/a") for _ in range(4)]
+        gate.wait()
+        gate.open()
+        for result in results:
+            with pytest.raises(types.Failed):
+                result.result(30)
+
+
+def test_while_the_service_is_silent_what_was_listed_last_is_shown(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs.read(patient_fs, "/box/a")
+    clock.now += 100
+    remote.before = down
+    assert programs.names(patient_fs, "/") == ["box"]
+    assert programs.names(patient_fs, "/box") == ["a"]
+    assert programs.read(patient_fs, "/box/a") == b"content"
+    assert not programs.exists(patient_fs, "/box/b")
+    assert "Showing what was listed last" in caplog.text
+
+
+def test_what_was_never_listed_cannot_be_shown(patient_fs: FileSystem, remote: MemoryRemote) -> None:
+    remote.before = down
+    with pytest.raises(types.Unreachable):
+        programs.names(patient_fs, "/box")
+    remote.before = no_fault
+    assert programs.names(patient_fs, "/box") == ["a"]
+
+
+def test_a_mount_without_a_service_is_refused(remote: MemoryRemote, tmp_path: Path) -> None:
+    remote.before = down
+    with pytest.raises(types.Unreachable), mounted(remote, tmp_path / "other"):
+        pass
+
+
+def test_a_container_that_has_gone_leaves_the_root(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock, container: str
+) -> None:
+    assert programs.exists(patient_fs, "/box/a")
+    remote.expire(container)
+    clock.now += 10.1
+    assert not programs.exists(patient_fs, "/box/a")
+    assert programs.names(patient_fs, "/") == []
+
+
+def test_who_reads_in_a_container_that_has_gone_reads_on(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock, container: str
+) -> None:
+    with programs.opened(patient_fs, "/box/a") as fh:
+        assert programs.take(patient_fs, fh) == b"content"
+        remote.expire(container)
+        clock.now += 10.1
+        assert programs.names(patient_fs, "/") == []
+        assert programs.take(patient_fs, fh) == b"content"
+        assert patient_fs.getattr("/box/a").size == 7
+    assert not programs.exists(patient_fs, "/box/a")
+
+
+def test_a_container_that_no_listing_has_is_found_by_its_id(
+    patient_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "containers", list)
+    patient_fs.setxattr("/", "user.containerfs.refresh", b"")
+    assert programs.names(patient_fs, "/") == []
+    assert programs.read(patient_fs, f"/{container}/a") == b"content"
+    assert programs.names(patient_fs, "/") == []
+
+
+@pytest.mark.parametrize("kind", [types.NotFound, types.Failed])
+def test_an_id_that_no_container_has_is_asked_for_once(
+    patient_fs: FileSystem, remote: MemoryRemote, kind: type[types.FsError]
+) -> None:
+    remote.before = failing("container", kind=kind)
+    for _ in range(3):
+        assert not programs.exists(patient_fs, "/cntr_0123456789abcdef")
+    assert len(remote.asked("container")) == 1
+
+
+@pytest.mark.parametrize("name", ["short", ".hidden-but-long-enough-to-be-an-id", "a name of several long words"])
+def test_names_that_are_no_ids_are_not_asked_for(patient_fs: FileSystem, remote: MemoryRemote, name: str) -> None:
+    assert not programs.exists(patient_fs, f"/{name}")
+    assert remote.asked("container") == []
+
+
+def test_scratch_names_are_looked_up_nowhere(patient_fs: FileSystem, remote: MemoryRemote, clock: Clock) -> None:
+    programs.names(patient_fs, "/box")
+    clock.now += 5
+    before = listed(remote)
+    assert not programs.exists(patient_fs, "/box/.a.swp")
+    assert listed(remote) == before
+
+
+def test_containers_looked_at_longest_ago_are_forgotten_first(
+    remote: MemoryRemote, container: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "_MOST_FILES", 3)
+    others = [remote.made(f"other{number}") for number in range(2)]
+    for box in (container, *others):
+        for name in ("a", "b"):
+            remote.put(box, name, b"content")
+    with mounted(remote, tmp_path / "small", metadata_expiry=3600.0) as filesystem:
+        with programs.opened(filesystem, "/box/a"):
+            for path in ("/other0", "/other1", "/box", "/other0"):
+                assert programs.names(filesystem, path) == ["a", "b"]
+        asked = remote.asked("files")
+        assert asked == [container, others[0], others[1], others[0]], "who has files open is not forgotten"
+
+
+def test_a_change_here_is_seen_at_once_and_asks_nobody(patient_fs: FileSystem, remote: MemoryRemote) -> None:
+    programs.write(patient_fs, "/box/b", b"new")
+    patient_fs.mkdir("/box/d", 0o755)
+    patient_fs.unlink("/box/a")
+    assert programs.names(patient_fs, "/box") == ["b", "d"]
+    assert listed(remote) == 1
