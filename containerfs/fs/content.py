@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from containerfs.fs.disk import disk_errors
+from containerfs.fs.disk import disk_errors, write_all
 from containerfs.fs.ranges import Ranges
 from containerfs.fs.types import RemoteFile, digest
 
@@ -69,7 +69,7 @@ class CacheEntry:
     def store(self, offset: int, data: bytes) -> None:
         """Keep bytes that the service sent. Raises NoSpace."""
         with disk_errors():
-            os.pwrite(self.fd, data, offset)
+            write_all(self.fd, data, offset)
         with self.changed:
             self.present.add(offset, offset + len(data))
             self.changed.notify_all()
@@ -251,6 +251,10 @@ class _Unpinned(LRUCache[str, int]):
         key, size = super().popitem()
         self._unlink(key)
         return key, size
+
+    def clear(self) -> None:
+        while self:  # cachetools' own forgets what it holds without ``popitem``
+            self.popitem()
 
     def _unlink(self, key: str) -> None:
         path = _content_path(self._directory, key)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from containerfs.fs.attributes import Attributes
-from containerfs.fs.disk import disk_errors
+from containerfs.fs.disk import disk_errors, write_all
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +52,8 @@ class StagedFile:
 
     def write(self, data: memoryview, offset: int) -> int:
         """Write all of ``data`` at ``offset``. Raises NoSpace."""
-        written = 0
         with disk_errors():
-            while written < len(data):
-                written += os.pwrite(self.fd, data[written:], offset + written)
+            written = write_all(self.fd, data, offset)
         self.version += 1
         return written
 
