@@ -308,7 +308,7 @@ def _container(container: Container) -> RemoteContainer:
 
 def _file(file: ContainerFile, container_id: str) -> RemoteFile:
     path = relative_path(file.path) if file.path else encode_name(file.file_id or file.id)
-    return RemoteFile(file.id, container_id, path, file.bytes, file.created_at)
+    return RemoteFile(file.id, container_id, path, file.bytes, file.created_at, file.replaced_id)
 
 
 def _range_start(body: Content) -> int:

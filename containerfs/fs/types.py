@@ -15,7 +15,7 @@ FsError
 
 import hashlib
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from containerfs.api.errors import ContainerFSError
 
@@ -152,6 +152,8 @@ class RemoteFile:
         path: below the container, "/"-separated, every segment a legal file name; None where the service does not say.
         size: in bytes; None where the service does not say.
         created_at: Unix seconds.
+        replaced_id: the file whose place it took when it was stored, and which is gone; None where the service does
+            not say.
     """
 
     id: str
@@ -159,3 +161,4 @@ class RemoteFile:
     path: str
     size: int | None
     created_at: int
+    replaced_id: str | None = field(default=None, compare=False)

@@ -200,13 +200,15 @@ class Uploader:
         self.delete_replaced(node)
 
     def delete_replaced(self, node: FileNode) -> None:
-        """Delete what a node takes the place of. Where the service has done so itself, that is fine."""
+        """Delete what a node takes the place of, but for what the service says that it has replaced itself."""
         with self._tree.lock:
             container = node.container
             stale = set(node.replaces)
+            replaced = node.remote.replaced_id if node.remote else None
             container.withhold(stale)
         for file_id in stale:
-            self._remote.delete_file(container.remote.id, file_id)
+            if file_id != replaced:
+                self._remote.delete_file(container.remote.id, file_id)
             container.removed[file_id] = time.monotonic()
             self._cache.drop(container.remote.id, file_id)
         if stale:

@@ -344,7 +344,8 @@ class Service:
         garbage = tx.delete_container_file(replaced.id, now) if replaced else []
         tx.insert_container_file(file)
         _touch(tx, container, now, added=0 if replaced else 1)
-        return _Change(container_file_object(file), [blob for blob in garbage if blob != file.blob])
+        answer = container_file_object(file).model_copy(update={"replaced_id": replaced.id if replaced else None})
+        return _Change(answer, [blob for blob in garbage if blob != file.blob])
 
     def _live(self, tx: Transaction, namespace: str, id: str) -> ContainerRecord:
         container = tx.container(namespace, id, self._now())
