@@ -350,8 +350,12 @@ class FileSystem:
             self._metadata.expire(container)  # what others put there a moment ago is not to be lost
         self._lookup.refresh(container)
         with self._tree.lock:
-            if any(not (isinstance(child, FileNode) and child.scratch) for child in directory.children.values()):
-                raise types.DirectoryNotEmpty(path)
+            children = list(directory.children.values())
+        scratch = [child for child in children if isinstance(child, FileNode) and child.scratch]
+        if len(scratch) < len(children):
+            raise types.DirectoryNotEmpty(path)
+        for node in scratch:  # among them those that are open and were deleted, which the service still has
+            self._unlink(node)
         if isinstance(directory, ContainerDirectory):
             self._delete_container(directory)
             return
@@ -367,8 +371,10 @@ class FileSystem:
     def unlink(self, path: str) -> None:
         """Delete a file, on the service too. Source: unlink(2)."""
         self._check_writable()
-        node = self._lookup.file(path)
-        self._uploader.cancel(node)
+        self._unlink(self._lookup.file(path))
+
+    def _unlink(self, node: FileNode) -> None:
+        due = self._uploader.cancel(node)
         with self._tree.lock:
             container, parent = node.container, node.parent
             before, node.replaces = node.replaces, stale_ids(node)
@@ -379,7 +385,7 @@ class FileSystem:
                 for file_id in node.replaces:
                     container.removed.pop(file_id, None)
                 node.replaces = before
-            if self._is_due(node):
+            if due:
                 self._uploader.submit(node)
             raise
         with self._tree.lock:

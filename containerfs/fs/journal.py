@@ -144,6 +144,10 @@ class Journal:
             if durable:
                 _sync_directory(self.directory)
 
+    def has_record(self, staged: StagedFile) -> bool:
+        """Whether a staged file is due, as far as the next mount would know."""
+        return self._record_path(staged).exists()
+
     def forget(self, staged: StagedFile) -> None:
         """Drop the record: nothing is due any more. The data stays with whoever holds it."""
         self._record_path(staged).unlink(missing_ok=True)

@@ -97,17 +97,33 @@ class Moves:
     def _rename_file(
         self, node: FileNode, parent: Directory, name: str, target: FileNode | None, *, lazily: bool
     ) -> None:
-        self._uploader.cancel(node)
+        old_parent, old_name = node.parent, node.name
+        before = [(each, self._uploader.cancel(each), self._uploader.recorded(each)) for each in (node, target) if each]
         if name.startswith(HIDDEN_PREFIX):
             self._hide(node, parent, name)
             return
-        if target is not None:
-            self._uploader.cancel(target)
-        if node.dirty or node.scratch or not self._copy(node, parent, name, target):
-            self._staging.stage(node)
-            self._upload_as(node, parent, name, target, lazily=lazily)
+        try:
+            if node.dirty or node.scratch or not self._copy(node, parent, name, target):
+                self._staging.stage(node)
+                self._upload_as(node, parent, name, target, lazily=lazily)
+        except BaseException:
+            if (node.parent, node.name) == (old_parent, old_name):
+                for each, due, recorded in before:
+                    self._uploader.resume(each, due=due, recorded=recorded)
+            raise
         if target is not None:
             self._staging.discard(target)
+        if old_parent is not None and not old_parent.children:
+            self._keep_emptied(old_parent)
+
+    def _keep_emptied(self, directory: Directory) -> None:
+        """The service knows of no directory without files: it is kept here, across mounts."""
+        if isinstance(directory, ContainerDirectory):
+            return
+        with self._tree.lock:
+            container, key, kept = directory.container, directory_key(directory.path), directory.attributes()
+            container.kept_attributes[key] = kept
+        self._attributes.save(container.remote.id, key, kept)
 
     def _copy(self, node: FileNode, parent: Directory, name: str, target: FileNode | None) -> bool:
         """Let the service copy a file to its new name; False where it cannot."""
@@ -118,7 +134,11 @@ class Moves:
         if copied is None:
             return False
         self._place(node, parent, name, target)
-        self._uploader.stand_for(node, copied)
+        try:
+            self._uploader.stand_for(node, copied)
+        except types.FsError:
+            self._uploader.submit(node)  # the old name is still to be deleted
+            raise
         return True
 
     def _upload_as(
@@ -140,6 +160,8 @@ class Moves:
                     if target is not None:
                         parent.add(target, name)
                         self._tree.set_remote(target, target.remote)
+                if not (node.dirty or node.scratch or node.opens):
+                    self._staging.discard(node)
             raise
 
     def _place(self, node: FileNode, parent: Directory, name: str, target: FileNode | None) -> None:
@@ -166,15 +188,20 @@ class Moves:
         if node.remote is not None and (node.remote.size or 0) <= _FETCHED_TO_HIDE:
             self._staging.stage(node)
         node.hidden_from, node.scratch = node.name, True
+        self._uploader.resume(node, due=False, recorded=False)  # a crash is not to bring it back
         self._place(node, parent, name, None)
 
     def _unhide(self, parent: Directory, name: str) -> None:
         """What was to replace an open file did not arrive: the file gets its name back."""
         with self._tree.lock:
-            for node in list(parent.children.values()):
-                if isinstance(node, FileNode) and node.hidden_from == name and name not in parent.children:
-                    node.hidden_from, node.scratch = None, False
-                    self._place(node, parent, name, None)
+            files = [child for child in parent.children.values() if isinstance(child, FileNode)]
+            node = next((file for file in files if file.hidden_from == name), None)
+            if node is None or name in parent.children:
+                return
+            node.hidden_from, node.scratch = None, False
+            self._place(node, parent, name, None)
+        due = node.dirty and not node.writers
+        self._uploader.resume(node, due=due, recorded=due)
 
 
 def _container_of(directory: Directory) -> ContainerDirectory | None:

@@ -136,20 +136,41 @@ class Uploader:
             while node.dirty and node.parent is not None and not node.scratch:
                 self.submit(node).outcome.result()
 
-    def cancel(self, node: FileNode) -> None:
-        """Take a node out of the queue. An upload that runs is waited for."""
+    def cancel(self, node: FileNode) -> bool:
+        """Take a node out of the queue, and say whether it was in it. An upload that runs is waited for."""
         while True:
             with self._changed:
                 upload = self._uploads.get(node)
                 if upload is None:
-                    return
+                    return False
                 if not upload.running:
                     del self._uploads[node]
                     upload.outcome.cancel()
                     self._changed.notify_all()
-                    return
+                    return True
             with suppress(types.FsError):
                 upload.outcome.result()
+
+    def recorded(self, node: FileNode) -> bool:
+        """Whether the journal has what is staged for a node."""
+        with node.lock:
+            return node.staged is not None and self._journal.has_record(node.staged)
+
+    def resume(self, node: FileNode, *, due: bool, recorded: bool) -> None:
+        """What was done to a node has failed: let the queue and the journal have it as they had it before.
+
+        Args:
+            due: as ``cancel`` said.
+            recorded: as ``recorded`` said.
+        """
+        with suppress(types.FsError):  # a vanished container, or a full disk: it is still staged here
+            if recorded:
+                self.record(node, durable=True)
+        with node.lock:
+            if node.staged is not None and not recorded:
+                self._journal.forget(node.staged)
+        if due:
+            self.submit(node)
 
     def pending(self) -> list[Upload]:
         """All that is due, failed ones included."""
@@ -253,10 +274,13 @@ class Uploader:
         node = upload.node
         with self._tree.lock, node.lock:
             staged = node.staged
-            if staged is None or node.parent is None or node.scratch:
+            if node.parent is None or node.scratch:
                 return
-            request = self._request(node, staged, upload.since)
-            version = staged.version
+            if staged is not None:
+                request, version = self._request(node, staged, upload.since), staged.version
+        if staged is None:
+            self.delete_replaced(node)
+            return
         if version != node.uploaded_version:
             self._send(upload, request, version)
         else:

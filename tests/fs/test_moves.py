@@ -1,0 +1,295 @@
+"""Renames: new before old, nothing moved twice, and all as it was where one fails."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from containerfs.fs import types, writeback
+from containerfs.fs.filesystem import FileSystem
+from tests.fs import programs
+from tests.fs.gates import failing
+from tests.fs.memory import MemoryRemote
+from tests.fs.mounts import crash, mounted
+
+HIDDEN = "/box/.fuse_hidden0000000100000001"
+
+
+@pytest.fixture(autouse=True)
+def _never_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writeback, "_FIRST_PAUSE", 3600.0)
+
+
+@pytest.fixture(params=["copies", "uploads"])
+def remote(request: pytest.FixtureRequest) -> MemoryRemote:
+    remote = MemoryRemote()
+    remote.copies = request.param == "copies"
+    return remote
+
+
+def test_a_file_gets_a_new_name(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    remote.put(container, "a", b"content")
+    memory_fs.chmod("/box/a", 0o600)
+    memory_fs.utimens("/box/a", 1, 2)
+    ino = memory_fs.getattr("/box/a").ino
+    memory_fs.rename("/box/a", "/box/b")
+    assert remote.stored(container) == {"b": b"content"}
+    attr = memory_fs.getattr("/box/b")
+    assert (attr.ino, attr.mode & 0o777, attr.mtime) == (ino, 0o600, 2)
+    assert programs.names(memory_fs, "/box") == ["b"]
+    assert programs.read(memory_fs, "/box/b") == b"content"
+    assert remote.asked("upload") == ([] if remote.copies else ["b"])
+
+
+def test_a_file_takes_the_place_of_another(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    remote.put(container, "a", b"new")
+    remote.put(container, "d/b", b"old")
+    memory_fs.rename("/box/a", "/box/d/b")
+    assert remote.stored(container) == {"d/b": b"new"}
+    assert programs.read(memory_fs, "/box/d/b") == b"new"
+    assert programs.names(memory_fs, "/box") == ["d"]
+    memory_fs.rename("/box/d/b", "/box/d/b")
+    assert remote.stored(container) == {"d/b": b"new"}
+
+
+@pytest.mark.parametrize("operation", ["copy", "upload"])
+def test_a_rename_that_fails_leaves_all_as_it_was(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, operation: str
+) -> None:
+    remote.copies = operation == "copy"
+    remote.put(container, "a", b"new")
+    remote.put(container, "b", b"old")
+    remote.before = failing(operation, kind=types.Unreachable)
+    with pytest.raises(types.Unreachable):
+        memory_fs.rename("/box/a", "/box/b")
+    assert remote.stored(container) == {"a": b"new", "b": b"old"}
+    assert programs.names(memory_fs, "/box") == ["a", "b"]
+    assert programs.read(memory_fs, "/box/a") == b"new"
+    assert programs.read(memory_fs, "/box/b") == b"old"
+    assert memory_fs.drain(30) == []
+    memory_fs.rename("/box/a", "/box/b")
+    assert remote.stored(container) == {"b": b"new"}
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+def test_a_rename_of_what_is_due_that_fails_leaves_it_due_under_its_name(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, crashed: bool
+) -> None:
+    remote.put(container, "b", b"old")
+    programs.write(memory_fs, "/box/a.part", b"new")  # uploaded in a moment, if it still has that name
+    remote.before = failing("upload")
+    with pytest.raises(types.Failed):
+        memory_fs.rename("/box/a.part", "/box/b")
+    assert programs.read(memory_fs, "/box/a.part") == b"new"
+    if crashed:
+        crash(memory_fs)
+        with mounted(remote, tmp_path / "cache") as filesystem:
+            assert filesystem.drain(30) == []
+    else:
+        assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"a.part": b"new", "b": b"old"}
+
+
+def test_a_rename_of_scratch_that_fails_leaves_it_scratch(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    programs.write(memory_fs, "/box/.a.swp", b"content")
+    remote.before = failing("upload")
+    with pytest.raises(types.Failed):
+        memory_fs.rename("/box/.a.swp", "/box/a")
+    assert programs.state(memory_fs, "/box/.a.swp") == "local"
+    crash(memory_fs)
+    with mounted(remote, tmp_path / "cache") as filesystem:
+        assert filesystem.drain(30) == []
+    assert remote.stored(container) == {}
+
+
+def test_scratch_that_becomes_a_file_is_uploaded(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    programs.write(memory_fs, "/box/.goutputstream-ABC", b"content")
+    assert remote.stored(container) == {}
+    memory_fs.rename("/box/.goutputstream-ABC", "/box/a")
+    assert remote.stored(container) == {"a": b"content"}
+    assert programs.state(memory_fs, "/box/a") == "clean"
+
+
+def test_a_file_that_is_being_written_is_uploaded_under_its_new_name(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    with programs.created(memory_fs, "/box/a") as fh:
+        programs.put(memory_fs, fh, b"first")
+        memory_fs.rename("/box/a", "/box/b")
+        programs.put(memory_fs, fh, b" second", 5)
+    assert remote.stored(container) == {"b": b"first second"}
+
+
+def test_a_directory_moves_with_all_that_is_in_it(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.put(container, "d/a", b"1")
+    remote.put(container, "d/e/b", b"2")
+    memory_fs.mkdir("/box/d/empty", 0o700)
+    memory_fs.chmod("/box/d", 0o750)
+    memory_fs.mkdir("/box/target", 0o755)
+    memory_fs.rename("/box/d", "/box/target")
+    assert remote.stored(container) == {"target/a": b"1", "target/e/b": b"2"}
+    with mounted(remote, tmp_path / "cache") as again:
+        for filesystem in (memory_fs, again):
+            assert programs.names(filesystem, "/box") == ["target"]
+            assert programs.names(filesystem, "/box/target") == ["a", "e", "empty"]
+            assert filesystem.getattr("/box/target").mode & 0o777 == 0o750
+            assert filesystem.getattr("/box/target/empty").mode & 0o777 == 0o700
+
+
+def test_moves_that_are_none(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    remote.made("other")
+    remote.put(container, "a", b"1")
+    remote.put(container, "d/b", b"2")
+    for old, new, error in [
+        ("/box", "/crate", types.CrossDevice),
+        ("/box/a", "/other/a", types.CrossDevice),
+        ("/box/d", "/other/d", types.CrossDevice),
+        ("/box/a", "/a", types.NotPermitted),
+        ("/box/a", "/box/d", types.IsADirectory),
+        ("/box/d", "/box/a", types.NotADirectory),
+        ("/box/missing", "/box/b", types.NotFound),
+        ("/box/a", "/box/missing/a", types.NotFound),
+        ("/box/a", "/box/" + "x" * 256, types.NameTooLong),
+        ("/box/a", "/box/\udc80", types.InvalidName),
+    ]:
+        with pytest.raises(error):
+            memory_fs.rename(old, new)
+    memory_fs.mkdir("/box/full", 0o755)
+    programs.write(memory_fs, "/box/full/c", b"3")
+    with pytest.raises(types.DirectoryNotEmpty):
+        memory_fs.rename("/box/d", "/box/full")
+    assert remote.stored(container) == {"a": b"1", "d/b": b"2", "full/c": b"3"}
+
+
+def hide(fs: FileSystem, path: str) -> None:
+    """As libfuse does with an open file that is deleted or replaced."""
+    fs.rename(path, HIDDEN)
+
+
+def test_an_open_file_that_is_deleted_is_read_and_written_to_the_end(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"content")
+    with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
+        hide(memory_fs, "/box/a")
+        assert programs.names(memory_fs, "/box") == []
+        assert programs.take(memory_fs, fh) == b"content"
+        programs.put(memory_fs, fh, b"more", 7)
+        memory_fs.fsync(fh)
+        assert programs.take(memory_fs, fh) == b"contentmore"
+    memory_fs.unlink(HIDDEN)
+    assert remote.stored(container) == {}
+    assert remote.asked("upload") == []
+
+
+def test_an_open_file_that_was_synced_and_deleted_does_not_come_back(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    fh = memory_fs.create("/box/a", os.O_WRONLY, 0o644)
+    programs.put(memory_fs, fh, b"content")
+    memory_fs.fsync(fh)
+    hide(memory_fs, "/box/a")
+    crash(memory_fs)
+    with mounted(remote, tmp_path / "cache") as filesystem:
+        assert programs.names(filesystem, "/box") == []
+        assert filesystem.drain(30) == []
+    assert remote.stored(container) == {}
+
+
+def test_an_open_file_that_is_due_and_not_replaced_after_all_is_due_again(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.copies = False
+    remote.put(container, "b", b"other")
+    remote.before = failing("upload")
+    with pytest.raises(types.Failed):
+        programs.write(memory_fs, "/box/a", b"precious")
+    with programs.opened(memory_fs, "/box/a"):
+        hide(memory_fs, "/box/a")
+        remote.before = failing("upload")
+        with pytest.raises(types.Failed):
+            memory_fs.rename("/box/b", "/box/a")
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"precious", "b": b"other"}
+
+
+def test_a_rename_whose_old_name_cannot_be_deleted_is_finished_later(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"content")
+    remote.before = failing("delete")
+    with pytest.raises(types.Failed):
+        memory_fs.rename("/box/a", "/box/b")
+    assert programs.names(memory_fs, "/box") == ["b"]
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"b": b"content"}
+
+
+def test_after_a_rename_that_failed_others_changes_are_seen(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    first = remote.put(container, "a", b"content")
+    remote.before = failing("copy" if remote.copies else "upload")
+    with pytest.raises(types.Failed):
+        memory_fs.rename("/box/a", "/box/b")
+    remote.take_away(first)
+    remote.put(container, "a", b"another's")
+    assert programs.read(memory_fs, "/box/a") == b"another's"
+
+
+def test_an_open_file_that_is_replaced_is_read_to_the_end(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.put(container, "b", b"new")
+    with programs.opened(memory_fs, "/box/a") as fh:
+        hide(memory_fs, "/box/a")
+        memory_fs.rename("/box/b", "/box/a")
+        assert programs.take(memory_fs, fh) == b"old"
+        assert programs.read(memory_fs, "/box/a") == b"new"
+    memory_fs.unlink(HIDDEN)
+    assert remote.stored(container) == {"a": b"new"}
+
+
+def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.put(container, "b", b"new")
+    with programs.opened(memory_fs, "/box/a") as fh:
+        hide(memory_fs, "/box/a")
+        remote.before = failing("copy" if remote.copies else "upload")
+        with pytest.raises(types.Failed):
+            memory_fs.rename("/box/b", "/box/a")
+        assert programs.take(memory_fs, fh) == b"old"
+    assert programs.names(memory_fs, "/box") == ["a", "b"]
+    assert programs.read(memory_fs, "/box/a") == b"old"
+    assert remote.stored(container) == {"a": b"old", "b": b"new"}
+
+
+def test_a_directory_whose_last_file_is_open_and_deleted_can_be_removed(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.put(container, "d/a", b"content")
+    hidden = "/box/d/.fuse_hidden0000000100000001"
+    with programs.opened(memory_fs, "/box/d/a") as fh:
+        memory_fs.rename("/box/d/a", hidden)
+        memory_fs.rmdir("/box/d")
+        assert programs.take(memory_fs, fh) == b"content"
+        assert programs.names(memory_fs, "/box") == []
+    assert not programs.exists(memory_fs, hidden)
+    assert remote.stored(container) == {}
+
+
+def test_a_directory_emptied_by_a_move_stays_across_mounts(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.put(container, "d/a", b"content")
+    memory_fs.rename("/box/d/a", "/box/a")
+    assert programs.names(memory_fs, "/box") == ["a", "d"]
+    with mounted(remote, tmp_path / "cache") as again:
+        assert programs.names(again, "/box") == ["a", "d"]
