@@ -1,6 +1,8 @@
 """Many at once: nothing lost, nothing doubled, no 500; also at two servers on one store."""
 
 import random
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,3 +69,34 @@ def test_sixty_four_clients_at_two_servers(tmp_path: Path) -> None:
             assert 'status="200"' in metrics
             assert 'status="5' not in metrics
             assert "Traceback" not in server.log.read_text()
+
+
+MAKE_TOGETHER = """
+import asyncio, multiprocessing, sys
+from pathlib import Path
+from containerfs.server.storage.open import open_stores
+
+def make(together, directory):
+    for number in range(60):
+        together.wait(60)
+        try:
+            asyncio.run(open_stores(directory / str(number)).metadata.close())
+        except Exception:
+            together.abort()
+            raise
+
+together = multiprocessing.get_context("fork").Barrier(5)
+processes = [
+    multiprocessing.get_context("fork").Process(target=make, args=(together, Path(sys.argv[1]))) for _ in range(5)
+]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+sys.exit(any(process.exitcode for process in processes))
+"""
+
+
+def test_servers_that_make_a_store_together(tmp_path: Path) -> None:
+    """In processes of their own: threads do not get in each other's way enough."""
+    subprocess.run([sys.executable, "-c", MAKE_TOGETHER, str(tmp_path)], check=True, timeout=100)

@@ -1,6 +1,8 @@
 """Content: whole, in ranges, on conditions."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containerfs.server.content import Span, UnsatisfiableRange, requested_span
-from tests.server.conftest import answered
+from tests.server.conftest import answered, create
+from tests.server.live import running_server
 
 CONTENT = bytes(range(256)) * 8
 
@@ -128,3 +131,20 @@ def test_a_span_is_what_python_would_slice(first: int | None, last: int | None, 
             requested_span(header, size)
     else:
         assert requested_span(header, size) == Span(wanted[0], wanted[-1] + 1)
+
+
+def test_nothing_more_is_read_for_a_client_that_has_left(tmp_path: Path) -> None:
+    size = 256 * 1024 * 1024
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(size)
+    with running_server(tmp_path / "store") as server, httpx.Client(base_url=server.base_url) as http:
+        container = create(http)["id"]
+        with large.open("rb") as file:
+            id = answered(http.post(f"/containers/{container}/files", files={"file": file}))["id"]
+        with http.stream("GET", f"/containers/{container}/files/{id}/content") as response:
+            next(response.iter_raw())
+        pattern = r'containerfs_sent_bytes_total{method="GET",route="[^"]*/content"} (.+)'
+        while not (sent := re.findall(pattern, httpx.get(server.root_url + "/metrics").text)):
+            pass  # counted when the server is done with it
+        assert float(sent[0]) < size / 2

@@ -1,5 +1,9 @@
 """Open the pair of stores that a server runs on."""
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,4 +31,16 @@ def open_stores(data_dir: Path) -> Stores:
         blobs = LocalBlobStore(data_dir)
     except OSError as error:
         raise StoreError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
-    return Stores(SqliteMetadataStore(data_dir / "metadata.sqlite3"), blobs)
+    with _alone(data_dir):
+        return Stores(SqliteMetadataStore(data_dir / "metadata.sqlite3"), blobs)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Alone among those who open this store: SQLite waits for no one while it makes a new file a WAL database."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
