@@ -104,8 +104,7 @@ class Home:
         mount = Mount(Path(run_options.get("cwd", self.path), asked), self, asked)
         _live.add(mount)
         try:
-            said = self.run("containerfs", "mount", asked, *self._directories(options), **run_options)
-            assert (said.startswith("Mounted "), said.count("\n")) == (True, 1), said
+            mount.said = self.run("containerfs", "mount", asked, *self._directories(options), **run_options)
             mount.pid = mount.find_process()
             assert mount.pid
             yield mount
@@ -125,12 +124,14 @@ class Mount:
     Attributes:
         asked: the mountpoint as the command was given it.
         pid: of the process that serves it; 0 before it does.
+        said: what the command said when it was ready.
     """
 
     path: Path
     home: Home
     asked: Path
     pid: int = 0
+    said: str = ""
     unmounted: bool = field(default=False, init=False)
 
     def __truediv__(self, name: str) -> Path:

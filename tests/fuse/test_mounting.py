@@ -1,8 +1,44 @@
-"""What a mount is told, and what it tells."""
+"""What a mount is told, and what it tells: which service it is, where things lie, what it is doing."""
 
+import json
+import os
 from pathlib import Path
 
-from tests.fuse.mounted import Home
+from tests.fuse.mounted import REFRESH, Home, Mount
+from tests.fuse.test_ending import paused
+from tests.server.live import LiveServer
+
+
+def test_without_settings_it_is_the_embedded_store_in_the_users_directories(home: Home) -> None:
+    with home.mounted() as mount:
+        (mount / "container").mkdir()
+    store = home.path / ".local" / "share" / "containerfs" / "store"
+    assert mount.said == f"Mounted embedded store in {store} on {mount.path}\n"
+    assert store.is_dir()
+
+
+def test_the_environment_names_the_service(server: LiveServer, home: Home) -> None:
+    with home.mounted(env={"OPENAI_BASE_URL": server.address, "OPENAI_API_KEY": "sk-secret"}) as mount:
+        assert mount.said == f"Mounted {server.address} on {mount.path}\n"
+        assert "sk-secret" not in json.dumps(mount.status())
+
+
+def test_a_flag_wins_over_the_environment(server: LiveServer, home: Home, tmp_path: Path) -> None:
+    nowhere = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    with home.mounted("--url", server.address, env=nowhere) as mount:
+        assert mount.said == f"Mounted {server.address} on {mount.path}\n"
+    with home.mounted("--local", "--data-dir", tmp_path / "store", env=nowhere) as mount:
+        assert mount.said == f"Mounted embedded store in {tmp_path / 'store'} on {mount.path}\n"
+
+
+def test_a_profile_names_the_service(server: LiveServer, home: Home) -> None:
+    config = home.path / ".config" / "containerfs" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'[profiles.work]\nurl = "{server.address}"\n')
+    with home.mounted("--profile", "work") as mount:
+        assert mount.said == f"Mounted {server.address} on {mount.path}\n"
+    said = home.refused_mount("--profile", "play")
+    assert said == f"profile: there is no [profiles.play] in {config}"
 
 
 def test_directories_may_be_relative(home: Home, tmp_path: Path) -> None:
@@ -13,3 +49,84 @@ def test_directories_may_be_relative(home: Home, tmp_path: Path) -> None:
         assert (tmp_path / "mnt" / "container" / "file").read_text() == "content"
     assert (tmp_path / "store").is_dir()
     assert (tmp_path / "cache").is_dir()
+
+
+def test_names_of_directories_that_need_care(home: Home, tmp_path: Path) -> None:
+    top = tmp_path / "with spaces, commas\nand 🗂️ \\040"
+    top.mkdir()
+    with home.mounted("--local", "--data-dir", top / "store", at=top / "mount point") as mount:
+        (mount / "container").mkdir()
+        assert mount.status()["service"] == f"embedded store in {top / 'store'}"
+    assert os.listdir(mount.path) == []
+
+
+def test_a_mountpoint_behind_a_symbolic_link(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with home.mounted("--local", "--data-dir", tmp_path / "store", at=tmp_path / "link" / "mnt") as mount:
+        (mount / "container").mkdir()
+        assert os.listdir(tmp_path / "real" / "mnt") == ["container"]
+
+
+def test_the_table_of_mounts(mount: Mount, server: LiveServer) -> None:
+    (line,) = (line for line in mount.home.run("mount").splitlines() if f" on {mount.path} type " in line)
+    assert line.startswith(f"{server.address} on {mount.path} type fuse.containerfs (rw,")
+
+
+def test_status(mount: Mount, server: LiveServer) -> None:
+    told = mount.status()
+    assert (told["pid"], told["service"]) == (mount.pid, server.address)
+    assert told["uploads"] == {"pending": 0, "failed": []}
+    shown = mount.home.run("containerfs", "status", mount.path)
+    assert shown.startswith(f"{server.address}, process {mount.pid}\n")
+    assert "uploads: 0 waiting, 0 failed" in shown
+
+
+def test_attributes_can_be_shown_by_the_usual_program(mount: Mount, container: Path) -> None:
+    (container / "file").write_text("content")
+    shown = mount.home.run("getfattr", "-d", "-m", "-", "--absolute-names", container / "file")
+    assert 'user.containerfs.state="clean"\n' in shown
+    told = mount.home.run("getfattr", "--only-values", "-n", "user.containerfs.status", "--absolute-names", mount.path)
+    assert json.loads(told)["pid"] == mount.pid
+
+
+def test_refresh_and_sync(server: LiveServer, mount: Mount, home: Home, container: Path) -> None:
+    with home.mounted("--url", server.address, "--write-back", "--metadata-expiry", "1h") as other:
+        assert os.listdir(other / container.name) == []
+        (container / "one").write_text("1")
+        home.run("containerfs", "refresh", other / container.name)
+        assert os.listdir(other / container.name) == ["one"]
+        (other / container.name / "two").write_text("2")
+        home.run("containerfs", "sync", other / container.name)
+        os.setxattr(container, REFRESH, b"")
+        assert sorted(os.listdir(container)) == ["one", "two"]
+
+
+def test_an_unmount_that_takes_too_long_says_so(server: LiveServer, home: Home) -> None:
+    """The mount is gone by then, and its process goes on until everything is uploaded."""
+    with home.mounted("--url", server.address, "--write-back") as mount:
+        (mount / "slow").mkdir()
+        with mount.ended():
+            with paused(server):
+                (mount / "slow" / "file").write_bytes(b"content")
+                said = home.fails("containerfs", "unmount", mount.path, "--timeout", "1s")
+            assert said == f"containerfs unmount: unmounted; process {mount.pid} is still uploading 1 files\n"
+    with home.mounted("--url", server.address) as mount:
+        assert (mount / "slow" / "file").read_bytes() == b"content"
+
+
+def test_two_mounts_of_one_cache(server: LiveServer, mount: Mount, home: Home, container: Path) -> None:
+    """Two mounts may share a cache directory; each has a journal of its own."""
+    (container / "file").write_text("content")
+    cache = ("--cache-dir", home.cache_dir)
+    with (
+        home.mounted("--url", server.address, *cache, at=home.path / "one") as one,
+        home.mounted("--url", server.address, *cache, at=home.path / "two") as two,
+    ):
+        assert (one / container.name / "file").read_text() == "content"
+        assert (two / container.name / "file").read_text() == "content"
+        (one / container.name / "from one").write_text("1")
+        (two / container.name / "from two").write_text("2")
+        one.unmount()
+        assert (two / container.name / "from two").read_text() == "2"
+    assert sorted(os.listdir(mount.anew(container))) == ["file", "from one", "from two"]
