@@ -19,7 +19,7 @@ from containerfs.server.storage.base import OutOfSpaceError
 PREFIX = "/v1"
 
 
-def create_app(service: Service, authenticator: Authenticator, limits: Limits, *, access_log: bool = False) -> ASGIApp:
+def create_app(service: Service, authenticator: Authenticator, limits: Limits) -> ASGIApp:
     """The server as an ASGI application; whoever runs it closes the service's stores."""
     api = [
         (method, PREFIX + path, authenticated(endpoint))
@@ -40,7 +40,7 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits, *
     app.state.service, app.state.authenticator, app.state.limits = service, authenticator, limits
     app.state.counts = Counts()
     templates = {route.endpoint: route.path for route in routes}
-    return Observed(app, app.state.counts, templates, access_log=access_log)
+    return Observed(app, app.state.counts, templates)
 
 
 def _routes(endpoints: list[Endpoint]) -> list[Route]:

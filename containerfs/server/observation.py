@@ -4,8 +4,8 @@ Neither log nor counts hold keys, contents, or names of files: a route is counte
 """
 
 import json
+import logging
 import secrets
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -15,6 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+
+access_log = logging.getLogger("containerfs.access")
+"""A line of JSON for each request, at level INFO."""
 
 _UNROUTED = "(none)"
 
@@ -65,10 +68,8 @@ class Counts:
 class Observed:
     """The application, with every request seen, and every answer marked."""
 
-    def __init__(
-        self, app: ASGIApp, counts: Counts, templates: dict[Callable[..., Any], str], *, access_log: bool
-    ) -> None:
-        self._app, self._counts, self._templates, self._access_log = app, counts, templates, access_log
+    def __init__(self, app: ASGIApp, counts: Counts, templates: dict[Callable[..., Any], str]) -> None:
+        self._app, self._counts, self._templates = app, counts, templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +84,7 @@ class Observed:
         seconds = time.perf_counter() - seen.began
         route = self._templates.get(scope.get("endpoint", _UNROUTED), _UNROUTED)
         self._counts.add(scope["method"], route, seen.status, seconds, seen.received, seen.sent)
-        if self._access_log:
+        if access_log.isEnabledFor(logging.INFO):
             line = {
                 "time": round(time.time(), 3),
                 "request_id": seen.request_id,
@@ -95,7 +96,7 @@ class Observed:
                 "received": seen.received,
                 "sent": seen.sent,
             }
-            sys.stderr.write(json.dumps(line) + "\n")
+            access_log.info("%s", json.dumps(line))
 
 
 class _Seen:

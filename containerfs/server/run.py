@@ -21,6 +21,7 @@ import uvloop
 from containerfs.server.app import PREFIX, create_app
 from containerfs.server.auth import Authenticator, Everyone, KeyFile, ThisMachine
 from containerfs.server.listener import ListenError, is_loopback, listening, url
+from containerfs.server.observation import access_log
 from containerfs.server.protocol import TimedConfig, TimedProtocol
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits, Settings
@@ -36,13 +37,23 @@ def run(settings: Settings) -> None:
         KeyFileError: if the key file cannot be read.
         StoreError: if the store cannot be opened.
     """
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="containerfs serve: %(message)s")
+    _log(settings)
     authenticator = _authenticator(settings)
     with (
         listening(settings.host, settings.port, settings.uds) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_serve(settings, authenticator, listener))
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="containerfs serve: %(message)s")
+    if settings.access_log:
+        lines = logging.StreamHandler(sys.stderr)
+        lines.setFormatter(logging.Formatter("%(message)s"))
+        access_log.addHandler(lines)
+        access_log.setLevel(logging.INFO)
+        access_log.propagate = False
 
 
 def _authenticator(settings: Settings) -> Authenticator:
@@ -58,7 +69,7 @@ def _authenticator(settings: Settings) -> Authenticator:
 async def _serve(settings: Settings, authenticator: Authenticator, listener: socket.socket) -> None:
     stores = open_stores(settings.data_dir)
     service = Service(stores, default_expiry=settings.default_expiry)
-    app = create_app(service, authenticator, settings.limits, access_log=settings.access_log)
+    app = create_app(service, authenticator, settings.limits)
     server = _Server(app, settings.limits)
     _stop_on_signals(server)
     if settings.exit_with_stdin:

@@ -1,12 +1,15 @@
 """The server as a process: how it starts, what stops it from starting, how it stops."""
 
 import contextlib
+import os
 import signal
 import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -134,6 +137,21 @@ def test_a_store_of_an_older_version_is_migrated(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
         assert database.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == wanted
         assert database.execute("SELECT version FROM schema_version").fetchall() == [(2,)]
+
+
+def test_it_outlives_the_reader_of_its_log(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with start(["--port", "0", "--data-dir", str(tmp_path / "store")], writing) as process:
+        os.close(writing)
+        assert process.stdout is not None
+        connection = HTTPConnection(urlsplit(process.stdout.readline().split()[-1]).netloc)
+        os.close(reading)
+        for _ in range(3):  # on one connection, which a failure would close
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+        connection.close()
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_it_ends_with_standard_input(tmp_path: Path) -> None:
