@@ -46,7 +46,9 @@ def test_a_key_is_not_for_another_endpoint(http: httpx.Client, container: str) -
     key = {"idempotency-key": container}
     upload = {"file": ("f", b"")}
     answered(http.post(f"/containers/{container}/files", files=upload, headers=key))
-    refused(http.post(f"/containers/{other}/files", files=upload, headers=key), 409)
+    second = http.post(f"/containers/{other}/files", files=upload, headers=key)
+    refused(second, 409)
+    assert second.headers["x-should-retry"] == "false"
 
 
 def test_the_answer_outlives_what_it_speaks_of(http: httpx.Client, container: str) -> None:

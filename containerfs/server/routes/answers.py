@@ -53,6 +53,8 @@ def error_answer(error: errors.ServiceError, headers: Mapping[str, str] | None =
         response.headers["www-authenticate"] = "Bearer"
     if status == 408:
         response.headers["connection"] = "close"
+    if status == 409:
+        response.headers["x-should-retry"] = "false"  # else clients send what is refused twice more
     return response
 
 
