@@ -3,8 +3,8 @@
 import json
 import os
 import select
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,9 @@ import typer
 from containerfs.cli.failure import fail, reporting
 
 _REFRESH = "user.containerfs.refresh"
+_SYNC = "user.containerfs.sync"
 _STATUS = "user.containerfs.status"
+_PAUSE = 0.02  # seconds between two looks at a mount that is uploading
 
 
 def unmount(
@@ -37,8 +39,7 @@ def unmount(
             fail("unmount", f"{mountpoint} is not a mount of containerfs")
         pid = _status(mountpoint)["pid"]
         process = os.pidfd_open(pid)
-        _sync(mountpoint, deadline)
-        left = _status(mountpoint)["uploads"]
+        left = _drain(mountpoint, deadline)
         mount.unmount(mountpoint)
         if left["failed"]:
             kept = ", ".join(left["failed"])
@@ -73,8 +74,11 @@ def status(
 def sync(path: Annotated[Path, typer.Argument(help="A mount, a container or a directory in one.")]) -> None:
     """Wait until everything below a directory is uploaded."""
     with reporting("sync"):
-        if not _sync(path, float("inf")):
-            fail("sync", f"{path}: not everything is uploaded; 'containerfs status' tells more")
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(descriptor)
+        except OSError as error:
+            fail("sync", f"{path}: {error.strerror}; 'containerfs status' tells what is not uploaded")
 
 
 def refresh(path: Annotated[Path, typer.Argument(help="A mount, or anything in one.")]) -> None:
@@ -85,24 +89,18 @@ def refresh(path: Annotated[Path, typer.Argument(help="A mount, or anything in o
         fail("refresh", f"{path}: {error.strerror}")
 
 
-def _sync(directory: Path, deadline: float) -> bool:
-    """Wait until what is below a directory is on the service; False if it is not."""
-    done = threading.Event()
+def _drain(mountpoint: Path, deadline: float) -> dict[str, Any]:
+    """Have what is due uploaded; returns what the mount says of its uploads then, or when the time is over.
 
-    def wait() -> None:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-            done.set()
-        except OSError:
-            pass  # the status tells which, and why
-        finally:
-            os.close(descriptor)
-
-    waiting = threading.Thread(target=wait, daemon=True)
-    waiting.start()
-    waiting.join(min(deadline - time.monotonic(), threading.TIMEOUT_MAX))
-    return done.is_set()
+    An fsync would be simpler, but nobody could end one that waits for a service that hangs.
+    """
+    with suppress(OSError):  # a read-only mount, on which nothing is due
+        os.setxattr(mountpoint, _SYNC, b"")
+    uploads: dict[str, Any] = _status(mountpoint)["uploads"]
+    while uploads["pending"] and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        uploads = _status(mountpoint)["uploads"]
+    return uploads
 
 
 def _status(mountpoint: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class ControlSurface:
                 "pid": os.getpid(),
                 "service": self._service,
                 "uploads": {
-                    "pending": sum(1 for upload in uploads if not upload.node.error),
+                    "pending": sum(1 for upload in uploads if upload.pending),
                     "failed": [describe(upload) for upload in uploads if upload.node.error],
                 },
                 "cache": self._cache.usage(),

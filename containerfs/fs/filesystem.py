@@ -501,14 +501,20 @@ class FileSystem:
         return self._control.names(self._lookup.node(path))
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
-        """Setting ``user.containerfs.refresh`` makes the next look ask the service. Source: setxattr(2).
+        """Two attributes are commands. Source: setxattr(2).
+
+        ``user.containerfs.refresh`` makes the next look ask the service; ``user.containerfs.sync`` has all uploads that
+        are due tried now, and does not wait for them.
 
         The API holds no attributes: others raise NotSupported, which programs that copy understand.
         """
-        if name != PREFIX + "refresh":
+        if name == PREFIX + "sync":
+            self._uploader.hasten()
+        elif name == PREFIX + "refresh":
+            node = self._lookup.node(path)
+            self._metadata.expire(None if node is self._tree.root else node.container)
+        else:
             raise types.NotSupported(name)
-        node = self._lookup.node(path)
-        self._metadata.expire(None if node is self._tree.root else node.container)
 
     def sync(self, path: str, timeout: float = 300.0) -> None:
         """Wait until what is below ``path`` is on the service. Raises Failed, naming what is not."""

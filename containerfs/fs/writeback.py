@@ -51,6 +51,11 @@ class Upload:
         self.running = self.again = False
         self.outcome: Future[None] = Future()
 
+    @property
+    def pending(self) -> bool:
+        """Whether it is being tried or about to be; else it waits, after an attempt that failed."""
+        return self.running or not self.node.error or self.due <= time.monotonic()
+
 
 class Uploader:
     """Uploads staged files, in parallel, in the background; who closes a file waits for its own.
@@ -177,15 +182,19 @@ class Uploader:
         with self._changed:
             return list(self._uploads.values())
 
-    def drain(self, timeout: float, within: "set[FileNode] | None" = None) -> list[Upload]:
-        """Try everything that is due (of ``within``) now; returns what is not there after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
+    def hasten(self, within: "set[FileNode] | None" = None) -> list[Upload]:
+        """Begin now what is to be tried later (of ``within``), without waiting for it; returns all that is due."""
         due = [upload for upload in self.pending() if within is None or upload.node in within]
         with self._changed:
             for upload in due:
                 upload.due = 0.0
             self._changed.notify_all()
-        for upload in due:
+        return due
+
+    def drain(self, timeout: float, within: "set[FileNode] | None" = None) -> list[Upload]:
+        """Try everything that is due (of ``within``) now; returns what is not there after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        for upload in self.hasten(within):
             self._await(upload, deadline)
         return [upload for upload in self.pending() if within is None or upload.node in within]
 
