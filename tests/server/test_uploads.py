@@ -211,6 +211,8 @@ def test_the_same_name_replaces_with_a_new_id(
         new = upload("same", b"new!")
         assert reading.read() == b"old"
     assert new["id"] != old["id"]
+    assert new["replaced_id"] == old["id"]
+    assert "replaced_id" not in old | answered(http.get(f"/containers/{container}/files/{new['id']}"))
     refused(http.get(f"/containers/{container}/files/{old['id']}"), 404)
     assert answered(http.get(f"/containers/{container}"))["file_count"] == 1
     assert len(blobs_in(server.data_dir)) == before
