@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import secrets
 import time
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 from containerfs.server.errors import Forbidden, Unauthenticated
 from containerfs.server.listener import is_loopback
+
+logger = logging.getLogger("containerfs.server")
 
 SHARED_NAMESPACE = "shared"
 """The one namespace of a server without keys."""
@@ -143,9 +146,11 @@ class KeyFile:
         except FileNotFoundError:
             seen = (0, 0, 0)
         if seen != self._seen:
-            self._namespaces = {}
-            self._namespaces = {key.sha256: key.id for key in self.keys()}
-            self._seen = seen
+            self._seen, self._namespaces = seen, {}
+            try:
+                self._namespaces = {key.sha256: key.id for key in self.keys()}
+            except KeyFileError as error:
+                logger.error("%s; until it is mended, no key is accepted", error)
 
 
 def _host(address: str) -> str | None:

@@ -136,6 +136,26 @@ def test_a_broken_file_lets_no_one_in_and_is_reported(tmp_path: Path) -> None:
     assert keys("add", "a", "--api-keys", str(tmp_path / "no" / "keys"), status=1).stderr.count("\n") == 1
 
 
+def test_a_file_that_breaks_under_a_server_lets_no_one_in_until_it_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    secret = keys("add", "a", "--api-keys", str(path)).stdout.strip()
+    good = path.read_text()
+    with (
+        running_server(tmp_path / "store", "--api-keys", str(path), "--no-access-log") as server,
+        httpx.Client(base_url=server.base_url, headers={"authorization": f"Bearer {secret}"}) as http,
+    ):
+        create(http)
+        path.write_text("{")
+        for _ in range(2):
+            assert refused(http.get("/containers"), 401)["code"] == "invalid_api_key"
+        path.unlink()
+        refused(http.get("/containers"), 401)
+        path.write_text(good)
+        assert len(answered(http.get("/containers"))["data"]) == 1
+    [line] = server.log.read_text().splitlines()
+    assert str(path) in line
+
+
 def test_neither_keys_nor_contents_are_logged(client_of: Callable[[str], httpx.Client], guarded: LiveServer) -> None:
     client = client_of("logged")
     container = create(client, name="name of a container")["id"]
