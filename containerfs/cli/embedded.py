@@ -4,12 +4,16 @@ The child holds the reading end of a pipe whose writing end is ours: however the
 child ends gracefully.
 """
 
+import logging
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from containerfs.api.errors import ContainerFSError
+
+log = logging.getLogger(__name__)
 
 _READY = "containerfs serve: listening on "
 
@@ -41,6 +45,11 @@ class EmbeddedStore:
         if not line.startswith(_READY):
             said = self._process.stderr.read().decode().strip().removeprefix("containerfs serve: ")
             raise EmbeddedError(said or f"it ended with status {self._process.wait()}")
+        threading.Thread(target=self._log, daemon=True).start()  # a pipe that nobody empties would stop the store
+
+    def _log(self) -> None:
+        for line in self._process.stderr or ():
+            log.warning("%s", line.decode(errors="replace").rstrip())
 
     def stop(self) -> None:
         """End it, once it has answered what it was asked."""
