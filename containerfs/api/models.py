@@ -99,7 +99,7 @@ class ContainerFile(Identified):
         path: where it lies in the container, as ``/mnt/data/NAME``; None where the service does not say.
         source: ``user`` or ``assistant``.
         file_id: the file (of ``/v1/files``) that it was copied from, if it was.
-        replaced_id: the file of the same path whose place it took; only ``containerfs serve`` says so, where one is added.
+        replaced_id: the file of the same path whose place it took; ``containerfs serve`` says so where one is added.
     """
 
     created_at: Annotated[int, Otherwise(0)] = 0
