@@ -5,6 +5,7 @@ client's errors become the file system's, once.
 """
 
 import logging
+import random
 import re
 import threading
 import time
@@ -18,6 +19,7 @@ from containerfs.api.models import Container, ContainerFile
 from containerfs.api.paths import encode_name, relative_path, upload_name
 from containerfs.client import Client, Timeout
 from containerfs.client.content import Content
+from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.fs import types
 from containerfs.fs.types import RemoteContainer, RemoteFile
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 _PAGE = 100  # the most that the API gives at once
 _CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
 _UPLOAD_ATTEMPTS = 3
+_LATER = Policy(max_retries=8, clock=time.time, chance=random.random)  # for uploads that come too fast
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
 
@@ -145,6 +148,7 @@ _BY_API_ERROR: list[tuple[type[errors.APIError], type[types.FsError]]] = [
     (errors.AuthenticationError, types.AccessDenied),
     (errors.PermissionDeniedError, types.AccessDenied),
     (errors.APIConnectionError, types.Unreachable),
+    (errors.InternalServerError, types.Unreachable),  # a proxy's, often, that has lost the service behind it
 ]
 _BY_STATUS = {413: types.TooLarge, 507: types.NoSpace}
 
@@ -248,6 +252,7 @@ class ApiRemote:
                 ).content_length
                 if length is not None:
                     return length
+            self._tells_size = False
         with self.content(file) as stream:
             return stream.size
 
@@ -264,13 +269,8 @@ class ApiRemote:
             yield Stream(begin, None if length is None else begin + length, _chunks(body))
 
     def _upload_once(self, upload: UploadRequest) -> RemoteFile:
-        upload.content.seek(0)
         with self._call():
-            answer = self._single_shot.containers.files.create(
-                upload.container_id,
-                file=(upload_name(upload.path), upload.content),
-                extra_headers={"Idempotency-Key": upload.key},
-            )
+            answer = self._send(upload)
         stored = _file(answer, upload.container_id)
         if stored.size is None:
             return replace(stored, size=upload.size)
@@ -278,6 +278,27 @@ class ApiRemote:
             self.delete_file(upload.container_id, stored.id)
             raise types.Failed(f"the service stored {stored.size} of {upload.size} bytes of {upload.path!r}: removed")
         return stored
+
+    def _send(self, upload: UploadRequest) -> ContainerFile:
+        """Send an upload. Where the service asks to come back later, which says that it stored nothing, do so."""
+        steps: Steps[errors.RateLimitError] = exchange(_LATER, lambda: True)
+        step: Send | Wait = next(steps)
+        while True:
+            upload.content.seek(0)
+            try:
+                return self._single_shot.containers.files.create(
+                    upload.container_id,
+                    file=(upload_name(upload.path), upload.content),
+                    extra_headers={"Idempotency-Key": upload.key},
+                )
+            except errors.RateLimitError as error:
+                try:
+                    step = steps.send(error)
+                except StopIteration:
+                    raise error from None
+                if isinstance(step, Wait):
+                    time.sleep(step.seconds)
+                    step = steps.send(error)
 
     def _stored(self, upload: UploadRequest, since: int) -> RemoteFile | None:
         """What an attempt whose answer was lost has left on the service, if it got through."""
