@@ -1,11 +1,21 @@
 """The command line: one module per family of commands."""
 
+from typing import Annotated
+
 import typer
 
+from containerfs import __version__
 from containerfs.cli.control import refresh, status, sync, unmount
 from containerfs.cli.keys import keys
 from containerfs.cli.mount import mount
 from containerfs.cli.serve import serve
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"containerfs {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.command()(mount)
@@ -15,6 +25,13 @@ app.command()(sync)
 app.command()(refresh)
 app.command()(serve)
 app.add_typer(keys, name="keys")
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell it.")] = False,
+) -> None:
+    """Containers as directories."""
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from containerfs.client import Client
+from containerfs.fs import types
 from containerfs.fs.attributes import AttributeStore
 from containerfs.fs.content import ContentCache
 from containerfs.fs.control import ControlSurface
@@ -78,7 +79,11 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
         read_only=options.read_only,
         on_close=[uploader.close, prefetcher.close, journal.close, cache.close, attributes.close],
     )
-    remote.check()
-    metadata.refresh_containers()
+    try:
+        remote.check()
+        metadata.refresh_containers()
+    except types.FsError as error:
+        hint = ": check the API key" if isinstance(error, types.AccessDenied) else ""
+        raise type(error)(f"{service}: {error}{hint}") from error
     filesystem.replay()
     return filesystem
