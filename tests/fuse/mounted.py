@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+FUSERMOUNT = shutil.which("fusermount") or "fusermount3"
 REFRESH = "user.containerfs.refresh"
 PROGRAM_LIMIT = 60.0  # seconds for one program
 _OURS = ("HOME", "XDG_", "OPENAI_", "CONTAINERFS_", "GIT_", "LC_", "LANG", "RSYNC_")
@@ -146,14 +147,17 @@ class Mount:
         return self.path / container.name
 
     def status(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.home.run("containerfs", "status", self.path, "--json"))
+        """What ``containerfs status`` tells."""
+        told: dict[str, Any] = json.loads(os.getxattr(self.path, "user.containerfs.status"))
         return told
 
     def unmount(self) -> None:
-        """Unmount as people do, unless it was done before; what is not uploaded by then is an error."""
+        """Unmount, unless it was done before, and wait until everything is uploaded; what then is not, is an error."""
         if not self.unmounted:
-            self.home.run("containerfs", "unmount", self.path)
-            self.unmounted = True
+            with self.ended():
+                self.home.run(FUSERMOUNT, "-u", self.path)
+            left = self.home.attempt("find", self.home.cache_dir / "journal", "-name", "*.json").stdout
+            assert not left, f"not uploaded: {left}"
 
     def kill(self) -> None:
         """End the process as a crash would; the mount stays behind, dead."""
@@ -187,7 +191,7 @@ class Mount:
     def release(self) -> None:
         """Let go of whoever waits for it, whatever state it is in, and take it away."""
         if os.path.ismount(self.path) or is_dead(self.path):
-            subprocess.run([shutil.which("fusermount") or "fusermount3", "-uz", self.path], capture_output=True)
+            subprocess.run([FUSERMOUNT, "-uz", self.path], capture_output=True)
         self.abort()
 
     def abort(self) -> None:

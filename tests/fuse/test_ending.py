@@ -20,13 +20,13 @@ End = Callable[[Mount], subprocess.Popen[bytes]]
 
 
 @contextlib.contextmanager
-def paused(server: LiveServer) -> Iterator[None]:
-    """The server does not answer within the block."""
-    os.kill(server.process.pid, signal.SIGSTOP)
+def paused(server: int) -> Iterator[None]:
+    """The server, given by its process, does not answer within the block."""
+    os.kill(server, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(server.process.pid, signal.SIGCONT)
+        os.kill(server, signal.SIGCONT)
 
 
 def restarted(server: LiveServer) -> contextlib.AbstractContextManager[LiveServer]:
@@ -66,33 +66,23 @@ every_end = pytest.mark.parametrize("end", [by_command, by_fusermount, by_sigter
 
 
 @every_end
-def test_uploads_are_waited_for(server: LiveServer, sdk: OpenAI, home: Home, end: End) -> None:
-    with home.mounted("--url", server.address, "--write-back") as mount:
-        name = end.__name__
-        (mount / name).mkdir()
+def test_uploads_are_waited_for_and_the_embedded_store_ends_with_the_mount(
+    home: Home, tmp_path: Path, end: End
+) -> None:
+    with home.mounted("--local", "--data-dir", tmp_path / "store", "--write-back") as mount:
+        (mount / "container").mkdir()
+        (store,) = children(mount.pid)
         with mount.ended():
-            with paused(server):
+            with paused(store):
                 for number in range(4):
-                    (mount / name / f"file {number}").write_bytes(CONTENT)
+                    (mount / "container" / f"file {number}").write_bytes(CONTENT)
                 assert mount.status()["uploads"] == {"pending": 4, "failed": []}
                 ending = end(mount)
             assert (ending.communicate(timeout=PROGRAM_LIMIT)[1], ending.returncode) == (b"", 0)
-    assert files_of(sdk, name) == {f"file {number}": CONTENT for number in range(4)}
     assert list((home.cache_dir / "journal").rglob("*.*")) == []
     assert os.listdir(mount.path) == []
-
-
-@every_end
-def test_the_embedded_store_ends_with_the_mount(home: Home, tmp_path: Path, end: End) -> None:
-    with home.mounted("--local", "--data-dir", tmp_path / "store") as mount:
-        assert len(children(mount.pid)) == 1
-        with mount.ended():
-            (mount / "container").mkdir()
-            (mount / "container" / "file").write_bytes(CONTENT)
-            ending = end(mount)
-            assert (ending.communicate(timeout=PROGRAM_LIMIT)[1], ending.returncode) == (b"", 0)
-    with home.mounted("--local", "--data-dir", tmp_path / "store") as mount:
-        assert (mount / "container" / "file").read_bytes() == CONTENT
+    with running_server(tmp_path / "store") as server, OpenAI(base_url=server.base_url, api_key="-") as client:
+        assert files_of(client, "container") == {f"file {number}": CONTENT for number in range(4)}
 
 
 def test_the_embedded_store_ends_with_a_mount_that_is_killed(home: Home, tmp_path: Path) -> None:
@@ -148,7 +138,7 @@ def test_an_upload_under_way_when_the_mount_is_killed_is_stored_once(
 ) -> None:
     with home.mounted("--url", server.address, "--write-back") as mount:
         (mount / "under way").mkdir()
-        with paused(server):
+        with paused(server.process.pid):
             (mount / "under way" / "file").write_bytes(CONTENT)
             mount.kill()
     with home.mounted("--url", server.address) as mount:

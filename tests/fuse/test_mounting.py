@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.fuse.mounted import REFRESH, Home, Mount
 from tests.fuse.test_ending import paused
 from tests.server.live import LiveServer
@@ -23,12 +25,12 @@ def test_the_environment_names_the_service(server: LiveServer, home: Home) -> No
         assert "sk-secret" not in json.dumps(mount.status())
 
 
-def test_a_flag_wins_over_the_environment(server: LiveServer, home: Home, tmp_path: Path) -> None:
-    nowhere = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-    with home.mounted("--url", server.address, env=nowhere) as mount:
-        assert mount.said == f"Mounted {server.address} on {mount.path}\n"
-    with home.mounted("--local", "--data-dir", tmp_path / "store", env=nowhere) as mount:
-        assert mount.said == f"Mounted embedded store in {tmp_path / 'store'} on {mount.path}\n"
+@pytest.mark.parametrize("flag", ["--url", "--local"])
+def test_a_flag_wins_over_the_environment(server: LiveServer, home: Home, tmp_path: Path, flag: str) -> None:
+    options = {"--url": ("--url", server.address), "--local": ("--local", "--data-dir", tmp_path / "store")}[flag]
+    meant = {"--url": server.address, "--local": f"embedded store in {tmp_path / 'store'}"}[flag]
+    with home.mounted(*options, env={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}) as mount:
+        assert mount.said == f"Mounted {meant} on {mount.path}\n"
 
 
 def test_a_profile_names_the_service(server: LiveServer, home: Home) -> None:
@@ -74,7 +76,7 @@ def test_the_table_of_mounts(mount: Mount, server: LiveServer) -> None:
 
 
 def test_status(mount: Mount, server: LiveServer) -> None:
-    told = mount.status()
+    told = json.loads(mount.home.run("containerfs", "status", mount.path, "--json"))
     assert (told["pid"], told["service"]) == (mount.pid, server.address)
     assert told["uploads"] == {"pending": 0, "failed": []}
     shown = mount.home.run("containerfs", "status", mount.path)
@@ -107,7 +109,7 @@ def test_an_unmount_that_takes_too_long_says_so(server: LiveServer, home: Home) 
     with home.mounted("--url", server.address, "--write-back") as mount:
         (mount / "slow").mkdir()
         with mount.ended():
-            with paused(server):
+            with paused(server.process.pid):
                 (mount / "slow" / "file").write_bytes(b"content")
                 said = home.fails("containerfs", "unmount", mount.path, "--timeout", "1s")
             assert said == f"containerfs unmount: unmounted; process {mount.pid} is still uploading 1 files\n"
