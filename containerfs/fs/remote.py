@@ -183,7 +183,7 @@ class ApiRemote:
         self._tells_size = True  # until a HEAD brings none
 
     def check(self) -> None:
-        with self._call():
+        with self._call(), suppress(errors.RateLimitError):  # it answers, and knows the key
             self._single_shot.containers.list(limit=1, timeout=_CHECK_TIMEOUT)
 
     def containers(self) -> list[RemoteContainer]:

@@ -71,7 +71,7 @@ class MemoryRemote:
 
     def expire(self, container_id: str) -> None:
         with self._lock:
-            del self._containers[container_id]
+            self._drop(container_id)
 
     def stored(self, container_id: str) -> dict[str, bytes]:
         """Path -> content. Several files of one path fail the test."""
@@ -105,7 +105,7 @@ class MemoryRemote:
 
     def delete_container(self, container_id: str) -> None:
         with self._request("delete container", container_id):
-            self._containers.pop(container_id, None)
+            self._drop(container_id)
 
     def files(self, container_id: str) -> list[RemoteFile]:
         with self._request("files", container_id):
@@ -162,6 +162,10 @@ class MemoryRemote:
         if container_id not in self._containers:
             raise types.NotFound(container_id)
         return self._containers[container_id]
+
+    def _drop(self, container_id: str) -> None:
+        self._containers.pop(container_id, None)
+        self._files = {file.id: file for file in self._files.values() if file.container_id != container_id}
 
     def _keep(self, container_id: str, path: str, content: bytes) -> RemoteFile:
         there = [file for file in self._files.values() if (file.container_id, file.path) == (container_id, path)]

@@ -1,5 +1,6 @@
 """What services do differently, met by a whole file system over real HTTP."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,12 +17,12 @@ from tests.conformance.dialects import Dialect, Json, Message, Scope
 from tests.fs import programs
 from tests.server.hosted import Clock, application, hosted, opened
 
-LARGE = bytes(range(256)) * 4096 * 3  # 3 MiB
+LARGE = bytes(range(250)) * 5000  # 1.25 MB: more than is fetched at once
 
 
 @contextmanager
 def serving(dialect: type[Dialect], home: Path) -> Iterator[str]:
-    with opened(home) as stores, hosted(dialect(application(stores, Clock()))) as url:
+    with opened(home) as stores, hosted(dialect(application(stores, Clock(time.time())))) as url:
         yield url
 
 

@@ -391,4 +391,4 @@ def test_mounts_of_any_dialect_agree_with_the_model(replaces: str, copies: bool,
         remote.ranges = remote.lengths = remote.tells_sizes = ranges
         return lambda options: open_over(remote, options)
 
-    run(new_service, 8)
+    run(new_service, 15)
