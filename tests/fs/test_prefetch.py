@@ -1,0 +1,94 @@
+"""What follows in a directory that is being read through is fetched before it is asked for, and nothing else is."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from containerfs.fs import types
+from containerfs.fs.filesystem import FileSystem
+from tests.fs import programs
+from tests.fs.memory import MemoryRemote
+from tests.fs.mounts import mounted
+
+COUNT = 40
+
+
+@pytest.fixture
+def files(remote: MemoryRemote, container: str) -> dict[str, str]:
+    """Path -> id, in the order of names."""
+    return {f"/box/{number:03}": remote.put(container, f"{number:03}", b"%d" % number) for number in range(COUNT)}
+
+
+@pytest.fixture
+def scanning_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+    with mounted(remote, tmp_path / "scanning", metadata_expiry=60.0) as filesystem:
+        yield filesystem
+
+
+class Fetched:
+    """Notes which contents were asked for, and waits for them."""
+
+    def __init__(self, remote: MemoryRemote) -> None:
+        self._changed = threading.Condition()
+        self._ids: list[str] = []
+        remote.after = self._note
+
+    def _note(self, operation: str, subject: str) -> None:
+        if operation == "content":
+            with self._changed:
+                self._ids.append(subject.partition("@")[0])
+                self._changed.notify_all()
+
+    def wait_for(self, file_id: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: file_id in self._ids, 30)
+
+    def ids(self) -> list[str]:
+        with self._changed:
+            return list(self._ids)
+
+
+def test_reading_files_in_the_order_of_their_names_fetches_the_next_ones(
+    scanning_fs: FileSystem, remote: MemoryRemote, files: dict[str, str]
+) -> None:
+    fetched = Fetched(remote)
+    paths = list(files)
+    for path in paths[:3]:
+        programs.read(scanning_fs, path)
+    fetched.wait_for(files[paths[10]])
+    assert files[paths[20]] not in fetched.ids(), "no further than the window"
+    for number, path in enumerate(paths):
+        assert programs.read(scanning_fs, path) == b"%d" % number
+    assert sorted(fetched.ids()) == sorted(files.values()), "each once"
+
+
+def test_reading_here_and_there_fetches_nothing_else(
+    scanning_fs: FileSystem, remote: MemoryRemote, files: dict[str, str]
+) -> None:
+    fetched = Fetched(remote)
+    chosen = [list(files)[number] for number in (30, 3, 20, 9)]
+    for path in chosen:
+        programs.read(scanning_fs, path)
+    assert fetched.ids() == [files[path] for path in chosen]
+
+
+def test_what_cannot_be_fetched_ahead_is_the_readers_error_only(
+    scanning_fs: FileSystem, remote: MemoryRemote, files: dict[str, str]
+) -> None:
+    paths = list(files)
+    tried = threading.Event()
+
+    def refuse(operation: str, subject: str) -> None:
+        if operation == "content" and subject.startswith(files[paths[5]]):
+            tried.set()
+            raise types.Failed("refused")
+
+    remote.before = refuse
+    for path in paths[:3]:
+        programs.read(scanning_fs, path)
+    assert tried.wait(30)
+    with pytest.raises(types.Failed, match="refused"):
+        programs.read(scanning_fs, paths[5])
+    assert programs.read(scanning_fs, paths[6]) == b"6"
