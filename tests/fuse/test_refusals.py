@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.client.service import Reply, Request, Service, page
-from tests.fuse.mounted import Home, is_dead
+from tests.fuse.mounted import Home, Mount, is_dead
 from tests.fuse.namespace import WITHOUT_FUSE, namespace
-from tests.server.live import running_server
+from tests.server.live import LiveServer, running_server
+
+NOWHERE = ("--url", "http://127.0.0.1:9/v1")
+"""A service that is not asked: machine and mountpoint are looked at first."""
 
 NO_LIBFUSE = """
 import ctypes.util
@@ -29,7 +32,7 @@ def service() -> Iterator[Service]:
 
 def test_no_libfuse_names_the_package_to_install(home: Home, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_LIBFUSE)
-    said = home.refused_mount("--local", "--data-dir", tmp_path / "store", env={"PYTHONPATH": str(tmp_path)})
+    said = home.refused_mount(*NOWHERE, env={"PYTHONPATH": str(tmp_path)})
     assert said.startswith("libfuse is missing. Install it: ")
 
 
@@ -39,54 +42,50 @@ def test_no_fusermount_names_the_package_to_install(home: Home, tmp_path: Path) 
         found = shutil.which(program, path=f"{home.environment['PATH']}:/usr/sbin:/sbin")
         if found:
             (tmp_path / "bin" / program).symlink_to(found)
-    said = home.refused_mount("--local", "--data-dir", tmp_path / "store", env={"PATH": str(tmp_path / "bin")})
+    said = home.refused_mount(*NOWHERE, env={"PATH": str(tmp_path / "bin")})
     assert said.startswith("fusermount is missing. Install it: ")
 
 
 def test_no_dev_fuse(home: Home, tmp_path: Path) -> None:
     with namespace(WITHOUT_FUSE, tmp_path / "dev") as prefix:
-        alone = Home(home.path, prefix)
-        said = alone.refused_mount("--local", "--data-dir", tmp_path / "store")
+        said = Home(home.path, prefix).refused_mount(*NOWHERE)
     assert said.startswith("/dev/fuse is missing: ")
 
 
-def test_a_mountpoint_is_made_where_its_parent_exists(home: Home, tmp_path: Path) -> None:
-    with home.mounted("--local", "--data-dir", tmp_path / "store", at=tmp_path / "new") as mount:
-        assert os.listdir(mount.path) == []
+def test_a_mountpoint_whose_parent_is_missing(home: Home, tmp_path: Path) -> None:
     missing = tmp_path / "missing" / "new"
-    said = home.refused_mount("--local", "--data-dir", tmp_path / "store", at=missing)
+    said = home.refused_mount(*NOWHERE, at=missing)
     assert said == f"{missing} cannot be made: {tmp_path / 'missing'} is not there"
 
 
 def test_a_mountpoint_that_is_not_empty(home: Home, tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
-    said = home.refused_mount("--local", "--data-dir", tmp_path / "store", at=tmp_path / "used")
+    said = home.refused_mount(*NOWHERE, at=tmp_path / "used")
     assert said == f"{tmp_path / 'used'} is not empty: mount on an empty directory"
 
 
 def test_a_mountpoint_that_is_a_file(home: Home, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    said = home.refused_mount("--local", "--data-dir", tmp_path / "store", at=tmp_path / "file")
+    said = home.refused_mount(*NOWHERE, at=tmp_path / "file")
     assert said == f"{tmp_path / 'file'} is not a directory"
 
 
-def test_a_mountpoint_that_is_mounted_already(home: Home, tmp_path: Path) -> None:
-    with home.mounted("--local", "--data-dir", tmp_path / "store") as mount:
-        (mount / "container").mkdir()
-        said = home.refused_mount("--local", "--data-dir", tmp_path / "other")
-        assert said == f"{mount.path} is mounted already: containerfs unmount {mount.path}"
-        assert os.listdir(mount.path) == ["container"]
+def test_a_mountpoint_that_is_mounted_already(mount: Mount, container: Path, home: Home) -> None:
+    said = home.refused_mount(*NOWHERE, at=mount.path)
+    assert said == f"{mount.path} is mounted already: containerfs unmount {mount.path}"
+    assert container.name in os.listdir(mount.path)
 
 
-def test_a_mountpoint_left_over_from_a_dead_mount_is_cleaned_up(home: Home, tmp_path: Path) -> None:
-    with home.mounted("--local", "--data-dir", tmp_path / "store") as mount:
-        (mount / "container").mkdir()
-        mount.kill()
-        assert is_dead(mount.path)
-        with home.mounted("--local", "--data-dir", tmp_path / "store") as again:
-            assert os.listdir(again.path) == ["container"]
-        assert os.listdir(mount.path) == []
+def test_a_mountpoint_left_over_from_a_dead_mount_is_cleaned_up(
+    server: LiveServer, container: Path, home: Home
+) -> None:
+    with home.mounted("--url", server.address) as dead:
+        dead.kill()
+        assert is_dead(dead.path)
+        with home.mounted("--url", server.address) as again:
+            assert container.name in os.listdir(again.path)
+        assert os.listdir(dead.path) == []
 
 
 def test_a_rejected_key(home: Home, tmp_path: Path) -> None:
@@ -104,8 +103,9 @@ def test_a_rejected_key(home: Home, tmp_path: Path) -> None:
         assert key not in (home.cache_dir / "mount.log").read_text()
 
 
-def test_caches_are_for_their_owner_alone(home: Home, tmp_path: Path) -> None:
-    with home.mounted("--local", "--data-dir", tmp_path / "store"):
+def test_a_mountpoint_is_made_and_caches_are_for_their_owner_alone(server: LiveServer, home: Home) -> None:
+    assert not (home.path / "mnt").exists()
+    with home.mounted("--url", server.address):
         assert stat.S_IMODE(home.cache_dir.stat().st_mode) == 0o700
 
 
