@@ -4,6 +4,7 @@ import argparse
 import datetime
 import os
 import platform
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ SECTIONS = {
 
 def main() -> None:
     asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends too
     scale = QUICK if asked.quick else Scale()
     with opened(scale, asked.directory) as bench:
         _print(_head(bench, quick=asked.quick))
