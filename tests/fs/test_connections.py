@@ -1,5 +1,6 @@
 """How many connections a mount makes: over a long line each costs as much as a request."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +27,7 @@ class CountingServer(ThreadingHTTPServer):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            assert isinstance(self.server, CountingServer)
             self.send_response(200)
             if self.server.announces:
                 self.send_header("Content-Length", str(len(CONTENT)))
@@ -43,7 +45,7 @@ class CountingServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
         self.announces = announces
 
-    def get_request(self) -> tuple[object, object]:
+    def get_request(self) -> tuple[socket.socket, object]:
         self.connections += 1
         return super().get_request()
 
