@@ -43,8 +43,9 @@ class EmbeddedStore:
         assert self._process.stderr is not None
         line = self._process.stdout.readline().decode()
         if not line.startswith(_READY):
-            said = self._process.stderr.read().decode().strip().removeprefix("containerfs serve: ")
-            raise EmbeddedError(said or f"it ended with status {self._process.wait()}")
+            *_, said = ["", *self._process.stderr.read().decode().splitlines()]  # the last line says what went wrong
+            said = said.removeprefix("containerfs serve: ") or f"it ended with status {self._process.wait()}"
+            raise EmbeddedError(said)
         threading.Thread(target=self._log, daemon=True).start()  # a pipe that nobody empties would stop the store
 
     def _log(self) -> None:

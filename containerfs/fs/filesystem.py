@@ -229,6 +229,9 @@ class FileSystem:
         handle = self._files[fh]
         if not isinstance(handle, WriteHandle) or not self._is_due(handle.node):
             return
+        if self._is_torn(handle.node):
+            self._abandon(handle.node)
+            raise types.NoSpace(f"{handle.node.name!r} did not fit on this machine's disk, and is as it was before")
         if is_other_live_process(handle.opener, pid):
             self._uploader.record(handle.node, durable=False)
         else:
@@ -256,6 +259,8 @@ class FileSystem:
             orphan = node.opens == 0 and node.parent is None
         if orphan:
             self._staging.discard(node)
+        elif node.opens == 0 and self._is_torn(node):
+            self._abandon(node)
         elif node.opens == 0 and node.dirty and not node.scratch and node.error is None:
             self._uploader.commit(node, lazily=True)
         elif node.opens == 0 and not node.dirty:
@@ -297,6 +302,17 @@ class FileSystem:
     def _is_due(node: FileNode) -> bool:
         """Whether the service is to get what is here."""
         return node.dirty and not node.scratch and node.parent is not None
+
+    def _is_torn(self, node: FileNode) -> bool:
+        """Whether a write has failed in what is staged, and nobody was told that any of it is safe."""
+        return node.staged is not None and node.staged.torn and not self._uploader.recorded(node)
+
+    def _abandon(self, node: FileNode) -> None:
+        """Drop what is staged: the file is what the service has; one that it never had is gone."""
+        self._staging.discard(node)
+        with self._tree.lock:
+            if node.remote is None:
+                self._tree.detach(node)
 
     def _unstage(self, node: FileNode) -> None:
         """A file that was staged and not changed is what the service has."""

@@ -82,7 +82,13 @@ class WriteHandle(ReadHandle):
             return self._write(data, offset)
         except types.NoSpace:
             self._staging.make_room()
+        try:
             return self._write(data, offset)
+        except types.NoSpace:
+            with self.node.lock:
+                if self.node.staged is not None:
+                    self.node.staged.torn = True
+            raise
 
     def _write(self, data: memoryview, offset: int) -> int:
         while True:

@@ -31,11 +31,13 @@ class StagedFile:
 
     Attributes:
         version: grows with each change; what was uploaded is named by it.
+        torn: a write to it failed; it is not what its writer meant.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.version = 0
+        self.torn = False
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @property

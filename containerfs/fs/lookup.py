@@ -11,6 +11,7 @@ from containerfs.fs.metadata import MetadataCache
 from containerfs.fs.scratch import NamePolicy
 from containerfs.fs.tree import ContainerDirectory, Directory, FileNode, Node, Tree
 
+_MOST_PAGES = 10  # of a listing of files that is worth asking for, where one of containers would do
 _SHORTEST_ID = 16  # a name that might be the id of a container that no listing has
 
 
@@ -73,7 +74,7 @@ class Lookup:
         known = self._listed(name)
         if known is not None and (known.gone or self._metadata.root_fresh or self._metadata.fresh(known)):
             return known
-        if known is not None and known.pages == 1:
+        if known is not None and known.pages <= _MOST_PAGES:
             try:
                 self.refresh(known)
             except types.NotFound:

@@ -51,8 +51,10 @@ def test_a_full_cache(server: LiveServer, sdk: OpenAI, home: Home, small: Path, 
         for file in sdk.containers.files.list(stored.id):
             content = sdk.containers.files.content.retrieve(file.id, container_id=stored.id).read()
             assert content == small.read_bytes(), file.path
-        run("rm", container / "appended", container / "replaced", container / "new")
-        run("cmp", small, container / "synced")
+        for name in ("appended", "replaced", "synced"):
+            run("cmp", small, container / name)
+        assert run("ls", container).split() == ["appended", "replaced", "synced"]
+        assert "0 waiting, 0 failed" in run("containerfs", "status", mount.path)
         run("cp", small, container / "fits")
         run("cmp", small, container / "fits")
 
