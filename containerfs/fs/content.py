@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 5.0  # seconds for which the end of a mount waits for the disk
 _RANGES_SUFFIX = ".ranges"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -285,7 +286,12 @@ class _UseMarker:
         self._path.write_text(self._boot)
 
     def leave(self) -> None:
-        os.sync()  # with this, what mounts that were killed had written is on the disk, too
+        """Take the marker away, once all that was written is on the disk; a disk that is too busy for that keeps it."""
+        syncing = threading.Thread(target=os.sync, daemon=True)  # what mounts that were killed had written, too
+        syncing.start()
+        syncing.join(_PATIENCE)
+        if syncing.is_alive():
+            return
         for marker in [self._path, *self._directory.glob("in-use-*")]:
             if marker == self._path or not Path("/proc", marker.name.split("-")[2]).exists():
                 marker.unlink(missing_ok=True)

@@ -114,11 +114,14 @@ class Journal:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory / uuid.uuid4().hex
-        self.directory.mkdir(parents=True, mode=0o700)
-        self._lock = _lock(self.directory)
+        name = uuid.uuid4().hex
+        self.directory = directory / name
+        unlocked = directory / f".{name}"  # none takes it over before it is locked
+        unlocked.mkdir(parents=True, mode=0o700)
+        self._lock = _lock(unlocked)
+        unlocked.rename(self.directory)
         for other in directory.iterdir():
-            if other != self.directory and other.is_dir():
+            if other != self.directory and other.is_dir() and not other.name.startswith("."):
                 self._take_over(other)
 
     def stage(self) -> StagedFile:
