@@ -104,8 +104,8 @@ def _keep_thread_state() -> None:
     """Let Python remember the calling thread.
 
     To Python, libfuse's threads are new at every callback, and forgotten after it: that took half of the time of a
-    short operation. The threads of libfuse 3.12 and later stay; those of earlier ones come and go, and leave some hundred
-    bytes behind each. Source: PyGILState_Ensure, Python's C API.
+    short operation. The threads of libfuse 3.12 and later stay; those of earlier ones come and go, and leave a little
+    memory behind each. Source: PyGILState_Ensure, Python's C API.
     """
     if not hasattr(_this_thread, "kept"):
         ctypes.pythonapi.PyGILState_Ensure()
