@@ -44,6 +44,15 @@ def run(settings: Settings) -> None:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_serve(settings, authenticator, listener))
+    _forget_unread_log()
+
+
+def _forget_unread_log() -> None:
+    """A log that no one reads any more is no reason to end with an error. Source: Python's note on SIGPIPE."""
+    try:
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _log(settings: Settings) -> None:
