@@ -23,6 +23,8 @@ _LISTING: Json = {
     "after": {"type": "string", "description": "The id of the item that the page follows."},
 }
 
+_FILE_LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}
+
 _UPLOAD: Json = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
 
 _FILE_UPLOAD: Json = {
@@ -99,7 +101,11 @@ OPERATIONS = (
         "/v1/files",
         "List files.",
         ListPage[File],
-        query={**_LISTING, "purpose": {"type": "string", "description": "Only those of this purpose."}},
+        query={
+            **_LISTING,
+            "limit": _FILE_LIMIT,
+            "purpose": {"type": "string", "description": "Only those of this purpose."},
+        },
     ),
     Operation("GET", "/v1/files/{file_id}", "Retrieve a file.", File),
     Operation("DELETE", "/v1/files/{file_id}", "Delete a file; copies of it in containers stay.", Deletion),

@@ -84,6 +84,12 @@ class Listing(BaseModel):
     after: str | None = Field(None, min_length=1)
 
 
+class FileListing(Listing):
+    """That of ``GET /files``, whose pages are larger, as published."""
+
+    limit: int = Field(10_000, ge=1, le=10_000)
+
+
 class FileExpiry(BaseModel):
     """``expires_after`` of ``POST /files``: ``seconds`` from an hour to 30 days after creation, as published."""
 

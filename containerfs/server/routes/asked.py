@@ -39,6 +39,6 @@ def authenticated(answer: Answering) -> Answering:
     return endpoint
 
 
-def page_query(request: Request) -> PageQuery:
-    asked = parsed(Listing, dict(request.query_params))
+def page_query(request: Request, listing: type[Listing] = Listing) -> PageQuery:
+    asked = parsed(listing, dict(request.query_params))
     return PageQuery(asked.limit, asked.order, asked.after)

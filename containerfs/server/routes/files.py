@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 from containerfs.server.content import ContentResponse
 from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
 from containerfs.server.multipart import Form
-from containerfs.server.requests import FileExpiry
+from containerfs.server.requests import FileExpiry, FileListing
 from containerfs.server.routes.answers import json_answer, page_answer
 from containerfs.server.routes.asked import Endpoint, namespace, page_query, service
 from containerfs.server.routes.bodies import media_type, parsed, read_upload
@@ -30,7 +30,7 @@ async def create(request: Request) -> Response:
 
 async def listing(request: Request) -> Response:
     purpose = request.query_params.get("purpose")
-    return page_answer(await service(request).files(namespace(request), page_query(request), purpose))
+    return page_answer(await service(request).files(namespace(request), page_query(request, FileListing), purpose))
 
 
 async def retrieve(request: Request) -> Response:
