@@ -7,6 +7,8 @@ itself, with a reason in ``failure`` if it could not go on; waiting for it is th
 """
 
 import threading
+import time
+from collections.abc import Iterable, Iterator
 
 from containerfs.fs import types
 from containerfs.fs.content import CacheEntry, ContentCache
@@ -20,6 +22,7 @@ _MIN_AHEAD, _MAX_AHEAD = 1 * MiB, 64 * MiB
 _JUMP = 4 * MiB  # forward seeks up to this far wait on the stream, further ones ask anew
 _STREAMS = 4  # per file; random readers would otherwise pile up streams
 _IDLE = 10.0  # seconds after which a paused stream gives its connection back
+_GATHERED, _GATHERING = 1 * MiB, 0.01  # bytes and seconds after which what came is stored
 _ATTEMPTS = 3  # without progress
 
 
@@ -186,7 +189,7 @@ class Download:
         if offset < self._position:
             with entry.changed:
                 self._ranged, self._start, self._position = False, offset, offset
-        for chunk in stream.chunks:
+        for chunk in gathered(stream.chunks):
             self._store(offset, chunk)
             offset += len(chunk)
             # After the last byte the end of the answer is read as well: only then is its connection used again.
@@ -230,3 +233,26 @@ class Download:
         if not entry.readers:  # a small rest is worth keeping the connection for
             return size is not None and size - self._position <= _INLINE
         return not (self._ranged and entry.present.end_of(self._position) > self._position)
+
+
+def gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Chunks of a stream, gathered as they come, for every one that is stored wakes all readers.
+
+    A slow stream is not held up by it: what came is passed on after a hundredth of a second.
+    """
+    gathering: list[bytes] = []
+    size, since = 0, time.monotonic()
+    try:
+        for chunk in chunks:
+            gathering.append(chunk)
+            size += len(chunk)
+            if size >= _GATHERED or time.monotonic() - since > _GATHERING:
+                yield b"".join(gathering)
+                gathering.clear()
+                size, since = 0, time.monotonic()
+    except types.FsError:
+        if gathering:
+            yield b"".join(gathering)
+        raise
+    if gathering:
+        yield b"".join(gathering)
