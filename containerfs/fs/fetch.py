@@ -238,7 +238,8 @@ class Download:
 def gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Chunks of a stream, gathered as they come, for every one that is stored wakes all readers.
 
-    A slow stream is not held up by it: what came is passed on after a hundredth of a second.
+    A slow stream is not held up by it: a chunk that comes a hundredth of a second after the last that was passed on is
+    passed on at once. Of a burst, what is short of a full gathering waits for the next chunk, or for the end.
     """
     gathering: list[bytes] = []
     size, since = 0, time.monotonic()

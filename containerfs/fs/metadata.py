@@ -37,7 +37,6 @@ class MetadataCache:
         self._attributes = attributes
         self._expiry = expiry
         self._root_listed_at = 0.0
-        self._root_pages = 1
         self._flights: dict[str, Future[None]] = {}  # guarded by _flights_lock
         self._flights_lock = threading.Lock()
         self._absent: TTLCache[str, bool] = TTLCache(_ABSENT_IDS, max(expiry, 0.001))  # guarded by the tree's lock

@@ -110,7 +110,7 @@ class Remote(Protocol):
         """The size where the listing leaves it out, without downloading; None where that cannot be had."""
 
     def content(self, file: RemoteFile, start: int = 0) -> AbstractContextManager[Stream]:
-        """The content from ``start`` on. Raises Gone if the service has dropped it."""
+        """The content from ``start`` on. Raises NotFound if the service has dropped it."""
 
 
 class CircuitBreaker:
