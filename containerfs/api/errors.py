@@ -85,7 +85,16 @@ class APIError(ContainerFSError):
 
 
 class APIConnectionError(APIError):
-    """The service gave no answer, or broke it off."""
+    """The service gave no answer, or broke it off.
+
+    Attributes:
+        sent: whether anything of the request may have reached the service; False if it certainly did not, because no
+            connection came about.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class APITimeoutError(APIConnectionError):

@@ -68,12 +68,12 @@ def decode_name(entry: str) -> str:
     return name if encode_name(name) == entry else entry
 
 
-def relative_path(container_path: str) -> str:
+def relative_path(container_path: str, data_root: str = DATA_ROOT) -> str:
     """A file's place below the mounted container, from the ``path`` that the service gives.
 
     ``/mnt/data/a/b.txt`` is ``a/b.txt``; every segment is encoded, so that the result never leads out of the directory.
     """
-    inner = container_path.removeprefix(DATA_ROOT)
+    inner = container_path.removeprefix(data_root)
     return "/".join(map(encode_name, inner.split("/")))
 
 

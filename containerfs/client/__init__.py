@@ -11,7 +11,17 @@ from containerfs.client.aio import AsyncClient
 from containerfs.client.content import AsyncContent, Content, ContentInfo
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator, SyncCursorPage
 from containerfs.client.sync import Client
-from containerfs.client.types import NOT_GIVEN, FileTypes, NotGiven, Omit, Progress, Timeout, not_given, omit
+from containerfs.client.types import (
+    NOT_GIVEN,
+    FileTypes,
+    NotGiven,
+    Omit,
+    Progress,
+    Timeout,
+    UploadSource,
+    not_given,
+    omit,
+)
 
 HttpxBinaryResponseContent = Content
 """The seed document's name of it."""
@@ -32,6 +42,7 @@ __all__ = [
     "Progress",
     "SyncCursorPage",
     "Timeout",
+    "UploadSource",
     "not_given",
     "omit",
 ]

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from containerfs.api.errors import SourceChangedError
 from containerfs.client.parameters import flattened
-from containerfs.client.types import FileContent, FileTypes, Progress
+from containerfs.client.types import FileContent, FileTypes, Progress, UploadSource
 
 CHUNK_SIZE = 1024 * 1024
 """Bytes read from a file at a time. Measured over loopback: twice as fast as 64 KiB; 2 MiB is no faster."""
@@ -123,29 +123,37 @@ class Upload:
 
 
 class Source:
-    """Where an upload's bytes come from: memory, a path, or an open file.
+    """Where an upload's bytes come from: memory, a path, an open file, or an ``UploadSource``.
 
     Attributes:
         size: in bytes; None if the source cannot tell (a pipe).
         replayable: whether it can be read once more from its start.
     """
 
-    def __init__(self, open_: Callable[[], AbstractContextManager[IO[bytes]]], size: int | None) -> None:
-        self._open = open_
+    def __init__(self, chunks: Callable[[], Iterator[bytes]], size: int | None) -> None:
+        self._chunks = chunks
         self._started = False
         self.size = size
 
     @classmethod
     def of(cls, content: FileContent) -> "Source":
         if isinstance(content, bytes | bytearray | memoryview):
-            return cls(lambda: io.BytesIO(content), len(content))
+            return cls._opened(lambda: io.BytesIO(content), len(content))
         if isinstance(content, os.PathLike):
-            return cls(lambda: open(content, "rb"), os.stat(content).st_size)
+            return cls._opened(lambda: open(content, "rb"), os.stat(content).st_size)
+        if isinstance(content, UploadSource):
+            size = content.size
+            return cls(lambda: _chunks_at_offsets(content, size), size)
         if isinstance(content, io.TextIOBase) or not hasattr(content, "read"):
             raise TypeError(
-                f"Expected bytes, a binary file, a path (os.PathLike) or a tuple, received {type(content).__name__}"
+                "Expected bytes, a binary file, a path (os.PathLike), an UploadSource or a tuple, "
+                f"received {type(content).__name__}"
             )
-        return cls(lambda: nullcontext(content), _size(content))
+        return cls._opened(lambda: nullcontext(content), _size(content))
+
+    @classmethod
+    def _opened(cls, open_: Callable[[], AbstractContextManager[IO[bytes]]], size: int | None) -> "Source":
+        return cls(lambda: _chunks_of_file(open_, size), size)
 
     @property
     def replayable(self) -> bool:
@@ -158,20 +166,30 @@ class Source:
             SourceChangedError: if they turn out to be more or fewer than ``size``.
         """
         self._started = True
-        with self._open() as file:
-            if self.size is None:
-                yield from iter(lambda: file.read(CHUNK_SIZE), b"")
-                return
-            file.seek(0)
-            yield from self._exactly(file, self.size)
+        return self._chunks()
 
-    def _exactly(self, file: IO[bytes], size: int) -> Iterator[bytes]:
+
+def _chunks_of_file(open_: Callable[[], AbstractContextManager[IO[bytes]]], size: int | None) -> Iterator[bytes]:
+    with open_() as file:
+        if size is None:
+            yield from iter(lambda: file.read(CHUNK_SIZE), b"")
+            return
+        file.seek(0)
         left = size
         while left and (chunk := file.read(min(left, CHUNK_SIZE))):
             left -= len(chunk)
             yield chunk
         if left or file.read(1):
             raise SourceChangedError(size, None if not left else size - left)
+
+
+def _chunks_at_offsets(source: UploadSource, size: int) -> Iterator[bytes]:
+    for offset in range(0, size, CHUNK_SIZE):
+        wanted = min(CHUNK_SIZE, size - offset)
+        chunk = source.read_at(offset, wanted)
+        if len(chunk) < wanted:
+            raise SourceChangedError(size, offset + len(chunk))
+        yield chunk
 
 
 def _unpacked(file: FileTypes) -> tuple[str | None, FileContent, str | None, Mapping[str, str] | None]:

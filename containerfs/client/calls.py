@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, Unpack
 
+from containerfs.api.dialect import Dialect
 from containerfs.api.models import Container, ContainerFile, Deletion, File, ListPage, Order
 from containerfs.api.paths import url_path
 from containerfs.client.answers import Answer, deleted, model
@@ -117,6 +118,18 @@ def list_containers(
     """
     query = {"after": after, "limit": limit, "name": name, "order": order}
     return Call("GET", "/containers", model(ListPage[Container]), options, query=given(query))
+
+
+def dialect(**options: Unpack[RequestOptions]) -> Call[Dialect]:
+    """Find out what the service can do beyond the published API. ``GET /containers?limit=1``
+
+    Returns:
+        The dialect that the service advertises; for services other than ``containerfs serve`` the cautious default.
+
+    Raises:
+        APIStatusError: as for a listing; what an error's ``headers`` advertise is as good: ``Dialect.of(headers)``.
+    """
+    return Call("GET", "/containers", _dialect, options, query={"limit": 1})
 
 
 def delete_container(container_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
@@ -374,6 +387,11 @@ def _content(method: str, path: str, options: RequestOptions) -> Call[ContentInf
     # Compressed on the way, a range would not be the file's, nor Content-Length its size.
     headers = {"accept": "application/binary", "accept-encoding": "identity"}
     return Call(method, path, _content_info, options, headers=headers)
+
+
+def _dialect(answer: Answer) -> Dialect:
+    model(ListPage[Container])(answer)
+    return Dialect.of(answer.headers)
 
 
 def _content_info(answer: Answer) -> ContentInfo:

@@ -31,14 +31,20 @@ def translated() -> Iterator[None]:
         raise ContentConsumedError("the content was read or closed before; it streams, once") from error
 
 
+_BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""What goes wrong before there is a connection to send on."""
+
+
 def _translation(error: httpx.RequestError) -> APIError:
     said = f": {error}" if str(error) else ""
+    sent = not isinstance(error, _BEFORE_SENDING)
     match error:
         case httpx.TimeoutException():
-            return APITimeoutError(f"the service did not answer in time ({type(error).__name__}{said})")
+            return APITimeoutError(f"the service did not answer in time ({type(error).__name__}{said})", sent=sent)
         case httpx.DecodingError():
             return APIResponseValidationError(f"the service's answer cannot be decompressed{said}")
         case httpx.TooManyRedirects():
             return APIResponseValidationError("the service redirects without end")
         case _:
-            return APIConnectionError(f"no connection to the service, or a broken one ({type(error).__name__}{said})")
+            what = f"no connection to the service, or a broken one ({type(error).__name__}{said})"
+            return APIConnectionError(what, sent=sent)

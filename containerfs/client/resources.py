@@ -180,6 +180,7 @@ class Containers(Resource[C]):
     retrieve = Fetch(calls.retrieve_container)
     list = List(calls.list_containers)
     delete = Fetch(calls.delete_container)
+    dialect = Fetch(calls.dialect)
 
     @cached_property
     def files(self) -> ContainerFiles[C]:

@@ -5,7 +5,7 @@ The names are those of the ``openai`` SDK, so that programs written for it need 
 
 import os
 from collections.abc import Callable, Mapping
-from typing import IO, Final, Literal, TypeAlias, TypedDict, TypeVar, final
+from typing import IO, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, final, runtime_checkable
 
 import httpx
 
@@ -42,7 +42,23 @@ omit: Final = Omit()
 NOT_GIVEN: Final = NotGiven()
 not_given: Final = NOT_GIVEN
 
-FileContent: TypeAlias = IO[bytes] | bytes | os.PathLike[str]
+
+@runtime_checkable
+class UploadSource(Protocol):
+    """Content to upload that is read at offsets, so that any number of uploads may read it at once.
+
+    An exception that it raises abandons the upload, and reaches the caller unchanged; nothing is stored then.
+    """
+
+    @property
+    def size(self) -> int:
+        """In bytes; the same as long as an upload runs."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The ``size`` bytes from ``offset`` on; fewer only at the end."""
+
+
+FileContent: TypeAlias = UploadSource | IO[bytes] | bytes | os.PathLike[str]
 FileTypes: TypeAlias = (
     FileContent
     | tuple[str | None, FileContent]

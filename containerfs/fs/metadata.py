@@ -81,7 +81,7 @@ class MetadataCache:
                 return known
         try:
             remote = self._remote.container(container_id)
-        except (types.NotFound, types.Failed):
+        except (types.NotFound, types.Refused, types.Failed):
             with self._tree.lock:
                 self._absent[container_id] = True
             return None

@@ -13,8 +13,9 @@ from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.journal import Journal
 from containerfs.fs.metadata import MetadataCache
 from containerfs.fs.prefetch import Prefetcher
-from containerfs.fs.remote import ApiRemote, Remote
+from containerfs.fs.remote import Remote
 from containerfs.fs.scratch import NamePolicy
+from containerfs.fs.service import ApiRemote
 from containerfs.fs.tree import Tree
 from containerfs.fs.types import digest
 from containerfs.fs.writeback import Uploader

@@ -25,7 +25,9 @@ _ERRNO: dict[type[types.FsError], int] = {
     types.NoSpace: errno.ENOSPC,
     types.TooLarge: errno.EFBIG,
     types.Gone: errno.ESTALE,
+    types.Refused: errno.EIO,
     types.Unreachable: errno.EIO,
+    types.AnswerLost: errno.EIO,
     types.Failed: errno.EIO,
 }
 

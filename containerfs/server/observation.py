@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from containerfs.api.dialect import FEATURES_HEADER, OURS
+
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
 access_log = logging.getLogger("containerfs.access")
 """A line of JSON for each request, at level INFO."""
+
+_FEATURES = (FEATURES_HEADER.encode(), OURS.features().encode())
 
 _UNROUTED = "(none)"
 
@@ -116,7 +120,7 @@ class _Seen:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            marks = [(b"x-request-id", self.request_id.encode()), (b"x-containerfs", b"1")]
+            marks = [(b"x-request-id", self.request_id.encode()), _FEATURES]
             message["headers"] = [*message.get("headers", ()), *marks]
         else:
             self.sent += len(message.get("body", b""))

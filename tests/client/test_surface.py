@@ -47,6 +47,7 @@ EXPORTED = [
     "SyncCursorPage",
     "Timeout",
     "UnprocessableEntityError",
+    "UploadSource",
     "__version__",
     "not_given",
     "omit",

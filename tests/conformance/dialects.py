@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
+from containerfs.api.dialect import FEATURES_HEADER
+
 Json = dict[str, Any]
 Message = dict[str, Any]
 Scope = dict[str, Any]
@@ -17,10 +19,11 @@ Scope = dict[str, Any]
 class Dialect:
     """Our own; the others override what they do differently.
 
-    ``client`` are the settings that a client needs to speak it.
+    ``client`` are the settings that a client needs to speak it; ``advertises`` is whether it lists our extensions.
     """
 
     client: Json = {}
+    advertises = True
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self._app = app
@@ -81,6 +84,9 @@ class _Rewriting:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if not self._dialect.advertises:
+                features = FEATURES_HEADER.encode()
+                message["headers"] = [item for item in message["headers"] if item[0] != features]
             self._start = message
             self._json = dict(message["headers"]).get(b"content-type") == b"application/json"
         if not self._json:
@@ -115,7 +121,13 @@ def objects(answer: Json) -> Iterator[Json]:
     yield from answer["data"] if answer.get("object") == "list" else [answer]
 
 
-class BytesMissing(Dialect):
+class Foreign(Dialect):
+    """A service of others, which says nothing of extensions."""
+
+    advertises = False
+
+
+class BytesMissing(Foreign):
     def answer(self, scope: Scope, status: int, answer: Json) -> tuple[int, Json]:
         for found in objects(answer):
             if found.get("object") == "container.file":
@@ -123,7 +135,7 @@ class BytesMissing(Dialect):
         return status, answer
 
 
-class SeedSchema(Dialect):
+class SeedSchema(Foreign):
     """The seed document's fields, and no others; a deletion has no body."""
 
     _FIELDS = {
@@ -142,7 +154,7 @@ class SeedSchema(Dialect):
         return status, answer
 
 
-class RenamesUploads(Dialect):
+class RenamesUploads(Foreign):
     def answer(self, scope: Scope, status: int, answer: Json) -> tuple[int, Json]:
         for found in objects(answer):
             if path := found.get("path"):
@@ -151,7 +163,7 @@ class RenamesUploads(Dialect):
         return status, answer
 
 
-class KeepsDuplicates(Dialect):
+class KeepsDuplicates(Foreign):
     """A second upload of a name is a second file. Below, each has a directory of its own, which is not shown."""
 
     _uploads = 0
@@ -167,7 +179,7 @@ class KeepsDuplicates(Dialect):
         return status, answer
 
 
-class Identities(Dialect):
+class Identities(Foreign):
     """Ids that are not those below: subclasses say which."""
 
     def __init__(self, app: Callable[..., Any]) -> None:
@@ -217,7 +229,7 @@ class StrangeIds(Identities):
         return f"{'x' * 200}:é /?#%&+{found[field]}"
 
 
-class NoRanges(Dialect):
+class NoRanges(Foreign):
     """Neither ranges nor lengths nor tags: one pass, until the end."""
 
     _HIDDEN = {b"content-length", b"etag", b"accept-ranges"}
@@ -233,7 +245,7 @@ class NoRanges(Dialect):
         await send(message)
 
 
-class CutsShort(Dialect):
+class CutsShort(Foreign):
     """Contents end before their length."""
 
     async def content(self, message: Message, send: Callable[..., Any]) -> None:
@@ -243,7 +255,7 @@ class CutsShort(Dialect):
         await send(message)
 
 
-class OpaqueCursors(Dialect):
+class OpaqueCursors(Foreign):
     """``last_id`` is no item's id; pages may be empty and yet not the last."""
 
     _CURSOR = "cursor:"
@@ -260,13 +272,13 @@ class OpaqueCursors(Dialect):
         return status, answer
 
 
-class NoHasMore(Dialect):
+class NoHasMore(Foreign):
     def answer(self, scope: Scope, status: int, answer: Json) -> tuple[int, Json]:
         answer.pop("has_more", None)
         return status, answer
 
 
-class NoPages(Dialect):
+class NoPages(Foreign):
     """Everything at once, and the same again for whoever asks for the next page."""
 
     def query(self, query: dict[str, str]) -> dict[str, str]:
@@ -278,7 +290,7 @@ class NoPages(Dialect):
         return status, answer
 
 
-class Azure(Dialect):
+class Azure(Foreign):
     """The key in a header of its own, and a version in the query."""
 
     client = {"auth_header": "api-key", "default_query": {"api-version": "preview"}}
@@ -290,7 +302,7 @@ class Azure(Dialect):
         return 401, {"error": {"message": "Access denied", "code": "401"}}
 
 
-class RateLimited(Dialect):
+class RateLimited(Foreign):
     """Every other request is one too many."""
 
     _asked_before = 0
@@ -304,14 +316,14 @@ class RateLimited(Dialect):
         }
 
 
-class RefusesTypes(Dialect):
+class RefusesTypes(Foreign):
     def refuse(self, scope: Scope, body: bytes) -> tuple[int, Json] | None:
         if b".svg" not in body:
             return None
         return 400, {"error": {"message": "Invalid file type", "type": "invalid_request_error", "param": "file"}}
 
 
-class BogusEntry(Dialect):
+class BogusEntry(Foreign):
     """Each listing of files has one that is none."""
 
     def answer(self, scope: Scope, status: int, answer: Json) -> tuple[int, Json]:
@@ -322,7 +334,7 @@ class BogusEntry(Dialect):
         return status, answer
 
 
-class ExpiresAs(Dialect):
+class ExpiresAs(Foreign):
     """A container that is gone has expired: with a status, and words, of the service's own."""
 
     status, message = 410, "Container is gone."

@@ -7,7 +7,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from containerfs.api.dialect import Dialect
 from containerfs.fs import types
 from containerfs.fs.remote import Stream, UploadRequest
 from containerfs.fs.types import RemoteContainer, RemoteFile
@@ -23,15 +25,17 @@ class MemoryRemote:
     """Holds containers and files. Thread-safe.
 
     Attributes:
+        dialect: what it says that it can do; where it honours idempotency keys, it does so.
         requests: what was asked: the operation, and the container, path or file id that it is about.
         before: called with each request before it has an effect; may raise, or wait.
-        after: called once it has had its effect; an answer is lost where it raises.
+        after: called once it has had its effect. Where it raises ``Unreachable`` for an upload or a copy, its answer is
+            lost.
         ranges: whether content can be had from an offset on.
         lengths: whether content is announced with its size.
         tells_sizes: whether listings have sizes.
-        copies: whether a file can be stored under another path without being sent.
         chunk: bytes in each piece of content.
         replaces: what an upload makes of a file of that path: ``nothing`` (two of them), ``new id`` or ``same id``.
+        tells_replaced: whether the answer to an upload names the file that it replaced.
     """
 
     service = "memory"
@@ -41,12 +45,14 @@ class MemoryRemote:
         self.before: Fault = no_fault
         self.after: Fault = no_fault
         self.ranges = self.lengths = self.tells_sizes = True
-        self.copies = False
         self.chunk = 64 * 1024
         self.replaces = "nothing"
+        self.tells_replaced = False
+        self.dialect = Dialect()
         self.contents: dict[str, bytes] = {}
         self._containers: dict[str, RemoteContainer] = {}
         self._files: dict[str, RemoteFile] = {}
+        self._answers: dict[str, tuple[tuple[str, str, bytes], RemoteFile]] = {}
         self._count = 0
         self._lock = threading.RLock()
 
@@ -109,23 +115,29 @@ class MemoryRemote:
 
     def files(self, container_id: str) -> list[RemoteFile]:
         with self._request("files", container_id):
-            self._container(container_id)
-            found = [file for file in self._files.values() if file.container_id == container_id]
-            return sorted(map(self._listed, found), key=lambda file: -file.created_at)
+            return self._found(container_id)
 
-    def upload(self, upload: UploadRequest) -> RemoteFile:
-        upload.content.seek(0)
-        content = upload.content.read(upload.size)
-        with self._request("upload", upload.path):
-            self._container(upload.container_id)
-            assert len(content) == upload.size
-            return self._keep(upload.container_id, upload.path, content)
+    def newest(self, container_id: str, since: int) -> list[RemoteFile]:
+        """Its clock counts what it makes, so ``since`` is not looked at: all files."""
+        with self._request("newest", container_id):
+            return self._found(container_id)
 
-    def copy(self, file: RemoteFile, path: str) -> RemoteFile | None:
-        if not self.copies:
-            return None
-        with self._request("copy", path):
-            return self._keep(file.container_id, path, self.contents[file.id])
+    def upload(self, request: UploadRequest) -> RemoteFile:
+        size = request.source.size
+        content = b"".join(
+            request.source.read_at(offset, min(self.chunk, size - offset)) for offset in range(0, size, self.chunk)
+        )
+        assert len(content) == size
+        with self._storing("upload", request.path):
+            self._container(request.container_id)
+            return self._once(request.key, (request.container_id, request.path, content))
+
+    def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
+        assert self.dialect.copies_by_path
+        with self._storing("copy", path):
+            if file.id not in self._files:
+                raise types.NotFound(file.id)
+            return self._once(key, (file.container_id, path, self.contents[file.id]))
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         with self._request("delete", file_id):
@@ -158,6 +170,33 @@ class MemoryRemote:
             yield
         self.after(operation, subject)
 
+    @contextmanager
+    def _storing(self, operation: str, subject: str) -> Iterator[None]:
+        done = False
+        try:
+            with self._request(operation, subject):
+                yield
+                done = True
+        except types.Unreachable as error:
+            if not done:
+                raise
+            raise types.AnswerLost(str(error)) from error
+
+    def _once(self, key: str, asked: tuple[str, str, bytes]) -> RemoteFile:
+        """Store, or give a key's answer of the last time, where keys are honoured; also if that file is gone since."""
+        if not self.dialect.idempotency or key not in self._answers:
+            self._answers[key] = asked, self._keep(*asked)
+        before, answer = self._answers[key]
+        if before != asked:
+            raise types.Refused("this key was used with a different request")
+        return answer
+
+    def _found(self, container_id: str) -> list[RemoteFile]:
+        """The files of a container, newest first."""
+        self._container(container_id)
+        found = [file for file in self._files.values() if file.container_id == container_id]
+        return sorted(map(self._listed, found), key=lambda file: -file.created_at)
+
     def _container(self, container_id: str) -> RemoteContainer:
         if container_id not in self._containers:
             raise types.NotFound(container_id)
@@ -171,16 +210,19 @@ class MemoryRemote:
         there = [file for file in self._files.values() if (file.container_id, file.path) == (container_id, path)]
         file = RemoteFile(self._id("cfile"), container_id, path, len(content), self._count)
         if there and self.replaces != "nothing":
-            del self._files[there[-1].id]
+            replaced = there[-1].id
+            del self._files[replaced]
             if self.replaces == "same id":
-                file = RemoteFile(there[-1].id, container_id, path, len(content), self._count)
+                file = replace(file, id=replaced)
+            elif self.tells_replaced:
+                file = replace(file, replaced_id=replaced)
         self._files[file.id], self.contents[file.id] = file, content
         return file
 
     def _listed(self, file: RemoteFile) -> RemoteFile:
         if self.tells_sizes:
-            return file
-        return RemoteFile(file.id, file.container_id, file.path, None, file.created_at)
+            return replace(file, replaced_id=None)
+        return replace(file, size=None, replaced_id=None)
 
     def _id(self, kind: str) -> str:
         self._count += 1

@@ -2,8 +2,9 @@
 
 import pytest
 
-from containerfs.fs import remote, types
-from containerfs.fs.remote import CircuitBreaker
+from containerfs.fs import breaker as breaker_module
+from containerfs.fs import types
+from containerfs.fs.breaker import CircuitBreaker
 
 
 class Clock:
@@ -16,7 +17,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(remote, "time", clock)
+    monkeypatch.setattr(breaker_module, "time", clock)
     return clock
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from containerfs.client import Client
-from containerfs.fs import remote, types, writeback
+from containerfs.fs import types, writeback
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_filesystem
 from tests.conformance import dialects
@@ -229,7 +229,7 @@ def never_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_refused_type_fails_close_and_loses_nothing(speaking: Speaking, never_again: None) -> None:
     fs = speaking(dialects.RefusesTypes)
-    with pytest.raises(types.Failed, match="Invalid file type"):
+    with pytest.raises(types.Refused, match="Invalid file type"):
         programs.write(fs, "/box/a.svg", b"<svg/>")
     assert programs.read(fs, "/box/a.svg") == b"<svg/>"
     assert programs.state(fs, "/box/a.svg") == "failed"
@@ -351,7 +351,7 @@ class Refuses(Dialect):
 @pytest.mark.parametrize(
     ("status", "error"),
     [(401, types.AccessDenied), (403, types.AccessDenied), (404, types.NotFound), (410, types.NotFound),
-     (413, types.TooLarge), (507, types.NoSpace), (400, types.Failed), (500, types.Unreachable)],
+     (413, types.TooLarge), (507, types.NoSpace), (400, types.Refused), (500, types.AnswerLost)],
 )  # fmt: skip
 def test_statuses_are_errors_of_the_file_system(
     speaking: Speaking, status: int, error: type[types.FsError], never_again: None, monkeypatch: pytest.MonkeyPatch
@@ -362,26 +362,3 @@ def test_statuses_are_errors_of_the_file_system(
     with pytest.raises(error):
         fs.flush(fh)
     fs.release(fh)
-
-
-def test_a_service_that_does_not_answer_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    breaker = remote.CircuitBreaker()
-    breaker.failed()
-    breaker.check()
-    pauses = []
-    for _ in range(7):
-        breaker.failed()
-        began = now
-        while True:
-            try:
-                breaker.check()
-                break
-            except types.Unreachable:
-                now += 0.5
-        pauses.append(now - began)
-    assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    breaker.answered()
-    breaker.failed()
-    breaker.check()

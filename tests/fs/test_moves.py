@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from containerfs.api.dialect import Dialect
 from containerfs.fs import types, writeback
 from containerfs.fs.filesystem import FileSystem
 from tests.fs import programs
@@ -23,7 +24,7 @@ def _never_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["copies", "uploads"])
 def remote(request: pytest.FixtureRequest) -> MemoryRemote:
     remote = MemoryRemote()
-    remote.copies = request.param == "copies"
+    remote.dialect = Dialect(copies_by_path=request.param == "copies")
     return remote
 
 
@@ -38,7 +39,7 @@ def test_a_file_gets_a_new_name(memory_fs: FileSystem, remote: MemoryRemote, con
     assert (attr.ino, attr.mode & 0o777, attr.mtime) == (ino, 0o600, 2)
     assert programs.names(memory_fs, "/box") == ["b"]
     assert programs.read(memory_fs, "/box/b") == b"content"
-    assert remote.asked("upload") == ([] if remote.copies else ["b"])
+    assert remote.asked("upload") == ([] if remote.dialect.copies_by_path else ["b"])
 
 
 def test_a_file_takes_the_place_of_another(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
@@ -56,7 +57,7 @@ def test_a_file_takes_the_place_of_another(memory_fs: FileSystem, remote: Memory
 def test_a_rename_that_fails_leaves_all_as_it_was(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, operation: str
 ) -> None:
-    remote.copies = operation == "copy"
+    remote.dialect = Dialect(copies_by_path=operation == "copy")
     remote.put(container, "a", b"new")
     remote.put(container, "b", b"old")
     remote.before = failing(operation, kind=types.Unreachable)
@@ -203,7 +204,7 @@ def test_an_open_file_that_was_synced_and_deleted_does_not_come_back(
 def test_an_open_file_that_is_due_and_not_replaced_after_all_is_due_again(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
-    remote.copies = False
+    remote.dialect = Dialect()
     remote.put(container, "b", b"other")
     remote.before = failing("upload")
     with pytest.raises(types.Failed):
@@ -233,7 +234,7 @@ def test_after_a_rename_that_failed_others_changes_are_seen(
     memory_fs: FileSystem, remote: MemoryRemote, container: str
 ) -> None:
     first = remote.put(container, "a", b"content")
-    remote.before = failing("copy" if remote.copies else "upload")
+    remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
     with pytest.raises(types.Failed):
         memory_fs.rename("/box/a", "/box/b")
     remote.take_away(first)
@@ -262,7 +263,7 @@ def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a") as fh:
         hide(memory_fs, "/box/a")
-        remote.before = failing("copy" if remote.copies else "upload")
+        remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
         with pytest.raises(types.Failed):
             memory_fs.rename("/box/b", "/box/a")
         assert programs.take(memory_fs, fh) == b"old"

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from containerfs.api.dialect import Dialect
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_over
@@ -387,7 +388,7 @@ def test_mounts_of_a_real_server_agree_with_the_model(opener: Opener) -> None:
 def test_mounts_of_any_dialect_agree_with_the_model(replaces: str, copies: bool, ranges: bool) -> None:
     def new_service() -> Opener:
         remote = MemoryRemote()
-        remote.replaces, remote.copies = replaces, copies
+        remote.replaces, remote.dialect = replaces, Dialect(copies_by_path=copies)
         remote.ranges = remote.lengths = remote.tells_sizes = ranges
         return lambda options: open_over(remote, options)
 

@@ -1,0 +1,61 @@
+"""What the service at hand can do beyond the published API, and how it speaks.
+
+A service of ours lists its extensions in one header of every answer. Whatever a service does not list is not relied on:
+the published API says nothing about it, so the default is what is safe with any service.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from containerfs.api.paths import DATA_ROOT
+
+FEATURES_HEADER = "containerfs-features"
+"""The header in which our server lists its extensions: words, separated by commas."""
+
+_FEATURES = {
+    "idempotency": "idempotency-keys",
+    "replaces_by_path": "replaces-by-path",
+    "copies_by_path": "copies-by-path",
+    "ranges": "ranges",
+    "tells_sizes": "sizes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one service speaks.
+
+    Attributes:
+        idempotency: whether a POST that is sent again with its ``Idempotency-Key`` happens once, and is answered again.
+        replaces_by_path: whether an upload to a path that is taken replaces the file there, under a new id.
+        copies_by_path: whether a copy of a file may be stored under a path that the request names.
+        ranges: whether a part of a content can be requested; None where that is not known.
+        tells_sizes: whether HEAD tells the size of a content; None where that is not known.
+        data_root: the directory that the paths of files begin with.
+    """
+
+    idempotency: bool = False
+    replaces_by_path: bool = False
+    copies_by_path: bool = False
+    ranges: bool | None = None
+    tells_sizes: bool | None = None
+    data_root: str = DATA_ROOT
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Self:
+        """The dialect that an answer advertises; the cautious default where it advertises none.
+
+        Args:
+            headers: of any answer, error or not; names are looked up in lower case.
+        """
+        words = {word.strip() for word in headers.get(FEATURES_HEADER, "").split(",")}
+        return cls(**{field: True for field, word in _FEATURES.items() if word in words})
+
+    def features(self) -> str:
+        """The value of the header that advertises this dialect."""
+        return ", ".join(word for field, word in _FEATURES.items() if getattr(self, field))
+
+
+OURS = Dialect(idempotency=True, replaces_by_path=True, copies_by_path=True, ranges=True, tells_sizes=True)
+"""What ``containerfs serve`` speaks."""

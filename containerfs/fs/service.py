@@ -1,0 +1,221 @@
+"""The service behind the API client.
+
+Everything that crosses the network passes here, so here it is counted against the circuit breaker, and here the
+client's errors are translated.
+"""
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from containerfs.api import errors
+from containerfs.api.dialect import Dialect
+from containerfs.api.models import Container, ContainerFile
+from containerfs.api.paths import encode_name, relative_path, upload_name
+from containerfs.client import Client, Timeout
+from containerfs.client.content import Content
+from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
+from containerfs.fs import types
+from containerfs.fs.breaker import CircuitBreaker
+from containerfs.fs.remote import Stream, UploadRequest
+from containerfs.fs.translation import translate, translate_storing
+from containerfs.fs.types import RemoteContainer, RemoteFile
+
+_PAGE = 100  # the most that the API gives at once
+_CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
+_PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # with a service that is asked too often
+_CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
+_GONE_STATES = ("deleted", "expired")
+_NO_HEAD = (405, 501)
+
+
+class ApiRemote:
+    """Implements ``Remote``.
+
+    Args:
+        client: for everything that may be sent twice.
+        single_shot: the same service without retries, for what stores something: what became of an attempt whose answer
+            was lost is for the caller to find out before the next.
+        service: names the service across mounts.
+    """
+
+    def __init__(self, client: Client, single_shot: Client, service: str) -> None:
+        self.service = service
+        self.dialect = Dialect()
+        self._client = client
+        self._single_shot = single_shot
+        self._breaker = CircuitBreaker()
+
+    def check(self) -> None:
+        with self._call():
+            try:
+                self.dialect = self._single_shot.containers.dialect(timeout=_CHECK_TIMEOUT)
+            except errors.APIStatusError as error:
+                self.dialect = Dialect.of(error.headers)
+                if not isinstance(error, errors.RateLimitError):  # that answers, and knows the key
+                    raise
+
+    def containers(self) -> list[RemoteContainer]:
+        with self._call():
+            listed = list(self._client.containers.list(limit=_PAGE))
+        return [_container(container) for container in listed if container.status not in _GONE_STATES]
+
+    def container(self, container_id: str) -> RemoteContainer:
+        with self._call():
+            container = self._client.containers.retrieve(container_id)
+        if container.status in _GONE_STATES:
+            raise types.NotFound(f"container {container_id} is {container.status}")
+        return _container(container)
+
+    def create_container(self, name: str) -> RemoteContainer:
+        with self._call():
+            return _container(self._client.containers.create(name=name))
+
+    def delete_container(self, container_id: str) -> None:
+        with suppress(types.NotFound), self._call():
+            self._client.containers.delete(container_id)
+
+    def files(self, container_id: str) -> list[RemoteFile]:
+        with self._call():
+            listed = list(self._client.containers.files.list(container_id, limit=_PAGE))
+        return [self._file(file, container_id) for file in listed]
+
+    def newest(self, container_id: str, since: int) -> list[RemoteFile]:
+        found: list[ContainerFile] = []
+        with self._call():
+            for page in self._client.containers.files.list(container_id, limit=_PAGE, order="desc").iter_pages():
+                new = [file for file in page.data if _is_since(file, since)]
+                found += new
+                if len(new) < len(page.data):
+                    break
+        return [self._file(file, container_id) for file in found]
+
+    def upload(self, request: UploadRequest) -> RemoteFile:
+        file = (upload_name(request.path), request.source)
+        headers = {"Idempotency-Key": request.key}
+        create = self._single_shot.containers.files.create
+        try:
+            answer = self._store(lambda: create(request.container_id, file=file, extra_headers=headers))
+        except errors.SourceChangedError as error:
+            raise types.Failed(str(error)) from error
+        return self._verified(self._file(answer, request.container_id), request.source.size)
+
+    def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
+        headers, body = {"Idempotency-Key": key}, {"path": upload_name(path)}
+        create = self._single_shot.containers.files.create
+        answer = self._store(lambda: create(file.container_id, file_id=file.id, extra_headers=headers, extra_body=body))
+        return self._verified(self._file(answer, file.container_id), file.size)
+
+    def delete_file(self, container_id: str, file_id: str) -> None:
+        with suppress(types.NotFound), self._call():
+            self._client.containers.files.delete(file_id, container_id=container_id)
+
+    def size(self, file: RemoteFile) -> int | None:
+        if self.dialect.tells_sizes is not False:
+            length = self._head(file)
+            if length is not None:
+                return length
+        with self.content(file) as stream:
+            return stream.size
+
+    @contextmanager
+    def content(self, file: RemoteFile, start: int = 0) -> Iterator[Stream]:
+        headers = {"Range": f"bytes={start}-"} if start else None
+        with self._call():
+            body = self._client.containers.files.content.retrieve(
+                file.id, container_id=file.container_id, extra_headers=headers
+            )
+        with body:
+            begin = _range_start(body) if body.status_code == 206 else 0
+            length = body.content_length
+            yield Stream(begin, None if length is None else begin + length, _chunks(body))
+
+    def _head(self, file: RemoteFile) -> int | None:
+        """The size that HEAD tells. That the service has no HEAD, or tells no sizes by it, is remembered."""
+        head = self._client.containers.files.content.head
+        with self._call():
+            try:
+                length = head(file.id, container_id=file.container_id).content_length
+            except errors.APIStatusError as error:
+                if error.status_code not in _NO_HEAD:
+                    raise
+                length = None
+        if length is None:
+            self.dialect = replace(self.dialect, tells_sizes=False)
+        return length
+
+    def _store(self, send: Callable[[], ContainerFile]) -> ContainerFile:
+        """Send something to store. Where the service asks to come back later, which says that it stored nothing, do."""
+        with self._call(translate_storing):
+            steps: Steps[errors.RateLimitError] = exchange(_PATIENCE, lambda: True)
+            step: Send | Wait = next(steps)
+            while True:
+                try:
+                    return send()
+                except errors.RateLimitError as error:
+                    try:
+                        step = steps.send(error)
+                    except StopIteration:
+                        raise error from None
+                    if isinstance(step, Wait):
+                        time.sleep(step.seconds)
+                        step = steps.send(error)
+
+    def _verified(self, stored: RemoteFile, size: int | None) -> RemoteFile:
+        """What was stored, if it is of the size that was meant; else it is removed."""
+        if size is None or stored.size == size:
+            return stored
+        if stored.size is None:
+            return replace(stored, size=size)
+        complaint = f"the service stored {stored.size} of {size} bytes of {stored.path!r}"
+        try:
+            self.delete_file(stored.container_id, stored.id)
+        except types.FsError as error:
+            raise types.AnswerLost(f"{complaint}, and does not remove them: {error}") from error
+        raise types.Failed(f"{complaint}: removed")
+
+    def _file(self, file: ContainerFile, container_id: str) -> RemoteFile:
+        path = relative_path(file.path, self.dialect.data_root) if file.path else encode_name(file.file_id or file.id)
+        return RemoteFile(file.id, container_id, path, file.bytes, file.created_at, file.replaced_id)
+
+    @contextmanager
+    def _call(self, translated: Callable[[errors.APIError], types.FsError] = translate) -> Iterator[None]:
+        """Around everything that is sent: the circuit breaker, and the translation of errors."""
+        self._breaker.check()
+        try:
+            yield
+        except errors.APIConnectionError as error:
+            self._breaker.failed()
+            raise translated(error) from error
+        except errors.APIError as error:
+            self._breaker.answered()
+            raise translated(error) from error
+        self._breaker.answered()
+
+
+def _container(container: Container) -> RemoteContainer:
+    return RemoteContainer(container.id, container.name, container.created_at, container.expires_at, container.status)
+
+
+def _is_since(file: ContainerFile, since: int) -> bool:
+    """Whether a file may have been created at or after a time. A service that tells no times says 0."""
+    return not file.created_at or file.created_at >= since - _CLOCK_SKEW
+
+
+def _range_start(body: Content) -> int:
+    """Where a partial answer begins, which need not be where it was asked to. Source: RFC 9110, 14.4."""
+    said = re.match(r"bytes (\d+)-", body.headers.get("content-range", ""))
+    if said is None:
+        raise types.Failed("the service sent a part of the file without saying which")
+    return int(said[1])
+
+
+def _chunks(body: Content) -> Iterator[bytes]:
+    """The bytes of an answer. That it breaks off says nothing about the service: it did answer."""
+    try:
+        yield from body.iter_bytes()
+    except errors.APIError as error:
+        raise translate(error) from error
