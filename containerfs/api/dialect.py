@@ -13,13 +13,8 @@ from containerfs.api.paths import DATA_ROOT
 FEATURES_HEADER = "containerfs-features"
 """The header in which our server lists its extensions: words, separated by commas."""
 
-_FEATURES = {
-    "idempotency": "idempotency-keys",
-    "replaces_by_path": "replaces-by-path",
-    "copies_by_path": "copies-by-path",
-    "ranges": "ranges",
-    "tells_sizes": "sizes",
-}
+FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes"
+"""What our server lists there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +45,10 @@ class Dialect:
             headers: of any answer, error or not; names are looked up in lower case.
         """
         words = {word.strip() for word in headers.get(FEATURES_HEADER, "").split(",")}
-        return cls(**{field: True for field, word in _FEATURES.items() if word in words})
-
-    def features(self) -> str:
-        """The value of the header that advertises this dialect."""
-        return ", ".join(word for field, word in _FEATURES.items() if getattr(self, field))
-
-
-OURS = Dialect(idempotency=True, replaces_by_path=True, copies_by_path=True, ranges=True, tells_sizes=True)
-"""What ``containerfs serve`` speaks."""
+        return cls(
+            idempotency="idempotency-keys" in words,
+            replaces_by_path="replaces-by-path" in words,
+            copies_by_path="copies-by-path" in words,
+            ranges="ranges" in words or None,
+            tells_sizes="sizes" in words or None,
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from containerfs.api.dialect import FEATURES_HEADER, OURS
+from containerfs.api.dialect import FEATURES, FEATURES_HEADER
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 access_log = logging.getLogger("containerfs.access")
 """A line of JSON for each request, at level INFO."""
 
-_FEATURES = (FEATURES_HEADER.encode(), OURS.features().encode())
+_MARK = (FEATURES_HEADER.encode(), FEATURES.encode())
 
 _UNROUTED = "(none)"
 
@@ -120,7 +120,7 @@ class _Seen:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            marks = [(b"x-request-id", self.request_id.encode()), _FEATURES]
+            marks = [(b"x-request-id", self.request_id.encode()), _MARK]
             message["headers"] = [*message.get("headers", ()), *marks]
         else:
             self.sent += len(message.get("body", b""))

@@ -29,7 +29,13 @@ def create_file(http: httpx.Client, container: str, what: str) -> httpx.Response
     return http.post("/files", headers={"idempotency-key": container}, **form)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("send", [create_container, upload, create_file])
+def copy(http: httpx.Client, container: str, what: str) -> httpx.Response:
+    source = answered(create_file(http, f"source of {container}", "same"))["id"]
+    body = {"file_id": source, "path": what}
+    return http.post(f"/containers/{container}/files", json=body, headers={"idempotency-key": container})
+
+
+@pytest.mark.parametrize("send", [create_container, upload, create_file, copy])
 def test_the_same_request_again_gets_the_same_answer_once(
     server: LiveServer, http: httpx.Client, container: str, send: Send
 ) -> None:

@@ -1,0 +1,24 @@
+"""What a service advertises, and what is assumed of one that advertises nothing."""
+
+from containerfs.api.dialect import FEATURES, FEATURES_HEADER, Dialect
+
+
+def test_a_service_that_advertises_nothing_is_met_with_caution() -> None:
+    dialect = Dialect.of({"server": "nginx"})
+    assert dialect == Dialect(False, False, False, ranges=None, tells_sizes=None)
+
+
+def test_each_feature_is_known_by_its_word() -> None:
+    words = FEATURES.split(", ")
+    dialects = [Dialect.of({FEATURES_HEADER: word}) for word in words]
+    assert dialects == [
+        Dialect(idempotency=True),
+        Dialect(replaces_by_path=True),
+        Dialect(copies_by_path=True),
+        Dialect(ranges=True),
+        Dialect(tells_sizes=True),
+    ]
+
+
+def test_words_of_later_servers_are_passed_over() -> None:
+    assert Dialect.of({FEATURES_HEADER: "renames,copies-by-path , "}) == Dialect(copies_by_path=True)
