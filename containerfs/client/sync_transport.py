@@ -11,6 +11,7 @@ from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
+from containerfs.client.early_answers import notice_early_answers
 from containerfs.client.options import LIMITS, ClientOptions, tls
 from containerfs.client.pages import SyncCursorPage
 from containerfs.client.transport import Transport
@@ -28,6 +29,7 @@ class SyncTransport(Transport[httpx.Client]):
         verify = tls(options.uds)
         wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         own = httpx.Client(transport=wire, limits=LIMITS, verify=verify)
+        notice_early_answers(own)
         transport = cls(options, own)
         weakref.finalize(transport, own.close)
         return transport

@@ -3,10 +3,13 @@
 import asyncio
 import io
 import os
+import re
+import socket
 import tempfile
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.parser import BytesParser
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +25,7 @@ import containerfs
 from containerfs import AsyncClient, Client
 from containerfs.client.body import CHUNK_SIZE, FormBody, JsonBody
 from containerfs.client.types import FileTypes
-from tests.client.service import Service
+from tests.client.service import Reply, Service
 
 # What a file can be called on Linux: any UTF-8 but NUL, up to 255 bytes a segment; and a path of such.
 segments = st.text(
@@ -94,6 +97,19 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+class Letters:
+    """Content that is read at offsets; it ends after ``found`` bytes."""
+
+    def __init__(self, content: bytes, found: int | None = None) -> None:
+        self.size = len(content)
+        self._content = content[:found]
+        self.reads: list[tuple[int, int]] = []
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        self.reads.append((offset, size))
+        return self._content[offset : offset + size]
+
+
 def file_forms(path: Path, open_file: IO[bytes]) -> Iterator[tuple[FileTypes, str, str]]:
     """Forms in which a file can be given, the name that is sent, and its type."""
     octets = "application/octet-stream"
@@ -107,6 +123,8 @@ def file_forms(path: Path, open_file: IO[bytes]) -> Iterator[tuple[FileTypes, st
     yield ("a.txt", open_file, "image/png"), "a.txt", "image/png"
     yield ("a.txt", b"12345", None), "a.txt", "text/plain"
     yield ("a.unknown", b"12345"), "a.unknown", octets
+    yield Letters(b"12345"), "upload", octets
+    yield ("a.txt", Letters(b"12345")), "a.txt", "text/plain"
 
 
 def test_every_form_of_a_file(path: Path) -> None:
@@ -229,6 +247,65 @@ def test_what_progress_raises_ends_the_upload(client: Client, service: Service) 
     with pytest.raises(InterruptedError):
         client.containers.files.create("c", file=bytes(CHUNK_SIZE), progress=stop)
     assert client.containers.retrieve("c").id == "cntr_1"
+
+
+def test_a_source_is_read_at_offsets_and_announced_with_its_length(client: Client, service: Service) -> None:
+    content = bytes(range(256)) * 8192 + b"end"
+    source = Letters(content)
+    client.containers.files.create("c", file=("a", source))
+    (request,) = service.requests
+    assert int(request.headers["content-length"]) == len(request.body)
+    assert b"\r\n\r\n" + content + b"\r\n--" in request.body
+    assert source.reads == [(0, CHUNK_SIZE), (CHUNK_SIZE, CHUNK_SIZE), (2 * CHUNK_SIZE, 3)]
+
+
+def test_a_source_is_read_again_for_a_retry(client: Client, service: Service, no_waiting: list[float]) -> None:
+    service.replies(Reply(status=503))
+    source = Letters(b"12345")
+    client.containers.files.create("c", file=("a", source))
+    assert source.reads == [(0, 5), (0, 5)]
+    assert service.requests[0].body == service.requests[1].body
+
+
+def test_a_source_that_ends_early_fails_clearly(client: Client) -> None:
+    with pytest.raises(containerfs.SourceChangedError) as raised:
+        client.containers.files.create("c", file=("a", Letters(b"12345", found=3)))
+    assert (raised.value.announced, raised.value.found) == (5, 3)
+
+
+class Abandoned(Letters):
+    def read_at(self, offset: int, size: int) -> bytes:
+        if offset:
+            raise InterruptedError
+        return super().read_at(offset, size)
+
+
+def test_an_abandoned_upload_ends_its_connection_with_the_body_incomplete() -> None:
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        served = pool.submit(lambda: receive_all(listener, received))
+        with Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1") as client:
+            with pytest.raises(InterruptedError):
+                client.containers.files.create("c", file=("a", Abandoned(bytes(CHUNK_SIZE + 1))))
+            served.result(60)
+    head, _, body = b"".join(received).partition(b"\r\n\r\n")
+    (announced,) = re.findall(rb"content-length: (\d+)", head.lower())
+    assert CHUNK_SIZE < len(body) < int(announced)
+
+
+def receive_all(listener: socket.socket, received: list[bytes]) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        received.extend(iter(lambda: connection.recv(1 << 20), b""))
+
+
+def test_async_sources_are_read_alike(service: Service) -> None:
+    async def upload() -> None:
+        async with AsyncClient(base_url=service.url) as client:
+            await client.containers.files.create("c", file=("a", Letters(b"12345")))
+
+    asyncio.run(upload())
+    assert int(service.requests[0].headers["content-length"]) == len(service.requests[0].body)
 
 
 def test_a_large_upload_holds_one_chunk() -> None:

@@ -1,0 +1,121 @@
+"""Connections that notice an answer while they send.
+
+A service may refuse an upload by its head alone: because of its length (413), its key (401), or a full disk (507).
+httpx reads an answer only after it has sent the whole body; where the service stops reading, it waits for the write
+time-out. Here every write looks first, without waiting, whether the service has sent something. If that is a refusal,
+or the end of the connection, the write fails: httpcore then goes on to read the answer, and closes the connection after
+it, for the request on it is incomplete. An answer that does not refuse changes nothing.
+"""
+
+import select
+import socket
+import ssl
+from collections.abc import Iterable
+
+import httpcore
+import httpx
+
+_STATUS_LINE = len(b"HTTP/1.1 200")
+_READ_SIZE = 64 * 1024
+_NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket that does not wait raises. In TLS what came may have been no data: session tickets, for instance."""
+
+
+def notice_early_answers(http: httpx.Client) -> None:
+    """Let all connections that a client will open notice answers while they send.
+
+    httpx offers no way to choose the network backend of its connection pools, so it is replaced within them.
+    """
+    for transport in (http._transport, *http._mounts.values()):
+        if isinstance(transport, httpx.HTTPTransport):
+            pool = transport._pool
+            pool._network_backend = _Backend(pool._network_backend)
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Opens such connections."""
+
+    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+        self._backend = backend
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._backend.connect_unix_socket(path, timeout, socket_options))
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection. What came while it was sending is what is read first."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+        self._socket: socket.socket = stream.get_extra_info("socket")
+        self._received = b""
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if not self._received:
+            return self._stream.read(max_bytes, timeout)
+        data, self._received = self._received[:max_bytes], self._received[max_bytes:]
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        left = memoryview(buffer)
+        try:
+            self._socket.setblocking(False)
+            while left:
+                left = left[self._send(left, timeout) :]
+        except (OSError, ValueError) as error:  # ValueError: another thread has closed the socket
+            raise httpcore.WriteError(str(error)) from error
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        secured = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        # TLS within the TLS of a proxy has no socket that could be looked at.
+        return _Stream(secured) if isinstance(secured.get_extra_info("socket"), ssl.SSLSocket) else secured
+
+    def get_extra_info(self, info: str) -> object:
+        return self._stream.get_extra_info(info)
+
+    def _send(self, data: memoryview, timeout: float | None) -> int:
+        """Send some of the data, once the service takes it; returns how many bytes. Raises WriteError if it refuses."""
+        readable, writable = self._wait(timeout)
+        if readable and self._is_refused():
+            raise httpcore.WriteError("the service has answered already")
+        try:
+            return self._socket.send(data) if writable else 0
+        except _NOTHING_YET:
+            return 0
+
+    def _wait(self, timeout: float | None) -> tuple[bool, bool]:
+        """Wait until something can be read, or sent."""
+        poll = select.poll()
+        interest = select.POLLOUT if len(self._received) >= _STATUS_LINE else select.POLLOUT | select.POLLIN
+        poll.register(self._socket, interest)
+        ready = poll.poll(None if timeout is None else timeout * 1000)
+        if not ready:
+            raise httpcore.WriteTimeout("the service takes no more")
+        events = ready[0][1]
+        return bool(events & ~select.POLLOUT), bool(events & select.POLLOUT)
+
+    def _is_refused(self) -> bool:
+        """Take what the service has sent: whether it refuses the request, or has closed the connection."""
+        try:
+            data = self._socket.recv(_READ_SIZE)
+        except _NOTHING_YET:
+            return False
+        self._received += data
+        return not data or self._received[9:_STATUS_LINE] >= b"300"
