@@ -158,8 +158,9 @@ def create_container_file(
 
     Args:
         container_id: the container's id.
-        file: what to upload: bytes, a binary file, a path, or ``(name, content[, content type[, headers]])``. It is
-            streamed; files and paths are sent from their start. The name may be a relative path, ``a/b.txt``.
+        file: what to upload: bytes, a binary file, a path, an ``UploadSource``, or ``(name, content[, content
+            type[, headers]])``. It is streamed; files and paths are sent from their start. The name may be a relative
+            path, ``a/b.txt``.
         file_id: the id of the file to copy; instead of ``file``.
         progress: called with the bytes sent and their total, as the upload goes on.
 

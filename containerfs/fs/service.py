@@ -148,21 +148,9 @@ class ApiRemote:
         return length
 
     def _store(self, send: Callable[[], ContainerFile]) -> ContainerFile:
-        """Send something to store. Where the service asks to come back later, which says that it stored nothing, do."""
+        """Send something to store."""
         with self._call(translate_storing):
-            steps: Steps[errors.RateLimitError] = exchange(_PATIENCE, lambda: True)
-            step: Send | Wait = next(steps)
-            while True:
-                try:
-                    return send()
-                except errors.RateLimitError as error:
-                    try:
-                        step = steps.send(error)
-                    except StopIteration:
-                        raise error from None
-                    if isinstance(step, Wait):
-                        time.sleep(step.seconds)
-                        step = steps.send(error)
+            return _patiently(send)
 
     def _verified(self, stored: RemoteFile, size: int | None) -> RemoteFile:
         """What was stored, if it is of the size that was meant; else it is removed."""
@@ -194,6 +182,23 @@ class ApiRemote:
             self._breaker.answered()
             raise translated(error) from error
         self._breaker.answered()
+
+
+def _patiently(send: Callable[[], ContainerFile]) -> ContainerFile:
+    """Send, and again where the service asks to come back later, which says that it stored nothing."""
+    steps: Steps[errors.RateLimitError] = exchange(_PATIENCE, lambda: True)
+    step: Send | Wait = next(steps)
+    while True:
+        try:
+            return send()
+        except errors.RateLimitError as error:
+            try:
+                step = steps.send(error)
+            except StopIteration:
+                raise error from None
+            if isinstance(step, Wait):
+                time.sleep(step.seconds)
+                step = steps.send(error)
 
 
 def _container(container: Container) -> RemoteContainer:

@@ -54,6 +54,9 @@ class Peer:
         connection, _ = self._listener.accept()
         with contextlib.ExitStack() as stack:
             stack.enter_context(connection)
+            if self._listener.family == socket.AF_INET:
+                # Else the answer may wait for the client's ACK until the connection is closed, and is lost then.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context:
                 connection = stack.enter_context(self._context.wrap_socket(connection, server_side=True))
             received = b""

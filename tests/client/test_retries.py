@@ -6,6 +6,7 @@ import socket
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 
 import containerfs
@@ -118,9 +119,31 @@ def test_an_upload_that_was_not_begun_is_sent_again(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-    with Client(base_url=url) as client, pytest.raises(containerfs.APIConnectionError):
+    with Client(base_url=url) as client, pytest.raises(containerfs.APIConnectionError) as raised:
         client.containers.files.create("c", file=("a", Pipe(CONTENT)))  # type: ignore[arg-type]
+    assert not raised.value.sent
     assert len(no_waiting) == 2
+
+
+def test_a_broken_connection_may_have_brought_the_request(service: Service) -> None:
+    service.respond = lambda request: Reply(dropped=True)
+    with Client(base_url=service.url, max_retries=0) as client, pytest.raises(containerfs.APIConnectionError) as raised:
+        client.containers.create(name="n")
+    assert raised.value.sent
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"), [(httpx.ConnectTimeout, False), (httpx.PoolTimeout, False), (httpx.WriteTimeout, True)]
+)
+def test_a_time_out_tells_whether_there_was_a_connection(error: type[httpx.TimeoutException], sent: bool) -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise error("slow", request=request)
+
+    http = httpx.Client(transport=httpx.MockTransport(fail))
+    client = Client(base_url="http://x/v1", http_client=http, max_retries=0)
+    with client, pytest.raises(containerfs.APITimeoutError) as raised:
+        client.containers.create(name="n")
+    assert raised.value.sent == sent
 
 
 def test_a_service_that_does_not_answer_is_a_time_out(service: Service) -> None:

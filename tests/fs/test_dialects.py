@@ -278,6 +278,8 @@ def _without_keys(scope: Scope) -> Scope:
 
 
 class LosesAnswersAndKeys(LosesAnswers):
+    advertises = False
+
     def _asked(self, scope: Scope, body: bytes) -> Scope:
         return _without_keys(super()._asked(scope, body))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from containerfs.api.dialect import FEATURES, FEATURES_HEADER
 from containerfs.cli import app
 from containerfs.server.routes.answers import _STATUS
 from tests.server.live import running_server
@@ -54,6 +55,12 @@ def test_every_option_is_in_the_table() -> None:
     options = {option for option in re.findall(r"--[a-z][a-z-]+", said) if option not in ("--help", "--access-log")}
     table = set(re.findall(r"^\| `(--[a-z][a-z-]+)", TEXT, re.MULTILINE))
     assert table == options
+
+
+def test_what_the_server_advertises_is_in_the_table() -> None:
+    assert f"{FEATURES_HEADER}: {FEATURES}\n" in TEXT
+    table = re.findall(r"^\| `([a-z-]+)` \|", TEXT[TEXT.index(FEATURES_HEADER) :], re.MULTILINE)
+    assert table == FEATURES.split(", ")
 
 
 def test_every_status_is_in_the_table() -> None:
