@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from containerfs.api import errors
-from containerfs.api.dialect import Dialect
+from containerfs.api.dialect import FEATURES_HEADER, Dialect
 from containerfs.api.models import Container, ContainerFile
 from containerfs.api.paths import encode_name, relative_path, upload_name
 from containerfs.client import Client, Timeout
@@ -54,7 +54,8 @@ class ApiRemote:
             try:
                 self.dialect = self._single_shot.containers.dialect(timeout=_CHECK_TIMEOUT)
             except errors.APIStatusError as error:
-                self.dialect = Dialect.of(error.headers)
+                if FEATURES_HEADER in error.headers:
+                    self.dialect = Dialect.of(error.headers)
                 if not isinstance(error, errors.RateLimitError):  # that answers, and knows the key
                     raise
 

@@ -279,6 +279,14 @@ def test_a_service_that_is_asked_too_often_says_what_it_can_do(service: Service,
     assert remote.dialect.idempotency
 
 
+def test_an_error_that_advertises_nothing_changes_nothing(service: Service, remote: ApiRemote) -> None:
+    service.replies(Reply(canned(Request("GET", "/v1/containers", {}, b"")).body, headers=OURS), error(502))
+    remote.check()
+    with pytest.raises(types.Unreachable):
+        remote.check()
+    assert remote.dialect.idempotency
+
+
 def test_a_check_fails_where_the_answer_is_no_listing(service: Service, remote: ApiRemote) -> None:
     service.replies(Reply(b"<html>"), error(401), error(500))
     for kind in (types.Failed, types.AccessDenied, types.Unreachable):
