@@ -12,6 +12,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from containerfs.fs.disk import FileLock
+
 log = logging.getLogger(__name__)
 
 
@@ -59,16 +61,8 @@ class AttributeStore:
         self._service = service
         self._lock = threading.Lock()  # guards the connection
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            self._db = _connect(path)
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode not in _DAMAGED:  # locked, say, by a mount that starts at the same time
-                raise
-            log.warning(
-                "%s is damaged (%s): starting afresh, the old one is kept as %s.damaged", path, error, path.name
-            )
-            path.replace(path.with_name(path.name + ".damaged"))
-            self._db = _connect(path)
+        with FileLock(path.with_name(path.name + ".lock")):
+            self._db = _open(path)
 
     def load(self, container_id: str) -> dict[str, Attributes]:
         """All that is kept for a container, by ``file_key`` or ``directory_key``."""
@@ -109,12 +103,32 @@ class AttributeStore:
         return rows
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    """The database, made or started afresh if need be.
+
+    One mount at a time does this: SQLite does not wait for its lock while it switches a database to WAL, and what one
+    mount has just started afresh must not be set aside by another.
+    """
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in _DAMAGED:
+            raise
+        log.warning("%s is damaged (%s): starting afresh, the old one is kept as %s.damaged", path, error, path.name)
+        path.replace(path.with_name(path.name + ".damaged"))
+        return _connect(path)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute(
-        f"CREATE TABLE IF NOT EXISTS attributes (service, container, key, {', '.join(_COLUMNS)},"
-        " PRIMARY KEY (service, container, key)) WITHOUT ROWID"
-    )
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(
+            f"CREATE TABLE IF NOT EXISTS attributes (service, container, key, {', '.join(_COLUMNS)},"
+            " PRIMARY KEY (service, container, key)) WITHOUT ROWID"
+        )
+    except BaseException:
+        db.close()
+        raise
     return db

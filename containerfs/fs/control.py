@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from containerfs.fs import types
-from containerfs.fs.content import ContentCache
+from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.tree import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.writeback import Upload, Uploader
 

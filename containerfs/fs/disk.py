@@ -1,18 +1,28 @@
-"""Errors of the local disk, as the file system's."""
+"""The local disk: its errors as the file system's, and locks that several mounts share."""
 
 import errno
+import fcntl
 import os
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from containerfs.fs import types
 
-_KINDS = {errno.ENOSPC: types.NoSpace, errno.EDQUOT: types.NoSpace, errno.EFBIG: types.TooLarge}
+_KINDS = {
+    errno.ENOSPC: types.NoSpace,
+    errno.EDQUOT: types.NoSpace,
+    errno.EFBIG: types.TooLarge,
+    errno.EMFILE: types.TooManyOpenFiles,
+    errno.ENFILE: types.TooManyOpenFiles,
+}
 
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Around work on local files: a full disk is NoSpace, too large a file TooLarge, any other ``OSError`` Failed."""
+    """Around work on local files: each ``OSError`` becomes NoSpace, TooLarge, TooManyOpenFiles, or else Failed."""
     try:
         yield
     except OSError as error:
@@ -31,3 +41,34 @@ def write_all(fd: int, data: memoryview | bytes, offset: int) -> int:
         written = os.pwrite(fd, left, offset)
         left, offset = left[written:], offset + written
     return len(data)
+
+
+class FileLock:
+    """A lock that excludes other threads, and other processes that lock the same file. Not reentrant.
+
+    The kernel releases it when its holder is killed. Its descriptor is closed with the last reference to it.
+    Source: flock(2).
+
+    Args:
+        path: of the file; created if missing, and left in place.
+
+    Raises:
+        OSError: the file cannot be opened or locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._thread_lock = threading.Lock()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        weakref.finalize(self, os.close, self._fd)
+
+    def __enter__(self) -> None:
+        self._thread_lock.acquire()
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except BaseException:
+            self._thread_lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._thread_lock.release()

@@ -16,14 +16,15 @@ from containerfs.api.paths import decode_name
 from containerfs.fs import types
 from containerfs.fs.attributes import Attributes, AttributeStore, directory_key, file_key
 from containerfs.fs.control import PREFIX, ControlSurface, describe
-from containerfs.fs.fetch import Fetcher
 from containerfs.fs.handles import DirectoryHandle, HandleTable, ReadHandle, Staging, WriteHandle
 from containerfs.fs.journal import Journal
 from containerfs.fs.lookup import Lookup, check_length
 from containerfs.fs.metadata import MetadataCache
 from containerfs.fs.moves import Moves
-from containerfs.fs.prefetch import Prefetcher
 from containerfs.fs.process import is_other_live_process
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.reading.prefetch import Prefetcher
+from containerfs.fs.reading.scans import Sibling
 from containerfs.fs.remote import Remote
 from containerfs.fs.scratch import NamePolicy
 from containerfs.fs.tree import ContainerDirectory, Directory, FileNode, Node, Tree
@@ -127,11 +128,11 @@ class FileSystem:
         assert remote is not None
         size = self._remote.size(remote)
         if size is None:
-            entry = self._fetcher.open(remote)
+            reader = self._fetcher.open(remote)
             try:
-                size = self._fetcher.ensure_all(entry)
+                size = reader.ensure_all()
             finally:
-                self._fetcher.close(entry)
+                reader.close()
         with self._tree.lock:
             if node.remote is remote:
                 node.remote = replace(remote, size=size)
@@ -272,8 +273,9 @@ class FileSystem:
         access = flags & os.O_ACCMODE
         if access == os.O_RDONLY:
             handle = ReadHandle(node, self._fetcher)
+            handle.prepare()
             if self._prefetcher is not None:
-                self._prefetcher.opened(node)
+                self._prefetch_after(node)
         else:
             append = bool(flags & os.O_APPEND)
             handle = WriteHandle(node, self._fetcher, self._staging, append=append, opener=pid)
@@ -281,6 +283,12 @@ class FileSystem:
             node.opens += 1
             node.writers += isinstance(handle, WriteHandle)
         return self._files.add(handle)
+
+    def _prefetch_after(self, node: FileNode) -> None:
+        with self._tree.lock:
+            directory = node.parent
+            if self._prefetcher is not None and directory is not None and node.remote is not None:
+                self._prefetcher.opened(directory, node.ino, lambda: _siblings(directory))
 
     def _truncate(self, node: FileNode, size: int) -> None:
         with node.lock:
@@ -578,3 +586,12 @@ def _check_name(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise types.InvalidName(f"{name!r} is not UTF-8") from None
+
+
+def _siblings(directory: Directory) -> list[Sibling]:
+    """The files of a directory, as listed. Needs the tree's lock held."""
+    return [
+        Sibling(node.name, node.ino, node.remote if node.staged is None else None)
+        for node in directory.children.values()
+        if isinstance(node, FileNode)
+    ]

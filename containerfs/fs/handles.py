@@ -9,9 +9,8 @@ import threading
 from typing import Generic, TypeVar
 
 from containerfs.fs import types
-from containerfs.fs.content import CacheEntry
-from containerfs.fs.fetch import Fetcher
 from containerfs.fs.journal import Journal, StagedFile
+from containerfs.fs.reading.fetch import Fetcher, Reader
 from containerfs.fs.tree import FileNode
 from containerfs.fs.types import Entry, RemoteFile
 
@@ -25,7 +24,7 @@ class ReadHandle:
         self.node = node
         self._fetcher = fetcher
         # An older content stays open until the handle closes, since another thread may be reading it.
-        self._entries: dict[RemoteFile, CacheEntry] = {}  # guarded by the node's lock
+        self._readers: dict[RemoteFile, Reader] = {}  # guarded by the node's lock
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
@@ -37,29 +36,37 @@ class ReadHandle:
         with self.node.lock:
             if self.node.staged is not None:
                 return self.node.staged.read_into(buffer, offset)
-            entry = self._entry()
-        if entry is None:
-            return 0
-        self._fetcher.ensure(entry, offset, offset + len(buffer))
-        return entry.read_into(buffer, offset)
+            reader = self._reader()
+        return reader.read_into(buffer, offset) if reader else 0
 
     def write(self, data: memoryview, offset: int) -> int:
         raise types.BadHandle("opened for reading only")
 
     def close(self) -> None:
         with self.node.lock:
-            entries, self._entries = self._entries, {}
-        for entry in entries.values():
-            self._fetcher.close(entry)
+            readers, self._readers = self._readers, {}
+        for reader in readers.values():
+            reader.close()
 
-    def _entry(self) -> CacheEntry | None:
-        """The cache's entry for what the service has; None for a file that was never there."""
+    def prepare(self) -> None:
+        """Open the content now, so that open() fails, and not read(), where no descriptor is left.
+
+        Raises:
+            NoSpace: the disk is full.
+            TooManyOpenFiles: no descriptor is left.
+        """
+        with self.node.lock:
+            if self.node.staged is None:
+                self._reader()
+
+    def _reader(self) -> Reader | None:
+        """A reader of what the service has; None for a file that was never there."""
         remote = self.node.remote
         if remote is None:
             return None
-        if remote not in self._entries:
-            self._entries[remote] = self._fetcher.open(remote)
-        return self._entries[remote]
+        if remote not in self._readers:
+            self._readers[remote] = self._fetcher.open(remote)
+        return self._readers[remote]
 
 
 class WriteHandle(ReadHandle):
@@ -149,12 +156,12 @@ class Staging:
         staged = self._journal.stage()
         try:
             if node.remote is not None and keep != 0:
-                entry = self._fetcher.open(node.remote)
+                reader = self._fetcher.open(node.remote)
                 try:
-                    size = self._fetcher.ensure_all(entry)
-                    staged.copy_from(entry.fd, size if keep is None else min(keep, size))
+                    size = reader.ensure_all()
+                    staged.copy_from(reader.fd, size if keep is None else min(keep, size))
                 finally:
-                    self._fetcher.close(entry)
+                    reader.close()
         except BaseException:
             self._journal.discard(staged)
             raise

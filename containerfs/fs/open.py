@@ -6,16 +6,15 @@ from pathlib import Path
 from containerfs.client import Client
 from containerfs.fs import types
 from containerfs.fs.attributes import AttributeStore
-from containerfs.fs.content import ContentCache
 from containerfs.fs.control import ControlSurface
-from containerfs.fs.fetch import Fetcher
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.journal import Journal
 from containerfs.fs.metadata import MetadataCache
-from containerfs.fs.prefetch import Prefetcher
-from containerfs.fs.remote import Remote
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.reading.prefetch import Prefetcher
+from containerfs.fs.remote import ApiRemote, Remote
 from containerfs.fs.scratch import NamePolicy
-from containerfs.fs.service import ApiRemote
 from containerfs.fs.tree import Tree
 from containerfs.fs.types import digest
 from containerfs.fs.writeback import Uploader
@@ -63,7 +62,7 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     journal = Journal(options.cache_dir / "journal" / digest(service))
     metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry)
     fetcher = Fetcher(remote, cache)
-    prefetcher = Prefetcher(tree, fetcher, cache)
+    prefetcher = Prefetcher(fetcher, cache)
     uploader = Uploader(remote, tree, journal, cache, attributes, names)
     filesystem = FileSystem(
         remote,

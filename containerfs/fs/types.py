@@ -3,34 +3,26 @@
 FsError
 ├── NotFound, AlreadyExists, NotADirectory, IsADirectory, DirectoryNotEmpty
 ├── NotPermitted        the API has no such thing, or the mount does not allow it
-├── AccessDenied        the service refuses the key, or what was asked of it
+├── AccessDenied        the service refuses the key
 ├── ReadOnly, CrossDevice, NotSupported, NoAttribute, BadHandle
 ├── InvalidName, NameTooLong
 ├── NoSpace             this machine's disk, or the service's limit, is full
 ├── TooLarge            more than the service takes
-├── Refused             the service does not take this, for another reason
+├── TooManyOpenFiles    this process, or this machine, has no descriptor left
 ├── Gone                it was there when it was opened, and the service has dropped it
 ├── Unreachable         the service does not answer
-│   └── AnswerLost          and may have done what it was asked to
 └── Failed              anything else; the message says what
 """
 
 import hashlib
 import stat
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from containerfs.api.errors import ContainerFSError
 
 
 class FsError(ContainerFSError):
-    """An operation failed. The message is for the log; programs see the errno that ``fuse.errno`` maps the class to.
-
-    Attributes:
-        lasting: whether trying the same again is pointless until something changes: the file, the key, the service.
-    """
-
-    lasting: ClassVar[bool] = False
+    """An operation failed. The message is for the log; programs see the errno that ``fuse.errno`` maps the class to."""
 
 
 class NotFound(FsError):
@@ -58,9 +50,7 @@ class NotPermitted(FsError):
 
 
 class AccessDenied(FsError):
-    """The service refuses the key, or what was asked of it with this key."""
-
-    lasting = True
+    """The service refuses the key."""
 
 
 class ReadOnly(FsError):
@@ -86,8 +76,6 @@ class BadHandle(FsError):
 class InvalidName(FsError):
     """The name cannot be sent: it is not UTF-8, or the service refuses it."""
 
-    lasting = True
-
 
 class NameTooLong(FsError):
     """A name of more than 255 bytes."""
@@ -100,13 +88,9 @@ class NoSpace(FsError):
 class TooLarge(FsError):
     """Larger than the service takes."""
 
-    lasting = True
 
-
-class Refused(FsError):
-    """The service does not take this: its type, its form, or its path."""
-
-    lasting = True
+class TooManyOpenFiles(FsError):
+    """This process, or this machine, has as many open files as it may."""
 
 
 class Gone(FsError):
@@ -115,10 +99,6 @@ class Gone(FsError):
 
 class Unreachable(FsError):
     """The service does not answer."""
-
-
-class AnswerLost(Unreachable):
-    """The service may or may not have stored what it was sent: what it answered did not arrive."""
 
 
 class Failed(FsError):

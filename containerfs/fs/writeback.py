@@ -17,8 +17,8 @@ from typing import BinaryIO, cast
 
 from containerfs.fs import types
 from containerfs.fs.attributes import AttributeStore, file_key
-from containerfs.fs.content import ContentCache
 from containerfs.fs.journal import Journal, Record, StagedFile
+from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.remote import Remote, UploadRequest
 from containerfs.fs.scratch import NamePolicy
 from containerfs.fs.tree import FileNode, Tree

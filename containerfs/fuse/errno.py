@@ -24,6 +24,7 @@ _ERRNO: dict[type[types.FsError], int] = {
     types.NameTooLong: errno.ENAMETOOLONG,
     types.NoSpace: errno.ENOSPC,
     types.TooLarge: errno.EFBIG,
+    types.TooManyOpenFiles: errno.EMFILE,
     types.Gone: errno.ESTALE,
     types.Refused: errno.EIO,
     types.Unreachable: errno.EIO,

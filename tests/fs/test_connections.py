@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from containerfs.client import Client
-from containerfs.fs.content import ContentCache
-from containerfs.fs.fetch import Fetcher
-from containerfs.fs.service import ApiRemote
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.remote import ApiRemote
 from containerfs.fs.types import RemoteFile
 
 CONTENT = bytes(range(256)) * 16
@@ -65,8 +65,8 @@ def test_files_read_one_after_the_other_share_a_connection(server: CountingServe
     with Client(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="none") as client:
         fetcher = Fetcher(ApiRemote(client, client, "service"), cache)
         for number in range(5):
-            entry = fetcher.open(RemoteFile(f"cfile_{number}", "cntr_1", f"{number}", len(CONTENT), 0))
-            assert fetcher.ensure_all(entry) == len(CONTENT)
-            fetcher.close(entry)
+            reader = fetcher.open(RemoteFile(f"cfile_{number}", "cntr_1", f"{number}", len(CONTENT), 0))
+            assert reader.ensure_all() == len(CONTENT)
+            reader.close()
     cache.close()
     assert server.connections == 1

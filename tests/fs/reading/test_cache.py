@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs import content as module
 from containerfs.fs import types
-from containerfs.fs.content import CacheEntry, ContentCache
+from containerfs.fs.reading import marker
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.reading.entry import CacheEntry
 from containerfs.fs.types import RemoteFile
 
 CONTENT = bytes(range(250)) * 40  # 10,000 bytes
@@ -40,8 +41,18 @@ def cache(tmp_path: Path) -> Iterator[ContentCache]:
 def fill(cache: ContentCache, remote: RemoteFile, *parts: tuple[int, int]) -> CacheEntry:
     entry = cache.pin(remote)
     for start, stop in parts:
-        entry.store(start, CONTENT[start:stop])
+        store(entry, start, stop)
     return entry
+
+
+def store(entry: CacheEntry, start: int, stop: int) -> None:
+    entry.write(start, CONTENT[start:stop])
+    with entry.lock:
+        entry.add(start, stop)
+
+
+def content(entry: CacheEntry, start: int, stop: int) -> bytes:
+    return os.pread(entry.fd, stop - start, start)
 
 
 def held(entry: CacheEntry) -> list[tuple[int, int]]:
@@ -57,9 +68,7 @@ def test_what_is_present_is_read_and_survives_a_remount(tmp_path: Path) -> None:
     entry = cache.pin(file())
     assert held(entry) == [(0, 4000), (9000, 10_000)]
     assert not entry.complete
-    buffer = bytearray(100)
-    assert entry.read_into(memoryview(buffer), 9000) == 100
-    assert buffer == CONTENT[9000:9100]
+    assert content(entry, 9000, 9100) == CONTENT[9000:9100]
     cache.unpin(entry)
     cache.close()
 
@@ -102,7 +111,7 @@ def test_readers_of_one_file_share_an_entry(cache: ContentCache) -> None:
     first, second = cache.pin(file()), cache.pin(file())
     assert first is second
     cache.unpin(first)
-    second.store(0, CONTENT)
+    store(second, 0, 10_000)
     assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 1}
     cache.unpin(second)
     assert cache.usage() == {"bytes": 10_000, "entries": 1, "pinned": 0}
@@ -201,7 +210,7 @@ def test_closing_with_readers_keeps_what_they_have(tmp_path: Path) -> None:
     cache = opened(tmp_path)
     entry = fill(cache, file(), (0, 4000))
     cache.close()
-    entry.store(4000, CONTENT[4000:5000])  # a download that ends later
+    store(entry, 4000, 5000)  # a download that ends later
     cache.unpin(entry)
     cache = opened(tmp_path)
     entry = cache.pin(file())
@@ -214,10 +223,8 @@ def test_what_another_mount_evicts_is_read_to_the_end_and_leaves_nothing(tmp_pat
     ours, theirs = opened(tmp_path), opened(tmp_path)
     entry = fill(ours, file(), (0, 4000))
     theirs.drop("box", "1")
-    entry.store(4000, CONTENT[4000:5000])
-    buffer = bytearray(5000)
-    assert entry.read_into(memoryview(buffer), 0) == 5000
-    assert buffer == CONTENT[:5000]
+    store(entry, 4000, 5000)
+    assert content(entry, 0, 5000) == CONTENT[:5000]
     ours.unpin(entry)
     assert not ours.has(file())
     assert not list(tmp_path.rglob("*.ranges"))
@@ -241,7 +248,7 @@ def test_a_full_disk_is_said_as_such(cache: ContentCache, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr("os.pwrite", full)
         with pytest.raises(types.NoSpace):
-            entry.store(0, CONTENT)
+            entry.write(0, CONTENT)
     assert held(entry) == []
     cache.unpin(entry)
 
@@ -250,7 +257,7 @@ def test_after_a_power_cut_the_cache_is_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     boot = tmp_path / "boot_id"
-    monkeypatch.setattr(module, "_BOOT_ID", boot)
+    monkeypatch.setattr(marker, "_BOOT_ID", boot)
     boot.write_text("first")
     cache = opened(tmp_path / "content")
     cache.unpin(fill(cache, file(), (0, 10_000)))  # and then the power goes
@@ -265,10 +272,10 @@ def test_after_a_power_cut_the_cache_is_emptied(
 def test_after_the_kill_of_a_mount_the_cache_stays(tmp_path: Path, quick_sync: list[None]) -> None:
     cache = opened(tmp_path)
     cache.unpin(fill(cache, file(), (0, 10_000)))
-    killed = tmp_path / "in-use-4194304-1"  # a process id that no process has
-    killed.write_text((tmp_path / next(path.name for path in tmp_path.glob("in-use-*"))).read_text())
-    living = tmp_path / f"in-use-{os.getpid()}-1"
-    living.write_text(killed.read_text())
+    boot = next(tmp_path.glob("in-use-*")).name.rsplit("-", 2)[0]
+    tmp_path.joinpath(f"{boot}-4194304-1").touch()  # of a process id that no process has
+    living = tmp_path / f"{boot}-{os.getpid()}-1"
+    living.touch()
     cache.close()
     assert quick_sync
     assert list(tmp_path.glob("in-use-*")) == [living]
@@ -280,7 +287,8 @@ def test_after_the_kill_of_a_mount_the_cache_stays(tmp_path: Path, quick_sync: l
 def test_content_of_unknown_size_is_complete_once_it_is_known(cache: ContentCache) -> None:
     entry = fill(cache, file(size=None), (0, 100))
     assert not entry.complete
-    entry.size = 100
+    with entry.lock:
+        entry.learn_size(100)
     assert entry.complete
     cache.unpin(entry)
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs import fetch, types
-from containerfs.fs.content import CacheEntry, ContentCache
-from containerfs.fs.fetch import Fetcher, MiB
+from containerfs.fs import types
+from containerfs.fs.reading import downloads
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.reading.entry import CacheEntry
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.reading.readahead import MiB
 from containerfs.fs.types import RemoteFile
 from tests.fs.memory import MemoryRemote
 
@@ -42,16 +45,15 @@ class Opened:
     """A file of the service, open to be read."""
 
     def __init__(self, fetcher: Fetcher, file: RemoteFile) -> None:
-        self._fetcher = fetcher
-        self.entry: CacheEntry = fetcher.open(file)
+        self.file = file
+        self.reader = fetcher.open(file)
 
     def read(self, start: int, stop: int) -> bytes:
-        self._fetcher.ensure(self.entry, start, stop)
         buffer = bytearray(stop - start)
-        return bytes(buffer[: self.entry.read_into(memoryview(buffer), start)])
+        return bytes(buffer[: self.reader.read_into(memoryview(buffer), start)])
 
     def close(self) -> None:
-        self._fetcher.close(self.entry)
+        self.reader.close()
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_content_arrives_whole(
     remote.lengths, remote.ranges = lengths, ranges
     opened = put(content, len(content) if known else None)
     assert opened.read(0, len(content) + 10) == content
-    assert opened.entry.size == len(content)
+    assert opened.reader.size == len(content)
     assert len(remote.asked("content")) == (0 if known and not content else 1)
 
 
@@ -175,7 +177,7 @@ def test_reading_in_sequence_takes_one_request(put: Put, remote: MemoryRemote) -
 def test_an_idle_stream_gives_its_connection_back_and_the_next_read_goes_on(
     put: Put, remote: MemoryRemote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_IDLE", 0.0)
+    monkeypatch.setattr(downloads, "_IDLE", 0.0)
     opened = put(LARGE)
     assert opened.read(0, 100) == LARGE[:100]
     for thread in threading.enumerate():
@@ -250,7 +252,7 @@ def test_a_size_that_contradicts_the_listing_is_an_error(put: Put) -> None:
 
 def test_what_the_service_has_dropped_is_not_found(put: Put, remote: MemoryRemote) -> None:
     opened = put(SMALL)
-    remote.take_away(opened.entry.file.id)
+    remote.take_away(opened.file.id)
     with pytest.raises(types.NotFound):
         opened.read(0, 10)
 
@@ -270,8 +272,9 @@ def test_random_readers_do_not_pile_up_streams(put: Put, remote: MemoryRemote) -
     opened = put(content)
     for start in range(0, len(content), 8 << 20):
         assert opened.read(start, start + 100) == content[start : start + 100]
-    with opened.entry.changed:
-        assert len([download for download in opened.entry.downloads if not download.abandoned]) <= 4
+    shared = opened.reader._shared
+    with shared.changed:
+        assert len([download for download in shared.downloads if not download.ahead.abandoned]) <= 4
 
 
 def test_a_full_disk_evicts_what_nobody_reads(put: Put, cache: ContentCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,14 +282,14 @@ def test_a_full_disk_evicts_what_nobody_reads(put: Put, cache: ContentCache, mon
     other.read(0, len(SMALL))
     other.close()
     put.opened.remove(other)
-    store = CacheEntry.store
+    write = CacheEntry.write
 
     def full(entry: CacheEntry, offset: int, data: bytes) -> None:
         if cache.usage()["entries"]:
             raise types.NoSpace("full")
-        store(entry, offset, data)
+        write(entry, offset, data)
 
-    monkeypatch.setattr(CacheEntry, "store", full)
+    monkeypatch.setattr(CacheEntry, "write", full)
     assert put(SMALL).read(0, len(SMALL)) == SMALL
     assert cache.usage()["entries"] == 0
 
@@ -295,12 +298,12 @@ def test_a_disk_that_stays_full_is_said_to_be(put: Put, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise types.NoSpace("full")
 
-    monkeypatch.setattr(CacheEntry, "store", full)
+    monkeypatch.setattr(CacheEntry, "write", full)
     with pytest.raises(types.NoSpace):
         put(SMALL).read(0, 10)
 
 
-def test_all_of_a_file_and_its_size(put: Put, remote: MemoryRemote, fetcher: Fetcher) -> None:
+def test_all_of_a_file_and_its_size(put: Put, remote: MemoryRemote) -> None:
     remote.lengths = False
-    assert fetcher.ensure_all(put(LARGE, None).entry) == len(LARGE)
-    assert fetcher.ensure_all(put(b"", None).entry) == 0
+    assert put(LARGE, None).reader.ensure_all() == len(LARGE)
+    assert put(b"", None).reader.ensure_all() == 0

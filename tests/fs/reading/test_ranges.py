@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containerfs.fs.ranges import Ranges
+from containerfs.fs.reading.ranges import Ranges
 
 bounds = st.tuples(st.integers(0, 40), st.integers(0, 40))
 

@@ -1,0 +1,142 @@
+"""One stream of a file's content from the service, resumed where it breaks off, until nobody wants more of it.
+
+Invariant: a download ends by itself, with a reason in ``failure`` if it could not go on; waiting for it is thus bounded
+by the client's time-outs.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from containerfs.fs import types
+from containerfs.fs.reading.readahead import ReadAhead, Step
+from containerfs.fs.remote import Remote, Stream
+from containerfs.fs.types import RemoteFile
+
+_IDLE = 10.0  # seconds after which a paused stream gives its connection back
+_GATHERED, _GATHERING = 1 << 20, 0.01  # bytes and seconds after which what came is stored
+_ATTEMPTS = 3  # without progress
+
+
+class Destination(Protocol):
+    """What a download fills, shared with those who wait for its bytes. Safe to call from any thread."""
+
+    changed: threading.Condition
+    """Guards the downloads' fields and what ``next_step`` depends on; notified whenever one of them changes."""
+
+    @property
+    def file(self) -> RemoteFile: ...
+
+    @property
+    def size(self) -> int | None:
+        """In bytes; None while it is unknown."""
+
+    def learn_size(self, size: int) -> None:
+        """The service announces ``size`` bytes. Raises Failed if it is known to have another size."""
+
+    def store(self, ahead: ReadAhead, data: bytes) -> None:
+        """Keep what a stream brings at its position, and move the position on. Raises NoSpace, Failed."""
+
+    def next_step(self, ahead: ReadAhead) -> Step:
+        """What a stream does next. Needs ``changed`` held."""
+
+    def ended(self, download: "Download") -> None:
+        """The download does nothing more; its ``failure`` is set. Called once."""
+
+
+class Download:
+    """A stream from ``start`` on. ``changed`` of its destination guards its fields.
+
+    Attributes:
+        ahead: where it is, and how far it goes.
+        started: whether a thread runs it, or has.
+        failure: why it could not go on.
+    """
+
+    def __init__(self, remote: Remote, destination: Destination, start: int) -> None:
+        self.ahead = ReadAhead(start)
+        self.started = False
+        self.failure: types.FsError | None = None
+        self._remote = remote
+        self._destination = destination
+
+    def run(self) -> None:
+        """Stream until done. Ends in ``failure`` rather than an exception: those who wait raise it."""
+        failure: types.FsError | None = None
+        try:
+            self._stream()
+        except types.FsError as error:
+            failure = error
+        except Exception as error:
+            failure = types.Failed(f"download of {self._destination.file.path!r}: {error!r}")
+        finally:
+            self.end(failure)
+
+    def end(self, failure: types.FsError | None) -> None:
+        """End it, run or not."""
+        self.failure = failure
+        self._destination.ended(self)
+
+    def _stream(self) -> None:
+        attempts = 0
+        while self._goes_on():
+            before = self.ahead.position
+            try:
+                with self._remote.content(self._destination.file, before) as stream:
+                    self._take(stream)
+            except types.Unreachable:
+                attempts = 1 if self.ahead.position > before else attempts + 1
+                if attempts == _ATTEMPTS:
+                    raise
+
+    def _take(self, stream: Stream) -> None:
+        destination, ahead = self._destination, self.ahead
+        if stream.size is not None:
+            destination.learn_size(stream.size)
+        if stream.start < ahead.position:
+            with destination.changed:
+                ahead.restart(stream.start)
+        for chunk in gathered(stream.chunks):
+            destination.store(ahead, chunk)
+            # After the last byte the end of the answer is read as well: only then is its connection used again.
+            if ahead.position != destination.size and not self._goes_on():
+                return
+        if destination.size is None:
+            destination.learn_size(ahead.position)
+        elif ahead.position != destination.size:
+            path, here, size = destination.file.path, ahead.position, destination.size
+            raise types.Unreachable(f"{path!r} broke off after {here} of {size} bytes")
+
+    def _goes_on(self) -> bool:
+        """Whether there is more to fetch; pauses while the stream is far enough ahead of its readers."""
+        changed = self._destination.changed
+        with changed:
+            while (step := self._destination.next_step(self.ahead)) is Step.PAUSE:
+                if not changed.wait(_IDLE):
+                    return False
+            return step is Step.FETCH
+
+
+def gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in larger chunks, since each chunk that is stored wakes every reader.
+
+    It does not hold up a slow stream: a chunk that comes 10 ms after the last one was passed on is passed on at once.
+    The rest of a burst waits for the next chunk, or for the end.
+    """
+    gathering: list[bytes] = []
+    size, since = 0, time.monotonic()
+    try:
+        for chunk in chunks:
+            gathering.append(chunk)
+            size += len(chunk)
+            if size >= _GATHERED or time.monotonic() - since > _GATHERING:
+                yield b"".join(gathering)
+                gathering.clear()
+                size, since = 0, time.monotonic()
+    except types.FsError:
+        if gathering:
+            yield b"".join(gathering)
+        raise
+    if gathering:
+        yield b"".join(gathering)

@@ -1,0 +1,232 @@
+"""Reading files of the service through the content cache: all readers of a file share its entry and its downloads.
+
+The first reader of a range starts a download, and others wait for it. A far seek starts another download there where
+the service honours ranges, else it waits for the one that runs.
+
+A file's ``changed`` is the innermost lock: neither the cache nor the service is called with it held.
+"""
+
+import os
+import threading
+from weakref import WeakValueDictionary
+
+from containerfs.fs import types
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.reading.downloads import Download
+from containerfs.fs.reading.entry import CacheEntry
+from containerfs.fs.reading.readahead import MAX_AHEAD, SMALL, ReadAhead, Step
+from containerfs.fs.remote import Remote
+from containerfs.fs.types import RemoteFile
+
+_STREAMS = 4  # per file; random readers would otherwise pile up streams
+
+
+class Fetcher:
+    """Opens files of the service to be read. Thread-safe."""
+
+    def __init__(self, remote: Remote, cache: ContentCache) -> None:
+        self._remote = remote
+        self._cache = cache
+        self._lock = threading.Lock()  # guards _shared
+        self._shared: WeakValueDictionary[CacheEntry, _SharedFile] = WeakValueDictionary()
+
+    def open(self, file: RemoteFile) -> "Reader":
+        """Open a file, without asking the service. Close the reader when it is done.
+
+        Raises:
+            NoSpace: the disk is full.
+            TooManyOpenFiles: no descriptor is left.
+        """
+        try:
+            entry = self._cache.pin(file)
+        except types.NoSpace:
+            self._cache.shrink()
+            entry = self._cache.pin(file)
+        with self._lock:
+            shared = self._shared.get(entry)
+            if shared is None:
+                shared = self._shared[entry] = _SharedFile(self._remote, self._cache, entry)
+        return Reader(shared)
+
+    def evict(self) -> None:
+        """Drop all cached content that nobody has open."""
+        self._cache.shrink()
+
+
+class Reader:
+    """One opening of a file. Thread-safe, but nothing may run when it is closed.
+
+    Attributes:
+        fd: a descriptor of the content, to be used once that is ensured. It is closed with the reader.
+    """
+
+    def __init__(self, shared: "_SharedFile") -> None:
+        self.fd = shared.entry.fd
+        self._shared = shared
+        self._entry = shared.entry
+        shared.enter()
+
+    @property
+    def size(self) -> int | None:
+        """In bytes; None while it is unknown."""
+        return self._entry.size
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
+
+        Waits until they are in the cache.
+
+        Raises:
+            NotFound: the service has dropped the file.
+            Unreachable: it broke off repeatedly, or does not answer.
+            NoSpace: the disk is full.
+            Failed: it sent something else than it had announced.
+        """
+        if not self._entry.complete:
+            self._shared.ensure(offset, offset + len(buffer))
+        return os.preadv(self.fd, [buffer], offset)
+
+    def ensure_all(self) -> int:
+        """Wait until the whole file is in the cache; returns its size in bytes. Raises as ``read_into``."""
+        entry = self._entry
+        while not entry.complete:
+            with entry.lock:
+                here = entry.present.end_of(0)
+            self._shared.ensure(here, here + MAX_AHEAD)
+        assert entry.size is not None
+        return entry.size
+
+    def close(self) -> None:
+        """Close it. Without readers a file's downloads stop, but for a small rest; what came so far is kept."""
+        self._shared.leave()
+
+
+class _SharedFile:
+    """A file while it is open or a download of it runs: its entry, its readers and its downloads.
+
+    ``changed`` guards all that, and is notified whenever some of it changes.
+    """
+
+    def __init__(self, remote: Remote, cache: ContentCache, entry: CacheEntry) -> None:
+        self.entry = entry
+        self.changed = threading.Condition(entry.lock)
+        self.readers = 0
+        self.downloads: list[Download] = []
+        self._remote = remote
+        self._cache = cache
+
+    # For readers
+
+    def enter(self) -> None:
+        """One more reader, for whom the entry is pinned."""
+        with self.changed:
+            self.readers += 1
+
+    def leave(self) -> None:
+        """One reader fewer."""
+        with self.changed:
+            self.readers -= 1
+            self.changed.notify_all()
+        self._cache.unpin(self.entry)
+
+    def ensure(self, start: int, stop: int) -> None:
+        """Wait until the bytes ``[start, stop)``, as far as the file has them, are in the cache."""
+        while True:
+            with self.changed:
+                missing = self._missing(start, stop)
+                if missing is None:
+                    return
+                download = self._download(missing, stop)
+                if download.started:
+                    self.changed.wait()
+                    if download.failure:
+                        raise download.failure
+                    continue
+                download.started = True
+            self._start(download)
+            if download.failure:
+                raise download.failure
+
+    def _missing(self, start: int, stop: int) -> int | None:
+        """The first byte that is wanted and not here; the stream that passed here learns how far readers are."""
+        size = self.entry.size
+        if size is not None:
+            stop = min(stop, size)
+        missing = self.entry.present.end_of(start)
+        if missing < stop or (size is None and missing == start):
+            return missing
+        for download in self.downloads:
+            if download.ahead.passed(start, stop):
+                self.changed.notify_all()
+        return None
+
+    def _download(self, offset: int, stop: int) -> Download:
+        """The download that brings ``offset``: one under way, or a new one, not yet started."""
+        download = next((each for each in self.downloads if each.ahead.will_reach(offset)), None)
+        if download is None:
+            self._make_way()
+            download = Download(self._remote, self, offset)
+            self.downloads.append(download)
+        if download.ahead.want(stop):
+            self.changed.notify_all()
+        return download
+
+    def _make_way(self) -> None:
+        """Abandon the oldest download if there are as many as there may be."""
+        going_on = [download for download in self.downloads if not download.ahead.abandoned]
+        if len(going_on) >= _STREAMS:
+            going_on[0].ahead.abandoned = True
+            self.changed.notify_all()
+
+    def _start(self, download: Download) -> None:
+        """Run a download: here if the file is small, else on a thread. It keeps the entry pinned until it ends."""
+        self._cache.repin(self.entry)
+        if self.size is not None and self.size <= SMALL:
+            download.run()
+            return
+        try:
+            threading.Thread(target=download.run, name="download", daemon=True).start()
+        except RuntimeError as error:  # the process has as many threads as it may have
+            download.end(types.Failed(f"download of {self.file.path!r}: {error}"))
+
+    # For downloads
+
+    @property
+    def file(self) -> RemoteFile:
+        return self.entry.file
+
+    @property
+    def size(self) -> int | None:
+        return self.entry.size
+
+    def learn_size(self, size: int) -> None:
+        with self.changed:
+            known = self.entry.size
+            if known is None:
+                self.entry.learn_size(size)
+                self.changed.notify_all()
+        if known not in (None, size):
+            raise types.Failed(f"{self.file.path!r} has {known} bytes by the listing, and {size} to download")
+
+    def store(self, ahead: ReadAhead, data: bytes) -> None:
+        start, stop = ahead.position, ahead.position + len(data)
+        if self.size is not None and stop > self.size:
+            raise types.Failed(f"the service sends more than the {self.size} bytes of {self.file.path!r}")
+        try:
+            self.entry.write(start, data)
+        except types.NoSpace:
+            self._cache.shrink()
+            self.entry.write(start, data)
+        with self.changed:
+            self.entry.add(start, stop)
+            ahead.position = stop
+            self.changed.notify_all()
+
+    def next_step(self, ahead: ReadAhead) -> Step:
+        return ahead.next_step(self.entry.present, self.entry.size, read=self.readers > 0)
+
+    def ended(self, download: Download) -> None:
+        with self.changed:
+            self.downloads.remove(download)
+            self.changed.notify_all()
+        self._cache.unpin(self.entry)

@@ -1,0 +1,58 @@
+"""The sign that a mount uses the cache: an empty file whose name says since which boot of the machine.
+
+A sign from an earlier boot means that the machine went down under a mount; pages that the cache believes in may never
+have reached the disk. All is in the name, so that nobody ever finds a sign half written.
+"""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+_PATIENCE = 5.0  # seconds for which the end of a mount waits for the disk
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class UseMarker:
+    """One mount's sign in the cache's directory.
+
+    The caller of ``enter`` holds a lock that excludes other mounts; ``leave`` needs none.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
+        self._path = directory / f"in-use-{self._boot}-{os.getpid()}-{time.monotonic_ns()}"
+
+    def enter(self) -> bool:
+        """Put the sign up; returns whether the machine has gone down while the cache was in use."""
+        before = [other for other in self._all() if _boot_of(other) != self._boot]
+        self._path.touch(0o600)
+        return bool(before)
+
+    def forget_earlier_boots(self) -> None:
+        """Remove the signs of mounts that went down with the machine, once their content is gone."""
+        for other in self._all():
+            if _boot_of(other) != self._boot:
+                other.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Remove the sign once all that was written is on the disk; a disk that is too busy for that keeps it.
+
+        The signs of mounts that were killed go as well: what they had written is on the disk by then, too.
+        """
+        syncing = threading.Thread(target=os.sync, daemon=True)
+        syncing.start()
+        syncing.join(_PATIENCE)
+        if syncing.is_alive():
+            return
+        for marker in self._all():
+            if marker == self._path or not Path("/proc", marker.name.rsplit("-", 2)[1]).exists():
+                marker.unlink(missing_ok=True)
+
+    def _all(self) -> list[Path]:
+        return list(self._directory.glob("in-use-*"))
+
+
+def _boot_of(marker: Path) -> str:
+    return marker.name.removeprefix("in-use-").rpartition("-")[0].rpartition("-")[0]

@@ -1,0 +1,63 @@
+"""What to fetch before it is asked for: the next small files of a directory that is being read through, in parallel."""
+
+import threading
+from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from cachetools import LRUCache
+
+from containerfs.fs import types
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.reading.scans import Scan, Siblings
+from containerfs.fs.types import RemoteFile
+
+_WORKERS = 16
+_LARGEST = 4 << 20  # bytes; the time for larger files goes into their content, not into asking for them
+_SCANS = 64  # directories remembered
+
+
+class Prefetcher:
+    """Notices scans, and fetches ahead of them. Thread-safe."""
+
+    def __init__(self, fetcher: Fetcher, cache: ContentCache) -> None:
+        self._fetcher = fetcher
+        self._cache = cache
+        self._scans: LRUCache[Hashable, Scan] = LRUCache(_SCANS)
+        self._lock = threading.Lock()  # guards the scans
+        self._pool = ThreadPoolExecutor(_WORKERS, "prefetch")
+
+    def opened(self, directory: Hashable, ino: int, siblings: Siblings) -> None:
+        """A file was opened to be read. Never waits for the service, and never fails.
+
+        Args:
+            directory: identifies the directory that the file is in.
+            ino: identifies the file among its siblings.
+            siblings: is called before this returns, if at all; the caller holds what guards the directory.
+        """
+        with self._lock:
+            scan = self._scans.get(directory)
+            if scan is None:
+                scan = self._scans[directory] = Scan()
+            following = scan.opened(ino, siblings)
+        for sibling in following:
+            if sibling.file is not None:
+                with suppress(RuntimeError):  # closed, or as many threads as there may be: nobody waits for it
+                    self._pool.submit(self._fetch, sibling.file)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, file: RemoteFile) -> None:
+        if file.size is None or file.size > _LARGEST or self._cache.has(file):
+            return
+        try:
+            reader = self._fetcher.open(file)
+            try:
+                reader.ensure_all()
+            finally:
+                reader.close()
+        except types.FsError:
+            pass  # who opens the file asks again, and is told
