@@ -65,10 +65,11 @@ class Scan:
         return self._order[start : self._named]
 
     def _follows(self, ino: int) -> bool:
-        """Whether a file is one of the next in the order that was found."""
+        """Whether a file is one of the next in the order that was found, and not of a new pass through it."""
         if not self._recent or ino not in self._position or self._recent[-1] not in self._position:
             return False
-        return 0 <= self._position[ino] - self._position[self._recent[-1]] <= _GAP
+        place = self._position[ino]
+        return 0 <= place - self._position[self._recent[-1]] <= _GAP and self._named - place <= _WIDEST_WINDOW
 
     def _find_order(self, siblings: list[Sibling]) -> bool:
         """Look for an order in which the last files follow each other."""

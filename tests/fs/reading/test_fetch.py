@@ -1,5 +1,6 @@
 """Downloads: started by the first reader, shared by all, and right whatever the service does meanwhile."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -265,6 +266,67 @@ def test_an_error_that_nobody_foresaw_is_one_of_ours(put: Put, remote: MemoryRem
     remote.before = surprise
     with pytest.raises(types.Failed, match="surprise"):
         put(SMALL).read(0, 10)
+
+
+def test_a_download_for_which_there_is_no_thread_is_an_error_and_is_tried_again(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    opened = put(LARGE)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(types.Failed, match="can't start new thread"):
+                opened.read(0, 10)
+    assert opened.read(0, 10) == LARGE[:10]
+
+
+def test_a_disk_too_full_to_open_a_file_evicts_what_nobody_reads(
+    put: Put, cache: ContentCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = put(SMALL)
+    other.read(0, len(SMALL))
+    other.close()
+    put.opened.remove(other)
+    write_text = Path.write_text
+
+    def full(path: Path, text: str) -> int:
+        if cache._unpinned:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_text(path, text)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert put(SMALL).read(0, len(SMALL)) == SMALL
+    assert cache.usage()["entries"] == 0
+
+
+def test_a_file_of_an_id_that_was_replaced_is_read_anew_while_others_read_on(
+    put: Put, remote: MemoryRemote, fetcher: Fetcher, cache: ContentCache, tmp_path: Path
+) -> None:
+    old = put(SMALL)
+    assert old.read(0, 100) == SMALL[:100]
+    staged = tmp_path / "staged"
+    staged.write_bytes(b"new")
+    file = RemoteFile(old.file.id, old.file.container_id, "file", 3, 0)
+    cache.adopt(file, staged)
+    new = Opened(fetcher, file)
+    assert new.read(0, 100) == b"new"
+    new.close()
+    assert old.read(0, len(SMALL)) == SMALL
+
+
+def test_readers_and_downloads_let_go_of_what_they_hold(put: Put, cache: ContentCache) -> None:
+    for content in (SMALL, LARGE):
+        opened = put(content)
+        opened.read(0, len(content))
+        opened.close()
+        put.opened.remove(opened)
+    for thread in threading.enumerate():
+        if thread.name == "download":
+            thread.join(30)
+    assert cache.usage() == {"bytes": len(SMALL) + len(LARGE), "entries": 2, "pinned": 0}
 
 
 def test_random_readers_do_not_pile_up_streams(put: Put, remote: MemoryRemote) -> None:
