@@ -20,7 +20,7 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from containerfs.fs.disk import FileLock, disk_errors
-from containerfs.fs.reading.entry import NEW_NOTE_SUFFIX, NOTE_SUFFIX, CacheEntry
+from containerfs.fs.reading.entry import NOTE_SUFFIX, CacheEntry
 from containerfs.fs.reading.marker import UseMarker
 from containerfs.fs.types import RemoteFile, digest
 
@@ -61,9 +61,7 @@ class ContentCache:
             entry = self._pinned.get(key)
             if entry is None:
                 with disk_errors(), self._names:
-                    path = self._unpinned.path(key)
-                    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                    entry = CacheEntry(file, path)
+                    entry = self._open(file, key)
                 self._unpinned.forget(key)
                 self._pinned[key] = entry
             entry.pins += 1
@@ -131,6 +129,14 @@ class ContentCache:
                 except OSError as error:
                     log.warning("%r is kept in part only: %s", entry.file.path, error)
         self._marker.leave()
+
+    def _open(self, file: RemoteFile, key: str) -> CacheEntry:
+        path = self._unpinned.path(key)
+        try:
+            return CacheEntry(file, path)
+        except FileNotFoundError:  # the first file of its shard
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return CacheEntry(file, path)
 
     def _close(self, entry: CacheEntry) -> None:
         """Close an entry, and keep what it has. Needs both locks held."""
@@ -206,5 +212,4 @@ class _Unpinned(LRUCache[str, int]):
         """The content goes before its note: without a note it would pass for complete."""
         path = self.path(key)
         path.unlink(missing_ok=True)
-        for suffix in (NOTE_SUFFIX, NEW_NOTE_SUFFIX):
-            path.with_suffix(suffix).unlink(missing_ok=True)
+        path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)

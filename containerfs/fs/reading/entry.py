@@ -1,8 +1,8 @@
 """One file id's content on this disk: an open descriptor of a sparse file, and which of its bytes are there.
 
 Invariants: a byte inside the present ranges is the service's byte. While some are missing, a note beside the file says
-which are present, and it is true at every moment: a mount that is killed leaves the note before. A file without a note
-is complete, or new and empty.
+which are present, and it is true at every moment: a mount that is killed leaves the note before, or half of one, which
+counts for nothing. A file without a note is complete, or new and empty.
 """
 
 import json
@@ -14,7 +14,7 @@ from containerfs.fs.disk import disk_errors, write_all
 from containerfs.fs.reading.ranges import Ranges
 from containerfs.fs.types import RemoteFile
 
-NOTE_SUFFIX, NEW_NOTE_SUFFIX = ".ranges", ".ranges-new"
+NOTE_SUFFIX = ".ranges"
 
 
 class CacheEntry:
@@ -86,16 +86,14 @@ class CacheEntry:
     def _write_note(self) -> None:
         with self.lock:
             ranges, complete = list(self.present), self.complete
-            noted, self._noted = self._noted, True  # where the note fails, the one before stays, and is true
+            noted, self._noted = self._noted, True
         if noted:
             return
         note = self.path.with_suffix(NOTE_SUFFIX)
         if complete:
             note.unlink(missing_ok=True)
         else:
-            new = self.path.with_suffix(NEW_NOTE_SUFFIX)
-            new.write_text(json.dumps(ranges))
-            new.replace(note)
+            note.write_text(json.dumps(ranges))
 
     def _is_complete(self) -> bool:
         return self.size is not None and self.present.covers(0, self.size)
