@@ -8,6 +8,11 @@ import pytest
 
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.reading.prefetch import Prefetcher
+from containerfs.fs.reading.scans import Sibling
+from containerfs.fs.types import RemoteFile
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import mounted
@@ -92,3 +97,24 @@ def test_what_cannot_be_fetched_ahead_is_the_readers_error_only(
     with pytest.raises(types.Failed, match="refused"):
         programs.read(scanning_fs, paths[5])
     assert programs.read(scanning_fs, paths[6]) == b"6"
+
+
+def test_files_that_are_being_written_or_are_large_are_not_fetched(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    fetched = Fetched(remote)
+    ids = [remote.put(container, f"{number}", b"x") for number in range(8)]
+    files: list[RemoteFile | None] = [RemoteFile(file_id, container, "", 1, 0) for file_id in ids]
+    files[3] = None
+    files[4] = RemoteFile(ids[4], container, "", 5 << 20, 0)
+    files[5] = RemoteFile(ids[5], container, "", None, 0)
+    siblings = [Sibling(f"{number}", number, file) for number, file in enumerate(files)]
+    cache = ContentCache(tmp_path / "content", 1 << 20, "memory")
+    prefetcher = Prefetcher(Fetcher(remote, cache), cache)
+    for number in range(3):
+        prefetcher.opened("directory", number, lambda: siblings)
+    fetched.wait_for(ids[6])
+    fetched.wait_for(ids[7])
+    prefetcher.close()
+    cache.close()
+    assert sorted(fetched.ids()) == ids[6:]
