@@ -144,7 +144,6 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, tell:
         if settings.service_url is None:
             embedded = EmbeddedStore(settings.data_dir)  # it starts while the imports below take their time
             stack.callback(embedded.stop)
-        from containerfs.fs.control import describe
         from containerfs.fuse import mount as fuse_mount
 
         fuse_mount.check_machine()
@@ -163,7 +162,7 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, tell:
             on_ready=lambda: tell(ready=f"Mounted {service} on {mountpoint}"),
         )
         log.info("Unmounted %s", mountpoint)
-        return [describe(upload) for upload in filesystem.drain(_DRAIN)]
+        return [str(unfinished) for unfinished in filesystem.drain(_DRAIN)]
 
 
 def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", stack: ExitStack) -> "FileSystem":

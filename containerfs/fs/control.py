@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from containerfs.fs import types
+from containerfs.fs import state, types
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.reading.cache import ContentCache
-from containerfs.fs.tree import ContainerDirectory, Directory, FileNode, Node
-from containerfs.fs.writeback import Upload, Uploader
+from containerfs.fs.state import Hidden, Local, Outdated, Staged, Stored, Torn, Unlinked
+from containerfs.fs.writing.backlog import Backlog
 
 PREFIX = "user.containerfs."
 
@@ -23,9 +24,9 @@ class ControlSurface:
         service: what the mount talks to, as people read it.
     """
 
-    def __init__(self, service: str, uploader: Uploader, cache: ContentCache) -> None:
+    def __init__(self, service: str, backlog: Backlog, cache: ContentCache) -> None:
         self._service = service
-        self._uploader = uploader
+        self._backlog = backlog
         self._cache = cache
 
     def names(self, node: Node) -> list[str]:
@@ -44,8 +45,8 @@ class ControlSurface:
             return {
                 "id": lambda: node.remote.id if node.remote else None,
                 "container_id": lambda: node.container.remote.id if node.parent else None,
-                "state": lambda: self._state(node),
-                "error": lambda: node.error,
+                "state": lambda: _word(node.state),
+                "error": lambda: _error(node.state),
             }
         if isinstance(node, ContainerDirectory):
             return {
@@ -57,36 +58,41 @@ class ControlSurface:
             return {"status": self._status}
         return {}
 
-    def _state(self, node: FileNode) -> str:
-        """``clean``: on the service. ``dirty``, ``uploading``, ``failed``: not yet. ``local``: never to be."""
-        if node.scratch:
-            return "local"
-        if not node.dirty:
-            return "clean"
-        if any(upload.node is node and upload.running for upload in self._uploader.pending()):
-            return "uploading"
-        return "failed" if node.error else "dirty"
-
     def _status(self) -> str:
-        uploads = self._uploader.pending()
         return json.dumps(
             {
                 "pid": os.getpid(),
                 "service": self._service,
                 "uploads": {
-                    "pending": sum(1 for upload in uploads if upload.pending),
-                    "failed": [describe(upload) for upload in uploads if upload.node.error],
+                    "pending": self._backlog.pending(),
+                    "failed": [str(unfinished) for unfinished in self._backlog.failed()],
+                    "set_aside": [str(unfinished) for unfinished in self._backlog.set_aside()],
                 },
                 "cache": self._cache.usage(),
             }
         )
 
 
-def describe(upload: Upload) -> str:
-    """One line about an upload that is due: where it belongs, and why it is not there."""
-    node = upload.node
-    where = f"{node.container.name}/{node.path}" if node.parent is not None else node.name
-    return f"{where} ({node.error or 'waiting'})"
+def _word(value: state.State) -> str:
+    """``clean``: on the service. ``dirty``, ``uploading``, ``failed``: not yet. ``local``: never to be."""
+    match value:
+        case Stored() | Outdated():
+            return "clean"
+        case Local() | Hidden() | Unlinked():
+            return "local"
+        case Staged() | Torn():
+            return "dirty"
+        case _ if _error(value) is not None:
+            return "failed"
+        case _ if state.uploading(value) is not None:
+            return "uploading"
+        case _:
+            return "dirty"
+
+
+def _error(value: state.State) -> str | None:
+    layer = state.due(value)
+    return None if layer is None or layer.failure is None else layer.failure.reason
 
 
 def _time(seconds: int | None) -> str | None:

@@ -1,23 +1,39 @@
 """How the parts of the file system come together, and end."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from containerfs.client import Client
 from containerfs.fs import types
-from containerfs.fs.attributes import AttributeStore
 from containerfs.fs.control import ControlSurface
+from containerfs.fs.directories import Directories
+from containerfs.fs.files import OpenFiles
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.journal import Journal
-from containerfs.fs.metadata import MetadataCache
+from containerfs.fs.namespace.attributes import AttributeStore
+from containerfs.fs.namespace.listings import MetadataCache
+from containerfs.fs.namespace.lookup import Lookup
+from containerfs.fs.namespace.names import NamePolicy
+from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
-from containerfs.fs.remote import ApiRemote, Remote
-from containerfs.fs.scratch import NamePolicy
-from containerfs.fs.tree import Tree
+from containerfs.fs.remote import Remote
+from containerfs.fs.service import ApiRemote
+from containerfs.fs.settings import NodeSettings
 from containerfs.fs.types import digest
-from containerfs.fs.writeback import Uploader
+from containerfs.fs.writing.backlog import Backlog
+from containerfs.fs.writing.commits import Commits
+from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.delivery import Courier
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.moves import Moves
+from containerfs.fs.writing.removals import Removals
+from containerfs.fs.writing.replay import Replay
+from containerfs.fs.writing.schedule import Schedule
+from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.staging import Staging
+from containerfs.fs.writing.uploads import Uploader
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,7 @@ class Options:
         write_back: whether close() returns once a file is safe on this machine.
         read_only: whether changes are refused.
         prefetch: whether to fetch what will probably be read next.
+        account: tells accounts of one service apart, each of which has a journal of its own; a digest of the API key.
     """
 
     cache_dir: Path
@@ -39,6 +56,7 @@ class Options:
     write_back: bool = False
     read_only: bool = False
     prefetch: bool = True
+    account: str = ""
 
 
 def open_filesystem(client: Client, single_shot: Client, service: str, options: Options) -> FileSystem:
@@ -59,25 +77,44 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     names, tree, service = NamePolicy(), Tree(), remote.service
     attributes = AttributeStore(options.cache_dir / "attributes.db", service)
     cache = ContentCache(options.cache_dir / "content", options.cache_size, service)
-    journal = Journal(options.cache_dir / "journal" / digest(service))
+    journal = Journal(journal_directory(options.cache_dir, service, options.account))
+    schedule = Schedule()
+    # Reading
     metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry)
+    lookup = Lookup(tree, metadata, names)
     fetcher = Fetcher(remote, cache)
     prefetcher = Prefetcher(fetcher, cache)
-    uploader = Uploader(remote, tree, journal, cache, attributes, names)
+    # Writing
+    staging = Staging(journal, fetcher, tree)
+    deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
+    settlement = Settlement(remote, tree, journal, deletions, schedule)
+    courier = Courier(remote, settlement, staging)
+    uploader = Uploader(remote, tree, journal, cache, attributes, deletions, settlement, courier, schedule)
+    commits = Commits(tree, journal, uploader, names)
+    removals = Removals(tree, journal, uploader, deletions, settlement, staging, schedule)
+    moves = Moves(tree, journal, uploader, deletions, settlement, removals, attributes, names)
+    backlog = Backlog(tree, journal, uploader, deletions, settlement, schedule)
+    # What programs ask for
+    read_ahead = prefetcher if options.prefetch else None
+    files = OpenFiles(
+        tree, lookup, names, fetcher, read_ahead, staging, journal, commits, removals, lazily=options.write_back
+    )
     filesystem = FileSystem(
-        remote,
         tree,
         metadata,
-        attributes,
-        fetcher,
-        journal,
-        uploader,
-        names,
-        ControlSurface(service, uploader, cache),
-        prefetcher=prefetcher if options.prefetch else None,
+        lookup,
+        files,
+        Directories(remote, tree, lookup, metadata, attributes, names, journal, removals),
+        moves,
+        removals,
+        NodeSettings(remote, tree, lookup, metadata, attributes, fetcher),
+        backlog,
+        Replay(tree, journal, uploader, deletions, settlement),
+        ControlSurface(service, backlog, cache),
+        disk=journal.directory,
         write_back=options.write_back,
         read_only=options.read_only,
-        on_close=[uploader.close, prefetcher.close, journal.close, cache.close, attributes.close],
+        on_close=[schedule.close, uploader.close, prefetcher.close, journal.close, cache.close, attributes.close],
     )
     try:
         remote.check()
@@ -87,3 +124,8 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
         raise type(error)(f"{service}: {error}{hint}") from error
     filesystem.replay()
     return filesystem
+
+
+def journal_directory(cache_dir: Path, service: str, account: str) -> Path:
+    """Where the journal of an account of a service is."""
+    return cache_dir / "journal" / digest(json.dumps([service, account]))

@@ -3,26 +3,37 @@
 FsError
 ├── NotFound, AlreadyExists, NotADirectory, IsADirectory, DirectoryNotEmpty
 ├── NotPermitted        the API has no such thing, or the mount does not allow it
-├── AccessDenied        the service refuses the key
+├── AccessDenied        the service refuses the key, or what was asked of it
 ├── ReadOnly, CrossDevice, NotSupported, NoAttribute, BadHandle
 ├── InvalidName, NameTooLong
 ├── NoSpace             this machine's disk, or the service's limit, is full
 ├── TooLarge            more than the service takes
+├── Refused             the service does not take this, for another reason
 ├── TooManyOpenFiles    this process, or this machine, has no descriptor left
 ├── Gone                it was there when it was opened, and the service has dropped it
 ├── Unreachable         the service does not answer
+│   └── AnswerLost          and may have done what it was asked to
+├── Damaged             staged data is not what was closed
+├── Cancelled           nobody wants the result any more
 └── Failed              anything else; the message says what
 """
 
 import hashlib
 import stat
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from containerfs.api.errors import ContainerFSError
 
 
 class FsError(ContainerFSError):
-    """An operation failed. The message is for the log; programs see the errno that ``fuse.errno`` maps the class to."""
+    """An operation failed. The message is for the log; programs see the errno that ``fuse.errno`` maps the class to.
+
+    Attributes:
+        lasting: whether trying the same again is pointless until something changes: the file, the key, the service.
+    """
+
+    lasting: ClassVar[bool] = False
 
 
 class NotFound(FsError):
@@ -50,7 +61,9 @@ class NotPermitted(FsError):
 
 
 class AccessDenied(FsError):
-    """The service refuses the key."""
+    """The service refuses the key, or what was asked of it with this key."""
+
+    lasting = True
 
 
 class ReadOnly(FsError):
@@ -76,6 +89,8 @@ class BadHandle(FsError):
 class InvalidName(FsError):
     """The name cannot be sent: it is not UTF-8, or the service refuses it."""
 
+    lasting = True
+
 
 class NameTooLong(FsError):
     """A name of more than 255 bytes."""
@@ -88,6 +103,14 @@ class NoSpace(FsError):
 class TooLarge(FsError):
     """Larger than the service takes."""
 
+    lasting = True
+
+
+class Refused(FsError):
+    """The service does not take this: its type, its form, or its path."""
+
+    lasting = True
+
 
 class TooManyOpenFiles(FsError):
     """This process, or this machine, has as many open files as it may."""
@@ -99,6 +122,18 @@ class Gone(FsError):
 
 class Unreachable(FsError):
     """The service does not answer."""
+
+
+class AnswerLost(Unreachable):
+    """The service may or may not have stored what it was sent: what it answered did not arrive."""
+
+
+class Damaged(FsError):
+    """What is staged on this machine's disk is not what was closed."""
+
+
+class Cancelled(FsError):
+    """Nobody wants the result any more."""
 
 
 class Failed(FsError):

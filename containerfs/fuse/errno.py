@@ -29,6 +29,9 @@ _ERRNO: dict[type[types.FsError], int] = {
     types.Refused: errno.EIO,
     types.Unreachable: errno.EIO,
     types.AnswerLost: errno.EIO,
+    types.TooManyOpenFiles: errno.EMFILE,
+    types.Damaged: errno.EIO,
+    types.Cancelled: errno.EIO,
     types.Failed: errno.EIO,
 }
 

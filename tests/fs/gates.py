@@ -1,6 +1,7 @@
 """Faults for a service in memory: to hold a request up, to refuse one, to lose an answer."""
 
 import threading
+import time
 from collections.abc import Callable
 
 from containerfs.fs import types
@@ -26,6 +27,14 @@ class Gate:
 
     def open(self) -> None:
         self._open.set()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what no event tells."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def failing(operation: str, times: int = 1, kind: type[types.FsError] = types.Failed) -> Callable[[str, str], None]:

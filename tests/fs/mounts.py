@@ -49,6 +49,9 @@ def end(filesystem: FileSystem) -> None:
 def crash(filesystem: FileSystem) -> None:
     """End a file system as ``kill -9`` ends its process: nothing more is written, and the kernel drops its locks."""
     _ended.add(filesystem)
-    filesystem._uploader.close()
-    filesystem._attributes.close()
-    os.close(filesystem._journal._lock)
+    stop_schedule, *_ = filesystem._on_close
+    stop_schedule()
+    journal = filesystem._files._journal
+    with journal._lock:
+        journal._db.close()
+    os.close(journal._ownership._fd)

@@ -11,7 +11,7 @@ import pytest
 from containerfs.client import Client
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
-from containerfs.fs.remote import ApiRemote
+from containerfs.fs.service import ApiRemote
 from containerfs.fs.types import RemoteFile
 
 CONTENT = bytes(range(256)) * 16

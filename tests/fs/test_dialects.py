@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from containerfs.client import Client
-from containerfs.fs import types, writeback
+from containerfs.fs import types
+from containerfs.fs.writing import backoff
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_filesystem
 from tests.conformance import dialects
@@ -224,7 +225,7 @@ def test_containers_that_say_they_have_expired_are_not_shown(speaking: Speaking)
 
 @pytest.fixture
 def never_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writeback, "_FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 3600.0)
 
 
 def test_a_refused_type_fails_close_and_loses_nothing(speaking: Speaking, never_again: None) -> None:

@@ -263,7 +263,13 @@ def test_a_read_only_mount_changes_nothing(
 def test_every_error_of_the_file_system_has_a_number(caplog: pytest.LogCaptureFixture) -> None:
     kinds = types.FsError.__subclasses__()
     numbers = {kind.__name__: errno.errorcode[errno_of(kind("why"), "read")] for kind in kinds}
-    assert [name for name, found in numbers.items() if found == "EIO"] == ["Refused", "Unreachable", "Failed"]
+    assert [name for name, found in numbers.items() if found == "EIO"] == [
+        "Refused",
+        "Unreachable",
+        "Damaged",
+        "Cancelled",
+        "Failed",
+    ]
     assert errno_of(FileNotFoundError(errno.ENOENT, "gone"), "read") == errno.ENOENT
     assert errno_of(RuntimeError("surprise"), "read") == errno.EIO
     assert "surprise" in caplog.text

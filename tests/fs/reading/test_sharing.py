@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs.attributes import AttributeStore
+from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.reading.cache import ContentCache
 from tests.fs.reading.visitor import SIZE, adopt, file, visit
 

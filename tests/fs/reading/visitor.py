@@ -10,7 +10,7 @@ import random
 import sys
 from pathlib import Path
 
-from containerfs.fs.attributes import Attributes, AttributeStore
+from containerfs.fs.namespace.attributes import Attributes, AttributeStore
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.types import RemoteFile
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs import metadata, types
+from containerfs.fs import types
+from containerfs.fs.namespace import listings
 from containerfs.fs.filesystem import FileSystem
 from tests.fs import programs
 from tests.fs.gates import Gate, down, failing
@@ -204,7 +205,7 @@ def test_scratch_names_are_looked_up_nowhere(patient_fs: FileSystem, remote: Mem
 def test_containers_looked_at_longest_ago_are_forgotten_first(
     remote: MemoryRemote, container: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metadata, "_MOST_FILES", 3)
+    monkeypatch.setattr(listings, "_MOST_FILES", 3)
     others = [remote.made(f"other{number}") for number in range(2)]
     for box in (container, *others):
         for name in ("a", "b"):

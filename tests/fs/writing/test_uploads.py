@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs import types, writeback
+from containerfs.api.dialect import Dialect
+from containerfs.fs import types
+from containerfs.fs.writing import backoff, schedule
 from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.remote import UploadRequest
 from tests.fs import programs
-from tests.fs.gates import Gate, down, failing
+from tests.fs.gates import Gate, down, eventually, failing
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, end, mounted
 
@@ -26,13 +29,13 @@ def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Fi
 @pytest.fixture
 def never_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is not tried again by itself while a test lasts."""
-    monkeypatch.setattr(writeback, "_FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 3600.0)
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again at once."""
-    monkeypatch.setattr(writeback, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.0)
 
 
 def test_new_before_old(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
@@ -151,20 +154,9 @@ def test_a_failed_upload_is_tried_again_by_itself(
     assert len(remote.asked("upload")) == 4
 
 
-def test_pauses_between_attempts_double(
-    memory_fs: FileSystem, remote: MemoryRemote, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(writeback.time, "monotonic", lambda: now)
-    remote.before = failing("upload", 20)
-    pauses = []
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"content")
-    for _ in range(10):
-        (upload,) = memory_fs._uploader.pending()
-        pauses.append(upload.due - now)
-        memory_fs.drain(30)
-    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+def test_pauses_between_attempts_double() -> None:
+    assert [backoff.pause(failures) for failures in range(1, 11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert backoff.pause(10_000) == 300
 
 
 def test_deleting_a_failed_upload_discards_it(
@@ -174,7 +166,7 @@ def test_deleting_a_failed_upload_discards_it(
     with pytest.raises(types.Failed):
         programs.write(memory_fs, "/box/a", b"content")
     memory_fs.unlink("/box/a")
-    assert memory_fs._uploader.pending() == []
+    assert memory_fs._backlog.failed() == []
     assert not programs.exists(memory_fs, "/box/a")
     crash(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:
@@ -202,8 +194,8 @@ def test_what_cannot_be_deleted_after_an_overwrite_is_deleted_later(
 ) -> None:
     remote.put(container, "a", b"old")
     remote.before = failing("delete")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"new")
+    programs.write(memory_fs, "/box/a", b"new")
+    assert programs.names(memory_fs, "/box") == ["a"]
     assert memory_fs.drain(30) == []
     assert remote.stored(container) == {"a": b"new"}
     assert len(remote.asked("upload")) == 1
@@ -226,14 +218,14 @@ def test_one_upload_that_hangs_delays_no_other(memory_fs: FileSystem, remote: Me
 def test_uploads_run_in_parallel_within_bounds(lazy_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
     gate = Gate("upload")
     remote.before = gate
-    for number in range(20):
+    for number in range(40):
         programs.write(lazy_fs, f"/box/{number}", b"%d" % number)
-    gate.wait(8)
-    assert len(remote.asked("upload")) == 8
-    assert len(lazy_fs._uploader.pending()) == 20
+    gate.wait(16)
+    assert len(remote.asked("upload")) == 16
+    assert lazy_fs._backlog.pending() == 40
     gate.open()
     assert lazy_fs.drain(30) == []
-    assert len(remote.stored(container)) == 20
+    assert len(remote.stored(container)) == 40
 
 
 def test_what_is_written_while_it_is_uploaded_is_uploaded_as_well(
@@ -259,6 +251,7 @@ def test_closing_while_an_upload_runs_waits_for_what_was_written_since(
         first = program.submit(programs.write, memory_fs, "/box/a", b"first")
         gate.wait()
         second = program.submit(programs.append, memory_fs, "/box/a", b" second")
+        eventually(lambda: len(programs.read(memory_fs, "/box/a")) == len("first second"))
         gate.open()
         first.result(30)
         second.result(30)
@@ -268,15 +261,15 @@ def test_closing_while_an_upload_runs_waits_for_what_was_written_since(
 def test_unlinking_a_file_that_somebody_is_closing_leaves_nobody_waiting(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writeback, "_WORKERS", 1)
+    monkeypatch.setattr(schedule, "_SLOTS", 1)
+    monkeypatch.setattr(schedule, "_STALLED", 3600.0)
     gate = Gate("upload")
     remote.before = gate
     with ThreadPoolExecutor(2) as program:
         other = program.submit(programs.write, memory_fs, "/box/other", b"1")
         gate.wait()
         closing = program.submit(programs.write, memory_fs, "/box/a", b"2")
-        while not any(upload.node.name == "a" for upload in memory_fs._uploader.pending()):
-            threading.Event().wait(0.001)
+        eventually(lambda: memory_fs._backlog.pending() == 2)
         memory_fs.unlink("/box/a")
         gate.open()
         other.result(30)
@@ -327,33 +320,30 @@ def test_what_failed_keeps_its_error_across_mounts(
         programs.write(memory_fs, "/box/a", b"content")
     end(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:
-        left = filesystem.drain(30)
-        assert [upload.node.name for upload in left] == ["a"]
+        assert [unfinished.name for unfinished in filesystem.drain(30)] == ["box/a"]
         assert programs.state(filesystem, "/box/a") == "failed"
         assert programs.read(filesystem, "/box/a") == b"content"
 
 
-def test_an_attempt_whose_answer_was_lost_is_said_so_to_the_next(
-    memory_fs: FileSystem, remote: MemoryRemote, never_again: None
+def test_a_content_has_one_idempotency_key_until_its_answer_arrives(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
-    asked = []
+    remote.dialect = Dialect(idempotency=True)
+    keys = []
     upload = remote.upload
 
-    def note(request: writeback.UploadRequest) -> types.RemoteFile:
-        asked.append(request)
+    def note(request: UploadRequest) -> types.RemoteFile:
+        keys.append(request.key)
         return upload(request)
 
     remote.upload = note  # type: ignore[method-assign]
-    remote.before = failing("upload", 2, types.Unreachable)
-    with pytest.raises(types.Unreachable):
+    remote.after = failing("upload", 4, types.Unreachable)
+    with pytest.raises(types.AnswerLost):
         programs.write(memory_fs, "/box/a", b"content")
-    memory_fs.drain(30)
-    memory_fs.drain(30)
-    assert len(asked) == 3
-    assert asked[0].since is None
-    assert asked[1].since is not None
-    assert asked[1].since == asked[2].since
-    assert len({request.key for request in asked}) == 1
+    assert memory_fs.drain(30) == []
+    assert len(keys) == 5
+    assert len(set(keys)) == 1
+    assert remote.stored(container) == {"a": b"content"}
 
 
 def test_a_mount_that_ends_keeps_what_is_due_for_the_next(
@@ -361,8 +351,7 @@ def test_a_mount_that_ends_keeps_what_is_due_for_the_next(
 ) -> None:
     remote.before = down
     programs_write_without_asking(lazy_fs, remote, "/box/a", b"content")
-    left = lazy_fs.drain(30)
-    assert [upload.node.name for upload in left] == ["a"]
+    assert [unfinished.name for unfinished in lazy_fs.drain(30)] == ["box/a"]
     end(lazy_fs)
     remote.before = no_fault
     with mounted(remote, tmp_path / "lazy") as filesystem:
@@ -387,7 +376,7 @@ def test_draining_gives_up_in_time_and_says_what_is_left(
     remote.before = gate
     programs.write(lazy_fs, "/box/a", b"content")
     gate.wait()
-    assert [upload.node.name for upload in lazy_fs.drain(0.0)] == ["a"]
+    assert [unfinished.name for unfinished in lazy_fs.drain(0.0)] == ["box/a"]
     with pytest.raises(types.Failed, match=r"not on the service: box/a \(waiting\)"):
         lazy_fs.sync("/box", 0.0)
     lazy_fs.sync("/", 0.0) if remote.stored(container) else gate.open()
@@ -448,7 +437,7 @@ def test_what_is_released_without_a_close_is_uploaded_in_the_background(
     assert remote.stored(container) == {"a": b"content"}
 
 
-def test_replaying_into_a_container_that_is_gone_can_be_discarded(
+def test_what_was_due_in_a_container_that_is_gone_is_set_aside(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     remote.before = failing("upload")
@@ -457,12 +446,13 @@ def test_replaying_into_a_container_that_is_gone_can_be_discarded(
     end(memory_fs)
     remote.expire(container)
     with mounted(remote, tmp_path / "cache") as filesystem:
-        assert [upload.node.name for upload in filesystem.drain(30)] == ["a"]
-        status = filesystem.getxattr("/", "user.containerfs.status").decode()
-        assert f"{container}/a" in status
-        assert programs.read(filesystem, f"/{container}/a") == b"content"
-        filesystem.unlink(f"/{container}/a")
-        assert filesystem.drain(30) == []
+        (unfinished,) = filesystem.drain(30)
+        assert str(unfinished) in filesystem.getxattr("/", "user.containerfs.status").decode()
+        assert unfinished.name == "box/a"
+        assert not programs.exists(filesystem, f"/{container}/a")
+    with mounted(remote, tmp_path / "cache") as filesystem:
+        assert filesystem._backlog.pending() == 0
+        assert filesystem.drain(30) == [unfinished]
 
 
 def test_replaying_into_a_directory_and_over_a_file(

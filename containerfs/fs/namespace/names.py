@@ -21,18 +21,15 @@ SCRATCH = (
 ROOT_REFUSED = (".Trash", ".Trash-*", ".Trashes", ".fseventsd", ".Spotlight-V100", ".xdg-volume-info", "autorun.inf")
 """Directories that desktops make at the top of whatever is mounted; beside scratch names, refused there."""
 
-TEMPORARY = (
-    ".*.??????",
-    "*.tmp",
-    "*.part",
-    "*.crdownload",
-    "*.partial",
-    "tmp_obj_*",
-    "tmp_pack_*",
-    "tmp_idx_*",
-    "*.lock",
-)
-"""rsync, browsers, git and others write these and rename them."""
+TEMPORARY = ("*.tmp", "*.part", "*.crdownload", "*.partial", "tmp_obj_*", "tmp_pack_*", "tmp_idx_*")
+"""Browsers, git and programs that write carefully make these and rename them."""
+
+_RSYNC = re.compile(r"\..+\.(?=[^.]*[A-Z])(?=[^.]*[a-z0-9])(?![A-Z][a-z]{5}$)[A-Za-z0-9]{6}", re.DOTALL)
+"""rsync's ``.NAME.XXXXXX``: six random letters and digits, which a word such as ``config`` or ``Backup`` is not. One in
+25 of rsync's names looks like a word, too: that file is uploaded under it, and then renamed."""
+
+_GIT_LOCK = re.compile(r"(?:.*/)?\.git/.*\.lock", re.DOTALL)
+"""git's own locks, which it renames; ``poetry.lock`` and its like are files that people keep."""
 
 
 class NamePolicy:
@@ -48,12 +45,21 @@ class NamePolicy:
         self._refused = _any_of(scratch + ROOT_REFUSED)
 
     def is_scratch(self, name: str) -> bool:
+        """Whether a file of this name lives on this machine only."""
         return self._scratch.match(name) is not None
 
-    def is_temporary(self, name: str) -> bool:
-        return self._temporary.match(name) is not None
+    def is_hidden(self, name: str) -> bool:
+        """Whether libfuse gave this name to a file that was deleted, or is about to be replaced, while open."""
+        return name.startswith(HIDDEN_PREFIX)
+
+    def is_temporary(self, path: str) -> bool:
+        """Whether a file at this path below its container will probably have another name in a moment."""
+        name = path.rpartition("/")[2]
+        known = self._temporary.match(name) or _RSYNC.fullmatch(name) or _GIT_LOCK.fullmatch(path)
+        return known is not None
 
     def is_refused_as_container(self, name: str) -> bool:
+        """Whether no container is made of a directory of this name."""
         return self._refused.match(name) is not None
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from containerfs.fs.scratch import NamePolicy
+from containerfs.fs.namespace.names import NamePolicy
 
 
 @pytest.mark.parametrize(
@@ -15,16 +15,21 @@ def test_editors_and_desktops_own_files_are_scratch(name: str) -> None:
     assert NamePolicy().is_refused_as_container(name)
 
 
-@pytest.mark.parametrize("name", ["a.txt", ".bashrc", "49130", "a~", "swp", "DS_Store", "lock", ".a.swan"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.txt", ".bashrc", "49130", "a~", "swp", "DS_Store", "lock", ".a.swan", "poetry.lock", "Cargo.lock", "uv.lock",
+     ".app.config", ".notes.Backup", ".old.README", "d/.git.lock", "not.git/index.lock"],
+)  # fmt: skip
 def test_other_names_are_not(name: str) -> None:
     assert not NamePolicy().is_scratch(name)
     assert not NamePolicy().is_temporary(name)
 
 
-@pytest.mark.parametrize("name", [".a.txt.Xy12Ab", "a.tmp", "a.part", "a.crdownload", "index.lock", "tmp_pack_1"])
+@pytest.mark.parametrize("name", [".a.txt.Xy12Ab", "a.tmp", "a.part", "a.crdownload", "tmp_pack_1", ".git/index.lock",
+                                  "src/.git/refs/heads/main.lock", "d/.a.b12Xyz"])  # fmt: skip
 def test_names_that_become_others_are_temporary(name: str) -> None:
     assert NamePolicy().is_temporary(name)
-    assert not NamePolicy().is_scratch(name)
+    assert not NamePolicy().is_scratch(name.rpartition("/")[2])
 
 
 @pytest.mark.parametrize("name", [".Trash-1000", ".Trash", "autorun.inf"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs.attributes import Attributes, AttributeStore, directory_key, file_key
+from containerfs.fs.namespace.attributes import Attributes, AttributeStore, directory_key, file_key
 
 SET = Attributes(mode=0o600, uid=1, gid=2, atime=3, mtime=4, path="a/b", size=5)
 

@@ -97,8 +97,8 @@ def test_open_with_truncation_that_fails_opens_nothing(
         raise types.NoSpace("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("containerfs.fs.journal.Journal.stage", full)
+        patch.setattr("containerfs.fs.writing.journal.Journal.stage", full)
         with pytest.raises(types.NoSpace):
             memory_fs.open("/box/a", os.O_WRONLY | os.O_TRUNC)
-    assert memory_fs._files.all() == []
+    assert memory_fs._lookup.file("/box/a").opens == 0
     assert programs.read(memory_fs, "/box/a") == b"old"

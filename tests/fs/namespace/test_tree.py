@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containerfs.api.paths import relative_path
-from containerfs.fs.attributes import Attributes, directory_key, file_key
+from containerfs.fs.namespace.attributes import Attributes, directory_key, file_key
 from containerfs.fs.tree import ContainerDirectory, Directory, FileListing, FileNode, Tree
 from containerfs.fs.types import RemoteContainer, RemoteFile
 

@@ -14,9 +14,11 @@ from concurrent.futures import Future
 from cachetools import LRUCache, TTLCache
 
 from containerfs.fs import types
-from containerfs.fs.attributes import AttributeStore
+from containerfs.fs.namespace.application import FileListing, apply_containers, apply_files
+from containerfs.fs.namespace.attributes import AttributeStore
+from containerfs.fs.namespace.nodes import ContainerDirectory
+from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
-from containerfs.fs.tree import ContainerDirectory, FileListing, Tree
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ class MetadataCache:
         started = time.monotonic()
         listed = self._remote.containers()
         with self._tree.lock:
-            self._tree.apply_containers(listed, started)
+            apply_containers(self._tree, listed, started)
             self._root_listed_at = started
 
     def _list_files(self, container: ContainerDirectory) -> None:
@@ -103,7 +105,7 @@ class MetadataCache:
         files = self._remote.files(container.remote.id)
         kept = self._attributes.load(container.remote.id)
         with self._tree.lock:
-            self._tree.apply_files(container, FileListing(started, files, kept))
+            apply_files(self._tree, container, FileListing(started, files, kept))
             self._listed.pop(container.remote.id, None)
             self._listed[container.remote.id] = len(files)
 

@@ -5,13 +5,15 @@ vouches for it as well, and is what whoever looks inside needs next. So ``ls`` o
 hundred files, and ``cat`` one listing at most. Files that are open or being written are known without asking.
 """
 
-from containerfs.api.paths import NAME_MAX_BYTES
+from containerfs.api.paths import DATA_ROOT, NAME_MAX_BYTES
 from containerfs.fs import types
-from containerfs.fs.metadata import MetadataCache
-from containerfs.fs.scratch import NamePolicy
-from containerfs.fs.tree import ContainerDirectory, Directory, FileNode, Node, Tree
+from containerfs.fs.namespace.listings import MetadataCache
+from containerfs.fs.namespace.names import NamePolicy
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.tree import Tree
 
 _MOST_PAGES = 10  # of a listing of files that is worth asking for, where one of containers would do
+_PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # the service's own programs open it below that. Source: limits.h, PATH_MAX
 _SHORTEST_ID = 16  # a name that might be the id of a container that no listing has
 
 
@@ -20,6 +22,17 @@ def check_length(name: str) -> None:
     size = len(name.encode(errors="surrogateescape"))
     if size > NAME_MAX_BYTES:
         raise types.NameTooLong(f"{name[:40]!r}...: {size} bytes, {NAME_MAX_BYTES} at most")
+
+
+def check_new(parent: Directory, name: str) -> None:
+    """Raises InvalidName, NameTooLong for a name that cannot be given in a directory."""
+    check_length(name)
+    try:
+        path = f"{parent.path}/{name}".encode()
+    except UnicodeEncodeError:
+        raise types.InvalidName(f"{name!r} is not UTF-8") from None
+    if len(path) > _PATH_MAX_BYTES:
+        raise types.NameTooLong(f"{len(path)} bytes below the container, {_PATH_MAX_BYTES} at most")
 
 
 class Lookup:
@@ -49,6 +62,14 @@ class Lookup:
         if found is None:
             raise types.NotFound(path)
         return found
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something at a path."""
+        try:
+            self.node(path)
+        except types.NotFound:
+            return False
+        return True
 
     def directory(self, path: str) -> Directory:
         """The directory at a path. Raises NotFound, NotADirectory."""

@@ -1,0 +1,126 @@
+"""Directories: containers at the root, and below them what the paths of files make, or this machine keeps."""
+
+import secrets
+import time
+
+from containerfs.api.paths import decode_name
+from containerfs.fs import types
+from containerfs.fs.handles import DirectoryHandle, HandleTable
+from containerfs.fs.namespace.attributes import AttributeStore, directory_key
+from containerfs.fs.namespace.listings import MetadataCache
+from containerfs.fs.namespace.lookup import Lookup
+from containerfs.fs.namespace.names import NamePolicy
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.remote import Remote
+from containerfs.fs.state import Hidden, Local, Unlinked
+from containerfs.fs.types import Entry
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.removals import Removals
+
+
+class Directories:
+    """Makes, removes and lists directories. Thread-safe; every method raises ``FsError``."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        lookup: Lookup,
+        metadata: MetadataCache,
+        attributes: AttributeStore,
+        names: NamePolicy,
+        journal: Journal,
+        removals: Removals,
+    ) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._lookup = lookup
+        self._metadata = metadata
+        self._attributes = attributes
+        self._names = names
+        self._journal = journal
+        self._removals = removals
+        self._handles: HandleTable[DirectoryHandle] = HandleTable()
+
+    def open(self, path: str) -> int:
+        """Open a directory and take note of what is in it."""
+        directory = self._lookup.directory(path)
+        if directory is self._tree.root:
+            self._metadata.refresh_containers()
+        else:
+            self._lookup.refresh(directory.container)
+        with self._tree.lock:
+            entries = [
+                Entry(name, child.ino, child.kind)
+                for name, child in directory.children.items()
+                if not (isinstance(child, FileNode) and isinstance(child.state, Hidden | Unlinked))
+                and not (isinstance(child, ContainerDirectory) and child.gone)
+            ]
+        return self._handles.add(DirectoryHandle(entries))
+
+    def entries(self, fh: int) -> list[Entry]:
+        """What was in an open directory when it was opened."""
+        return self._handles[fh].entries
+
+    def release(self, fh: int) -> None:
+        """Close a directory."""
+        self._handles.pop(fh)
+
+    def make(self, parent: Directory, name: str) -> Directory:
+        """A container in the root, a directory elsewhere."""
+        if parent is self._tree.root:
+            return self._make_container(name)
+        directory = Directory(name, secrets.randbits(63), time.time_ns())
+        with self._tree.lock:
+            if name in parent.children:
+                raise types.AlreadyExists(name)
+            parent.add(directory, name)
+        return directory
+
+    def remove(self, directory: Directory, path: str) -> None:
+        """Delete an empty container, or remove an empty directory. Raises DirectoryNotEmpty."""
+        container = directory.container
+        if directory is container:
+            self._metadata.expire(container)  # what others put there a moment ago is not to be lost
+        self._lookup.refresh(container)
+        with self._tree.lock:
+            children = list(directory.children.values())
+        local = [c for c in children if isinstance(c, FileNode) and isinstance(c.state, Local | Hidden | Unlinked)]
+        if len(local) < len(children):
+            raise types.DirectoryNotEmpty(path)
+        for node in local:  # among them those that are open and were deleted, which the service still has
+            self._removals.unlink(node)
+        if isinstance(directory, ContainerDirectory):
+            self._delete_container(directory)
+        else:
+            self._remove(directory, container)
+
+    def _remove(self, directory: Directory, container: ContainerDirectory) -> None:
+        with self._tree.lock:
+            key = directory_key(directory.path)
+            container.kept_attributes.pop(key, None)
+            if directory.parent is not None:
+                directory.parent.kept = True
+                directory.parent.touch()
+                directory.parent.remove(directory)
+        self._attributes.forget(container.remote.id, [key])
+
+    def _make_container(self, name: str) -> ContainerDirectory:
+        if self._names.is_refused_as_container(name):
+            raise types.NotPermitted(f"{name!r} is a desktop's or an editor's own; it is not made a container")
+        remote = self._remote.create_container(decode_name(name))
+        with self._tree.lock:
+            container = self._tree.add_container(remote)
+            container.touch()
+            container.listed_at = time.monotonic()  # a new one is known to be empty
+            return container
+
+    def _delete_container(self, container: ContainerDirectory) -> None:
+        self._remote.delete_container(container.remote.id)
+        with self._journal.transaction() as tx:
+            tx.forget_container(container.remote.id)
+        with self._tree.lock:
+            self._tree.remove_container(container)
+            self._tree.root.touch()
+        self._attributes.forget_container(container.remote.id)

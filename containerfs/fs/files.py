@@ -1,0 +1,225 @@
+"""Open files: what a program may do with one, from open() to the last close()."""
+
+import os
+import secrets
+import time
+
+from containerfs.fs import state, types
+from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
+from containerfs.fs.namespace.lookup import Lookup
+from containerfs.fs.namespace.names import NamePolicy
+from containerfs.fs.namespace.nodes import Directory, FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.process import is_other_live_process
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.reading.prefetch import Prefetcher
+from containerfs.fs.reading.scans import Sibling
+from containerfs.fs.state import Due, Local, Staged, Stored, Torn, Unlinked
+from containerfs.fs.writing.commits import Commits
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.removals import Removals
+from containerfs.fs.writing.staging import Staging
+
+Owner = tuple[int, int]
+"""User and group id."""
+
+
+class OpenFiles:
+    """Files that programs have open. Thread-safe; every method raises ``FsError``.
+
+    Args:
+        prefetcher: is told what is opened; None if nothing is to be fetched before it is asked for.
+        lazily: whether close() returns once a file is safe on this machine, rather than on the service.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        names: NamePolicy,
+        fetcher: Fetcher,
+        prefetcher: Prefetcher | None,
+        staging: Staging,
+        journal: Journal,
+        commits: Commits,
+        removals: Removals,
+        *,
+        lazily: bool,
+    ) -> None:
+        self._tree = tree
+        self._lookup = lookup
+        self._names = names
+        self._fetcher = fetcher
+        self._prefetcher = prefetcher
+        self._staging = staging
+        self._journal = journal
+        self._commits = commits
+        self._removals = removals
+        self._lazily = lazily
+        self._handles: HandleTable[ReadHandle] = HandleTable()
+
+    def handle(self, fh: int) -> ReadHandle:
+        """The handle of a number. Raises BadHandle."""
+        return self._handles[fh]
+
+    def open(self, path: str, flags: int, pid: int) -> tuple[int, bool]:
+        """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good."""
+        node = self._lookup.file(path)
+        with self._tree.lock:
+            written = not isinstance(node.state, Stored | state.Outdated)
+            keep_pages = written or (node.remote is not None and node.pages == node.remote.id)
+            node.pages = node.remote.id if node.remote else None
+        fh = self._open(node, flags, pid)
+        if flags & os.O_TRUNC:
+            try:
+                self._staging.truncate(node, 0)
+            except BaseException:
+                self.release(fh)
+                raise
+        return fh, keep_pages
+
+    def create(self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None) -> int | None:
+        """Create a file, on this machine, and open it; None if the name is taken."""
+        data = self._journal.stage()
+        initial: state.State = Local(data) if self._names.is_scratch(name) else Staged(data, state.NEW)
+        node = FileNode(name, secrets.randbits(63), time.time_ns(), initial)
+        node.mode = mode & 0o7777
+        node.uid, node.gid = owner or (node.uid, node.gid)
+        with self._tree.lock:
+            if name not in parent.children:
+                parent.add(node, name)
+                parent.touch()
+                node.touch()
+                return self._open(node, flags, pid)
+        data.remove()
+        return None
+
+    def truncate(self, node: FileNode, size: int) -> None:
+        """Set the size of a file; unless a program has it open to write, the service has it when this returns."""
+        self._staging.truncate(node, size)
+        if not node.writers:
+            self._commit(node)
+
+    def ftruncate(self, fh: int, size: int) -> None:
+        """Set the size of an open file, on this machine."""
+        handle = self._handles[fh]
+        if not isinstance(handle, WriteHandle):
+            raise types.BadHandle("opened for reading only")
+        self._staging.truncate(handle.node, size)
+
+    def flush(self, fh: int, pid: int) -> None:
+        """A program closes the file: what was written is made safe, and what fails is close()'s error.
+
+        Where the program inherited the file from another that still runs, that one's close counts.
+        """
+        handle = self._handles[fh]
+        node = handle.node
+        if not isinstance(handle, WriteHandle) or node.parent is None:
+            return
+        if isinstance(node.state, Torn):
+            self._close_torn(node)
+        elif is_other_live_process(handle.opener, pid):
+            self._commits.record(node, durable=False)
+        else:
+            self._commit(node)
+
+    def fsync(self, fh: int) -> None:
+        """Make what was written safe on this machine, against its crash too."""
+        node = self._handles[fh].node
+        with node.lock:
+            data = state.writable(node.state)
+            if isinstance(node.state, Torn):
+                raise _did_not_fit(node)
+            if data is not None and (not isinstance(node.state, Staged) or node.parent is None):
+                data.sync()
+                return
+        if isinstance(node.state, Staged):
+            self._commits.record(node, durable=True)
+        elif isinstance(node.state, Due):
+            self._commits.make_durable(node)
+
+    def release(self, fh: int) -> None:
+        """The last descriptor of a handle is closed. What no close() has waited for is uploaded in the background."""
+        handle = self._handles.pop(fh)
+        node = handle.node
+        handle.close()
+        with self._tree.lock:
+            node.opens -= 1
+            node.writers -= isinstance(handle, WriteHandle)
+            last = node.opens == 0
+        if last:
+            self._let_go(node)
+
+    def _let_go(self, node: FileNode) -> None:
+        """No program holds the file any more."""
+        if node.parent is None:
+            if isinstance(node.state, Unlinked):
+                self._removals.discard(node)
+            return
+        if isinstance(node.state, Torn):
+            self._revert(node)
+        elif isinstance(node.state, Staged):
+            self._commits.commit(node, lazily=True)
+        with self._tree.lock, node.lock:
+            for data in state.owned_data(node.state):
+                data.rest()
+            self._tree.settle(node)
+
+    def _open(self, node: FileNode, flags: int, pid: int) -> int:
+        access = flags & os.O_ACCMODE
+        handle: ReadHandle
+        if access == os.O_RDONLY:
+            handle = ReadHandle(node, self._fetcher)
+            handle.prepare()
+            self._prefetch_after(node)
+        else:
+            append = bool(flags & os.O_APPEND)
+            handle = WriteHandle(node, self._fetcher, self._staging, append=append, opener=pid)
+        with self._tree.lock:
+            node.opens += 1
+            node.writers += isinstance(handle, WriteHandle)
+        return self._handles.add(handle)
+
+    def _prefetch_after(self, node: FileNode) -> None:
+        if self._prefetcher is None:
+            return
+        with self._tree.lock:
+            directory = node.parent
+            if directory is not None and node.remote is not None:
+                self._prefetcher.opened(directory, node.ino, lambda: _siblings(directory))
+
+    def _commit(self, node: FileNode) -> None:
+        if node.dirty and node.parent is not None:
+            self._commits.commit(node, lazily=self._lazily)
+
+    def _close_torn(self, node: FileNode) -> None:
+        """A write has failed: the file is as it was, unless some of what was written was promised to be safe."""
+        if isinstance(node.state, Torn) and node.state.entry is not None:
+            self._commit(node)
+        else:
+            self._revert(node)
+        raise _did_not_fit(node)
+
+    def _revert(self, node: FileNode) -> None:
+        """Drop what is staged: the file is what it was; one that was never closed is gone."""
+        with self._tree.lock:
+            if not isinstance(node.state, Torn):
+                return
+            data = node.state.data
+            if self._tree.change(node, state.reverted) == state.NEW:
+                self._tree.detach(node)
+                self._tree.change(node, state.unlinked)
+        self._journal.discard(data)
+
+
+def _did_not_fit(node: FileNode) -> types.NoSpace:
+    return types.NoSpace(f"{node.name!r} did not fit on this machine's disk, and is as it was before")
+
+
+def _siblings(directory: Directory) -> list[Sibling]:
+    """The files of a directory, as listed. Wants the tree's lock held."""
+    return [
+        Sibling(node.name, node.ino, node.remote if isinstance(node.state, Stored) else None)
+        for node in directory.children.values()
+        if isinstance(node, FileNode)
+    ]

@@ -1,0 +1,110 @@
+"""Listings applied to the tree: what the service says, but for what this mount knows better.
+
+A listing never touches a file that is open or written here; what it says of one is a transition of its state, and
+counts once the file is closed. What was changed here after a listing was begun is not undone by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from containerfs.fs import state
+from containerfs.fs.namespace.attributes import Attributes, directory_key
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, inode
+from containerfs.fs.namespace.shown import Shown, free_name, shown_paths
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.types import RemoteContainer, RemoteFile
+
+
+@dataclass
+class FileListing:
+    """One listing of a container's files, and what is kept for them here.
+
+    Attributes:
+        started: monotonic time at which it was asked for.
+        files: newest first.
+        kept: attributes, by key.
+    """
+
+    started: float
+    files: list[RemoteFile]
+    kept: dict[str, Attributes] = field(default_factory=dict)
+
+
+def apply_containers(tree: Tree, listed: Sequence[RemoteContainer], started: float) -> None:
+    """Take over a listing of containers, newest first, that was asked for at ``started``."""
+    oldest_first = list(reversed(listed))
+    oldest_first.sort(key=lambda remote: remote.created_at)  # stable: many are of one second
+    seen = {remote.id for remote in oldest_first}
+    for directory in tree.containers():
+        if directory.remote.id not in seen and directory.changed_at < started:
+            tree.expire(directory)
+    for remote in oldest_first:
+        directory = tree.add_container(remote)
+        directory.remote, directory.gone = remote, False
+
+
+def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing) -> None:
+    """Take over a listing of a container's files."""
+    container.kept_attributes = listing.kept
+    there = [remote for remote in listing.files if tree.is_shown(container, remote, listing.started)]
+    shown = shown_paths(there, listing.kept)
+    _drop_absent(tree, container, shown, listing.started)
+    for file_id, (path, _) in shown.items():
+        node = container.by_id.get(file_id)
+        if node is not None and not node.local and node.path != path:
+            tree.remove_with_empty_parents(node)  # its place may be another's before it gets the new one
+    for file_id, (path, remote) in shown.items():
+        _show(tree, container, path, remote)
+        tree.apply_kept(container, file_id)
+    _apply_directories(tree, container)
+    container.listed_at = listing.started
+    container.pages = max(1, -(-len(listing.files) // 100))
+    tree.forget_deleted(container.remote.id, listing.started)
+
+
+def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Shown, started: float) -> None:
+    """What a listing leaves out is gone, unless it came after the listing was begun, or something replaced it."""
+    paths = {path for path, _ in shown.values()}
+    for file_id in container.by_id.keys() - shown.keys():
+        node = container.by_id[file_id]
+        if node.path in paths or node.changed_at > started:
+            continue
+        if node.local:
+            tree.change(node, state.left_out)
+        else:
+            del container.by_id[file_id]
+            tree.remove_with_empty_parents(node)
+
+
+def _show(tree: Tree, container: ContainerDirectory, path: str, remote: RemoteFile) -> None:
+    """Make the node at ``path`` stand for ``remote``, unless this mount knows better."""
+    node = container.by_id.get(remote.id)
+    if node is not None:
+        if isinstance(node.state, state.Outdated) or (node.remote is not None and node.remote.size is None):
+            tree.change(node, state.listed, remote, held=node.opens > 0)
+        if node.local or node.path == path:
+            return
+    parent_path, _, name = path.rpartition("/")
+    parent = tree.make_directory(container, parent_path)
+    there = parent.children.get(name)
+    if isinstance(there, FileNode) and there is not node:
+        tree.change(there, state.listed, remote, held=there.opens > 0)
+        if not there.local:
+            there.atime = there.mtime = there.ctime = remote.created_at * 1_000_000_000
+        return
+    if isinstance(there, Directory):
+        name = free_name(parent, name, remote.id)
+    if node is None:
+        node = FileNode(name, inode(remote.id), remote.created_at * 1_000_000_000, state.Stored(remote))
+    container.by_id[remote.id] = node
+    parent.add(node, name)
+
+
+def _apply_directories(tree: Tree, container: ContainerDirectory) -> None:
+    """Show the directories that are kept here, and what was set for others."""
+    prefix = directory_key("")
+    for key, kept in container.kept_attributes.items():
+        if key.startswith(prefix):
+            directory = tree.make_directory(container, key.removeprefix(prefix))
+            directory.kept = True
+            directory.apply(kept)

@@ -1,0 +1,213 @@
+"""Nodes: what the mount shows under one name.
+
+A file's node holds the state of its content, which the transitions of ``fs.state`` change, through ``Tree.change``
+only. All else that nodes hold is guarded by the tree's lock.
+"""
+
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.attributes import Attributes
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.types import Attr, RemoteContainer, RemoteFile
+
+_FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
+
+
+class Node:
+    """Something that has a name.
+
+    Attributes:
+        parent: the directory that it is in; None for the root, and once it is gone.
+        ino: constant while the mount shows it, across renames and overwrites.
+        changed_at: monotonic time of the last change made here; listings begun before say nothing about it.
+    """
+
+    kind = 0
+    default_mode = 0
+
+    def __init__(self, name: str, ino: int, created: int) -> None:
+        self.name = name
+        self.ino = ino
+        self.parent: Directory | None = None
+        self.mode = self.default_mode
+        self.uid, self.gid = os.getuid(), os.getgid()
+        self.atime = self.mtime = self.ctime = created
+        self.changed_at = 0.0
+
+    def touch(self, *, modified: bool = True) -> None:
+        """Note a change made here, now."""
+        self.ctime = time.time_ns()
+        self.changed_at = time.monotonic()
+        if modified:
+            self.mtime = self.ctime
+
+    def apply(self, kept: Attributes) -> None:
+        """Take over what was set for this node earlier."""
+        self.mode = self.default_mode if kept.mode is None else kept.mode
+        self.uid = self.uid if kept.uid is None else kept.uid
+        self.gid = self.gid if kept.gid is None else kept.gid
+        self.mtime = self.mtime if kept.mtime is None else kept.mtime
+        self.atime = self.mtime if kept.atime is None else kept.atime
+
+    def attr(self) -> Attr:
+        """What ``stat`` shows. Source: stat(2)."""
+        return self._attr(0)
+
+    def _attr(self, size: int) -> Attr:
+        return Attr(self.ino, self.kind | self.mode, size, self.uid, self.gid, self.atime, self.mtime, self.ctime)
+
+    def attributes(self) -> Attributes:
+        """What of a node the service cannot hold."""
+        return Attributes(
+            None if self.mode == self.default_mode else self.mode,
+            None if self.uid == os.getuid() else self.uid,
+            None if self.gid == os.getgid() else self.gid,
+            self.atime,
+            self.mtime,
+        )
+
+    @property
+    def path(self) -> str:
+        """Below the container (or the root, for a container); "" for the container itself once it is asked for."""
+        names: list[str] = []
+        node: Node = self
+        while node.parent is not None and not isinstance(node, ContainerDirectory):
+            names.append(node.name)
+            node = node.parent
+        return "/".join(reversed(names))
+
+    @property
+    def container(self) -> "ContainerDirectory":
+        """The container that it is in. Raises NotFound once it is in none."""
+        node: Node | None = self
+        while node is not None and not isinstance(node, ContainerDirectory):
+            node = node.parent
+        if node is None:
+            raise types.NotFound(f"{self.name!r} is in no container any more")
+        return node
+
+
+class Directory(Node):
+    """A directory: the root, a container, or a part of the paths of a container's files.
+
+    Attributes:
+        kept: made or emptied here; it stays while it holds no file, which the service knows nothing of.
+    """
+
+    kind = stat.S_IFDIR
+    default_mode = _DIRECTORY_MODE
+
+    def __init__(self, name: str, ino: int, created: int) -> None:
+        super().__init__(name, ino, created)
+        self.children: dict[str, Node] = {}
+        self.kept = False
+
+    def add(self, node: Node, name: str) -> None:
+        """Put a node into the directory, in place of what has that name."""
+        node.name, node.parent = name, self
+        self.children[name] = node
+
+    def remove(self, node: Node) -> None:
+        """Take a node out of the directory."""
+        if self.children.get(node.name) is node:
+            del self.children[node.name]
+        node.parent = None
+
+    def below(self) -> Iterator[Node]:
+        """Everything below, each directory before what is in it."""
+        waiting = list(self.children.values())
+        while waiting:
+            node = waiting.pop()
+            yield node
+            if isinstance(node, Directory):
+                waiting += node.children.values()
+
+    def files(self) -> Iterator["FileNode"]:
+        """All files below."""
+        return (node for node in self.below() if isinstance(node, FileNode))
+
+
+class ContainerDirectory(Directory):
+    """A container, as a directory of the root.
+
+    Attributes:
+        remote: what the service says of it.
+        listed_at: monotonic time at which the listing that is shown was asked for; 0 if none was.
+        pages: how many requests that listing took.
+        by_id: its files by their id on the service.
+        gone: the service has dropped it; it is shown to those only who have files of it open.
+        kept_attributes: what was set here for its files and directories, by key.
+    """
+
+    def __init__(self, remote: RemoteContainer, name: str) -> None:
+        super().__init__(name, inode(remote.id), remote.created_at * 1_000_000_000)
+        self.remote = remote
+        self.listed_at = 0.0
+        self.pages = 1
+        self.gone = False
+        self.by_id: dict[str, FileNode] = {}
+        self.kept_attributes: dict[str, Attributes] = {}
+
+
+class FileNode(Node):
+    """A file.
+
+    Attributes:
+        state: what is true of its content. ``Tree.change`` alone assigns it.
+        opens, writers: how many handles are open, and how many of them to write.
+        pages: the file id whose content the kernel's page cache may hold; None if it holds none.
+        lock: guards the state's replacement, and the bytes in its staged data. Never held across the network.
+    """
+
+    kind = stat.S_IFREG
+    default_mode = _FILE_MODE
+
+    def __init__(self, name: str, ino: int, created: int, initial: state.State = state.NEW) -> None:
+        super().__init__(name, ino, created)
+        self.state = initial
+        self.opens = self.writers = 0
+        self.pages: str | None = None
+        self.lock = threading.RLock()
+
+    @property
+    def remote(self) -> RemoteFile | None:
+        """What the service has under the name; None where it never had anything."""
+        return state.base(self.state).remote
+
+    @property
+    def local(self) -> bool:
+        """Whether this mount knows better than any listing."""
+        return self.opens > 0 or not isinstance(self.state, state.Stored)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something here that the service is to get and does not have."""
+        return isinstance(self.state, state.Staged | state.Torn | state.Due | state.Uploading)
+
+    @property
+    def known_size(self) -> int | None:
+        """In bytes; None where the service has not said it yet."""
+        match state.content(self.state):
+            case StagedFile() as data:
+                return data.size
+            case RemoteFile(size=size):
+                return size
+            case _:
+                return 0
+
+    def attr(self) -> Attr:
+        """What ``stat`` shows; its size must be known. Source: stat(2)."""
+        with self.lock:
+            return self._attr(self.known_size or 0)
+
+
+def inode(identity: str) -> int:
+    """An inode number that is the same for one id across mounts."""
+    digest = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1 | 1 << 32

@@ -1,0 +1,79 @@
+"""Under which path each listed file is shown: pure, and the same for the same listing.
+
+Of several files with one path, the newest has it, and the others get their id behind it; so does a file where a
+directory has its name. Every segment fits into what Linux takes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from containerfs.api.paths import NAME_MAX_BYTES, encode_name
+from containerfs.fs.namespace.attributes import Attributes, directory_key, file_key
+from containerfs.fs.namespace.nodes import Directory, inode
+from containerfs.fs.types import RemoteFile
+
+Shown = dict[str, tuple[str, RemoteFile]]
+"""By file id: the path, and what the service says of the file."""
+
+
+def shown_paths(files: Sequence[RemoteFile], kept: Mapping[str, Attributes]) -> Shown:
+    """Where each file of a listing is shown.
+
+    Args:
+        files: newest first.
+        kept: what was set here for the container's files and directories, by key.
+    """
+    wanted: Shown = {}
+    for remote in files:
+        set_here = kept.get(file_key(remote.id), Attributes())
+        if remote.size is None:
+            remote = replace(remote, size=set_here.size)
+        wanted[remote.id] = (fitting(set_here.path or remote.path, remote.id), remote)
+    taken = _directories(path for path, _ in wanted.values())
+    taken |= {key.removeprefix(directory_key("")) for key in kept if key.startswith(directory_key(""))}
+    shown: Shown = {}
+    for file_id, (path, remote) in wanted.items():
+        while path in taken:
+            path = distinct(path, file_id)
+        taken.add(path)
+        shown[file_id] = (path, remote)
+    return shown
+
+
+def free_name(directory: Directory, name: str, identity: str) -> str:
+    """``name``, fitted to what Linux takes; with the id where it is taken."""
+    name = fitting(name, identity)
+    while name in directory.children:
+        name = distinct(name, identity)
+    return name
+
+
+def distinct(path: str, identity: str) -> str:
+    """A name that only this id has: ``NAME (ID)``."""
+    return fitting(f"{path} ({encode_name(identity)})", identity)
+
+
+def fitting(path: str, identity: str) -> str:
+    """The path with each segment short enough for Linux; one that is cut ends in a hash, so that it stays distinct."""
+    if len(path) * 4 <= NAME_MAX_BYTES:  # the most that UTF-8 makes of it
+        return path
+    return "/".join(_fitting_segment(segment, identity) for segment in path.split("/"))
+
+
+def _fitting_segment(segment: str, identity: str) -> str:
+    encoded = segment.encode()
+    if len(encoded) <= NAME_MAX_BYTES:
+        return segment
+    suffix = f"… ({inode(segment + identity):016x})"
+    return encoded[: NAME_MAX_BYTES - len(suffix.encode())].decode(errors="ignore") + suffix
+
+
+def _directories(paths: Iterable[str]) -> set[str]:
+    """All directories that paths lead through."""
+    found: set[str] = set()
+    for path in paths:
+        directory = path.rpartition("/")[0]
+        while directory and directory not in found:
+            found.add(directory)
+            directory = directory.rpartition("/")[0]
+    return found

@@ -1,0 +1,237 @@
+"""The tree of names: which containers, directories and files the mount shows, and under which names.
+
+The tree holds what the service listed, and on top of it what only this mount knows: files that are being written,
+names that are scratch, directories that were made here and are empty. Invariants: a name is unique in its directory and
+legal; a container keeps its name while it lives; a file of the service stands for one node at most; a file that is on
+its way out of the service is not shown, whatever listings say.
+"""
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Concatenate, ParamSpec
+
+from containerfs.api.paths import encode_name
+from containerfs.fs import state
+from containerfs.fs.namespace.attributes import file_key
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.shown import free_name
+from containerfs.fs.state import State
+from containerfs.fs.types import RemoteContainer, RemoteFile
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """What an upload whose result nobody wants may have left on the service; it is not shown until that is known.
+
+    Attributes:
+        size: in bytes; None where that is not known.
+        since: Unix seconds before which it cannot have been created.
+    """
+
+    path: str
+    size: int | None
+    since: int
+
+    def may_be(self, remote: RemoteFile) -> bool:
+        """Whether a listed file, that no node stands for, may be it."""
+        recent = not remote.created_at or remote.created_at >= self.since
+        return recent and remote.path == self.path and (remote.size is None or self.size in (None, remote.size))
+
+
+class Tree:
+    """All nodes. Every method wants ``lock`` held by its caller, who needs it for longer than one call.
+
+    Attributes:
+        suspects: by container id and the key of the attempt that may have left them.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.root = Directory("", 1, time.time_ns())
+        self.suspects: dict[str, dict[str, Suspect]] = {}
+        self._by_container: dict[str, ContainerDirectory] = {}
+        # By container id: files that are being deleted (endless), or were, at which monotonic time.
+        self._deleted: dict[str, dict[str, float]] = {}
+
+    # States
+
+    def change(
+        self,
+        node: FileNode,
+        transition: Callable[Concatenate[State, P], State],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> State:
+        """Apply a transition to a file's state; returns the new state. The one place that assigns it."""
+        with node.lock:
+            before = node.remote
+            node.state = transition(node.state, *args, **kwargs)
+            after = node.remote
+        if before is not after and node.parent is not None:
+            by_id = node.container.by_id
+            if before is not None and by_id.get(before.id) is node:
+                del by_id[before.id]
+            if after is not None:
+                by_id[after.id] = node
+        return node.state
+
+    # Looking
+
+    def find(self, path: str) -> Node | None:
+        """The node at a path from the root, as far as the tree knows."""
+        return self.find_in(self.root, path)
+
+    def find_in(self, directory: Directory, path: str) -> Node | None:
+        """The node at a path from a directory, likewise."""
+        node: Node | None = directory
+        for name in path.split("/"):
+            if name:
+                node = node.children.get(name) if isinstance(node, Directory) else None
+        return node
+
+    def containers(self) -> list[ContainerDirectory]:
+        """All containers, listed or not."""
+        return list(self._by_container.values())
+
+    def container(self, container_id: str) -> ContainerDirectory | None:
+        """The container with an id, if it is known."""
+        return self._by_container.get(container_id)
+
+    # Containers and directories
+
+    def add_container(self, remote: RemoteContainer, *, listed: bool = True) -> ContainerDirectory:
+        """Show a container: under its name; where that is taken, with its id. Unlisted ones are found by id only."""
+        directory = self._by_container.get(remote.id)
+        if directory is None:
+            directory = ContainerDirectory(remote, remote.id)
+            directory.parent = self.root
+            self._by_container[remote.id] = directory
+        if listed and self.root.children.get(directory.name) is not directory:
+            self.root.add(directory, free_name(self.root, encode_name(remote.name or remote.id), remote.id))
+        return directory
+
+    def remove_container(self, directory: ContainerDirectory) -> None:
+        """Forget a container."""
+        self._by_container.pop(directory.remote.id, None)
+        self._deleted.pop(directory.remote.id, None)
+        self.suspects.pop(directory.remote.id, None)
+        self.root.remove(directory)
+
+    def expire(self, directory: ContainerDirectory) -> None:
+        """The service dropped a container: whoever has files of it open reads on, from the cache."""
+        directory.gone = any(node.local for node in directory.files())
+        if not directory.gone:
+            self.remove_container(directory)
+
+    def make_directory(self, container: ContainerDirectory, path: str) -> Directory:
+        """The directory at a path below a container, with its parents; files in the way step aside."""
+        directory: Directory = container
+        for name in path.split("/") if path else ():
+            child = directory.children.get(name)
+            if not isinstance(child, Directory):
+                made = Directory(name, secrets.randbits(63), container.ctime)
+                if child is not None:
+                    identity = child.remote.id if isinstance(child, FileNode) and child.remote else str(child.ino)
+                    directory.add(child, free_name(directory, name, identity))
+                directory.add(made, name)
+                child = made
+            directory = child
+        return directory
+
+    # Files
+
+    def move(self, node: Node, parent: Directory, name: str) -> None:
+        """Give a node another place."""
+        old_parent = node.parent
+        if old_parent is not None:
+            old_parent.remove(node)
+            old_parent.kept = old_parent.kept or not old_parent.children
+            old_parent.touch()
+        parent.add(node, name)
+        parent.touch()
+        node.touch(modified=False)
+
+    def attach(self, node: FileNode, parent: Directory, name: str) -> None:
+        """Put a file back that was detached."""
+        parent.add(node, name)
+        if node.remote is not None:
+            node.container.by_id[node.remote.id] = node
+
+    def detach(self, node: FileNode) -> None:
+        """Take a file out of its directory. The directory stays, empty or not, until it is removed by name."""
+        parent = node.parent
+        if parent is None:
+            return
+        if node.remote is not None:
+            node.container.by_id.pop(node.remote.id, None)
+        parent.remove(node)
+
+    def remove_with_empty_parents(self, node: Node) -> None:
+        """Take a node out, and its parents if the service has no more of them since they hold no file."""
+        directory = node.parent
+        while directory is not None:
+            directory.remove(node)
+            if directory.children or directory.kept or isinstance(directory, ContainerDirectory):
+                return
+            node, directory = directory, directory.parent
+
+    def settle(self, node: FileNode) -> None:
+        """Take over, once a file is neither open nor due, what listings said of it meanwhile."""
+        if node.opens or node.parent is None or not isinstance(node.state, state.Stored | state.Outdated):
+            return
+        container = node.container
+        if container.gone:
+            self.expire(container)
+            return
+        if isinstance(node.state, state.Outdated):
+            self.change(node, state.let_go)
+            if node.remote is not None:
+                node.atime = node.mtime = node.ctime = node.remote.created_at * 1_000_000_000
+                self.apply_kept(container, node.remote.id)
+        if node.remote is None:
+            self.remove_with_empty_parents(node)
+
+    def apply_kept(self, container: ContainerDirectory, file_id: str) -> None:
+        """Give a file the attributes that are kept for it."""
+        kept = container.kept_attributes.get(file_key(file_id))
+        node = container.by_id.get(file_id)
+        if kept is not None and node is not None and not node.local:
+            node.apply(kept)
+
+    # What is not shown
+
+    def hide_ids(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """Show these files no more, whatever listings say: they are being deleted."""
+        self._deleted.setdefault(container_id, {}).update(dict.fromkeys(file_ids, math.inf))
+
+    def show_ids(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """These files were not deleted after all."""
+        for file_id in file_ids:
+            self._deleted.get(container_id, {}).pop(file_id, None)
+
+    def ids_deleted(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """These files are gone: only listings that were begun before now still have them."""
+        deleted = self._deleted.setdefault(container_id, {})
+        deleted.update(dict.fromkeys(file_ids, time.monotonic()))
+
+    def forget_deleted(self, container_id: str, started: float) -> None:
+        """A listing that was begun at ``started`` was taken over: what was deleted before is in no later one."""
+        deleted = self._deleted.get(container_id, {})
+        for file_id in [file_id for file_id, at in deleted.items() if at <= started]:
+            del deleted[file_id]
+
+    def is_shown(self, container: ContainerDirectory, remote: RemoteFile, started: float) -> bool:
+        """Whether a file of a listing that was begun at ``started`` is there, as far as this mount knows."""
+        container_id = container.remote.id
+        if self._deleted.get(container_id, {}).get(remote.id, -math.inf) > started:
+            return False
+        suspects = self.suspects.get(container_id)
+        if not suspects or remote.id in container.by_id:
+            return True
+        return not any(suspect.may_be(remote) for suspect in suspects.values())

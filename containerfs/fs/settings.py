@@ -1,0 +1,104 @@
+"""What stat shows of a node, and what programs set: modes, owners and times, which this machine keeps."""
+
+from dataclasses import replace
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.attributes import Attributes, AttributeStore, directory_key, file_key
+from containerfs.fs.namespace.listings import MetadataCache
+from containerfs.fs.namespace.lookup import Lookup
+from containerfs.fs.namespace.nodes import Directory, FileNode, Node
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.remote import Remote
+from containerfs.fs.state import Outdated, Stored
+from containerfs.fs.types import Attr, RemoteFile
+
+
+class NodeSettings:
+    """Reads and sets what is shown of nodes. Thread-safe; every method raises ``FsError``."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        lookup: Lookup,
+        metadata: MetadataCache,
+        attributes: AttributeStore,
+        fetcher: Fetcher,
+    ) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._lookup = lookup
+        self._metadata = metadata
+        self._attributes = attributes
+        self._fetcher = fetcher
+
+    def attr(self, node: Node) -> Attr:
+        """What ``stat`` shows."""
+        if isinstance(node, FileNode):
+            with node.lock:
+                if node.known_size is not None:
+                    return node.attr()
+            self._learn_size(node)
+        return node.attr()
+
+    def set_made(self, directory: Directory, mode: int, owner: tuple[int, int] | None) -> None:
+        """Give a directory that was just made its mode and owner."""
+        with self._tree.lock:
+            if directory.parent is not None:
+                directory.parent.touch()
+            directory.mode, directory.kept = mode & 0o7777, True
+            directory.uid, directory.gid = owner or (directory.uid, directory.gid)
+        self.keep(directory)
+
+    def set(self, node: Node, **values: int) -> None:
+        """Set mode, owner or times, by the names that nodes have for them."""
+        if node is self._tree.root:
+            return
+        with self._tree.lock:
+            for name, value in values.items():
+                setattr(node, name, value)
+            node.touch(modified=False)
+        self.keep(node)
+
+    def keep(self, node: Node) -> None:
+        """Keep a node's attributes across mounts; those of a file that is due are kept when it is uploaded."""
+        if isinstance(node, FileNode) and (node.remote is None or not isinstance(node.state, Stored | Outdated)):
+            return
+        with self._tree.lock:
+            container, kept = node.container, node.attributes()
+            key = file_key(node.remote.id) if isinstance(node, FileNode) and node.remote else directory_key(node.path)
+            known = container.kept_attributes.get(key, Attributes())
+            kept = container.kept_attributes[key] = replace(kept, path=known.path, size=known.size)
+        self._attributes.save(container.remote.id, key, kept)
+
+    def vanished(self, node: FileNode, error: types.NotFound) -> types.FsError:
+        """Why the content of a listed file is not there: it was deleted elsewhere, or never was."""
+        try:
+            container = node.container
+            self._metadata.expire(container)
+            self._lookup.refresh(container)
+        except types.FsError:
+            return types.Gone(str(error))
+        if isinstance(node.state, Stored) and node.remote is not None:
+            return types.Failed(f"listed, but without content: {error}")
+        return types.Gone(str(error))
+
+    def _learn_size(self, node: FileNode) -> None:
+        """Ask for the size that the listing left out; where nobody tells it, download to know it. Never a guess."""
+        remote = state.content(node.state)
+        if not isinstance(remote, RemoteFile):
+            return
+        size = self._remote.size(remote)
+        if size is None:
+            reader = self._fetcher.open(remote)
+            try:
+                size = reader.ensure_all()
+            finally:
+                reader.close()
+        with self._tree.lock:
+            if node.remote == remote:
+                self._tree.change(node, state.sized, size)
+            container = self._tree.container(remote.container_id)
+            known = None if container is None else container.kept_attributes.get(file_key(remote.id))
+        self._attributes.save(remote.container_id, file_key(remote.id), replace(known or Attributes(), size=size))

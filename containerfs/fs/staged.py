@@ -1,0 +1,187 @@
+"""Staged files: what was written here and is not on the service yet, on this machine's disk.
+
+A staged file is written until its writer closes it; from then on its bytes never change, so that what is being
+uploaded is what was closed. A descriptor is open only while somebody uses the file: thousands may wait for their
+upload.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from containerfs.fs import types
+from containerfs.fs.disk import disk_errors, write_all
+
+_COPY_BLOCK = 8 << 20
+_HASH_BLOCK = 1 << 20
+
+
+def new_hash() -> "hashlib._Hash":
+    """The hash that identifies contents: SHA-256, for which processors have instructions."""
+    return hashlib.sha256()
+
+
+class StagedFile:
+    """One file of staged bytes. Its node's lock guards it.
+
+    Args:
+        path: of the file; created by ``create``, or left by an earlier mount.
+        sealed: whether it is closed, so that nothing is to be written to it any more.
+    """
+
+    __slots__ = ("_fd", "path", "sealed")
+
+    def __init__(self, path: Path, *, sealed: bool = False) -> None:
+        self.path = path
+        self.sealed = sealed
+        self._fd: int | None = None
+
+    @classmethod
+    def create(cls, path: Path) -> "StagedFile":
+        """A new, empty staged file. Raises NoSpace, TooManyOpenFiles."""
+        staged = cls(path)
+        with disk_errors():
+            staged._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return staged
+
+    @property
+    def fd(self) -> int:
+        """A descriptor, opened on first use. Raises Failed if the file is gone, TooManyOpenFiles."""
+        if self._fd is None:
+            with disk_errors():
+                self._fd = os.open(self.path, (os.O_RDONLY if self.sealed else os.O_RDWR) | os.O_CLOEXEC)
+        return self._fd
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        with disk_errors():
+            return os.stat(self.path if self._fd is None else self._fd).st_size
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Read at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end."""
+        return os.preadv(self.fd, [buffer], offset)
+
+    def write(self, data: memoryview, offset: int) -> int:
+        """Write all of ``data`` at ``offset``. Raises NoSpace."""
+        with disk_errors():
+            return write_all(self.fd, data, offset)
+
+    def append(self, data: memoryview) -> int:
+        """Write all of ``data`` at the end. Raises NoSpace."""
+        return self.write(data, self.size)
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend the file to ``size`` bytes. Raises NoSpace, TooLarge."""
+        with disk_errors():
+            os.ftruncate(self.fd, size)
+
+    def sync(self) -> None:
+        """Flush the bytes to the disk. Raises Failed, NoSpace."""
+        with disk_errors():
+            os.fdatasync(self.fd)
+
+    def copy_from(self, fd: int, size: int) -> None:
+        """Take over the first ``size`` bytes of another file, by reference where the disk can. Raises NoSpace."""
+        done = 0
+        with disk_errors():
+            while done < size:
+                copied = os.copy_file_range(fd, self.fd, min(size - done, _COPY_BLOCK), done, done)
+                if not copied:
+                    raise OSError("the cached content is shorter than its size")
+                done += copied
+
+    def digest(self, size: int | None = None) -> str:
+        """The hash of the content, or of its first ``size`` bytes, in hexadecimal."""
+        hash_, offset, end = new_hash(), 0, self.size if size is None else size
+        with self.opened() as fd, disk_errors():
+            while chunk := os.pread(fd, min(_HASH_BLOCK, end - offset), offset):
+                hash_.update(chunk)
+                offset += len(chunk)
+        return hash_.hexdigest()
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of one's own, to read from without the node's lock. Raises Failed, TooManyOpenFiles."""
+        with disk_errors():
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def is_promised(path: Path) -> bool:
+        """Whether a staged file that was left behind was promised to be kept."""
+        return not path.stat().st_mode & stat.S_IWUSR
+
+    def promise(self) -> None:
+        """Mark on disk that the content was promised to be kept, so that it does not vanish with its record."""
+        self.path.chmod(0o400)
+
+    def release(self) -> None:
+        """The promise was kept, or is not needed any more."""
+        self.path.chmod(0o600)
+
+    def rest(self) -> None:
+        """Give the descriptor back; the next use opens another."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self.rest()
+        self.path.unlink(missing_ok=True)
+
+
+class SealedSource:
+    """A closed staged file as the client uploads it; its digest is taken while the bytes are sent.
+
+    Args:
+        fd: of the file, for as long as the upload lasts.
+        size: in bytes.
+        expected: the digest that was noted when the file was closed; None if none was.
+    """
+
+    def __init__(self, fd: int, size: int, expected: str | None) -> None:
+        self.size = size
+        self._fd = fd
+        self._expected = expected
+        self._hash = new_hash()
+        self._hashed = 0
+        self._cancelled = False
+
+    @property
+    def digest(self) -> str | None:
+        """Of the whole content; None until all of it was read."""
+        return self._hash.hexdigest() if self._hashed == self.size else None
+
+    def cancel(self) -> None:
+        """Let the upload break off at its next read."""
+        self._cancelled = True
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes. The last ones are withheld if they show that the file was damaged.
+
+        Raises:
+            Cancelled: nobody wants the upload any more.
+            Damaged: the content is not what was closed.
+        """
+        if self._cancelled:
+            raise types.Cancelled("the file was deleted or replaced during its upload")
+        with disk_errors():
+            data = os.pread(self._fd, min(size, self.size - offset), offset)
+        self._take_digest(data, offset)
+        return data
+
+    def _take_digest(self, data: bytes, offset: int) -> None:
+        if offset != self._hashed:
+            return  # another attempt reads what was hashed before
+        self._hash.update(data)
+        self._hashed += len(data)
+        if self._expected is not None and self.digest not in (None, self._expected):
+            raise types.Damaged("the staged data was damaged on this machine's disk; it is not uploaded")

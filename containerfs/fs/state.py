@@ -1,0 +1,557 @@
+"""What is true of a file's content: one value of a closed set of types, and the transitions between them.
+
+A state is a pile of layers. At the bottom is what the service has under the file's name; above it, each at most once
+and in this order, the version that is being uploaded, the version that waits to be, and what is being written now:
+
+    Staged | Torn       written here, not closed yet; after a write that failed, Torn
+    Due                 closed: to be uploaded
+    Uploading           on its way
+    Stored | Outdated   on the service; ``Outdated`` once a listing said something else while a program had it open
+
+Programs see the topmost content. Three states are outside of the pile, since nothing of them is to be uploaded:
+``Local`` (a scratch name), ``Hidden`` (deleted, or about to be replaced, while open; that may be undone), ``Unlinked``.
+
+A transition is a function from a state to the next one. It is pure; ``Tree.change`` is the only place that applies
+one. An event that cannot happen in a state raises ``IllegalTransition``: that is a bug, and never a user's mistake.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.types import RemoteFile
+
+
+class IllegalTransition(Exception):
+    """An event happened in a state in which it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an upload failed.
+
+    Attributes:
+        lasting: trying again without a change is pointless; it waits until the file changes or somebody asks.
+    """
+
+    reason: str
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Version:
+    """A content that is complete and has to reach the service.
+
+    Attributes:
+        content: staged data, which never changes again; or a file of the service, to be copied under another name.
+        entry: its row in the journal; None while the journal could not take it.
+        keeps_old: what it replaces stays on the service until a rename that it is a part of is complete.
+        outcome: of the next attempt to upload it; whoever closed the file waits for that.
+    """
+
+    content: StagedFile | RemoteFile
+    entry: int | None = None
+    keeps_old: bool = False
+    outcome: "Future[None]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the service has.
+
+    Attributes:
+        remote: None for a file that the service never had.
+        stale: other files of the service that stand for this name until new content is stored; then they go.
+        entry: a row in the journal that holds deletions back until a rename is complete.
+    """
+
+    remote: RemoteFile | None = None
+    stale: frozenset[str] = frozenset()
+    entry: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """What the service had when the file was opened; it has ``newer`` since, or nothing."""
+
+    remote: RemoteFile
+    newer: RemoteFile | None
+    stale: frozenset[str] = frozenset()
+    entry: int | None = None
+
+
+Base = Stored | Outdated
+
+
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    """A version is on its way to the service."""
+
+    version: Version
+    over: Base
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A version waits to be uploaded; ``failure`` says why the last attempt failed."""
+
+    version: Version
+    over: Base | Uploading
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A program is writing. ``entry`` is its row in the journal, once something of it was promised to be safe."""
+
+    data: StagedFile
+    over: Base | Uploading | Due
+    entry: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """A write failed: ``data`` is not what its writer meant. The file is as it was once its writer was told."""
+
+    data: StagedFile
+    over: Base | Uploading | Due
+    entry: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Scratch: lives on this machine only."""
+
+    data: StagedFile
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Open, and deleted or about to be replaced.
+
+    Attributes:
+        data: its content, staged; None while the service still has it.
+        was: the name that it had.
+        before: its state under that name, where it returns to if the replacement fails.
+    """
+
+    data: StagedFile | None
+    was: str
+    before: "Pile"
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinked:
+    """Deleted while open: programs that hold it read and write on, and nobody else sees it.
+
+    Attributes:
+        doomed: the files of the service that are deleted once no program holds it.
+    """
+
+    data: StagedFile | None
+    remote: RemoteFile | None
+    doomed: frozenset[str] = frozenset()
+
+
+Pile = Stored | Outdated | Uploading | Due | Staged | Torn
+State = Pile | Local | Hidden | Unlinked
+
+NEW = Stored()
+"""Nothing on the service, and nothing here."""
+
+
+# What is true in a state
+
+
+def layers(state: State) -> Iterator[Pile]:
+    """The pile, from the top."""
+    layer: object = state.before if isinstance(state, Hidden) else state
+    while isinstance(layer, Uploading | Due | Staged | Torn):
+        yield layer
+        layer = layer.over
+    if isinstance(layer, Stored | Outdated):
+        yield layer
+
+
+def content(state: State) -> StagedFile | RemoteFile | None:
+    """What programs read: staged data, or a file of the service; None for a file without content anywhere."""
+    match state:
+        case Stored(remote=remote) | Outdated(remote=remote):
+            return remote
+        case Uploading(version=version) | Due(version=version):
+            return version.content
+        case Hidden(data=None, before=before):
+            return content(before)
+        case Unlinked(data=None, remote=remote):
+            return remote
+        case _:
+            return state.data
+
+
+def base(state: State) -> Base:
+    """What the service has under the name; ``NEW`` for what it has no part in."""
+    return next((layer for layer in layers(state) if isinstance(layer, Stored | Outdated)), NEW)
+
+
+def due(state: State) -> Due | None:
+    """The layer that waits to be uploaded. Not that of a hidden file: nothing of it is to be uploaded."""
+    return None if isinstance(state, Hidden) else _layer(state, Due)
+
+
+def uploading(state: State) -> Uploading | None:
+    """The layer that is being uploaded."""
+    return _layer(state, Uploading)
+
+
+def writable(state: State) -> StagedFile | None:
+    """The staged data that takes writes; None if the content has to be copied before it can be written to."""
+    match state:
+        case Staged(data=data) | Torn(data=data) | Local(data=data):
+            return data
+        case Hidden(data=StagedFile() as data) | Unlinked(data=StagedFile() as data) if not data.sealed:
+            return data
+        case _:
+            return None
+
+
+def owned_data(state: State) -> list[StagedFile]:
+    """All staged data of a file."""
+    versions = [layer.version.content for layer in layers(state) if isinstance(layer, Uploading | Due)]
+    top = [layer.data for layer in layers(state) if isinstance(layer, Staged | Torn)]
+    beside = [state.data] if isinstance(state, Local | Hidden | Unlinked) and state.data is not None else []
+    return list(dict.fromkeys([*top, *(data for data in versions if isinstance(data, StagedFile)), *beside]))
+
+
+def entries(state: State) -> list[int]:
+    """The rows in the journal that stand for a file."""
+    found = [layer.entry for layer in layers(state) if isinstance(layer, Staged | Torn)]
+    found += [layer.version.entry for layer in layers(state) if isinstance(layer, Uploading | Due)]
+    return [entry for entry in found if entry is not None]
+
+
+def remote_ids(state: State) -> frozenset[str]:
+    """The files of the service that the next content takes the place of."""
+    bottom = base(state)
+    newer = bottom.newer if isinstance(bottom, Outdated) else None
+    return bottom.stale | {remote.id for remote in (bottom.remote, newer) if remote is not None}
+
+
+# Writing and closing
+
+
+def written(state: State, data: StagedFile) -> State:
+    """A first write: ``data`` holds a copy of the content, and takes the writes."""
+    match state:
+        case Stored() | Outdated() | Uploading() | Due():
+            return Staged(data, state)
+        case Hidden() if writable(state) is None:
+            return replace(state, data=data)
+        case Unlinked(doomed=doomed) if writable(state) is None:
+            return Unlinked(data, None, doomed)
+    raise IllegalTransition(f"written: {state}")
+
+
+def recorded(state: State, entry: int) -> State:
+    """The journal has what is being written: what was synced is safe."""
+    if isinstance(state, Staged):
+        return replace(state, entry=entry)
+    raise IllegalTransition(f"recorded: {state}")
+
+
+def torn(state: State) -> State:
+    """A write failed."""
+    match state:
+        case Staged(data, over, entry):
+            return Torn(data, over, entry)
+        case Torn() | Local() | Hidden() | Unlinked():
+            return state
+    raise IllegalTransition(f"torn: {state}")
+
+
+def reverted(state: State) -> State:
+    """What was written is dropped: the file is as it was before."""
+    if isinstance(state, Staged | Torn):
+        return state.over
+    raise IllegalTransition(f"reverted: {state}")
+
+
+def closed(state: State, entry: int | None, failure: Failure | None = None) -> State:
+    """What was written is complete, and takes the place of a version that still waits.
+
+    Args:
+        entry: its row in the journal; None where the journal could not take it, for the reason of ``failure``.
+    """
+    if isinstance(state, Staged | Torn):
+        return replace(_due(Version(state.data, entry), state.over), failure=failure)
+    raise IllegalTransition(f"closed: {state}")
+
+
+# Uploading
+
+
+def begun(state: State, entry: int) -> State:
+    """An upload begins: the journal has it, and its attempt."""
+    if isinstance(state, Staged | Torn):
+        return replace(state, over=_begun(state.over, entry))
+    return _begun(state, entry)
+
+
+def _begun(state: State, entry: int) -> Uploading:
+    if isinstance(state, Due) and isinstance(state.over, Stored | Outdated):
+        return Uploading(replace(state.version, entry=entry), state.over)
+    raise IllegalTransition(f"begun: {state}")
+
+
+def uploaded(state: State, remote: RemoteFile, stale: frozenset[str] = frozenset(), entry: int | None = None) -> State:
+    """The service has the version that was on its way.
+
+    Args:
+        stale: files of the service whose deletion waits for a rename to be complete.
+        entry: the row in the journal that says so.
+    """
+    return _replaced(state, Uploading, lambda _: Stored(remote, stale, entry))
+
+
+def failed(state: State, failure: Failure) -> State:
+    """An attempt failed; the version waits again, unless a later one has taken its place."""
+
+    def lowered(layer: Uploading) -> Due:
+        return Due(replace(layer.version, outcome=Future()), layer.over, failure)
+
+    return _replaced(state, Uploading, lowered)
+
+
+def moved_on(state: State, stale: frozenset[str]) -> State:
+    """An attempt has stored the version under a name that is not the file's any more: it is due once more.
+
+    Args:
+        stale: what the attempt stored.
+    """
+
+    def lowered(layer: Uploading) -> Due:
+        return Due(layer.version, replace(layer.over, stale=layer.over.stale | stale))
+
+    return _replaced(state, Uploading, lowered)
+
+
+def given_up(state: State) -> State:
+    """The version that was on its way is somebody's to decide about: the file is what the service has."""
+    return _replaced(state, Uploading, lambda layer: layer.over)
+
+
+def put_off(state: State, failure: Failure) -> State:
+    """An attempt could not even begin."""
+    return _replaced(
+        state, Due, lambda layer: replace(layer, failure=failure, version=replace(layer.version, outcome=Future()))
+    )
+
+
+def asked(state: State) -> State:
+    """Somebody asks for another attempt, or the reason of the failure has gone."""
+    return _replaced(state, Due, lambda layer: replace(layer, failure=None))
+
+
+# Names
+
+
+def named(state: State, stale: frozenset[str], copy: Version | None = None, *, keeps_old: bool = False) -> State:
+    """The file gets another name, and what is due of it goes there.
+
+    Args:
+        stale: further files of the service that it takes the place of.
+        copy: its content under the new name, where the service only has it under the old one.
+        keeps_old: what is replaced stays until the whole rename is complete.
+    """
+    match state:
+        case Stored() | Outdated():
+            bottom = replace(state, stale=state.stale | stale)
+            return bottom if copy is None else Due(copy, bottom)
+        case Uploading(over=over):
+            moved = replace(state, over=replace(over, stale=over.stale | stale))
+            return moved if copy is None else Due(copy, moved)
+        case Due(version, over):
+            under = named(over, stale)
+            assert isinstance(under, Stored | Outdated | Uploading)
+            return Due(replace(version, keeps_old=keeps_old), under)
+        case Staged(over=over) | Torn(over=over):
+            under = named(over, stale, copy, keeps_old=keeps_old)
+            assert not isinstance(under, Staged | Torn | Local | Hidden | Unlinked)
+            return replace(state, over=under)
+    raise IllegalTransition(f"named: {state}")
+
+
+def published(state: State, version: Version, stale: frozenset[str]) -> State:
+    """A scratch file gets an ordinary name: its content is due."""
+    if isinstance(state, Local):
+        return Due(version, Stored(None, stale))
+    raise IllegalTransition(f"published: {state}")
+
+
+def replayed(version: Version, stale: frozenset[str], failure: Failure | None) -> State:
+    """An earlier mount left a version: it is due."""
+    return Due(version, Stored(None, stale), failure)
+
+
+def released(state: State) -> State:
+    """A rename is complete: what the content has replaced is to be deleted, and is none of the file's business."""
+    return _rebased(state, lambda layer: replace(layer, stale=frozenset(), entry=None))
+
+
+def unnamed(state: State, before: State, added: Version | None) -> State:
+    """A rename failed: the file is again what it was ``before``, but for what was written to it since.
+
+    Args:
+        added: the version that was made for the rename, if one was.
+    """
+    if isinstance(state, Hidden | Local | Unlinked):
+        raise IllegalTransition(f"unnamed: {state}")
+    if isinstance(before, Local):
+        return before
+    bottom = base(before)
+
+    def lowered(layer: Pile) -> Pile:
+        match layer:
+            case Stored() | Outdated():
+                return bottom
+            case Uploading(version=version) | Due(version=version) if added and version.content is added.content:
+                return lowered(layer.over)
+            case _:
+                return replace(layer, over=lowered(layer.over))  # type: ignore[arg-type]
+
+    return lowered(state)
+
+
+def undone(_: State, before: State) -> State:
+    """The journal could not take a change: nothing has happened."""
+    return before
+
+
+def hidden(state: State, data: StagedFile | None, was: str) -> State:
+    """An open file is deleted, or about to be replaced; ``data`` is its content, if that had to be fetched."""
+    if isinstance(state, Local | Hidden | Unlinked):
+        raise IllegalTransition(f"hidden: {state}")
+    top = content(state)
+    return Hidden(data or (top if isinstance(top, StagedFile) else None), was, state)
+
+
+def unhidden(state: State) -> State:
+    """What was to replace the file did not arrive: it has its name back."""
+    if isinstance(state, Hidden):
+        return state.before
+    raise IllegalTransition(f"unhidden: {state}")
+
+
+def unlinked(state: State, doomed: frozenset[str] = frozenset()) -> State:
+    """The file was deleted: nothing of it is due. Programs that have it open go on."""
+    held = content(state)
+    if isinstance(held, StagedFile):
+        return Unlinked(held, None, doomed)
+    return Unlinked(None, held, doomed)
+
+
+# Listings
+
+
+def listed(state: State, remote: RemoteFile, *, held: bool) -> State:
+    """A listing has ``remote`` under the name; ``held``: a program has the file open."""
+
+    def news(layer: Base) -> Base:
+        if layer.remote is None or layer.remote.id == remote.id:
+            return Stored(remote, layer.stale, layer.entry)
+        if state is layer and held:  # nothing was written here: programs that hold it read what they opened
+            return Outdated(layer.remote, remote, layer.stale, layer.entry)
+        stale = layer.stale if state is layer else layer.stale | {layer.remote.id}
+        return Stored(remote, stale, layer.entry)
+
+    return _rebased(state, news)
+
+
+def left_out(state: State) -> State:
+    """A listing has the file no more, and a program holds it, or it was written to here."""
+
+    def news(layer: Base) -> Base:
+        if layer.remote is None:
+            return layer
+        if state is layer:
+            return Outdated(layer.remote, None, layer.stale, layer.entry)
+        return Stored(None, layer.stale | {layer.remote.id}, layer.entry)
+
+    return _rebased(state, news)
+
+
+def let_go(state: State) -> State:
+    """No program holds the file any more: what listings said meanwhile counts."""
+    match state:
+        case Outdated(newer=newer, stale=stale, entry=entry):
+            return Stored(newer, stale, entry)
+        case _:
+            return state
+
+
+def sized(state: State, size: int) -> State:
+    """The size of what the service has was learned."""
+
+    def learn(layer: Base) -> Base:
+        return layer if layer.remote is None else replace(layer, remote=replace(layer.remote, size=size))
+
+    return _rebased(state, learn)
+
+
+# How transitions reach into a pile
+
+L = TypeVar("L", Stored, Uploading, Due)
+
+
+def _replaced(state: State, kind: type[L], change: Callable[[L], Pile]) -> State:
+    """The state with its layer of one kind changed. Raises IllegalTransition where it has none."""
+    if isinstance(state, kind):
+        return change(state)
+    match state:
+        case Hidden(before=before):
+            return replace(state, before=_replaced(before, kind, change))  # type: ignore[arg-type]
+        case Uploading() | Due() | Staged() | Torn():
+            under = _replaced(state.over, kind, change)
+            if isinstance(state, Due) and isinstance(under, Due):  # a later version has overtaken it
+                _follow(under.version.outcome, state.version.outcome)
+                return replace(state, over=under.over)
+            return replace(state, over=under)  # type: ignore[arg-type]
+    raise IllegalTransition(f"no {kind.__name__} in {state}")
+
+
+def _rebased(state: State, change: Callable[[Base], Base]) -> State:
+    match state:
+        case Stored() | Outdated():
+            return change(state)
+        case Hidden(before=before):
+            return replace(state, before=_rebased(before, change))  # type: ignore[arg-type]
+        case Local() | Unlinked():
+            return state
+        case _:
+            return replace(state, over=_rebased(state.over, change))  # type: ignore[arg-type]
+
+
+def _layer(state: State, kind: type[L]) -> L | None:
+    return next((layer for layer in layers(state) if isinstance(layer, kind)), None)
+
+
+def _due(version: Version, over: Base | Uploading | Due) -> Due:
+    """A version on top of what it replaces; whoever waits for one that it overtakes waits for it."""
+    if not isinstance(over, Due):
+        return Due(version, over)
+    _follow(over.version.outcome, version.outcome)
+    return Due(replace(version, keeps_old=over.version.keeps_old), over.over)
+
+
+def _follow(outcome: "Future[None]", leader: "Future[None]") -> None:
+    def copy(done: "Future[None]") -> None:
+        error = done.exception()
+        if outcome.done():
+            return
+        if error is None:
+            outcome.set_result(None)
+        else:
+            outcome.set_exception(error)
+
+    leader.add_done_callback(copy)

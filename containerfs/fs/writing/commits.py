@@ -1,0 +1,122 @@
+"""Commits: what a program wrote and closed, or synced, becomes due, and is noted in the journal.
+
+From ``close`` on, the content does not change any more; a later write goes to a copy. What the journal cannot take is
+due all the same: closing fails, the file is listed as failed, and it is noted and uploaded once there is room.
+"""
+
+from concurrent.futures import Future
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.names import NamePolicy
+from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.state import Failure, Staged, Torn
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.uploads import Uploader, entry_of
+
+_TEMPORARY_DELAY = 2.0  # seconds for which a temporary name may become another one before it is uploaded
+
+
+class Commits:
+    """Makes due what was written. Thread-safe; every method raises ``FsError``."""
+
+    def __init__(self, tree: Tree, journal: Journal, uploader: Uploader, names: NamePolicy) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._uploader = uploader
+        self._names = names
+
+    def commit(self, node: FileNode, *, lazily: bool) -> None:
+        """A program has closed a file: make what it wrote safe.
+
+        Args:
+            lazily: on this machine now, and on the service soon; else on the service before this returns.
+
+        Raises:
+            FsError: it is not safe there; it stays staged, and is tried again unless that is pointless.
+        """
+        outcome = self.close(node)
+        if outcome is None:
+            return
+        if self._names.is_temporary(node.path):
+            self.make_durable(node)
+            self._uploader.submit(node, _TEMPORARY_DELAY)
+        elif lazily:
+            self.make_durable(node)
+            self._uploader.submit(node)
+        else:
+            self._uploader.submit(node)
+            outcome.result()
+
+    def close(self, node: FileNode) -> "Future[None] | None":
+        """Seal what was written, and note it; returns what tells when it is on the service, None if nothing is due.
+
+        Raises:
+            NoSpace, Failed: the journal could not take it.
+        """
+        with self._tree.lock:
+            if not isinstance(node.state, Staged | Torn):
+                layer = state.due(node.state) or state.uploading(node.state)
+                return None if layer is None else layer.version.outcome
+            overtaken, written = state.due(node.state), node.state
+            written.data.sealed = True
+            entry, failure = self._try_to_note(node, written, overtaken)
+            self._tree.change(node, state.closed, entry, None if failure is None else Failure(str(failure)))
+            layer = state.due(node.state)
+            assert layer is not None
+        if overtaken is not None and isinstance(overtaken.version.content, StagedFile):
+            self._journal.discard(overtaken.version.content)
+        if failure is not None:
+            self._uploader.try_later(node, Failure(str(failure)))
+            raise failure
+        return layer.version.outcome
+
+    def record(self, node: FileNode, *, durable: bool) -> None:
+        """Note what is being written, which goes on: a crash does not lose it.
+
+        Args:
+            durable: not one of the machine either.
+        """
+        written = node.state
+        if durable and isinstance(written, Staged):
+            self._journal.sync_data(written.data)
+        with self._tree.lock:
+            if isinstance(node.state, Staged):
+                with self._journal.transaction() as tx:
+                    entry = tx.put(entry_of(node, node.state.data, node.state.entry))
+                self._tree.change(node, state.recorded, entry)
+        if durable:
+            self._journal.sync()
+
+    def make_durable(self, node: FileNode) -> None:
+        """Have what is due of a file safe on this machine's disk, with its digest."""
+        layer = state.due(node.state)
+        if layer is None or not isinstance(layer.version.content, StagedFile) or layer.version.entry is None:
+            return  # it has been uploaded meanwhile, or is about to be
+        try:
+            self._journal.sync_data(layer.version.content)
+            with self._journal.transaction() as tx:
+                tx.note_closed(layer.version.entry, layer.version.content.digest())
+            self._journal.sync()
+        except types.FsError:
+            still_due = state.due(node.state)
+            if still_due is not None and still_due.version is layer.version:
+                raise  # else it was uploaded meanwhile
+
+    def _try_to_note(
+        self, node: FileNode, written: Staged | Torn, overtaken: state.Due | None
+    ) -> tuple[int | None, types.FsError | None]:
+        """The row of what was closed, or why the journal could not take it."""
+        try:
+            return self._note_closed(node, written, overtaken), None
+        except types.FsError as error:
+            return written.entry, error
+
+    def _note_closed(self, node: FileNode, written: Staged | Torn, overtaken: state.Due | None) -> int:
+        with self._journal.transaction() as tx:
+            entry = tx.put(entry_of(node, written.data, written.entry))
+            if overtaken is not None and overtaken.version.entry is not None:
+                tx.overtake(overtaken.version.entry, by=entry)
+        written.data.promise()
+        return entry

@@ -1,0 +1,110 @@
+"""Deletions: files of the service that are to go, each tried again until it is gone.
+
+A deletion is noted in the journal together with what makes it right: the upload of what replaces the file, or the
+removal of its name. From then on it is nobody's error: a DELETE that fails is tried again, by the next mount too.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+
+from containerfs.fs import types
+from containerfs.fs.namespace.attributes import AttributeStore, file_key
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.remote import Remote
+from containerfs.fs.writing.backoff import pause
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.records import Deletion
+from containerfs.fs.writing.schedule import Job, Schedule
+
+log = logging.getLogger(__name__)
+
+
+class Deletions:
+    """Carries out what the journal has of deletions. Thread-safe."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        journal: Journal,
+        cache: ContentCache,
+        attributes: AttributeStore,
+        schedule: Schedule,
+    ) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._journal = journal
+        self._cache = cache
+        self._attributes = attributes
+        self._schedule = schedule
+        self._failures: dict[Deletion, int] = {}
+        self._lock = threading.Lock()  # guards the dict
+
+    def carry_out(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """Delete files whose deletion the journal has. What fails is tried again later, and is no error."""
+        for file_id in file_ids:
+            self._attempt(Deletion(container_id, file_id))
+
+    def delete(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """Delete files, or raise why one could not be deleted."""
+        for deletion in [Deletion(container_id, file_id) for file_id in file_ids]:
+            self._delete(deletion)
+
+    def replay(self) -> None:
+        """Take up what earlier mounts left."""
+        for deletion in self._journal.deletions():
+            with self._tree.lock:
+                self._tree.hide_ids(deletion.container_id, [deletion.file_id])
+            with self._lock:
+                self._failures[deletion] = 0
+            self._submit(deletion, 0.0)
+
+    def pending(self) -> list[Deletion]:
+        """Those that will be tried again."""
+        with self._lock:
+            return list(self._failures)
+
+    def retry_pending(self, deadline: float) -> None:
+        """Try them again now, until the monotonic time ``deadline``."""
+        for deletion in self.pending():
+            if time.monotonic() < deadline:
+                self._attempt(deletion)
+
+    def note_gone(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """These files are gone, whoever deleted them: nothing of them is kept here."""
+        gone = list(file_ids)
+        with self._tree.lock:
+            self._tree.ids_deleted(container_id, gone)
+        for file_id in gone:
+            self._cache.drop(container_id, file_id)
+        self._attributes.forget(container_id, map(file_key, gone))
+
+    def _attempt(self, deletion: Deletion) -> None:
+        try:
+            self._delete(deletion)
+        except types.FsError as error:
+            with self._lock:
+                failures = self._failures[deletion] = self._failures.get(deletion, 0) + 1
+            log.warning("File %s is to be deleted and could not be, attempt %d: %s", deletion.file_id, failures, error)
+            self._submit(deletion, pause(failures))
+
+    def _delete(self, deletion: Deletion) -> None:
+        self._remote.delete_file(deletion.container_id, deletion.file_id)
+        self.note_gone(deletion.container_id, [deletion.file_id])
+        with self._journal.transaction() as tx:
+            tx.deleted(deletion)
+        with self._lock:
+            self._failures.pop(deletion, None)
+
+    def _submit(self, deletion: Deletion, delay: float) -> None:
+        def run(_: Job) -> None:
+            self._attempt(deletion)
+
+        def refused(error: types.FsError) -> None:
+            log.warning("File %s is to be deleted later: %s", deletion.file_id, error)
+            self._submit(deletion, pause(1))
+
+        self._schedule.submit(deletion, delay, run, refused)

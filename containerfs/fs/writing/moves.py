@@ -1,0 +1,339 @@
+"""Renames, of a file or of all in a directory: all or nothing, as programs see it.
+
+The API has none: a file gets a new name by being stored again under it, and deleted under the old one. Where the
+service can copy under another name, no byte moves; else the content is uploaded from here. What a rename does is one
+transaction of the journal, and one change of the tree. Then every file is stored under its new name, and only once all
+are, what they replace is deleted. If one cannot be stored, the rename is undone. After a crash, the next mount finishes
+it.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.attributes import AttributeStore, directory_key
+from containerfs.fs.namespace.names import NamePolicy
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.state import Hidden, Local, State, Unlinked, Version
+from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.removals import Removals
+from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.uploads import Uploader, entry_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Moved:
+    """A file that a rename moves.
+
+    Attributes:
+        before: its state before.
+        version: what has to be stored under the new name; None if nothing is complete yet.
+        added: whether the rename made that version, rather than a program that closed the file.
+    """
+
+    node: FileNode
+    before: State
+    version: Version | None = None
+    added: bool = False
+
+
+@dataclass
+class _Rename:
+    """One rename.
+
+    Attributes:
+        target: what had the new name.
+        hidden: an open file that had it, and was hidden to make room.
+    """
+
+    source: Node
+    old_parent: Directory
+    old_name: str
+    parent: Directory
+    name: str
+    target: Node | None
+    hidden: FileNode | None
+    moved: list[_Moved]
+
+
+class Moves:
+    """Gives nodes other names within a container. Every method raises ``FsError``."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        journal: Journal,
+        uploader: Uploader,
+        deletions: Deletions,
+        settlement: Settlement,
+        removals: Removals,
+        attributes: AttributeStore,
+        names: NamePolicy,
+    ) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._uploader = uploader
+        self._deletions = deletions
+        self._settlement = settlement
+        self._removals = removals
+        self._attributes = attributes
+        self._names = names
+
+    def rename(self, source: Node, parent: Directory, name: str, target: Node | None, *, lazily: bool) -> None:
+        """Move a node to ``name`` in ``parent``, in place of ``target`` if there is one. Source: rename(2).
+
+        Args:
+            lazily: return once the rename is safe on this machine; the service follows.
+
+        Raises:
+            CrossDevice: the API cannot move this; programs copy instead.
+            FsError: a file could not be stored under its new name; all is as it was.
+        """
+        if source is target:
+            return
+        _check(source, parent, target)
+        if isinstance(source, FileNode) and self._names.is_hidden(name):
+            self._removals.hide(source, parent, name)
+            return
+        if isinstance(source, Directory) and not lazily:
+            self._flush(source)
+        with self._removals.replacing(parent, name) as hidden:
+            rename = self._begin(source, parent, name, target, hidden, lazily=lazily)
+            for moved in rename.moved:
+                if moved.version is not None:
+                    self._uploader.submit(moved.node)
+            if lazily:
+                self._journal.sync()
+            else:
+                self._wait(rename)
+            self._finish(rename, lazily=lazily)
+
+    def _flush(self, directory: Directory) -> None:
+        """What is due in a directory is uploaded first: undoing its rename could not bring it back."""
+        with self._tree.lock:
+            waiting = [(node, layer.version) for node in directory.files() if (layer := state.due(node.state))]
+        for node, _ in waiting:
+            self._uploader.submit(node)
+        for _, version in waiting:
+            version.outcome.result()
+
+    # Begin
+
+    def _begin(
+        self,
+        source: Node,
+        parent: Directory,
+        name: str,
+        target: Node | None,
+        hidden: FileNode | None,
+        *,
+        lazily: bool,
+    ) -> _Rename:
+        """Note the rename, and show it."""
+        with self._tree.lock:
+            if source.parent is None or parent.container is not source.container:
+                raise types.NotFound(source.name)
+            moved = [_Moved(node, node.state) for node in _files(source)]
+            rename = _Rename(source, source.parent, source.name, parent, name, target, hidden, moved)
+            self._place(rename)
+            try:
+                with self._journal.transaction() as tx:
+                    for each in moved:
+                        self._move(tx, rename, each, keeps_old=not lazily)
+                    if lazily:
+                        self._bury_replaced(tx, rename)
+            except types.FsError:
+                self._put_back(rename)
+                for each in moved:
+                    self._tree.change(each.node, state.undone, each.before)
+                raise
+            return rename
+
+    def _place(self, rename: _Rename) -> None:
+        if isinstance(rename.target, FileNode):
+            self._tree.detach(rename.target)
+        elif rename.target is not None:
+            rename.parent.remove(rename.target)
+        self._tree.move(rename.source, rename.parent, rename.name)
+
+    def _move(self, tx: Transaction, rename: _Rename, moved: _Moved, *, keeps_old: bool) -> None:
+        """Have the journal and the state of one file follow it to its new path."""
+        node = moved.node
+        stale = _replaced_ids(rename)
+        if isinstance(node.state, Local):
+            if node is rename.source and not self._names.is_scratch(node.name):
+                self._publish(tx, moved, stale, keeps_old=keeps_old)
+            return
+        remote = state.base(node.state).remote
+        copied = remote is not None and state.due(node.state) is None and state.uploading(node.state) is None
+        copy = None
+        if copied and remote is not None:
+            copy = Version(remote, self._put(tx, node, remote, stale), keeps_old)
+        self._tree.change(node, state.named, stale, copy, keeps_old=keeps_old)
+        for entry in state.entries(node.state):
+            tx.move(entry, node.path, state.remote_ids(node.state))
+        layer = state.due(node.state) or state.uploading(node.state)
+        moved.version, moved.added = None if layer is None else layer.version, copied
+
+    def _put(self, tx: Transaction, node: FileNode, content: RemoteFile | StagedFile, stale: frozenset[str]) -> int:
+        entry = entry_of(node, content)
+        return tx.put(replace(entry, replaces=entry.replaces | stale))
+
+    def _publish(self, tx: Transaction, moved: _Moved, stale: frozenset[str], *, keeps_old: bool) -> None:
+        """A scratch file gets an ordinary name."""
+        assert isinstance(moved.node.state, Local)
+        data = moved.node.state.data
+        version = Version(data, self._put(tx, moved.node, data, stale), keeps_old)
+        data.sealed = True
+        self._tree.change(moved.node, state.published, version, stale)
+        moved.version, moved.added = version, True
+
+    # End
+
+    def _wait(self, rename: _Rename) -> None:
+        """Wait until every file has its new name on the service; undo all if one cannot get it."""
+        try:
+            for moved in rename.moved:
+                if moved.version is not None:
+                    moved.version.outcome.result()
+        except BaseException:
+            self._undo(rename)
+            raise
+
+    def _finish(self, rename: _Rename, *, lazily: bool) -> None:
+        """What was replaced goes."""
+        replaced: set[str] = set()
+        container_id = rename.parent.container.remote.id
+        if not lazily:
+            with self._tree.lock, self._journal.transaction() as tx:
+                for moved in rename.moved:
+                    replaced |= self._release(tx, moved, container_id)
+                self._bury_replaced(tx, rename)
+        self._move_directories(rename)
+        self._keep_emptied(rename.old_parent)
+        if isinstance(rename.target, FileNode) and not rename.target.opens:
+            for data in state.owned_data(rename.target.state):
+                self._journal.discard(data)
+        self._settlement.take_up()
+        self._deletions.carry_out(container_id, replaced)
+
+    def _release(self, tx: Transaction, moved: _Moved, container_id: str) -> frozenset[str]:
+        """The old name of a file goes; returns the files of the service that are to be deleted."""
+        bottom = state.base(moved.node.state)
+        if bottom.entry is None:
+            return frozenset()
+        tx.drop(bottom.entry)
+        tx.delete_later(container_id, bottom.stale)
+        self._tree.change(moved.node, state.released)
+        return bottom.stale
+
+    def _bury_replaced(self, tx: Transaction, rename: _Rename) -> None:
+        """Nothing is due any more of what had the new name."""
+        if isinstance(rename.target, FileNode):
+            for entry in state.entries(rename.target.state):
+                tx.drop(entry)
+            self._uploader.forget(rename.target)
+            self._tree.change(rename.target, state.unlinked)
+        if rename.hidden is not None:
+            self._removals.bury(tx, rename.hidden)
+
+    def _undo(self, rename: _Rename) -> None:
+        """Let all be as it was: what was stored under new names goes."""
+        container_id = rename.parent.container.remote.id
+        with self._tree.lock:
+            self._put_back(rename)
+            stored = [self._unmove(moved) for moved in rename.moved]
+            unwanted = {file.id for file in stored if file is not None}
+            with self._journal.transaction() as tx:
+                for moved in rename.moved:
+                    if moved.added and moved.version is not None and moved.version.entry is not None:
+                        tx.drop(moved.version.entry)
+                    for entry in state.entries(moved.node.state):
+                        tx.move(entry, moved.node.path, state.remote_ids(moved.node.state))
+                tx.delete_later(container_id, unwanted)
+            self._tree.hide_ids(container_id, unwanted)
+            self._tree.show_ids(container_id, set().union(*(state.remote_ids(m.node.state) for m in rename.moved)))
+        self._settlement.take_up()
+        self._deletions.carry_out(container_id, unwanted)
+        for node in [*(moved.node for moved in rename.moved), rename.target]:
+            if isinstance(node, FileNode) and state.due(node.state) is not None:
+                self._uploader.submit(node)
+
+    def _put_back(self, rename: _Rename) -> None:
+        self._tree.move(rename.source, rename.old_parent, rename.old_name)
+        if isinstance(rename.target, FileNode):
+            self._tree.attach(rename.target, rename.parent, rename.name)
+        elif rename.target is not None:
+            rename.parent.add(rename.target, rename.name)
+
+    def _unmove(self, moved: _Moved) -> RemoteFile | None:
+        """Give a file its old state back; returns what was stored of it under the new name."""
+        if isinstance(moved.node.state, Hidden | Local | Unlinked):
+            return None
+        now, before = moved.node.remote, state.base(moved.before).remote
+        self._tree.change(moved.node, state.unnamed, moved.before, moved.version if moved.added else None)
+        return now if moved.added and now != before else None
+
+    def _keep_emptied(self, directory: Directory) -> None:
+        """The service knows of no directory without files: it is kept here, across mounts."""
+        with self._tree.lock:
+            if directory.children or isinstance(directory, ContainerDirectory) or directory.parent is None:
+                return
+            container, key, kept = directory.container, directory_key(directory.path), directory.attributes()
+            container.kept_attributes[key] = kept
+        self._attributes.save(container.remote.id, key, kept)
+
+    def _move_directories(self, rename: _Rename) -> None:
+        """What is kept of directories follows them."""
+        if not isinstance(rename.source, Directory):
+            return
+        container = rename.source.container
+        old_top = "/".join(filter(None, [rename.old_parent.path, rename.old_name]))
+        with self._tree.lock:
+            rename.source.kept = True
+            renamed: dict[str, str] = {}
+            for directory in [rename.source, *(n for n in rename.source.below() if isinstance(n, Directory))]:
+                old = old_top + directory.path.removeprefix(rename.source.path)
+                renamed[directory_key(old)] = directory_key(directory.path)
+            moved = {
+                new: container.kept_attributes.pop(old)
+                for old, new in renamed.items()
+                if old in container.kept_attributes
+            }
+            moved.setdefault(directory_key(rename.source.path), rename.source.attributes())
+            container.kept_attributes.update(moved)
+        for key, kept in moved.items():
+            self._attributes.save(container.remote.id, key, kept)
+        self._attributes.forget(container.remote.id, renamed.keys() - moved.keys())
+
+
+def _check(source: Node, parent: Directory, target: Node | None) -> None:
+    if isinstance(source, ContainerDirectory) or source.container is not _container_of(parent):
+        raise types.CrossDevice("the API renames no container, and moves nothing between two")
+    if isinstance(target, Directory):
+        if isinstance(source, FileNode):
+            raise types.IsADirectory(target.name)
+        if target.children:
+            raise types.DirectoryNotEmpty(target.name)
+    elif target is not None and isinstance(source, Directory):
+        raise types.NotADirectory(target.name)
+
+
+def _container_of(directory: Directory) -> ContainerDirectory | None:
+    return None if directory.parent is None else directory.container
+
+
+def _files(source: Node) -> list[FileNode]:
+    """The files that a rename moves; deleted ones that are still open have no name to change."""
+    found = source.files() if isinstance(source, Directory) else [source]
+    return [node for node in found if isinstance(node, FileNode) and not isinstance(node.state, Hidden | Unlinked)]
+
+
+def _replaced_ids(rename: _Rename) -> frozenset[str]:
+    return state.remote_ids(rename.target.state) if isinstance(rename.target, FileNode) else frozenset()

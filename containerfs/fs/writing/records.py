@@ -1,0 +1,116 @@
+"""What the journal holds: entries, attempts and deletions, as values."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from containerfs.fs.namespace.attributes import Attributes
+from containerfs.fs.types import RemoteFile
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path of a container is to hold a content, and what it replaces is to go.
+
+    Attributes:
+        path: below the container.
+        data: the name of the staged file; None where ``source`` is to be copied.
+        source: the file of the service whose content it is; None where ``data`` is.
+        replaces: the file ids that it takes the place of.
+        size, digest: of closed data; None while a program writes it.
+        error: why the last attempt failed; None if none did.
+        held: trying again without a change is pointless.
+        stored: what the service made of it, where a rename that it is a part of is not complete yet.
+        sequence: its place in the order of all that was written; None until the journal has it.
+    """
+
+    container_id: str
+    container_name: str
+    path: str
+    data: str | None = None
+    source: RemoteFile | None = None
+    replaces: frozenset[str] = frozenset()
+    attributes: Attributes = field(default_factory=Attributes)
+    size: int | None = None
+    digest: str | None = None
+    error: str | None = None
+    held: bool = False
+    stored: RemoteFile | None = None
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A request to store a content under a path that may have reached the service.
+
+    Attributes:
+        key: its idempotency key, which belongs to this content under this path.
+        entry: the entry that it is for; None once nobody wants its result: what it left is to be removed.
+        data: the name of the staged file; None for a copy, and once the file is gone.
+        source_id: the file that was to be copied; None for an upload.
+        digest: of the content; None until all of it was sent, and for copies.
+        started: Unix seconds.
+        known: file ids that are not its result.
+    """
+
+    key: str
+    container_id: str
+    path: str
+    size: int | None
+    started: int
+    entry: int | None = None
+    data: str | None = None
+    source_id: str | None = None
+    digest: str | None = None
+    known: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A file of the service that is to go."""
+
+    container_id: str
+    file_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An entry that is neither shown nor tried again until somebody decides.
+
+    Attributes:
+        name: ``CONTAINER/PATH``.
+        data: the name of the staged file; None if there is none.
+        reason: why it was set aside.
+    """
+
+    sequence: int
+    name: str
+    container_id: str
+    data: str | None
+    reason: str
+
+
+def encode_ids(ids: Iterable[str]) -> str:
+    return json.dumps(sorted(ids))
+
+
+def decode_ids(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text))
+
+
+def encode_file(file: RemoteFile | None) -> str | None:
+    return None if file is None else json.dumps(asdict(file))
+
+
+def decode_file(text: str | None) -> RemoteFile | None:
+    return None if text is None else RemoteFile(**json.loads(text))
+
+
+def encode_attributes(attributes: Attributes) -> str:
+    return json.dumps({name: value for name, value in asdict(attributes).items() if value is not None})
+
+
+def decode_attributes(text: str) -> Attributes:
+    values: dict[str, Any] = json.loads(text)
+    return Attributes(**values)

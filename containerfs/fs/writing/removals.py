@@ -1,0 +1,193 @@
+"""Removals: files that are deleted by name, and files that are deleted, or replaced, while a program has them open.
+
+libfuse gives an open file that is deleted or replaced another name, ``.fuse_hidden…``, and deletes that once the file
+is closed. Which of the two is meant shows in what follows: a rename to the old name, or nothing. Until then the file
+can have its name back. Once it is known to be deleted, the journal has its deletion, which a crash does not undo; it is
+carried out when no program holds the file.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.nodes import Directory, FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.state import Hidden, Unlinked
+from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.schedule import Job, Schedule
+from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.staging import Staging
+from containerfs.fs.writing.uploads import Uploader
+
+_FETCHED_TO_HIDE = 64 << 20  # an open file up to this size is fetched whole before it is deleted on the service
+_UNDECIDED = 0.2  # seconds after which a file that was hidden and not replaced is taken for deleted
+
+
+class Removals:
+    """Deletes and hides files. Thread-safe; every method raises ``FsError``."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        journal: Journal,
+        uploader: Uploader,
+        deletions: Deletions,
+        settlement: Settlement,
+        staging: Staging,
+        schedule: Schedule,
+    ) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._uploader = uploader
+        self._deletions = deletions
+        self._settlement = settlement
+        self._staging = staging
+        self._schedule = schedule
+        # Guarded by the tree's lock, as is the next.
+        self._hidden: dict[tuple[Directory, str], FileNode] = {}
+        self._being_replaced: set[FileNode] = set()
+
+    def unlink(self, node: FileNode) -> None:
+        """Delete a file, on the service too. Source: unlink(2)."""
+        if isinstance(node.state, Hidden | Unlinked):
+            self._unlink_hidden(node)
+            return
+        deleted: set[str] = set()
+        while doomed := self._delete_or_detach(node, deleted):
+            deleted |= doomed
+        self._settlement.take_up()
+        if not node.opens:
+            self.discard(node)
+
+    def _delete_or_detach(self, node: FileNode, deleted: set[str]) -> frozenset[str]:
+        """Delete what the service has of a file; once it has nothing, take its name away, and return an empty set."""
+        with self._tree.lock:
+            container_id = node.container.remote.id
+            doomed = state.remote_ids(node.state) - deleted
+            node.touch(modified=False)
+            self._tree.hide_ids(container_id, doomed)
+            if not doomed:
+                with self._journal.transaction() as tx:
+                    self._drop_entries(tx, node)
+                self._uploader.forget(node)
+                self._tree.detach(node)
+                self._tree.change(node, state.unlinked)
+                return doomed
+        try:
+            self._deletions.delete(container_id, doomed)
+        except types.FsError:
+            with self._tree.lock:
+                self._tree.show_ids(container_id, doomed)
+            raise
+        return doomed
+
+    def hide(self, node: FileNode, parent: Directory, name: str) -> None:
+        """Take an open file's name away. Its content is fetched now, if that is bearable, for a service may drop it
+        when its replacement comes."""
+        content = state.content(node.state)
+        fetched = None
+        if isinstance(content, RemoteFile) and (content.size or 0) <= _FETCHED_TO_HIDE:
+            fetched = self._staging.fetched(content)
+        with self._tree.lock:
+            assert node.parent is not None
+            place = (node.parent, node.name)
+            self._tree.change(node, state.hidden, fetched, node.path)
+            self._tree.move(node, parent, name)
+            self._hidden[place] = node
+        self._decide_later(node, place)
+
+    @contextmanager
+    def replacing(self, parent: Directory, name: str) -> Iterator[FileNode | None]:
+        """Around a rename to a name: the open file that was hidden to make room for it. If the rename fails, the file
+        has its name back."""
+        with self._tree.lock:
+            node = self._hidden.get((parent, name))
+            if node is not None:
+                self._being_replaced.add(node)
+        try:
+            yield node
+        except types.FsError:
+            if node is not None:
+                self._unhide(node, parent, name)
+            raise
+        finally:
+            if node is not None:
+                with self._tree.lock:
+                    self._being_replaced.discard(node)
+
+    def bury(self, tx: Transaction, node: FileNode) -> None:
+        """A hidden file is known to be deleted: nothing of it is due. Wants the tree's lock held."""
+        doomed = state.remote_ids(node.state)
+        container_id = node.container.remote.id
+        self._drop_entries(tx, node)
+        tx.delete_later(container_id, doomed)
+        self._tree.hide_ids(container_id, doomed)
+        self._tree.change(node, state.unlinked, doomed)
+        self._uploader.forget(node)
+
+    def discard(self, node: FileNode) -> None:
+        """No program holds a deleted file any more: what was staged of it goes."""
+        for data in state.owned_data(node.state):
+            data.rest()
+            self._journal.discard(data)
+
+    def _unlink_hidden(self, node: FileNode) -> None:
+        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails."""
+        with self._tree.lock:
+            self._forget_hidden(node)
+            container_id = node.container.remote.id
+            if isinstance(node.state, Hidden):
+                with self._journal.transaction() as tx:
+                    self.bury(tx, node)
+            assert isinstance(node.state, Unlinked)
+            doomed = node.state.doomed
+            self._tree.detach(node)
+        self._settlement.take_up()
+        self._deletions.carry_out(container_id, doomed)
+        if not node.opens:
+            self.discard(node)
+
+    def _decide_later(self, node: FileNode, place: tuple[Directory, str]) -> None:
+        def decide(_: Job) -> None:
+            with self._tree.lock:
+                undecided = self._hidden.get(place) is node and isinstance(node.state, Hidden)
+                if not undecided or node.parent is None:
+                    return
+                replaced = node in self._being_replaced
+                if not replaced:
+                    with self._journal.transaction() as tx:
+                        self.bury(tx, node)
+                    self._forget_hidden(node)
+            if replaced:
+                self._decide_later(node, place)
+            else:
+                self._settlement.take_up()
+
+        def refused(_: types.FsError) -> None:
+            self._decide_later(node, place)
+
+        self._schedule.submit(("hidden", node), _UNDECIDED, decide, refused)
+
+    def _unhide(self, node: FileNode, parent: Directory, name: str) -> None:
+        with self._tree.lock:
+            self._forget_hidden(node)
+            if not isinstance(node.state, Hidden) or name in parent.children:
+                return
+            fetched = node.state.data
+            self._tree.change(node, state.unhidden)
+            self._tree.move(node, parent, name)
+            if fetched is not None and fetched not in state.owned_data(node.state):
+                self._journal.discard(fetched)
+        if state.due(node.state) is not None:
+            self._uploader.submit(node)
+
+    def _forget_hidden(self, node: FileNode) -> None:
+        for place in [place for place, hidden in self._hidden.items() if hidden is node]:
+            del self._hidden[place]
+
+    @staticmethod
+    def _drop_entries(tx: Transaction, node: FileNode) -> None:
+        for entry in state.entries(node.state):
+            tx.drop(entry)

@@ -1,0 +1,132 @@
+"""Replay: what earlier mounts left undone is taken up, in the order in which it was written.
+
+Until it is on the service, it is shown as it was. Of several contents for one path, the last one written counts.
+"""
+
+import logging
+import secrets
+import time
+
+from containerfs.fs import state
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.state import Failure, Version
+from containerfs.fs.types import RemoteContainer
+from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.records import Entry
+from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.uploads import Uploader
+
+log = logging.getLogger(__name__)
+
+
+class Replay:
+    """Takes up what a journal holds."""
+
+    def __init__(
+        self, tree: Tree, journal: Journal, uploader: Uploader, deletions: Deletions, settlement: Settlement
+    ) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._uploader = uploader
+        self._deletions = deletions
+        self._settlement = settlement
+
+    def run(self) -> None:
+        """Take up everything, and begin with it."""
+        for entry in self._journal.entries():
+            if entry.stored is not None:
+                self._finish(entry)
+            else:
+                self._take_up(entry)
+        self._deletions.replay()
+        self._settlement.take_up()
+
+    def run_returned(self) -> None:
+        """Take up what was set aside, and is to be tried again."""
+        known = {sequence for node in self._uploader.due() for sequence in state.entries(node.state)}
+        self._journal.take_returned()
+        for entry in self._journal.entries():
+            if entry.sequence not in known and entry.stored is None and self._is_unknown(entry):
+                self._take_up(entry)
+
+    def _is_unknown(self, entry: Entry) -> bool:
+        with self._tree.lock:
+            container = self._tree.container(entry.container_id)
+            return container is None or all(
+                entry.sequence not in state.entries(node.state) for node in container.files()
+            )
+
+    def _finish(self, entry: Entry) -> None:
+        """A rename was interrupted once its content was stored: what it replaces goes."""
+        assert entry.sequence is not None
+        assert entry.stored is not None
+        with self._journal.transaction() as tx:
+            tx.drop(entry.sequence)
+            tx.delete_later(entry.container_id, entry.replaces - {entry.stored.id})
+
+    def _take_up(self, entry: Entry) -> None:
+        assert entry.sequence is not None
+        log.info("An earlier mount left %s/%s", entry.container_name, entry.path)
+        content = self._journal.staged(entry.data) if entry.data is not None else entry.source
+        with self._tree.lock:
+            node = self._node(entry)
+            unusable = _why_unusable(content, node)
+            if unusable is not None or content is None or node is None:
+                self._set_aside(entry.sequence, unusable or "nothing is known of its content")
+                return
+            stale = entry.replaces | self._overtake(entry.sequence, node)
+            failure = Failure(entry.error, entry.held) if entry.error is not None else None
+            version = Version(content, entry.sequence)
+            node.apply(entry.attributes)
+            self._tree.change(node, lambda _: state.replayed(version, stale, failure))
+            self._tree.hide_ids(entry.container_id, stale)
+        if entry.held:
+            self._uploader.hold(node)
+        else:
+            self._uploader.submit(node)
+
+    def _node(self, entry: Entry) -> FileNode | None:
+        """The node at the entry's path, made if there is none; None if something else is in the way."""
+        container = self._container(entry)
+        parent_path, _, name = entry.path.rpartition("/")
+        parent: Directory = self._tree.make_directory(container, parent_path)
+        there = parent.children.get(name)
+        if there is None:
+            there = FileNode(name, secrets.randbits(63), time.time_ns())
+            parent.add(there, name)
+        return there if isinstance(there, FileNode) else None
+
+    def _container(self, entry: Entry) -> ContainerDirectory:
+        known = self._tree.container(entry.container_id)
+        if known is not None:
+            return known
+        remote = RemoteContainer(entry.container_id, entry.container_name, int(time.time()))
+        return self._tree.add_container(remote, listed=False)
+
+    def _overtake(self, sequence: int, node: FileNode) -> frozenset[str]:
+        """An earlier content for the path is given up; returns what it would have replaced."""
+        earlier = state.due(node.state)
+        if earlier is None:
+            return state.remote_ids(node.state)
+        assert earlier.version.entry is not None
+        with self._journal.transaction() as tx:
+            tx.overtake(earlier.version.entry, by=sequence)
+            tx.replace_also(sequence, state.remote_ids(node.state))
+        if isinstance(earlier.version.content, StagedFile):
+            self._journal.discard(earlier.version.content)
+        return state.remote_ids(node.state)
+
+    def _set_aside(self, sequence: int, reason: str) -> None:
+        with self._journal.transaction() as tx:
+            tx.set_aside(sequence, reason)
+
+
+def _why_unusable(content: object, node: FileNode | None) -> str | None:
+    if isinstance(content, StagedFile) and not content.path.exists():
+        return "its staged data is missing"
+    if node is None:
+        return "a directory has its name"
+    return None

@@ -1,0 +1,119 @@
+"""Staging: before the first write, a file gets a staged copy of its content, which takes the writes.
+
+Closed content never changes, so what is being uploaded, or waits to be, is copied too.
+"""
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.journal import Journal
+
+
+class Staging:
+    """Makes files writable. Thread-safe."""
+
+    def __init__(self, journal: Journal, fetcher: Fetcher, tree: Tree) -> None:
+        self._journal = journal
+        self._fetcher = fetcher
+        self._tree = tree
+
+    def write(self, node: FileNode, data: memoryview, offset: int | None) -> int:
+        """Write all of ``data`` at ``offset``, or at the end where that is None; on this machine only.
+
+        Raises:
+            NoSpace: the disk is full, also without what is cached; the file is torn.
+            NotFound, Unreachable: the content that is to be changed cannot be had.
+        """
+        try:
+            return self._write(node, data, offset)
+        except types.NoSpace:
+            self._fetcher.evict()
+        try:
+            return self._write(node, data, offset)
+        except types.NoSpace:
+            with self._tree.lock:
+                if state.writable(node.state) is not None:
+                    self._tree.change(node, state.torn)
+            raise
+
+    def truncate(self, node: FileNode, size: int) -> None:
+        """Set a file's size, on this machine. Raises as ``write``."""
+        with node.lock:
+            if state.writable(node.state) is None and node.known_size == size:
+                return
+        while True:
+            self.stage(node, keep=size)
+            with node.lock:
+                staged = state.writable(node.state)
+                if staged is not None:  # else it was closed between the two lines
+                    staged.truncate(size)
+                    node.touch()
+                    return
+
+    def stage(self, node: FileNode, keep: int | None = None) -> None:
+        """Make a file writable.
+
+        Args:
+            keep: how many bytes of its content are wanted; None for all, 0 needs no download.
+
+        Raises:
+            NoSpace: the disk is full; the file is as before.
+            NotFound, Unreachable: its content cannot be had.
+        """
+        while True:
+            with node.lock:
+                if state.writable(node.state) is not None:
+                    return
+                content = state.content(node.state)
+            copy = self._copy(content, keep)
+            with self._tree.lock, node.lock:
+                before = node.state
+                if state.writable(before) is None and state.content(before) == content:
+                    self._tree.change(node, state.written, copy)
+                    self._discard_sealed(before)
+                    return
+            copy.remove()  # another thread was faster
+
+    def fetched(self, content: RemoteFile) -> StagedFile:
+        """A staged copy of a file of the service. Raises NoSpace, NotFound, Unreachable."""
+        return self._copy(content, None)
+
+    def _write(self, node: FileNode, data: memoryview, offset: int | None) -> int:
+        while True:
+            with node.lock:
+                staged = state.writable(node.state)
+                if staged is not None:
+                    written = staged.append(data) if offset is None else staged.write(data, offset)
+                    node.touch()
+                    return written
+            self.stage(node)
+
+    def _copy(self, content: StagedFile | RemoteFile | None, keep: int | None) -> StagedFile:
+        copy = self._journal.stage()
+        try:
+            match content:
+                case StagedFile() if keep != 0:
+                    with content.opened() as fd:
+                        copy.copy_from(fd, _wanted(content.size, keep))
+                case RemoteFile() if keep != 0:
+                    reader = self._fetcher.open(content)
+                    try:
+                        copy.copy_from(reader.fd, _wanted(reader.ensure_all(), keep))
+                    finally:
+                        reader.close()
+        except BaseException:
+            copy.remove()
+            raise
+        return copy
+
+    def _discard_sealed(self, before: state.State) -> None:
+        """What a deleted file had before it was written to has no use any more."""
+        if isinstance(before, state.Unlinked) and before.data is not None:
+            self._journal.discard(before.data)
+
+
+def _wanted(size: int, keep: int | None) -> int:
+    return size if keep is None else min(keep, size)
