@@ -6,12 +6,12 @@ child ends gracefully.
 
 import logging
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
 
 from containerfs.api.errors import ContainerFSError
+from containerfs.cli import child
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class EmbeddedStore:
         self.uds = Path(self._directory.name, "store.sock")
         options = ["--uds", str(self.uds), "--data-dir", str(data_dir), "--max-upload-size", "0"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "containerfs", "serve", *options, "--exit-with-stdin", "--no-access-log"],
+            child.command("serve", *options, "--exit-with-stdin", "--no-access-log"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

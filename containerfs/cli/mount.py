@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from containerfs.cli import child
 from containerfs.cli.failure import fail, reporting
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _background(settings: "Settings", mountpoint: Path) -> None:
     reading, writing = os.pipe()
     with _open_log(settings) as output, open(reading, encoding="utf-8") as word:
         process = subprocess.Popen(
-            [sys.executable, "-m", "containerfs", *sys.argv[1:], "--ready-fd", str(writing)],
+            child.command(*sys.argv[1:], "--ready-fd", str(writing)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-CONTAINERFS = (sys.executable, "-m", "containerfs")
+CONTAINERFS = (sys.executable, "-P", "-m", "containerfs")  # -P: and nothing that lies in the working directory
 
 _COMMAND_LIMIT = 600.0  # seconds; nothing that is measured takes near as long, so a mount hangs that needs more
 _START_LIMIT = 30.0
@@ -83,7 +83,8 @@ def mountpoint(path: Path) -> Iterator[Path]:
 
 def is_mounted(path: Path) -> bool:
     """Whether the kernel's table has it. Source: proc(5)."""
-    return any(line.split(" ")[1] == str(path) for line in Path("/proc/self/mounts").read_text().splitlines())
+    table = Path("/proc/self/mounts").read_bytes()
+    return any(line.split(b" ")[1] == os.fsencode(path) for line in table.split(b"\n") if line)
 
 
 def memory(pid: int) -> tuple[int, int]:
