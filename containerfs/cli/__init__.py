@@ -1,5 +1,7 @@
 """The command line: one module per family of commands."""
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -35,4 +37,6 @@ def options(
 
 
 def main() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as what they are
+        sys.stdout.reconfigure(errors="surrogateescape")
     app()

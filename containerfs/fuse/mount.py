@@ -20,8 +20,10 @@ from containerfs.fuse import binding
 from containerfs.fuse.operations import ContainerOperations
 
 _DEVICE = Path("/dev/fuse")
-_TYPE = "fuse.containerfs"
-_ESCAPED = re.compile(r"\\([0-7]{3})")  # white space and backslashes in /proc/self/mounts
+_TYPE = b"fuse.containerfs"
+_TABLE = "/proc/self/mounts"
+_ESCAPED = re.compile(rb"\\([0-7]{3})")  # spaces, tabs, newlines and backslashes in the table
+_MOST_LINKS = 40  # that one path may lead through. Source: path_resolution(7)
 _KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and attributes to itself
 
 
@@ -138,7 +140,8 @@ def _fusermount(flags: str, mountpoint: Path) -> None:
     program = fusermount()
     if program is None:
         raise MountError(f"fusermount is missing. Install it: {binding.install_command()}")
-    done = subprocess.run([program, flags, str(mountpoint)], capture_output=True, text=True)
+    command = [program, flags, _real(mountpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="surrogateescape")
     if done.returncode:
         raise MountError(done.stderr.strip() or f"{program} could not unmount {mountpoint}")
 
@@ -163,16 +166,29 @@ def _options(service: str, metadata_expiry: float, read_only: bool, further: str
     return options
 
 
-def _entry(mountpoint: Path) -> str | None:
-    """The type of what is mounted there. Source: proc(5), /proc/self/mounts."""
-    wanted = os.path.realpath(mountpoint.parent) + "/" + mountpoint.name
+def _entry(mountpoint: Path) -> bytes | None:
+    """The type of what is mounted there. Source: proc_pid_mounts(5).
+
+    The table is bytes: names need not be UTF-8, and may hold what text mode takes for the end of a line.
+    """
+    wanted = os.fsencode(_real(mountpoint))
     found = None
-    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            _, where, kind, *_ = line.split(" ")
-            if _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), where) == wanted:
+    with open(_TABLE, "rb") as table:
+        for line in table:
+            _, where, kind, *_ = line.split(b" ")
+            if _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), where) == wanted:
                 found = kind
     return found
+
+
+def _real(mountpoint: Path) -> str:
+    """Its path without symbolic links, found without a question to what is mounted there, which may hang."""
+    for _ in range(_MOST_LINKS):
+        try:
+            mountpoint = mountpoint.parent / os.readlink(mountpoint)
+        except OSError:  # not a link
+            break
+    return os.path.join(os.path.realpath(mountpoint.parent), mountpoint.name)
 
 
 @contextlib.contextmanager

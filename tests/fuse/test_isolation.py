@@ -11,8 +11,9 @@ import pytest
 
 from tests.fuse.mounted import PROGRAM_LIMIT, Home
 
+
 class Traps:
-    """A directory with a file for every module there is, and a package ``containerfs``; each leaves a mark when it runs."""
+    """A directory with a file for every module there is, and a package ``containerfs``: what runs leaves a mark."""
 
     def __init__(self, top: Path) -> None:
         self.directory = top / "traps"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuse.mounted import REFRESH, Home, Mount
+from tests.fuse.namespace import namespace
 from tests.fuse.test_ending import paused
 from tests.server.live import LiveServer
 
@@ -68,6 +69,47 @@ def test_a_mountpoint_behind_a_symbolic_link(home: Home, tmp_path: Path) -> None
     with home.mounted("--local", "--data-dir", tmp_path / "store", at=tmp_path / "link" / "mnt") as mount:
         (mount / "container").mkdir()
         assert os.listdir(tmp_path / "real" / "mnt") == ["container"]
+
+
+def test_a_mountpoint_that_is_a_symbolic_link(server: LiveServer, home: Home, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with home.mounted("--url", server.address, at=tmp_path / "link") as mount:
+        assert "is mounted already" in home.refused_mount("--url", server.address, at=mount.path)
+        assert home.run("containerfs", "status", mount.path).startswith(server.address)
+        with mount.ended():
+            home.run("containerfs", "unmount", mount.path)
+    assert not os.path.ismount(tmp_path / "real")
+
+
+ODD_NAMES = [b"a b\tc\nd\re", b"\\040 \\", b"#\xff", "\x85\u2028🗂️".encode()]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_mountpoint_with_an_odd_name(server: LiveServer, home: Home, tmp_path: Path, name: bytes) -> None:
+    """In a namespace of its own, because other programs stumble over such lines in the machine's table of mounts."""
+    mountpoint = tmp_path / os.fsdecode(name)
+    with namespace("") as prefix:
+        alone = Home(home.path, prefix)
+        options = ("--url", server.address, "--cache-dir", alone.cache_dir)
+        strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales; not in C.UTF-8
+        alone.run("containerfs", "mount", mountpoint, *options, env=strict)
+        assert "is mounted already" in alone.fails("containerfs", "mount", mountpoint, *options)
+        assert alone.run("containerfs", "status", mountpoint).startswith(server.address)
+        in_use = 'cd -- "$1"; exec containerfs unmount "$1"'
+        assert "busy" in alone.fails("sh", "-c", in_use, "sh", mountpoint)
+        alone.run("containerfs", "unmount", mountpoint)
+        assert "is not a mount" in alone.fails("containerfs", "unmount", mountpoint)
+
+
+def test_an_odd_name_elsewhere_on_the_machine(server: LiveServer, home: Home, tmp_path: Path) -> None:
+    """A directory of any user's, mounted by any program, does not concern a mount."""
+    script = 'for each; do mkdir "$each"; mount -t tmpfs "$each" "$each"; done'
+    with namespace(script, *(tmp_path / os.fsdecode(name) for name in ODD_NAMES)) as prefix:
+        alone, mountpoint = Home(home.path, prefix), home.path / "mnt"
+        alone.run("containerfs", "mount", mountpoint, "--url", server.address, "--cache-dir", alone.cache_dir)
+        assert alone.run("containerfs", "status", mountpoint).startswith(server.address)
+        alone.run("containerfs", "unmount", mountpoint)
 
 
 def test_the_table_of_mounts(mount: Mount, server: LiveServer) -> None:
