@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from containerfs.cli import child
+from containerfs.cli import child, descriptors
 from containerfs.cli.failure import fail, reporting
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def _stay(settings: "Settings", mountpoint: Path, options: str, ready_fd: int) -
     """Mount and serve; tells ``ready_fd``, or the terminal, how it went."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("containerfs").setLevel(logging.INFO)
+    descriptors.raise_limit()
     tell = _teller(ready_fd)
     try:
         left = _mount_and_serve(settings, mountpoint, options, tell)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from containerfs.cli import descriptors
+
 if TYPE_CHECKING:
     from containerfs.server.requests import ExpiryRule
 
@@ -52,6 +54,7 @@ def serve(
         exit_with_stdin=exit_with_stdin,
         access_log=access_log,
     )
+    descriptors.raise_limit()
     try:
         run(settings)
     except (ListenError, KeyFileError, StoreError) as error:

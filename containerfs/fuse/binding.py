@@ -7,7 +7,9 @@ utimensat(2) says of "now" and "leave it"; renames keep the flags of renameat2(2
 """
 
 import codecs
+import contextlib
 import ctypes
+import functools
 import importlib
 import os
 import threading
@@ -23,6 +25,7 @@ from containerfs.api.errors import ContainerFSError
 _ENCODING = "containerfs-path"
 _LIBFUSE_2_ONLY = ("big_writes", "atomic_o_trunc")  # libfuse 3 does both unasked
 _THREADS = 64  # libfuse 3.12 begins with 10, which as many readers of a service that hangs would use up
+_TO_LOOK = 8  # descriptors, more than it takes to run a program
 _this_thread = threading.local()
 _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2  # Source: linux/stat.h
 
@@ -31,14 +34,37 @@ class FuseMissing(ContainerFSError):
     """This machine cannot mount; the message says what to install."""
 
 
+@functools.cache  # looking for a library starts programs
 def load() -> ModuleType:
     """The binding for the libfuse at hand. Raises FuseMissing."""
-    if find_library("fuse3"):
+    if _has("fuse3"):
         os.environ.setdefault("FUSE_LIBRARY_NAME", "fuse3")  # mfusepy would take libfuse 2 first
         return importlib.import_module("mfusepy")
-    if find_library("fuse"):
+    if _has("fuse"):
         return importlib.import_module("fuse")
     raise FuseMissing(f"libfuse is missing. Install it: {install_command()}")
+
+
+def _has(library: str) -> bool:
+    """Whether a library is installed. Raises FuseMissing if that cannot be found out."""
+    try:
+        found = find_library(library)
+    except OSError as error:
+        _check_descriptors()
+        raise FuseMissing(f"cannot look for libfuse: {error}") from error
+    if found is None:
+        _check_descriptors()
+    return found is not None
+
+
+def _check_descriptors() -> None:
+    """Raises FuseMissing without descriptors: ``find_library`` then finds nothing, or blames something else."""
+    try:
+        with contextlib.ExitStack() as opened:
+            for _ in range(_TO_LOOK):
+                opened.enter_context(open(os.devnull))
+    except OSError as error:
+        raise FuseMissing(f"cannot look for libfuse: {error.strerror}") from error
 
 
 def install_command(release: Path = Path("/etc/os-release")) -> str:

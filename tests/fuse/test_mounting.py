@@ -2,11 +2,12 @@
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
-from tests.fuse.mounted import REFRESH, Home, Mount
+from tests.fuse.mounted import REFRESH, Home, Mount, children
 from tests.fuse.namespace import namespace
 from tests.fuse.test_ending import paused
 from tests.server.live import LiveServer
@@ -174,3 +175,12 @@ def test_two_mounts_of_one_cache(server: LiveServer, mount: Mount, home: Home, c
         one.unmount()
         assert (two / container.name / "from two").read_text() == "2"
     assert sorted(os.listdir(mount.anew(container))) == ["file", "from one", "from two"]
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_it_goes(home: Home, tmp_path: Path) -> None:
+    """Of the mount and of its store, whatever the shell's soft limit is."""
+    limited = Home(home.path, ("sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh"))
+    with limited.mounted("--local", "--data-dir", tmp_path / "store") as mount:
+        for pid in (mount.pid, *children(mount.pid)):
+            soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            assert soft == hard > 256

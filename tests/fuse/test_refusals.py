@@ -23,6 +23,15 @@ import ctypes.util
 ctypes.util.find_library = lambda name: None
 """
 
+OUT_OF_DESCRIPTORS = """
+import ctypes.util, resource
+find_library = ctypes.util.find_library
+def find_out_of_descriptors(name):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))
+    return find_library(name)
+ctypes.util.find_library = find_out_of_descriptors
+"""
+
 
 @pytest.fixture
 def service() -> Iterator[Service]:
@@ -34,6 +43,12 @@ def test_no_libfuse_names_the_package_to_install(home: Home, tmp_path: Path) -> 
     (tmp_path / "sitecustomize.py").write_text(NO_LIBFUSE)
     said = home.refused_mount(*NOWHERE, env={"PYTHONPATH": str(tmp_path)})
     assert said.startswith("libfuse is missing. Install it: ")
+
+
+def test_no_descriptors_to_look_for_libfuse(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OUT_OF_DESCRIPTORS)
+    said = home.refused_mount(*NOWHERE, env={"PYTHONPATH": str(tmp_path)})
+    assert said == "cannot look for libfuse: Too many open files"
 
 
 def test_no_fusermount_names_the_package_to_install(home: Home, tmp_path: Path) -> None:
