@@ -77,7 +77,7 @@ def mountpoint(path: Path) -> Iterator[Path]:
         yield path
     finally:
         if is_mounted(path):
-            subprocess.run(["fusermount", "-uz", str(path)], check=False)
+            subprocess.run(["fusermount3", "-uz", str(path)], check=False)
         path.rmdir()
 
 

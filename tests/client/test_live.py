@@ -90,7 +90,7 @@ segments = st.text(
 ).filter(lambda name: name not in (".", "..") and len(name.encode()) <= 255)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(segments, min_size=1, max_size=3).map("/".join))
 def test_the_server_stores_every_name_exactly(client: Client, container_id: str, name: str) -> None:
     file = client.containers.files.create(container_id, file=(name, b"x"))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from containerfs import AsyncClient, Client, Container, ListPage
@@ -181,7 +181,6 @@ def test_every_walk_ends(pages: dict[str | None, ListPage[Container]]) -> None:
 
 
 @given(st.integers(0, 60), st.integers(1, 100), st.sampled_from([True, None]))
-@settings(deadline=None)
 def test_a_sound_service_is_listed_whole_and_in_order(count: int, limit: int, more: bool | None) -> None:
     known = [str(number) for number in range(count)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from containerfs.server.storage.base import (
@@ -73,7 +73,7 @@ def test_a_blob_is_there_from_its_commit_on(stores: Stores) -> None:
 
 
 @given(st.lists(st.integers(0, 700_000), max_size=8))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 def test_pieces_of_any_size_come_back_as_one(stores: Stores, sizes: list[int]) -> None:
     async def scenario() -> None:
         pieces = [bytes([number + 1]) * size for number, size in enumerate(sizes)]

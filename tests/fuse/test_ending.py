@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
-from tests.fuse.mounted import PROGRAM_LIMIT, Home, Mount, children, errno_of, is_dead
+from tests.fuse.mounted import FUSERMOUNT, PROGRAM_LIMIT, Home, Mount, children, errno_of, is_dead
 from tests.server.live import LiveServer, running_server
 
 CONTENT = b"content " * 50_000
@@ -51,7 +51,7 @@ def by_command(mount: Mount) -> subprocess.Popen[bytes]:
 
 
 def by_fusermount(mount: Mount) -> subprocess.Popen[bytes]:
-    return started(mount, "fusermount", "-u", str(mount.path))
+    return started(mount, FUSERMOUNT, "-u", str(mount.path))
 
 
 def by_sigterm(mount: Mount) -> subprocess.Popen[bytes]:

@@ -371,7 +371,6 @@ def run(new_service: Callable[[], Opener], examples: int, *, shrink: bool = True
         settings=settings(
             max_examples=int(os.environ.get("MODEL_EXAMPLES", examples)),
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         ),

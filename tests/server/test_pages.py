@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.server.conftest import answered, create, refused
@@ -61,7 +61,7 @@ def test_pages_of_files_are_larger(http: httpx.Client) -> None:
 
 
 @given(cursor=st.text(min_size=1, max_size=80))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 def test_a_cursor_that_names_nothing(http: httpx.Client, container: str, cursor: str) -> None:
     for path in ("/containers", f"/containers/{container}/files", "/files"):
         refused(http.get(path, params={"after": cursor}), 400, "after")
@@ -112,7 +112,7 @@ def test_containers_and_files_can_be_deleted_under_a_listing_too(http: httpx.Cli
 
 
 @given(seed=st.integers(0, 10**6), limit=st.integers(1, 7), order=st.sampled_from(["asc", "desc"]))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 def test_what_stays_throughout_is_seen_exactly_once(http: httpx.Client, seed: int, limit: int, order: str) -> None:
     choose = random.Random(seed)
     container = create(http)["id"]
