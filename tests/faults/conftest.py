@@ -1,0 +1,50 @@
+"""A server that the tests of this directory share, each with a service of its own in front of it, and a container."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.manners import MANNERS, Manner
+from tests.faults.service import Service, speaking
+from tests.fuse.mounted import Home, released_after
+from tests.server.live import LiveServer, running_server
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def no_test_hangs() -> Iterator[None]:
+    with released_after(80.0):  # before pytest's own limit, which cannot interrupt who waits in the kernel
+        yield
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with running_server(tmp_path_factory.mktemp("server") / "store", "--max-upload-size", "0", "--no-access-log") as live:
+        yield live
+
+
+@pytest.fixture(params=MANNERS, ids=lambda manner: {"Manner": "ours"}.get(manner.__name__, manner.__name__.lower()))
+def any_service(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[Service]:
+    """Ours, a foreign one that replaces by path, and one that does not."""
+    with speaking(server, request.param) as service:
+        yield service
+
+
+@pytest.fixture
+def service(server: LiveServer) -> Iterator[Service]:
+    with speaking(server, Manner) as service:
+        yield service
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def box() -> str:
+    """The name of a container that no other test has."""
+    return f"box {next(_numbers)}"

@@ -1,0 +1,307 @@
+"""A proxy on loopback between a mount and its server, which fails as a test tells it to.
+
+What it does with a request is a *fault*: a function of the exchange, which reads, forwards, answers and cuts as it
+likes (``faults`` has the usual ones). Faults are set for the requests that match, a number of them; all others pass.
+"""
+
+import contextlib
+import json
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tests.faults.manners import Manner
+from tests.faults.wire import Answer, Request, Stream, forward, forward_part
+
+_LIMIT = 60.0  # seconds for which a test waits for a request, or a request for a test
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST; socket(7)
+
+Fault = Callable[["Exchange"], None]
+Match = Callable[["Exchange"], bool]
+
+
+@dataclass
+class Exchange:
+    """A request, and what becomes of it.
+
+    Attributes:
+        number: of the request at this proxy, from 1.
+        committed: what the server answered; None if it was not asked, or has not answered.
+        answered: what the client was sent; None if nothing was.
+        ended: whether the proxy is done with it.
+    """
+
+    proxy: "Proxy"
+    request: Request
+    connection: socket.socket
+    number: int
+    committed: Answer | None = None
+    answered: Answer | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def method(self) -> str:
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        return self.request.path
+
+    @property
+    def name(self) -> str | None:
+        """Of the file that is uploaded."""
+        return self.request.upload_name
+
+    @property
+    def is_upload(self) -> bool:
+        return self.method == "POST" and self.path.endswith("/files") and not self.is_copy
+
+    @property
+    def is_copy(self) -> bool:
+        kind = self.request.headers.get("content-type", "")
+        return self.method == "POST" and self.path.endswith("/files") and kind.startswith("application/json")
+
+    @property
+    def is_change(self) -> bool:
+        return self.method not in ("GET", "HEAD")
+
+    def forward(self, body: bytes | None = None) -> Answer:
+        """Have the server answer, of which the client hears nothing yet."""
+        self.request.read_all()
+        content = self.request.received if body is None else body
+        manner = self.proxy.manner
+        if refused := manner.refusal(self.request):
+            return refused
+        self.committed = manner.answer(forward(self.request, self.proxy.upstream, manner.body(self.request, content)))
+        return self.committed
+
+    def forward_part(self) -> None:
+        """Have the server see the request up to where it was read, and no end."""
+        forward_part(self.request, self.proxy.upstream)
+
+    def answer(self, answer: Answer) -> None:
+        self.answered = answer
+        self.request.stream.send(answer.encoded())
+
+    def left(self) -> None:
+        """Wait until the client closes the connection."""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLRDHUP)
+        poll.poll(_LIMIT * 1000)
+
+    def cut(self) -> None:
+        """Break the connection to the client."""
+        with contextlib.suppress(OSError):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        raise ConnectionAbortedError
+
+
+def passes(exchange: Exchange) -> None:
+    exchange.answer(exchange.forward())
+
+
+class Gate:
+    """Where requests wait until the test lets them go on."""
+
+    def __init__(self) -> None:
+        self._arrived = 0
+        self._open = False
+        self._changed = threading.Condition()  # guards the two above
+
+    def wait(self) -> None:
+        with self._changed:
+            self._arrived += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._open, _LIMIT)
+
+    def reached(self, times: int = 1) -> None:
+        """Wait until as many requests have come here."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._arrived >= times, _LIMIT), f"{self._arrived} of {times} came"
+
+    def open(self) -> None:
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+    def before(self, fault: Fault = passes) -> Fault:
+        """Requests wait here, and the server sees them only then."""
+
+        def held(exchange: Exchange) -> None:
+            exchange.request.read_all()
+            self.wait()
+            fault(exchange)
+
+        return held
+
+    def unread(self, fault: Fault = passes) -> Fault:
+        """Requests wait here before their content is read."""
+
+        def held(exchange: Exchange) -> None:
+            self.wait()
+            fault(exchange)
+
+        return held
+
+    def after(self) -> Fault:
+        """The server has answered; the answer waits here."""
+
+        def held(exchange: Exchange) -> None:
+            answer = exchange.forward()
+            self.wait()
+            exchange.answer(answer)
+
+        return held
+
+
+@dataclass
+class Rule:
+    """A fault for the requests that match, after ``skip`` of them, for ``times``."""
+
+    fault: Fault
+    match: Match
+    times: float
+    skip: int
+    met: int = 0
+    _changed: threading.Condition = field(default_factory=threading.Condition)  # guards the three above
+
+    def takes(self, exchange: Exchange) -> bool:
+        if not self.times or not self.match(exchange):
+            return False
+        with self._changed:
+            if self.skip:
+                self.skip -= 1
+                return False
+            if self.times < 1:
+                return False
+            self.times -= 1
+            self.met += 1
+            self._changed.notify_all()
+            return True
+
+    def reached(self, times: int = 1) -> None:
+        """Wait until it was met as often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.met >= times, _LIMIT), f"met {self.met} times of {times}"
+
+    def stop(self) -> None:
+        with self._changed:
+            self.times = 0
+
+
+class Proxy:
+    """The proxy. Its ``url`` is the service's for a mount; ``exchanges`` are all that it has seen."""
+
+    def __init__(self, upstream: tuple[str, int], manner: Manner) -> None:
+        self.upstream = upstream
+        self.manner = manner
+        self.exchanges: list[Exchange] = []
+        self.closed = False
+        self._rules: list[Rule] = []
+        self._gates: list[Gate] = []
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()  # guards the four lists
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._accept()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def on(self, match: Match, fault: Fault, *, times: float = 1, skip: int = 0) -> Rule:
+        """Set a fault; of several that match, the one that was set last."""
+        rule = Rule(fault, match, times, skip)
+        with self._lock:
+            self._rules.insert(0, rule)
+        return rule
+
+    def gate(self) -> Gate:
+        """A gate that the proxy's end opens."""
+        self._gates.append(Gate())
+        return self._gates[-1]
+
+    def mend(self) -> None:
+        """From now on everything passes, held requests too."""
+        with self._lock:
+            self._rules.clear()
+        for gate in self._gates:
+            gate.open()
+
+    def uploads(self, name: str | None = None) -> list[Exchange]:
+        """The uploads seen so far, of one file or of all."""
+        seen = [exchange for exchange in list(self.exchanges) if exchange.is_upload]
+        return [exchange for exchange in seen if name is None or exchange.name == name]
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Connections are refused within the block, and those that are open are cut."""
+        self.go_down()
+        try:
+            yield
+        finally:
+            self.come_back()
+
+    def go_down(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # which wakes who waits in accept()
+        self._listener.close()
+        self._thread.join()
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def come_back(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._accept()
+
+    def close(self) -> None:
+        self.closed = True
+        self.mend()
+        self.go_down()
+
+    def _accept(self) -> None:
+        self._thread = threading.Thread(target=self._serve, args=[self._listener], name="proxy", daemon=True)
+        self._thread.start()
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._talk, args=[connection], name="connection", daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.add(connection)
+        with connection, contextlib.suppress(OSError):
+            stream = Stream(connection)
+            while request := stream.request():
+                self._exchange(request, connection)
+        with self._lock:
+            self._connections.discard(connection)
+
+    def _exchange(self, request: Request, connection: socket.socket) -> None:
+        with self._lock:
+            exchange = Exchange(self, request, connection, len(self.exchanges) + 1)
+            self.exchanges.append(exchange)
+            rules = list(self._rules)
+        try:
+            fault = next((rule.fault for rule in rules if rule.takes(exchange)), passes)
+            fault(exchange)
+        finally:
+            exchange.ended.set()
+        if not request.complete and (request.length or "transfer-encoding" in request.headers):
+            exchange.request.read_all()
+
+
+def error(status: int, message: str = "as the test wants it", headers: list[tuple[str, str]] | None = None) -> Answer:
+    """An answer of the API's form that refuses."""
+    body = json.dumps({"error": {"message": message, "type": "error", "param": None, "code": None}}).encode()
+    return Answer(status, "", [("content-type", "application/json"), *(headers or [])], body)
