@@ -22,7 +22,9 @@ def no_test_hangs() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with running_server(tmp_path_factory.mktemp("server") / "store", "--max-upload-size", "0", "--no-access-log") as live:
+    with running_server(
+        tmp_path_factory.mktemp("server") / "store", "--max-upload-size", "0", "--no-access-log"
+    ) as live:
         yield live
 
 

@@ -47,12 +47,14 @@ class Service:
     def holds(self, container: str) -> Holding:
         """The paths and contents of all files of a container, of two of one path both."""
         files = f"/containers/{self.container_id(container)}/files"
-        return sorted((self._path(file), self._content(f"{files}/{file['id']}/content")) for file in self._listed(files))
+        return sorted(
+            (self._path(file), self._content(f"{files}/{file['id']}/content")) for file in self._listed(files)
+        )
 
     def names(self, container: str) -> list[str]:
         return sorted(map(self._path, self._listed(f"/containers/{self.container_id(container)}/files")))
 
-    def comes_to_hold(self, container: str, wanted: dict[str, bytes], limit: float = 20.0) -> None:
+    def comes_to_hold(self, container: str, wanted: dict[str, bytes], limit: float = 15.0) -> None:
         """Wait until it holds exactly these files, each once."""
         expected = sorted(wanted.items())
         last: Holding = []
