@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.manners import MANNERS, Manner
+from tests.faults.manners import Manner, Piling, Replacing
 from tests.faults.service import Service, speaking
 from tests.fuse.mounted import Home, released_after
 from tests.server.live import LiveServer, running_server
@@ -28,9 +28,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         yield live
 
 
-@pytest.fixture(params=MANNERS, ids=lambda manner: {"Manner": "ours"}.get(manner.__name__, manner.__name__.lower()))
-def any_service(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[Service]:
+@pytest.fixture(params=[Manner, Replacing, Piling], ids=lambda manner: manner.name)
+def every_service(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[Service]:
     """Ours, a foreign one that replaces by path, and one that does not."""
+    with speaking(server, request.param) as service:
+        yield service
+
+
+@pytest.fixture(params=[Manner, Piling], ids=lambda manner: manner.name)
+def any_service(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[Service]:
+    """The two that differ most."""
     with speaking(server, request.param) as service:
         yield service
 

@@ -75,11 +75,11 @@ def stores_cut_body(exchange: Exchange) -> None:
 
 
 def refuses(status: int, message: str = "as the test wants it") -> Fault:
-    """The server does not see it."""
+    """The server does not see it. The client is told not to try again by itself, which would hide the failure."""
 
     def fault(exchange: Exchange) -> None:
         exchange.request.read_all()
-        headers = [("retry-after", "0")] if status == 429 else []
+        headers = [("retry-after", "0")] if status == 429 else [("x-should-retry", "false")]
         exchange.answer(error(status, message, headers))
 
     return fault

@@ -20,6 +20,8 @@ _DATA = "/mnt/data/"
 class Manner:
     """Our own."""
 
+    name = "ours"
+
     def refusal(self, request: Request) -> Answer | None:
         """An answer without the server."""
         return None
@@ -38,6 +40,8 @@ class Manner:
 
 class Replacing(Manner):
     """A foreign service that replaces by path."""
+
+    name = "foreign, replaces"
 
     def refusal(self, request: Request) -> Answer | None:
         request.headers.pop("idempotency-key", None)
@@ -66,6 +70,8 @@ class Replacing(Manner):
 class Piling(Replacing):
     """A foreign service on which uploads of one path pile up. At the server each has a directory of its own."""
 
+    name = "foreign, keeps all"
+
     _uploads = 0
 
     def body(self, request: Request, body: bytes) -> bytes:
@@ -76,6 +82,3 @@ class Piling(Replacing):
 
     def path(self, stored: str) -> str:
         return _DATA + stored.removeprefix(_DATA)[_PREFIX:]
-
-
-MANNERS = (Manner, Replacing, Piling)

@@ -1,4 +1,7 @@
-"""A service for a mount to meet: the real server, behind a proxy that fails. What it holds is asked of the server itself."""
+"""A service for a mount to meet: the real server, behind a proxy that fails.
+
+What it holds is asked of the server itself.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -27,23 +27,23 @@ BEGUN: dict[str, Fault] = {"stored": loses_answer, "not stored": loses_request, 
 
 
 @pytest.mark.parametrize("fate", BEGUN)
-def test_a_newer_version_of_the_same_size(any_service: Service, home: Home, box: str, fate: str) -> None:
+def test_a_newer_version_of_the_same_size(every_service: Service, home: Home, box: str, fate: str) -> None:
     """The first version is under way, the second is closed; the mount is killed."""
-    with mounted(any_service, home, WRITE_BACK) as mount:
+    with mounted(every_service, home, WRITE_BACK) as mount:
         (mount / box).mkdir()
-        held = any_service.proxy.gate()
+        held = every_service.proxy.gate()
         if fate == "stored":
-            any_service.proxy.on(upload_of("file"), held.after())
+            every_service.proxy.on(upload_of("file"), held.after())
         else:
-            any_service.proxy.on(upload_of("file"), held.before(BEGUN[fate]))
+            every_service.proxy.on(upload_of("file"), held.before(BEGUN[fate]))
         assert write(mount / box / "file", V1) is None
         held.reached()
         assert write(mount / box / "file", V2) is None
         mount.kill()
         held.open()
-    with mounted(any_service, home) as mount:
-        agrees(mount, any_service, box, {"file": V2})
-    stays(any_service, home, box, {"file": V2})
+    with mounted(every_service, home) as mount:
+        agrees(mount, every_service, box, {"file": V2})
+    stays(every_service, home, box, {"file": V2})
 
 
 def test_appended_to_after_a_crash_in_the_middle_of_an_upload(any_service: Service, home: Home, box: str) -> None:
@@ -183,16 +183,16 @@ def test_of_two_journals_the_later_write_wins_where_uploads_pile_up(any_service:
         agrees(mount, any_service, box, {"file": V1})
 
 
-def test_many_files_in_every_state(any_service: Service, home: Home, box: str) -> None:
+def test_many_files_in_every_state(every_service: Service, home: Home, box: str) -> None:
     """Stored, overwritten, being uploaded, renamed, deleted, and open, when the mount is killed."""
-    with mounted(any_service, home, WRITE_BACK) as mount:
+    with mounted(every_service, home, WRITE_BACK) as mount:
         top = mount / box
         top.mkdir()
         for name in ("stored", "overwritten", "deleted", "renamed"):
             (top / name).write_bytes(V1)
         settled(mount)
-        any_service.proxy.on(upload_of(), loses_request, times=ALWAYS)
-        any_service.proxy.on(lambda exchange: exchange.is_copy, refuses(503), times=ALWAYS)
+        every_service.proxy.on(upload_of(), loses_request, times=ALWAYS)
+        every_service.proxy.on(lambda exchange: exchange.is_copy, refuses(503), times=ALWAYS)
         (top / "overwritten").write_bytes(V2)
         (top / "new").write_bytes(V3)
         (top / "deleted").unlink()
@@ -202,8 +202,8 @@ def test_many_files_in_every_state(any_service: Service, home: Home, box: str) -
         os.fsync(opened)
         mount.kill()
         assert close(opened) in DEAD | {None}
-    any_service.proxy.mend()
+    every_service.proxy.mend()
     wanted = {"stored": V1, "overwritten": V2, "new": V3, "synced": V2, "elsewhere" if moved else "renamed": V1}
-    with mounted(any_service, home) as mount:
+    with mounted(every_service, home) as mount:
         shows(mount, box, wanted)
-        agrees(mount, any_service, box, wanted)
+        agrees(mount, every_service, box, wanted)

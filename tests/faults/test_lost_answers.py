@@ -23,21 +23,21 @@ from tests.fuse.mounted import Home, errno_of
 OLD, NEW, LONGER = b"AAAA" * 1000, b"BBBB" * 1000, b"CCCC" * 1500
 
 
-def test_stored_once_whatever_becomes_of_the_answer(any_service: Service, home: Home, box: str) -> None:
+def test_stored_once_whatever_becomes_of_the_answer(every_service: Service, home: Home, box: str) -> None:
     """Each kind of a lost answer, to a new file and to one that is overwritten."""
     wanted = {}
-    with mounted(any_service, home) as mount:
+    with mounted(every_service, home) as mount:
         (mount / box).mkdir()
         for number, fault in enumerate(AFTER_COMMIT.values()):
             name = f"file {number}"
             for content in (OLD, NEW):
-                any_service.proxy.on(upload_of(name), fault)
+                every_service.proxy.on(upload_of(name), fault)
                 if write(mount / box / name, content) is None:
-                    assert (name, content) in any_service.holds(box)
+                    assert (name, content) in every_service.holds(box)
                 settled(mount)
             wanted[name] = NEW
-        agrees(mount, any_service, box, wanted)
-    stays(any_service, home, box, wanted)
+        agrees(mount, every_service, box, wanted)
+    stays(every_service, home, box, wanted)
 
 
 def test_stored_once_after_failures_that_stored_nothing(any_service: Service, home: Home, box: str) -> None:
@@ -54,18 +54,18 @@ def test_stored_once_after_failures_that_stored_nothing(any_service: Service, ho
         agrees(mount, any_service, box, wanted)
 
 
-def test_new_content_of_the_same_size_after_a_lost_answer(any_service: Service, home: Home, box: str) -> None:
-    with mounted(any_service, home) as mount:
+def test_new_content_of_the_same_size_after_a_lost_answer(every_service: Service, home: Home, box: str) -> None:
+    with mounted(every_service, home) as mount:
         (mount / box).mkdir()
-        lost = any_service.proxy.on(upload_of("file"), loses_answer)
-        silent = any_service.proxy.on(look, refuses(503), times=ALWAYS)
+        lost = every_service.proxy.on(upload_of("file"), loses_answer)
+        silent = every_service.proxy.on(look, refuses(503), times=ALWAYS)
         write(mount / box / "file", OLD)
         assert lost.met
         silent.stop()
         if write(mount / box / "file", NEW) is None:
-            assert ("file", NEW) in any_service.holds(box)
-        agrees(mount, any_service, box, {"file": NEW})
-    stays(any_service, home, box, {"file": NEW})
+            assert ("file", NEW) in every_service.holds(box)
+        agrees(mount, every_service, box, {"file": NEW})
+    stays(every_service, home, box, {"file": NEW})
 
 
 def test_new_content_after_several_lost_answers(any_service: Service, home: Home, box: str) -> None:
@@ -97,7 +97,7 @@ def test_deleted_after_a_lost_answer(any_service: Service, home: Home, box: str,
         settled(mount)
         lost = any_service.proxy.on(upload_of("file"), loses_answer)
         down = any_service.proxy.on(
-            lambda exchange: bool(lost.met) and not exchange.name == "other", refuses(503), times=ALWAYS
+            lambda exchange: bool(lost.met) and exchange.name != "other", refuses(503), times=ALWAYS
         )
         assert write(mount / box / "file", NEW) is None
         lost.reached()

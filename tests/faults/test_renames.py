@@ -1,0 +1,210 @@
+"""Renaming while the service fails: all or nothing as programs see it, and no file lost, doubled or under two names."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.faults import ALWAYS, change, deletion, loses_answer, loses_request, refuses, upload_of
+from tests.faults.mounting import (
+    DEAD,
+    WRITE_BACK,
+    Task,
+    agrees,
+    close,
+    mounted,
+    settled,
+    shows,
+    stays,
+    write,
+)
+from tests.faults.proxy import Fault
+from tests.faults.service import Service
+from tests.fuse.mounted import Home, Mount, errno_of
+
+OLD, NEW = b"old " * 1000, b"new " * 1000
+TREE = {"one": b"1" * 100, "two": b"2" * 200, "deeper/three": b"3" * 300, "deeper/four": b"4" * 400}
+KTH: list[tuple[int, Fault]] = [(0, refuses(503)), (2, loses_answer), (3, refuses(503)), (5, loses_request)]
+"""The request of a rename that fails, counted from 0, and how."""
+
+
+def make_tree(top: Path) -> None:
+    for path, content in TREE.items():
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_bytes(content)
+
+
+def below(directory: str) -> dict[str, bytes]:
+    return {f"{directory}/{path}": content for path, content in TREE.items()}
+
+
+def all_or_nothing(mount: Mount, box: str, moved: bool) -> dict[str, bytes]:
+    """What programs see, which is to be the whole directory under one of its names."""
+    wanted = below("NEW" if moved else "DIR")
+    shows(mount, box, wanted)
+    assert sorted(os.listdir(mount / box)) == ["NEW" if moved else "DIR"]
+    return wanted
+
+
+@pytest.mark.parametrize(("number", "fault"), KTH, ids=lambda each: each if isinstance(each, int) else each.__name__)
+def test_a_directory_while_the_kth_request_fails(
+    any_service: Service, home: Home, box: str, number: int, fault: Fault
+) -> None:
+    with mounted(any_service, home) as mount:
+        make_tree(mount / box / "DIR")
+        any_service.proxy.on(change, fault, skip=number)
+        moved = errno_of(lambda: os.rename(mount / box / "DIR", mount / box / "NEW")) is None
+        agrees(mount, any_service, box, all_or_nothing(mount, box, moved))
+        if not moved:
+            os.rename(mount / box / "DIR", mount / box / "NEW")
+            agrees(mount, any_service, box, below("NEW"))
+
+
+def test_mv_while_the_service_goes_down_in_the_middle(any_service: Service, home: Home, box: str) -> None:
+    """The program mv, whose exit status is to tell the truth."""
+    with mounted(any_service, home) as mount:
+        make_tree(mount / box / "DIR")
+        any_service.proxy.on(change, refuses(503), skip=3, times=ALWAYS)
+        moved = home.attempt("mv", mount / box / "DIR", mount / box / "NEW").returncode == 0
+        all_or_nothing(mount, box, moved)
+        any_service.proxy.mend()
+        home.run("mv", *([] if moved else ["-T"]), mount / box / ("NEW" if moved else "DIR"), mount / box / "LAST")
+        agrees(mount, any_service, box, below("LAST"))
+    stays(any_service, home, box, below("LAST"))
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_directory_while_the_mount_is_killed_at_the_kth_request(
+    any_service: Service, home: Home, box: str, number: int
+) -> None:
+    with mounted(any_service, home) as mount:
+        make_tree(mount / box / "DIR")
+        held = any_service.proxy.gate()
+        any_service.proxy.on(change, held.after(), skip=number)
+        renaming = Task(lambda: os.rename(mount / box / "DIR", mount / box / "NEW"))
+        held.reached()
+        mount.kill()
+        held.open()
+        assert renaming.ended() in DEAD | {None}
+    with mounted(any_service, home) as mount:
+        moved = not (mount / box / "DIR").exists()
+        agrees(mount, any_service, box, all_or_nothing(mount, box, moved))
+    stays(any_service, home, box, below("NEW" if moved else "DIR"))
+
+
+def test_a_file_that_is_made_in_a_directory_while_that_is_renamed(any_service: Service, home: Home, box: str) -> None:
+    """Both one that was open before, and one that is made in the middle, come under the new name."""
+    with mounted(any_service, home) as mount:
+        top = mount / box
+        make_tree(top / "DIR")
+        inside = os.open(top / "DIR", os.O_RDONLY | os.O_DIRECTORY)
+        before = os.open("before", os.O_CREAT | os.O_WRONLY, dir_fd=inside)
+        os.write(before, OLD)
+        held = any_service.proxy.gate()
+        any_service.proxy.on(change, held.before())
+        renaming = Task(lambda: os.rename(top / "DIR", top / "NEW"))
+        held.reached()
+        made: list[int] = []
+        making = Task(lambda: made.append(os.open("made", os.O_CREAT | os.O_WRONLY, dir_fd=inside)))
+        held.open()
+        assert (renaming.ended(), making.ended()) == (None, None)
+        os.write(made[0], NEW)
+        assert (close(made[0]), close(before), close(inside)) == (None, None, None)
+        agrees(mount, any_service, box, below("NEW") | {"NEW/before": OLD, "NEW/made": NEW})
+
+
+def test_a_file_over_one_that_is_staged_while_a_deletion_fails(any_service: Service, home: Home, box: str) -> None:
+    with mounted(any_service, home, WRITE_BACK) as mount:
+        (mount / box).mkdir()
+        (mount / box / "b").write_bytes(OLD)
+        settled(mount)
+        any_service.proxy.on(upload_of(), refuses(503))
+        assert write(mount / box / "b", b"staged") is None
+        assert write(mount / box / "a", NEW) is None
+        any_service.proxy.on(deletion, refuses(503), times=2)
+        home.run("mv", mount / box / "a", mount / box / "b")
+        assert (mount / box / "b").read_bytes() == NEW
+        mount.kill()
+    any_service.proxy.mend()
+    with mounted(any_service, home) as mount:
+        agrees(mount, any_service, box, {"b": NEW})
+    stays(any_service, home, box, {"b": NEW}, rounds=2)
+
+
+def test_a_file_over_another_while_a_deletion_fails(any_service: Service, home: Home, box: str) -> None:
+    with mounted(any_service, home) as mount:
+        (mount / box).mkdir()
+        (mount / box / "a").write_bytes(NEW)
+        (mount / box / "b").write_bytes(OLD)
+        any_service.proxy.on(deletion, refuses(503), times=2)
+        moved = home.attempt("mv", mount / box / "a", mount / box / "b").returncode == 0
+        wanted = {"b": NEW} if moved else {"a": NEW, "b": OLD}
+        shows(mount, box, wanted)
+        agrees(mount, any_service, box, wanted)
+    stays(any_service, home, box, wanted, rounds=2)
+
+
+def test_temporary_names_in_a_row_with_a_listing_between(any_service: Service, home: Home, box: str) -> None:
+    with mounted(any_service, home) as mount:
+        top = mount / box
+        top.mkdir()
+        (top / "g.tmp").write_bytes(OLD)
+        (top / "k.tmp").write_bytes(NEW)
+        os.rename(top / "k.tmp", top / "g.tmp")
+        assert os.listdir(mount.anew(top)) == ["g.tmp"]
+        os.rename(top / "g.tmp", top / "z.tmp")
+        assert os.listdir(mount.anew(top)) == ["z.tmp"]
+        assert errno_of((top / "g.tmp").stat) == errno.ENOENT
+        agrees(mount, any_service, box, {"z.tmp": NEW})
+        assert os.listdir(mount.anew(top)) == ["z.tmp"]
+
+
+def test_temporary_names_that_were_stored_already(any_service: Service, home: Home, box: str) -> None:
+    """The same, where both names had come to the service, and their uploads and deletions are slow."""
+    with mounted(any_service, home) as mount:
+        top = mount / box
+        top.mkdir()
+        (top / "g.tmp").write_bytes(OLD)
+        (top / "k.tmp").write_bytes(NEW)
+        settled(mount)
+        held = any_service.proxy.gate()
+        any_service.proxy.on(deletion, held.after())
+        first = Task(lambda: os.rename(top / "k.tmp", top / "g.tmp"))
+        held.reached()
+        names = set(os.listdir(mount.anew(top)))
+        assert names <= {"g.tmp", "k.tmp"}
+        held.open()
+        assert first.ended() is None
+        assert os.listdir(mount.anew(top)) == ["g.tmp"]
+        os.rename(top / "g.tmp", top / "z.tmp")
+        agrees(mount, any_service, box, {"z.tmp": NEW})
+
+
+def test_a_file_is_renamed_while_it_is_uploaded(any_service: Service, home: Home, box: str) -> None:
+    with mounted(any_service, home, WRITE_BACK) as mount:
+        (mount / box).mkdir()
+        held = any_service.proxy.gate()
+        any_service.proxy.on(upload_of("old"), held.after())
+        assert write(mount / box / "old", OLD) is None
+        held.reached()
+        renaming = Task(lambda: os.rename(mount / box / "old", mount / box / "new"))
+        held.open()
+        assert renaming.ended() is None
+        agrees(mount, any_service, box, {"new": OLD})
+    stays(any_service, home, box, {"new": OLD})
+
+
+def test_one_failed_copy_does_not_end_copying(service: Service, home: Home, box: str) -> None:
+    """After it, renames still move no content."""
+    with mounted(service, home) as mount:
+        (mount / box).mkdir()
+        for name in ("one", "two"):
+            (mount / box / name).write_bytes(OLD)
+        service.proxy.on(lambda exchange: exchange.is_copy, refuses(404))
+        errno_of(lambda: os.rename(mount / box / "one", mount / box / "first"))
+        settled(mount)
+        before = len(service.proxy.uploads())
+        os.rename(mount / box / "two", mount / box / "second")
+        assert len(service.proxy.uploads()) == before
+        assert ("second", OLD) in service.holds(box)
