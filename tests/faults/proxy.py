@@ -107,20 +107,20 @@ class Gate:
     """Where requests wait until the test lets them go on."""
 
     def __init__(self) -> None:
-        self._arrived = 0
+        self.arrived = 0
         self._open = False
         self._changed = threading.Condition()  # guards the two above
 
     def wait(self) -> None:
         with self._changed:
-            self._arrived += 1
+            self.arrived += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._open, _LIMIT)
 
     def reached(self, times: int = 1) -> None:
         """Wait until as many requests have come here."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self._arrived >= times, _LIMIT), f"{self._arrived} of {times} came"
+            assert self._changed.wait_for(lambda: self.arrived >= times, _LIMIT), f"{self.arrived} of {times} came"
 
     def open(self) -> None:
         with self._changed:

@@ -21,11 +21,16 @@ from tests.faults.mounting import (
 )
 from tests.faults.proxy import Fault
 from tests.faults.service import Service
-from tests.fuse.mounted import Home, Mount, errno_of
+from tests.fuse.mounted import Home, Mount, errno_of, eventually
 
 OLD, NEW = b"old " * 1000, b"new " * 1000
 TREE = {"one": b"1" * 100, "two": b"2" * 200, "deeper/three": b"3" * 300, "deeper/four": b"4" * 400}
-KTH: list[tuple[int, Fault]] = [(0, refuses(503)), (2, loses_answer), (3, refuses(503)), (5, loses_request)]
+KTH: dict[str, tuple[int, Fault]] = {
+    "first refused": (0, refuses(503)),
+    "third lost": (2, loses_answer),
+    "fourth refused": (3, refuses(503)),
+    "sixth never arrived": (5, loses_request),
+}
 """The request of a rename that fails, counted from 0, and how."""
 
 
@@ -39,18 +44,21 @@ def below(directory: str) -> dict[str, bytes]:
     return {f"{directory}/{path}": content for path, content in TREE.items()}
 
 
+def names(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
 def all_or_nothing(mount: Mount, box: str, moved: bool) -> dict[str, bytes]:
     """What programs see, which is to be the whole directory under one of its names."""
     wanted = below("NEW" if moved else "DIR")
     shows(mount, box, wanted)
-    assert sorted(os.listdir(mount / box)) == ["NEW" if moved else "DIR"]
+    assert names(mount / box) == ["NEW" if moved else "DIR"]
     return wanted
 
 
-@pytest.mark.parametrize(("number", "fault"), KTH, ids=lambda each: each if isinstance(each, int) else each.__name__)
-def test_a_directory_while_the_kth_request_fails(
-    any_service: Service, home: Home, box: str, number: int, fault: Fault
-) -> None:
+@pytest.mark.parametrize("kth", KTH)
+def test_a_directory_while_the_kth_request_fails(any_service: Service, home: Home, box: str, kth: str) -> None:
+    number, fault = KTH[kth]
     with mounted(any_service, home) as mount:
         make_tree(mount / box / "DIR")
         any_service.proxy.on(change, fault, skip=number)
@@ -69,7 +77,7 @@ def test_mv_while_the_service_goes_down_in_the_middle(any_service: Service, home
         moved = home.attempt("mv", mount / box / "DIR", mount / box / "NEW").returncode == 0
         all_or_nothing(mount, box, moved)
         any_service.proxy.mend()
-        home.run("mv", *([] if moved else ["-T"]), mount / box / ("NEW" if moved else "DIR"), mount / box / "LAST")
+        home.run("mv", mount / box / ("NEW" if moved else "DIR"), mount / box / "LAST")
         agrees(mount, any_service, box, below("LAST"))
     stays(any_service, home, box, below("LAST"))
 
@@ -94,24 +102,26 @@ def test_a_directory_while_the_mount_is_killed_at_the_kth_request(
 
 
 def test_a_file_that_is_made_in_a_directory_while_that_is_renamed(any_service: Service, home: Home, box: str) -> None:
-    """Both one that was open before, and one that is made in the middle, come under the new name."""
+    """One that is closed in the middle, one that stays open, and one that is made in the middle: all are moved."""
     with mounted(any_service, home) as mount:
         top = mount / box
         make_tree(top / "DIR")
         inside = os.open(top / "DIR", os.O_RDONLY | os.O_DIRECTORY)
-        before = os.open("before", os.O_CREAT | os.O_WRONLY, dir_fd=inside)
+        before, during = (os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=inside) for name in ("before", "during"))
         os.write(before, OLD)
+        os.write(during, OLD)
         held = any_service.proxy.gate()
         any_service.proxy.on(change, held.before())
         renaming = Task(lambda: os.rename(top / "DIR", top / "NEW"))
         held.reached()
+        closing = Task(lambda: os.close(during))
         made: list[int] = []
         making = Task(lambda: made.append(os.open("made", os.O_CREAT | os.O_WRONLY, dir_fd=inside)))
         held.open()
-        assert (renaming.ended(), making.ended()) == (None, None)
+        assert (renaming.ended(), making.ended(), closing.ended()) == (None, None, None)
         os.write(made[0], NEW)
         assert (close(made[0]), close(before), close(inside)) == (None, None, None)
-        agrees(mount, any_service, box, below("NEW") | {"NEW/before": OLD, "NEW/made": NEW})
+        agrees(mount, any_service, box, below("NEW") | {"NEW/before": OLD, "NEW/during": OLD, "NEW/made": NEW})
 
 
 def test_a_file_over_one_that_is_staged_while_a_deletion_fails(any_service: Service, home: Home, box: str) -> None:
@@ -145,39 +155,35 @@ def test_a_file_over_another_while_a_deletion_fails(any_service: Service, home: 
     stays(any_service, home, box, wanted, rounds=2)
 
 
-def test_temporary_names_in_a_row_with_a_listing_between(any_service: Service, home: Home, box: str) -> None:
+@pytest.mark.parametrize("stored", ["nothing", "g.tmp", "both"])
+def test_temporary_names_in_a_row_and_listings_meanwhile(
+    any_service: Service, home: Home, box: str, stored: str
+) -> None:
+    """``k.tmp`` over ``g.tmp``, and that to ``z.tmp``; what a listing finds in the middle is old soon."""
     with mounted(any_service, home) as mount:
         top = mount / box
-        top.mkdir()
+        (top / "elsewhere").mkdir(parents=True)
         (top / "g.tmp").write_bytes(OLD)
+        if stored == "g.tmp":
+            settled(mount)
         (top / "k.tmp").write_bytes(NEW)
+        if stored == "both":
+            settled(mount)
         os.rename(top / "k.tmp", top / "g.tmp")
-        assert os.listdir(mount.anew(top)) == ["g.tmp"]
-        os.rename(top / "g.tmp", top / "z.tmp")
-        assert os.listdir(mount.anew(top)) == ["z.tmp"]
-        assert errno_of((top / "g.tmp").stat) == errno.ENOENT
-        agrees(mount, any_service, box, {"z.tmp": NEW})
-        assert os.listdir(mount.anew(top)) == ["z.tmp"]
-
-
-def test_temporary_names_that_were_stored_already(any_service: Service, home: Home, box: str) -> None:
-    """The same, where both names had come to the service, and their uploads and deletions are slow."""
-    with mounted(any_service, home) as mount:
-        top = mount / box
-        top.mkdir()
-        (top / "g.tmp").write_bytes(OLD)
-        (top / "k.tmp").write_bytes(NEW)
-        settled(mount)
+        assert names(mount.anew(top)) == ["elsewhere", "g.tmp"]
         held = any_service.proxy.gate()
-        any_service.proxy.on(deletion, held.after())
-        first = Task(lambda: os.rename(top / "k.tmp", top / "g.tmp"))
-        held.reached()
-        names = set(os.listdir(mount.anew(top)))
-        assert names <= {"g.tmp", "k.tmp"}
+        any_service.proxy.on(change, held.before(), times=ALWAYS)
+        renaming = Task(lambda: os.rename(top / "g.tmp", top / "z.tmp"))
+        eventually(lambda: held.arrived > 0 or not renaming.running, "it is being renamed")
+        looks = len(any_service.proxy.exchanges)
+        mount.anew(top)
+        looking = Task((top / "elsewhere" / "missing").exists)  # names in ``top`` itself are locked by the kernel
+        eventually(lambda: len(any_service.proxy.exchanges) > looks or not looking.running, "the service is asked")
         held.open()
-        assert first.ended() is None
-        assert os.listdir(mount.anew(top)) == ["g.tmp"]
-        os.rename(top / "g.tmp", top / "z.tmp")
+        assert (looking.ended(), renaming.ended()) == (None, None)
+        assert names(top) == ["elsewhere", "z.tmp"]
+        assert names(mount.anew(top)) == ["elsewhere", "z.tmp"]
+        assert errno_of((top / "g.tmp").stat) == errno.ENOENT
         agrees(mount, any_service, box, {"z.tmp": NEW})
 
 
