@@ -46,19 +46,23 @@ def test_a_newer_version_of_the_same_size(every_service: Service, home: Home, bo
     stays(every_service, home, box, {"file": V2})
 
 
-def test_appended_to_after_a_crash_in_the_middle_of_an_upload(any_service: Service, home: Home, box: str) -> None:
+@pytest.mark.parametrize("stored", ["before the crash", "after the append"])
+def test_appended_to_after_a_crash_in_the_middle_of_an_upload(
+    any_service: Service, home: Home, box: str, stored: str
+) -> None:
     with mounted(any_service, home, WRITE_BACK) as mount:
         (mount / box).mkdir()
         held = any_service.proxy.gate()
-        any_service.proxy.on(upload_of("file"), held.after())
+        any_service.proxy.on(upload_of("file"), held.after() if stored == "before the crash" else held.before())
         assert write(mount / box / "file", V1) is None
         held.reached()
         mount.kill()
-        held.open()
     down = any_service.proxy.on(upload_of(), refuses(503), times=ALWAYS)
     with mounted(any_service, home, WRITE_BACK) as mount:
         with (mount / box / "file").open("ab") as appended:
             appended.write(V3)
+        held.open()
+        assert any_service.proxy.uploads()[0].ended.wait(30)
         down.stop()
         agrees(mount, any_service, box, {"file": V1 + V3})
     stays(any_service, home, box, {"file": V1 + V3})
