@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from tests.faults.faults import (
     ALWAYS,
     cuts_body,
@@ -26,46 +24,47 @@ BEGUN: dict[str, Fault] = {"stored": loses_answer, "not stored": loses_request, 
 """What may have become of an upload that was under way."""
 
 
-@pytest.mark.parametrize("fate", BEGUN)
-def test_a_newer_version_of_the_same_size(every_service: Service, home: Home, box: str, fate: str) -> None:
-    """The first version is under way, the second is closed; the mount is killed."""
+def test_a_newer_version_of_the_same_size(every_service: Service, home: Home, box: str) -> None:
+    """The first version is under way, whatever comes of it, and the second is closed when the mount is killed."""
+    proxy = every_service.proxy
     with mounted(every_service, home, WRITE_BACK) as mount:
         (mount / box).mkdir()
-        held = every_service.proxy.gate()
-        if fate == "stored":
-            every_service.proxy.on(upload_of("file"), held.after())
-        else:
-            every_service.proxy.on(upload_of("file"), held.before(BEGUN[fate]))
-        assert write(mount / box / "file", V1) is None
-        held.reached()
-        assert write(mount / box / "file", V2) is None
+        held = proxy.gate()
+        for fate, fault in BEGUN.items():
+            proxy.on(upload_of(fate), held.after() if fate == "stored" else held.before(fault))
+            assert write(mount / box / fate, V1) is None
+        held.reached(len(BEGUN))
+        for fate in BEGUN:
+            assert write(mount / box / fate, V2) is None
         mount.kill()
         held.open()
+    wanted = dict.fromkeys(BEGUN, V2)
     with mounted(every_service, home) as mount:
-        agrees(mount, every_service, box, {"file": V2})
-    stays(every_service, home, box, {"file": V2})
+        agrees(mount, every_service, box, wanted)
+    stays(every_service, home, box, wanted)
 
 
-@pytest.mark.parametrize("stored", ["before the crash", "after the append"])
-def test_appended_to_after_a_crash_in_the_middle_of_an_upload(
-    any_service: Service, home: Home, box: str, stored: str
-) -> None:
+def test_appended_to_after_a_crash_in_the_middle_of_an_upload(any_service: Service, home: Home, box: str) -> None:
+    """The upload is stored before the crash, or arrives after the next mount has appended."""
+    proxy, names = any_service.proxy, ("before", "after")
     with mounted(any_service, home, WRITE_BACK) as mount:
         (mount / box).mkdir()
-        held = any_service.proxy.gate()
-        any_service.proxy.on(upload_of("file"), held.after() if stored == "before the crash" else held.before())
-        assert write(mount / box / "file", V1) is None
-        held.reached()
+        held = proxy.gate()
+        for name, fault in zip(names, (held.after(), held.before()), strict=True):
+            proxy.on(upload_of(name), fault)
+            assert write(mount / box / name, V1) is None
+        held.reached(2)
         mount.kill()
-    down = any_service.proxy.on(upload_of(), refuses(503), times=ALWAYS)
+    down = proxy.on(upload_of(), refuses(503), times=ALWAYS)
     with mounted(any_service, home, WRITE_BACK) as mount:
-        with (mount / box / "file").open("ab") as appended:
-            appended.write(V3)
+        for name in names:
+            with (mount / box / name).open("ab") as appended:
+                appended.write(V3)
         held.open()
-        assert any_service.proxy.uploads()[0].ended.wait(30)
+        assert all(upload.ended.wait(30) for upload in proxy.uploads()[:2])
         down.stop()
-        agrees(mount, any_service, box, {"file": V1 + V3})
-    stays(any_service, home, box, {"file": V1 + V3})
+        agrees(mount, any_service, box, dict.fromkeys(names, V1 + V3))
+    stays(any_service, home, box, dict.fromkeys(names, V1 + V3))
 
 
 def test_killed_again_and_again_while_its_upload_is_under_way(any_service: Service, home: Home, box: str) -> None:
@@ -114,34 +113,35 @@ def test_an_overwrite_whose_old_file_could_not_be_deleted(any_service: Service, 
     stays(any_service, home, box, {"file": V2})
 
 
-@pytest.mark.parametrize("end", ["unlink", "overwritten by mv"])
-def test_an_open_file_that_is_deleted(any_service: Service, home: Home, box: str, end: str) -> None:
-    """It goes from the service when it is closed, if the deletion fails at first, too."""
-    wanted = {} if end == "unlink" else {"file": V2}
+def test_an_open_file_that_is_deleted(any_service: Service, home: Home, box: str) -> None:
+    """It goes from the service when it is closed, also if the deletion fails at first."""
     with mounted(any_service, home) as mount:
-        remove_while_open(mount / box, any_service, end)
-        agrees(mount, any_service, box, wanted)
+        (mount / box).mkdir()
+        remove_while_open(mount / box / "removed", any_service, None)
+        (mount / box / "other").write_bytes(V2)
+        remove_while_open(mount / box / "replaced", any_service, mount / box / "other")
+        agrees(mount, any_service, box, {"replaced": V2})
 
 
 def test_an_open_file_that_is_deleted_before_a_crash(any_service: Service, home: Home, box: str) -> None:
     with mounted(any_service, home) as mount:
-        remove_while_open(mount / box, any_service, "unlink", times=ALWAYS)
+        (mount / box).mkdir()
+        remove_while_open(mount / box / "removed", any_service, None, times=ALWAYS)
         mount.kill()
     any_service.proxy.mend()
     with mounted(any_service, home) as mount:
         agrees(mount, any_service, box, {})
 
 
-def remove_while_open(top: Path, service: Service, end: str, times: float = 1) -> None:
-    top.mkdir()
-    (top / "file").write_bytes(V1)
-    opened = os.open(top / "file", os.O_RDONLY)
+def remove_while_open(path: Path, service: Service, other: Path | None, times: float = 1) -> None:
+    """Make a file, and delete it while it is open, or rename another one over it; deletions fail at the service."""
+    path.write_bytes(V1)
+    opened = os.open(path, os.O_RDONLY)
     service.proxy.on(deletion, refuses(503), times=times)
-    if end == "unlink":
-        (top / "file").unlink()
+    if other is None:
+        path.unlink()
     else:
-        (top / "other").write_bytes(V2)
-        (top / "other").rename(top / "file")
+        other.rename(path)
     assert os.pread(opened, len(V1), 0) == V1
     assert close(opened) is None
 
@@ -158,33 +158,26 @@ def test_what_was_never_closed_nor_synced_leaves_the_old_file(any_service: Servi
         agrees(mount, any_service, box, {"file": V1})
 
 
-def two_mounts(service: Service, home: Home, box: str, first: bytes, second: bytes) -> None:
-    """Two mounts on one cache directory write one path, ``first`` and then ``second``, and are both killed."""
-    service.create(box)
-    service.proxy.on(upload_of("file"), refuses(503), times=ALWAYS)
+def test_of_two_journals_the_later_write_wins(any_service: Service, home: Home, box: str) -> None:
+    """Two mounts on one cache directory write the same paths, one after the other, and both are killed."""
+    first = {f"file {number}": b"first %d" % number for number in range(6)}
+    second = {f"file {number}": b"later %d" % number for number in range(6)}
+    any_service.create(box)
+    any_service.proxy.on(upload_of(), refuses(503), times=ALWAYS)
     with (
-        mounted(service, home, WRITE_BACK, at=home.path / "one") as one,
-        mounted(service, home, WRITE_BACK, at=home.path / "two") as two,
+        mounted(any_service, home, WRITE_BACK, at=home.path / "one") as one,
+        mounted(any_service, home, WRITE_BACK, at=home.path / "two") as two,
     ):
-        assert write(one / box / "file", first) is None
-        assert write(two / box / "file", second) is None
+        for name in first:
+            order = (one, two) if name < "file 3" else (two, one)
+            assert write(order[0] / box / name, first[name]) is None
+            assert write(order[1] / box / name, second[name]) is None
         for mount in (one, two):
             mount.kill()
-    service.proxy.mend()
-
-
-@pytest.mark.parametrize("round", range(3))  # where chance decides, it is seldom right three times
-def test_of_two_journals_the_later_write_wins(service: Service, home: Home, box: str, round: int) -> None:
-    two_mounts(service, home, box, V1, V2)
-    with mounted(service, home) as mount:
-        agrees(mount, service, box, {"file": V2})
-    stays(service, home, box, {"file": V2})
-
-
-def test_of_two_journals_the_later_write_wins_where_uploads_pile_up(any_service: Service, home: Home, box: str) -> None:
-    two_mounts(any_service, home, box, V2, V1)
+    any_service.proxy.mend()
     with mounted(any_service, home) as mount:
-        agrees(mount, any_service, box, {"file": V1})
+        agrees(mount, any_service, box, second)
+    stays(any_service, home, box, second)
 
 
 def test_many_files_in_every_state(every_service: Service, home: Home, box: str) -> None:

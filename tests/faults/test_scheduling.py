@@ -129,40 +129,42 @@ def test_many_close_one_file_at_once(service: Service, home: Home, box: str) -> 
         assert len(service.proxy.uploads()) - before <= 8
 
 
-@pytest.mark.parametrize("status", LASTING)
-def test_what_cannot_pass_is_not_sent_again_until_the_file_changes(
-    service: Service, home: Home, box: str, status: int
-) -> None:
+def test_what_cannot_pass_is_not_sent_again_until_the_file_changes(service: Service, home: Home, box: str) -> None:
+    wanted = {"other": b"other"} | {f"refused {status}": b"changed" for status in LASTING}
     with mounted(service, home) as mount:
         (mount / box).mkdir()
-        refused = service.proxy.on(upload_of("refused"), LASTING[status], times=ALWAYS)
-        assert write(mount / box / "refused", b"content") is not None
-        assert failed(mount) == [f"{box}/refused"]
+        for status, fault in LASTING.items():
+            service.proxy.on(upload_of(f"refused {status}"), fault, times=ALWAYS)
+            assert write(mount / box / f"refused {status}", b"content") is not None
+        assert failed(mount) == [f"{box}/refused {status}" for status in LASTING]
         service.proxy.on(upload_of("other"), refuses(503), times=3)  # tried again after 1, 2 and 4 seconds
         write(mount / box / "other", b"other")
         service.comes_to_hold(box, {"other": b"other"})
-        assert refused.met == 1
-        assert (mount / box / "refused").read_bytes() == b"content"
-        refused.stop()
-        assert write(mount / box / "refused", b"changed") is None
-        agrees(mount, service, box, {"refused": b"changed", "other": b"other"})
+        for status in LASTING:
+            assert len(service.proxy.uploads(f"refused {status}")) == 1
+            assert (mount / box / f"refused {status}").read_bytes() == b"content"
+        service.proxy.mend()
+        for status in LASTING:
+            assert write(mount / box / f"refused {status}", b"changed") is None
+        agrees(mount, service, box, wanted)
 
 
-@pytest.mark.parametrize(
-    ("status", "number"), [(413, errno.EFBIG), (507, errno.ENOSPC), (403, errno.EACCES), (503, errno.EIO)]
-)
-def test_close_says_why(service: Service, home: Home, box: str, status: int, number: int) -> None:
+def test_close_says_why(service: Service, home: Home, box: str) -> None:
+    reasons = {"file 1": (413, errno.EFBIG), "file 2": (507, errno.ENOSPC), "file 3": (403, errno.EACCES)}
     with mounted(service, home) as mount:
         (mount / box).mkdir()
-        service.proxy.on(upload_of("file"), refuses(status, "the reason"), times=ALWAYS)
-        assert write(mount / box / "file", b"content") == number
-        (line,) = mount.status()["uploads"]["failed"]
-        assert "the reason" in line
-        assert f"{box}/file" in unmount_in_vain(mount)
+        for name, (status, number) in reasons.items():
+            service.proxy.on(upload_of(name), refuses(status, f"reason {status}"), times=ALWAYS)
+            assert write(mount / box / name, b"content") == number
+        listed = sorted(mount.status()["uploads"]["failed"])
+        for line, (name, (status, _)) in zip(listed, reasons.items(), strict=True):
+            assert line.startswith(f"{box}/{name} (")
+            assert f"reason {status}" in line
+        said = unmount_in_vain(mount)
+        assert all(f"{box}/{name}" in said for name in reasons)
     service.proxy.mend()
     with mounted(service, home) as mount:
-        settled(mount)
-        agrees(mount, service, box, {"file": b"content"})
+        agrees(mount, service, box, dict.fromkeys(reasons, b"content"))
 
 
 def test_a_large_file_is_refused_before_it_is_sent(service: Service, home: Home, box: str) -> None:
@@ -209,14 +211,14 @@ def test_uploads_in_bursts(service: Service, home: Home, box: str) -> None:
         agrees(mount, service, box, wanted)
 
 
-@pytest.mark.parametrize("name", ["poetry.lock", "Cargo.lock", "uv.lock", ".app.config", ".npmrc.backup"])
-def test_ordinary_names_are_on_the_service_when_they_are_closed(
-    service: Service, home: Home, box: str, name: str
-) -> None:
+def test_ordinary_names_are_on_the_service_when_they_are_closed(service: Service, home: Home, box: str) -> None:
+    wanted = {}
     with mounted(service, home) as mount:
         (mount / box).mkdir()
-        assert write(mount / box / name, b"content") is None
-        assert service.holds(box) == [(name, b"content")]
+        for name in ("poetry.lock", "Cargo.lock", "uv.lock", ".app.config", ".npmrc.backup"):
+            assert write(mount / box / name, b"content") is None
+            wanted[name] = b"content"
+            assert service.holds(box) == sorted(wanted.items())
 
 
 def test_errors_of_one_file_are_not_another_ones(service: Service, home: Home, box: str) -> None:
