@@ -115,7 +115,7 @@ class Ledger:
         verdict = Verdict(doubled=sorted({path for path in paths if paths.count(path) > 1}))
         actual = frozenset(dict(files).items())
         if actual not in self.worlds:
-            nearest = dict(min(self.worlds, key=lambda world: len(world ^ actual)))
+            nearest = dict(min(self.worlds, key=lambda world: (len(world ^ actual), sorted(world))))
             for path in sorted(nearest.keys() | set(paths)):
                 self._judge(path, nearest.get(path), dict(files).get(path), verdict)
         return verdict

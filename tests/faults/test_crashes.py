@@ -46,14 +46,18 @@ def test_a_newer_version_of_the_same_size(every_service: Service, home: Home, bo
 
 def test_appended_to_after_a_crash_in_the_middle_of_an_upload(any_service: Service, home: Home, box: str) -> None:
     """The upload is stored before the crash, or arrives after the next mount has appended."""
-    proxy, names = any_service.proxy, ("before", "after")
+    proxy, names = any_service.proxy, ("early", "late 1", "late 2", "late 3")
     with mounted(any_service, home, WRITE_BACK) as mount:
         (mount / box).mkdir()
         held = proxy.gate()
-        for name, fault in zip(names, (held.after(), held.before()), strict=True):
-            proxy.on(upload_of(name), fault)
-            assert write(mount / box / name, V1) is None
-        held.reached(2)
+        for pieces, name in enumerate(names):
+            proxy.on(upload_of(name), held.before() if pieces else held.after())
+            with (mount / box / name).open("wb", buffering=0) as written:
+                for piece in range(pieces):
+                    written.write(b"%d" % piece)
+                written.write(V1[pieces:])
+        held.reached(len(names))
+        stored = {name: (mount / box / name).read_bytes() for name in names}
         mount.kill()
     down = proxy.on(upload_of(), refuses(503), times=ALWAYS)
     with mounted(any_service, home, WRITE_BACK) as mount:
@@ -61,10 +65,11 @@ def test_appended_to_after_a_crash_in_the_middle_of_an_upload(any_service: Servi
             with (mount / box / name).open("ab") as appended:
                 appended.write(V3)
         held.open()
-        assert all(upload.ended.wait(30) for upload in proxy.uploads()[:2])
+        assert all(upload.ended.wait(30) for upload in proxy.uploads()[: len(names)])
         down.stop()
-        agrees(mount, any_service, box, dict.fromkeys(names, V1 + V3))
-    stays(any_service, home, box, dict.fromkeys(names, V1 + V3))
+        wanted = {name: content + V3 for name, content in stored.items()}
+        agrees(mount, any_service, box, wanted)
+    stays(any_service, home, box, wanted)
 
 
 def test_killed_again_and_again_while_its_upload_is_under_way(any_service: Service, home: Home, box: str) -> None:
