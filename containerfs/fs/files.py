@@ -114,6 +114,7 @@ class OpenFiles:
         """
         handle = self._handles[fh]
         node = handle.node
+        self._removals.decide(node)
         if not isinstance(handle, WriteHandle) or node.parent is None:
             return
         if isinstance(node.state, Torn):

@@ -177,8 +177,11 @@ class ApiRemote:
         try:
             yield
         except errors.APIConnectionError as error:
-            self._breaker.failed()
-            raise translated(error) from error
+            failure = translated(error)
+            # A connection that broke while content was sent says little about the service: large uploads break.
+            if not isinstance(failure, types.AnswerLost) or isinstance(error, errors.APITimeoutError):
+                self._breaker.failed()
+            raise failure from error
         except errors.APIError as error:
             self._breaker.answered()
             raise translated(error) from error

@@ -25,23 +25,30 @@ from containerfs.fs.types import RemoteContainer, RemoteFile
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Suspect:
     """What an upload whose result nobody wants may have left on the service; it is not shown until that is known.
 
     Attributes:
         size: in bytes; None where that is not known.
         since: Unix seconds before which it cannot have been created.
+        known: files that are not it.
     """
 
     path: str
     size: int | None
     since: int
+    known: frozenset[str]
 
     def may_be(self, remote: RemoteFile) -> bool:
         """Whether a listed file, that no node stands for, may be it."""
         recent = not remote.created_at or remote.created_at >= self.since
-        return recent and remote.path == self.path and (remote.size is None or self.size in (None, remote.size))
+        return (
+            recent
+            and remote.id not in self.known
+            and remote.path == self.path
+            and (remote.size is None or self.size in (None, remote.size))
+        )
 
 
 class Tree:

@@ -96,7 +96,7 @@ class Removals:
             self._tree.change(node, state.hidden, fetched, node.path)
             self._tree.move(node, parent, name)
             self._hidden[place] = node
-        self._decide_later(node, place)
+        self._decide_later(node)
 
     @contextmanager
     def replacing(self, parent: Directory, name: str) -> Iterator[FileNode | None]:
@@ -149,24 +149,27 @@ class Removals:
         if not node.opens:
             self.discard(node)
 
-    def _decide_later(self, node: FileNode, place: tuple[Directory, str]) -> None:
+    def decide(self, node: FileNode) -> bool:
+        """A file that was hidden, and is not being replaced, was deleted; returns whether that is decided."""
+        if not isinstance(node.state, Hidden):
+            return True
+        with self._tree.lock:
+            if node in self._being_replaced:
+                return False
+            if isinstance(node.state, Hidden) and node.parent is not None:
+                with self._journal.transaction() as tx:
+                    self.bury(tx, node)
+            self._forget_hidden(node)
+        self._settlement.take_up()
+        return True
+
+    def _decide_later(self, node: FileNode) -> None:
         def decide(_: Job) -> None:
-            with self._tree.lock:
-                undecided = self._hidden.get(place) is node and isinstance(node.state, Hidden)
-                if not undecided or node.parent is None:
-                    return
-                replaced = node in self._being_replaced
-                if not replaced:
-                    with self._journal.transaction() as tx:
-                        self.bury(tx, node)
-                    self._forget_hidden(node)
-            if replaced:
-                self._decide_later(node, place)
-            else:
-                self._settlement.take_up()
+            if not self.decide(node):
+                self._decide_later(node)
 
         def refused(_: types.FsError) -> None:
-            self._decide_later(node, place)
+            self._decide_later(node)
 
         self._schedule.submit(("hidden", node), _UNDECIDED, decide, refused)
 

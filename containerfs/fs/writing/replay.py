@@ -36,21 +36,28 @@ class Replay:
 
     def run(self) -> None:
         """Take up everything, and begin with it."""
+        due = []
         for entry in self._journal.entries():
             if entry.stored is not None:
                 self._finish(entry)
             else:
-                self._take_up(entry)
+                due.append((entry, self._take_up(entry)))
+        self._begin(due)  # once all is known: an earlier content must not be on its way when a later one turns up
         self._deletions.replay()
         self._settlement.take_up()
 
     def run_returned(self) -> None:
         """Take up what was set aside, and is to be tried again."""
-        known = {sequence for node in self._uploader.due() for sequence in state.entries(node.state)}
         self._journal.take_returned()
-        for entry in self._journal.entries():
-            if entry.sequence not in known and entry.stored is None and self._is_unknown(entry):
-                self._take_up(entry)
+        unknown = [entry for entry in self._journal.entries() if entry.stored is None and self._is_unknown(entry)]
+        self._begin([(entry, self._take_up(entry)) for entry in unknown])
+
+    def _begin(self, due: list[tuple[Entry, FileNode | None]]) -> None:
+        for entry, node in due:
+            if node is not None and entry.held:
+                self._uploader.hold(node)
+            elif node is not None:
+                self._uploader.submit(node)
 
     def _is_unknown(self, entry: Entry) -> bool:
         with self._tree.lock:
@@ -67,7 +74,8 @@ class Replay:
             tx.drop(entry.sequence)
             tx.delete_later(entry.container_id, entry.replaces - {entry.stored.id})
 
-    def _take_up(self, entry: Entry) -> None:
+    def _take_up(self, entry: Entry) -> FileNode | None:
+        """Show what an entry holds; None if it had to be set aside."""
         assert entry.sequence is not None
         log.info("An earlier mount left %s/%s", entry.container_name, entry.path)
         content = self._journal.staged(entry.data) if entry.data is not None else entry.source
@@ -76,17 +84,14 @@ class Replay:
             unusable = _why_unusable(content, node)
             if unusable is not None or content is None or node is None:
                 self._set_aside(entry.sequence, unusable or "nothing is known of its content")
-                return
+                return None
             stale = entry.replaces | self._overtake(entry.sequence, node)
             failure = Failure(entry.error, entry.held) if entry.error is not None else None
             version = Version(content, entry.sequence)
             node.apply(entry.attributes)
             self._tree.change(node, lambda _: state.replayed(version, stale, failure))
             self._tree.hide_ids(entry.container_id, stale)
-        if entry.held:
-            self._uploader.hold(node)
-        else:
-            self._uploader.submit(node)
+        return node
 
     def _node(self, entry: Entry) -> FileNode | None:
         """The node at the entry's path, made if there is none; None if something else is in the way."""
@@ -129,4 +134,6 @@ def _why_unusable(content: object, node: FileNode | None) -> str | None:
         return "its staged data is missing"
     if node is None:
         return "a directory has its name"
+    if node.opens or not isinstance(node.state, state.Stored | state.Due):
+        return "its file has been written to since"
     return None

@@ -50,7 +50,7 @@ class Settlement:
                 suspects = self._tree.suspects.setdefault(attempt.container_id, {})
                 if attempt.key in suspects:
                     continue
-                suspects[attempt.key] = Suspect(attempt.path, attempt.size, attempt.started - _SKEW)
+                suspects[attempt.key] = Suspect(attempt.path, attempt.size, attempt.started - _SKEW, attempt.known)
             with self._changed:
                 self._unlooked.add(attempt.key)
             self._look_later(attempt, 0)
@@ -121,12 +121,23 @@ class Settlement:
     def _left_by(self, attempt: Attempt) -> RemoteFile | None:
         """A file that holds what the request sent, or the beginning of it, and that nobody has taken for another."""
         for candidate in self._candidates(attempt):
-            digest = self._expected(attempt, candidate.size)
-            if digest is None or self._stands_for_a_name(candidate):
-                continue
-            if self._digest(candidate, attempt.size) == digest:
+            if self._is_left_by(attempt, candidate):
                 return candidate
+            self._clear(attempt, candidate)
         return None
+
+    def _is_left_by(self, attempt: Attempt, candidate: RemoteFile) -> bool:
+        digest = self._expected(attempt, candidate.size)
+        if digest is None or self._stands_for_a_name(candidate):
+            return False
+        return self._digest(candidate, attempt.size) == digest
+
+    def _clear(self, attempt: Attempt, candidate: RemoteFile) -> None:
+        """A file is not what the request left: it is shown, at the next listing at the latest."""
+        with self._tree.lock:
+            suspect = self._tree.suspects.get(attempt.container_id, {}).get(attempt.key)
+            if suspect is not None:
+                suspect.known |= {candidate.id}
 
     def _stands_for_a_name(self, file: RemoteFile) -> bool:
         with self._tree.lock:
