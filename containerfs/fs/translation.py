@@ -48,7 +48,7 @@ def _kind(error: errors.APIStatusError) -> type[types.FsError]:
     if isinstance(error, errors.BadRequestError) and "expired" in error.message.lower():
         return types.NotFound
     if isinstance(error, errors.ConflictError) and error.code == "idempotency_key_reused":
-        return types.Refused
+        return types.KeyConflict
     if error.status_code in _BY_STATUS:
         return _BY_STATUS[error.status_code]
     return types.Unreachable if error.status_code >= 500 else types.Refused

@@ -9,6 +9,7 @@ FsError
 ├── NoSpace             this machine's disk, or the service's limit, is full
 ├── TooLarge            more than the service takes
 ├── Refused             the service does not take this, for another reason
+├── KeyConflict         an idempotency key stands for something else
 ├── TooManyOpenFiles    this process, or this machine, has no descriptor left
 ├── Gone                it was there when it was opened, and the service has dropped it
 ├── Unreachable         the service does not answer
@@ -114,6 +115,10 @@ class Refused(FsError):
 
 class TooManyOpenFiles(FsError):
     """This process, or this machine, has as many open files as it may."""
+
+
+class KeyConflict(FsError):
+    """The idempotency key of a request stands for another content: that of a body that was cut on its way, say."""
 
 
 class Gone(FsError):

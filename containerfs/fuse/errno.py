@@ -27,6 +27,7 @@ _ERRNO: dict[type[types.FsError], int] = {
     types.TooManyOpenFiles: errno.EMFILE,
     types.Gone: errno.ESTALE,
     types.Refused: errno.EIO,
+    types.KeyConflict: errno.EIO,
     types.Unreachable: errno.EIO,
     types.AnswerLost: errno.EIO,
     types.TooManyOpenFiles: errno.EMFILE,

@@ -96,7 +96,9 @@ class Courier:
             if delivery.lost and (found := self._find(delivery, staged)):
                 return found
             try:
-                return self._remote.upload(request)
+                stored = self._remote.upload(request)
+                self._settlement.note_stored(attempt.path, stored.path)
+                return stored
             except types.AnswerLost:
                 delivery.lost = True
                 if tries_left:

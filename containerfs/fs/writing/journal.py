@@ -168,6 +168,12 @@ class Transaction:
                 (merged, digest, key),
             )
 
+    def exonerate(self, container_id: str, path: str, file_id: str) -> None:
+        """A file stands for a path: no request that was abandoned has left it."""
+        statement = "SELECT key FROM attempts WHERE container_id = ? AND path = ? AND entry IS NULL"
+        for (key,) in self._db.execute(statement, (container_id, path)).fetchall():
+            self.abandon(key, None, [file_id])
+
     # Deletions
 
     def delete_later(self, container_id: str, file_ids: Iterable[str]) -> None:

@@ -105,6 +105,7 @@ class Moves:
             self._flush(source)
         with self._removals.replacing(parent, name) as hidden:
             rename = self._begin(source, parent, name, target, hidden, lazily=lazily)
+            self._move_kept(rename.source, _path(rename.old_parent, rename.old_name))
             for moved in rename.moved:
                 if moved.version is not None:
                     self._uploader.submit(moved.node)
@@ -215,7 +216,6 @@ class Moves:
                 for moved in rename.moved:
                     replaced |= self._release(tx, moved, container_id)
                 self._bury_replaced(tx, rename)
-        self._move_directories(rename)
         self._keep_emptied(rename.old_parent)
         if isinstance(rename.target, FileNode) and not rename.target.opens:
             for data in state.owned_data(rename.target.state):
@@ -259,6 +259,7 @@ class Moves:
                 tx.delete_later(container_id, unwanted)
             self._tree.hide_ids(container_id, unwanted)
             self._tree.show_ids(container_id, set().union(*(state.remote_ids(m.node.state) for m in rename.moved)))
+        self._move_kept(rename.source, _path(rename.parent, rename.name))
         self._settlement.take_up()
         self._deletions.carry_out(container_id, unwanted)
         for node in [*(moved.node for moved in rename.moved), rename.target]:
@@ -289,28 +290,26 @@ class Moves:
             container.kept_attributes[key] = kept
         self._attributes.save(container.remote.id, key, kept)
 
-    def _move_directories(self, rename: _Rename) -> None:
-        """What is kept of directories follows them."""
-        if not isinstance(rename.source, Directory):
+    def _move_kept(self, source: Node, old: str) -> None:
+        """What is kept of directories follows a directory from its old path."""
+        if not isinstance(source, Directory):
             return
-        container = rename.source.container
-        old_top = "/".join(filter(None, [rename.old_parent.path, rename.old_name]))
+        container = source.container
         with self._tree.lock:
-            rename.source.kept = True
-            renamed: dict[str, str] = {}
-            for directory in [rename.source, *(n for n in rename.source.below() if isinstance(n, Directory))]:
-                old = old_top + directory.path.removeprefix(rename.source.path)
-                renamed[directory_key(old)] = directory_key(directory.path)
-            moved = {
-                new: container.kept_attributes.pop(old)
-                for old, new in renamed.items()
-                if old in container.kept_attributes
+            source.kept = True
+            directories = [source, *(node for node in source.below() if isinstance(node, Directory))]
+            keys = {
+                directory_key(old + each.path.removeprefix(source.path)): directory_key(each.path)
+                for each in directories
             }
-            moved.setdefault(directory_key(rename.source.path), rename.source.attributes())
+            moved = {
+                new: container.kept_attributes.pop(key) for key, new in keys.items() if key in container.kept_attributes
+            }
+            moved.setdefault(directory_key(source.path), source.attributes())
             container.kept_attributes.update(moved)
         for key, kept in moved.items():
             self._attributes.save(container.remote.id, key, kept)
-        self._attributes.forget(container.remote.id, renamed.keys() - moved.keys())
+        self._attributes.forget(container.remote.id, keys.keys() - moved.keys())
 
 
 def _check(source: Node, parent: Directory, target: Node | None) -> None:
@@ -323,6 +322,10 @@ def _check(source: Node, parent: Directory, target: Node | None) -> None:
             raise types.DirectoryNotEmpty(target.name)
     elif target is not None and isinstance(source, Directory):
         raise types.NotADirectory(target.name)
+
+
+def _path(parent: Directory, name: str) -> str:
+    return "/".join(filter(None, [parent.path, name]))
 
 
 def _container_of(directory: Directory) -> ContainerDirectory | None:

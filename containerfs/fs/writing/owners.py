@@ -8,7 +8,6 @@ import os
 import uuid
 from pathlib import Path
 
-
 NOBODY = ""
 """Owns what was set aside and is to be tried again, until a mount takes it."""
 

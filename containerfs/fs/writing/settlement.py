@@ -33,6 +33,7 @@ class Settlement:
         self._journal = journal
         self._deletions = deletions
         self._schedule = schedule
+        self._renames = False  # whether the service was seen to add to the names of uploads
         self._unlooked: set[str] = set()
         self._changed = threading.Condition()  # guards the set; notified when it shrinks
 
@@ -42,6 +43,10 @@ class Settlement:
             if candidate.size in (None, attempt.size) and self._digest(candidate, attempt.size) == digest:
                 return candidate
         return None
+
+    def note_stored(self, asked: str, stored: str) -> None:
+        """Learn from an upload whether the service adds to names."""
+        self._renames = self._renames or stored != asked
 
     def take_up(self) -> None:
         """Look for what abandoned requests have left, from now on; until that is known, it is not shown."""
@@ -149,8 +154,15 @@ class Settlement:
         return [
             file
             for file in newest
-            if file.id not in attempt.known and _may_be_named(file.path, attempt.path) and _fits(file, attempt)
+            if file.id not in attempt.known and self._may_be_named(file.path, attempt.path) and _fits(file, attempt)
         ]
+
+    def _may_be_named(self, stored: str, asked: str) -> bool:
+        """Whether the service may have stored under one path what was sent under another."""
+        if stored == asked:
+            return True
+        (directory, _, name), (asked_directory, _, asked_name) = stored.rpartition("/"), asked.rpartition("/")
+        return self._renames and directory == asked_directory and asked_name in name
 
     def _expected(self, attempt: Attempt, size: int | None) -> str | None:
         """The digest that the content, cut to ``size`` bytes, has; None where that is not known any more."""
@@ -175,11 +187,6 @@ class Settlement:
         except types.NotFound:
             return None
         return hash_.hexdigest()
-
-
-def _may_be_named(stored: str, asked: str) -> bool:
-    """Whether a service may have stored under one path what was sent under another: some add to the name."""
-    return stored == asked or asked.rpartition("/")[2] in stored.rpartition("/")[2]
 
 
 def _fits(file: RemoteFile, attempt: Attempt) -> bool:

@@ -153,6 +153,9 @@ class Uploader:
             self._sending[node] = sending.delivery
         try:
             stored = self._courier.deliver(sending.delivery, job)
+        except types.KeyConflict:
+            self._end(node)
+            self._renew(sending)
         except Exception as error:
             self._end(node)
             self._failed(sending, error)
@@ -246,6 +249,7 @@ class Uploader:
             version.content.release()
         with self._journal.transaction() as tx:
             abandoned = self._end_attempts(tx, sending, stored)
+            tx.exonerate(container_id, node.path, stored.id)
             if version.keeps_old:
                 tx.note_stored(sending.entry, stored)
             else:
@@ -327,6 +331,18 @@ class Uploader:
             self.submit(node)
 
     # Failure
+
+    def _renew(self, sending: _Sending) -> None:
+        """Something else was stored under the key, which was cut on its way: try once more, with another key."""
+        node, delivery = sending.node, sending.delivery
+        with self._tree.lock:
+            with self._journal.transaction() as tx:
+                tx.abandon(delivery.attempt.key, delivery.digest, [])
+            under_way = state.uploading(node.state)
+            if under_way is not None and under_way.version is sending.version:
+                self._tree.change(node, state.moved_on, frozenset())
+        self._settlement.take_up()
+        self.submit(node)
 
     def _failed(self, sending: _Sending, error: Exception) -> None:
         """Note why, and try again later unless that is pointless."""
