@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 
@@ -121,7 +121,16 @@ def _stay(settings: "Settings", mountpoint: Path, options: str, ready_fd: int) -
         tell(error=str(error) or repr(error))
         raise SystemExit(1) from error
     if left:
-        fail("mount", f"{len(left)} not uploaded, kept for the next mount: {', '.join(left)}")
+        typer.echo(f"containerfs mount: {len(left)} not uploaded, kept for the next mount: {', '.join(left)}", err=True)
+    _exit(bool(left))
+
+
+def _exit(status: int) -> NoReturn:
+    """End the process, and with it the threads that wait for a service that hangs: nothing waits for them any more."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _teller(ready_fd: int) -> Callable[..., None]:
@@ -171,6 +180,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
     """The file system over the service that is meant, closed with the stack."""
     from containerfs.cli.service import connect
     from containerfs.fs.open import Options, open_filesystem
+    from containerfs.fs.types import digest
     from containerfs.fuse.mount import kernel_expiry
 
     client, single_shot = (stack.enter_context(each) for each in connect(settings, embedded))
@@ -185,6 +195,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             write_back=settings.write_back,
             read_only=settings.read_only,
             prefetch=settings.prefetch == "auto",
+            account=digest(settings.key) if settings.key else "",
         ),
     )
     stack.callback(filesystem.close)

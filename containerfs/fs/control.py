@@ -12,9 +12,10 @@ from containerfs.fs import state, types
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.state import Hidden, Local, Outdated, Staged, Stored, Torn, Unlinked
-from containerfs.fs.writing.backlog import Backlog
+from containerfs.fs.writing.backlog import Backlog, Unfinished
 
 PREFIX = "user.containerfs."
+_MOST_BYTES = 28_000  # of a list in the status: Linux takes attributes of 64 KiB. Source: limits.h, XATTR_SIZE_MAX
 
 
 class ControlSurface:
@@ -65,12 +66,24 @@ class ControlSurface:
                 "service": self._service,
                 "uploads": {
                     "pending": self._backlog.pending(),
-                    "failed": [str(unfinished) for unfinished in self._backlog.failed()],
-                    "set_aside": [str(unfinished) for unfinished in self._backlog.set_aside()],
+                    "failed": _lines(self._backlog.failed()),
+                    "set_aside": _lines(self._backlog.set_aside()),
                 },
                 "cache": self._cache.usage(),
             }
         )
+
+
+def _lines(found: list[Unfinished]) -> list[str]:
+    """A line for each, as many as an extended attribute holds, and one that counts the others."""
+    lines: list[str] = []
+    room = _MOST_BYTES
+    for number, line in enumerate(map(str, found)):
+        room -= len(json.dumps(line)) + 2
+        if room < 0:
+            return [*lines, f"... and {len(found) - number} more"]
+        lines.append(line)
+    return lines
 
 
 def _word(value: state.State) -> str:

@@ -5,6 +5,7 @@ import secrets
 import time
 
 from containerfs.fs import state, types
+from containerfs.fs.descriptors import Headroom
 from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
@@ -56,6 +57,7 @@ class OpenFiles:
         self._commits = commits
         self._removals = removals
         self._lazily = lazily
+        self._headroom = Headroom()
         self._handles: HandleTable[ReadHandle] = HandleTable()
 
     def handle(self, fh: int) -> ReadHandle:
@@ -65,6 +67,7 @@ class OpenFiles:
     def open(self, path: str, flags: int, pid: int) -> tuple[int, bool]:
         """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good."""
         node = self._lookup.file(path)
+        self._headroom.check()
         with self._tree.lock:
             written = not isinstance(node.state, Stored | state.Outdated)
             keep_pages = written or (node.remote is not None and node.pages == node.remote.id)
@@ -80,6 +83,7 @@ class OpenFiles:
 
     def create(self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None) -> int | None:
         """Create a file, on this machine, and open it; None if the name is taken."""
+        self._headroom.check()
         data = self._journal.stage()
         initial: state.State = Local(data) if self._names.is_scratch(name) else Staged(data, state.NEW)
         node = FileNode(name, secrets.randbits(63), time.time_ns(), initial)

@@ -183,7 +183,7 @@ class Mount:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (process / "cmdline").read_bytes().split(b"\0")
-                named = b"--ready-fd" in words and [b"containerfs", b"mount", os.fsencode(self.asked)] == words[3:6]
+                named = {b"--ready-fd", b"containerfs", b"mount", os.fsencode(self.asked)} <= set(words)
                 if named and ours in (process / "environ").read_bytes().split(b"\0"):
                     return int(process.name)
         return 0

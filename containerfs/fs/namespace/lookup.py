@@ -28,11 +28,17 @@ def check_new(parent: Directory, name: str) -> None:
     """Raises InvalidName, NameTooLong for a name that cannot be given in a directory."""
     check_length(name)
     try:
-        path = f"{parent.path}/{name}".encode()
+        name.encode()
     except UnicodeEncodeError:
         raise types.InvalidName(f"{name!r} is not UTF-8") from None
-    if len(path) > _PATH_MAX_BYTES:
-        raise types.NameTooLong(f"{len(path)} bytes below the container, {_PATH_MAX_BYTES} at most")
+    check_path(f"{parent.path}/{name}")
+
+
+def check_path(path: str) -> None:
+    """Raises NameTooLong for a path below a container that a service does not take."""
+    size = len(path.encode(errors="surrogateescape"))
+    if size > _PATH_MAX_BYTES:
+        raise types.NameTooLong(f"{size} bytes below the container, {_PATH_MAX_BYTES} at most")
 
 
 class Lookup:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.attributes import AttributeStore, directory_key
+from containerfs.fs.namespace.lookup import check_path
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
@@ -141,6 +142,7 @@ class Moves:
             if source.parent is None or parent.container is not source.container:
                 raise types.NotFound(source.name)
             moved = [_Moved(node, node.state) for node in _files(source)]
+            _check_depth(source, parent, name, moved)
             rename = _Rename(source, source.parent, source.name, parent, name, target, hidden, moved)
             self._place(rename)
             try:
@@ -322,6 +324,12 @@ def _check(source: Node, parent: Directory, target: Node | None) -> None:
             raise types.DirectoryNotEmpty(target.name)
     elif target is not None and isinstance(source, Directory):
         raise types.NotADirectory(target.name)
+
+
+def _check_depth(source: Node, parent: Directory, name: str, moved: list[_Moved]) -> None:
+    """Raises NameTooLong where a file's new path would be one that no service takes."""
+    for each in moved:
+        check_path(_path(parent, name) + each.node.path.removeprefix(source.path))
 
 
 def _path(parent: Directory, name: str) -> str:

@@ -1,0 +1,28 @@
+"""How many files programs may have open: fewer than this process may, since uploads and downloads need some too.
+
+So descriptors run out where programs expect it, at open(); what is open already can be written, closed and uploaded.
+"""
+
+import os
+import resource
+
+from containerfs.fs import types
+from containerfs.fs.disk import disk_errors
+
+_RESERVED = 64  # for uploads and downloads, each of which needs a file and a connection
+
+
+class Headroom:
+    """Refuses to open more files while only the reserve is left."""
+
+    def __init__(self) -> None:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = limit - min(_RESERVED, limit // 3)
+
+    def check(self) -> None:
+        """Raises TooManyOpenFiles. The kernel gives out the lowest free number, so that it tells how many are open."""
+        with disk_errors():
+            fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.close(fd)
+        if fd >= self._most:
+            raise types.TooManyOpenFiles(f"{fd} files are open, and some must be left for uploads: raise 'ulimit -n'")
