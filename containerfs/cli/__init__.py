@@ -10,6 +10,7 @@ from containerfs import __version__
 from containerfs.cli.control import refresh, status, sync, unmount
 from containerfs.cli.keys import keys
 from containerfs.cli.mount import mount
+from containerfs.cli.recover import recover
 from containerfs.cli.serve import serve
 
 
@@ -26,6 +27,7 @@ app.command()(status)
 app.command()(sync)
 app.command()(refresh)
 app.command()(serve)
+app.add_typer(recover, name="recover")
 app.add_typer(keys, name="keys")
 
 

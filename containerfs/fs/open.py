@@ -22,6 +22,7 @@ from containerfs.fs.remote import Remote
 from containerfs.fs.service import ApiRemote
 from containerfs.fs.settings import NodeSettings
 from containerfs.fs.types import digest
+from containerfs.fs.writing import legacy
 from containerfs.fs.writing.backlog import Backlog
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
@@ -78,6 +79,7 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     attributes = AttributeStore(options.cache_dir / "attributes.db", service)
     cache = ContentCache(options.cache_dir / "content", options.cache_size, service)
     journal = Journal(journal_directory(options.cache_dir, service, options.account))
+    legacy.take_over(options.cache_dir / "journal" / digest(service), journal)
     schedule = Schedule()
     # Reading
     metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry)

@@ -52,6 +52,5 @@ def crash(filesystem: FileSystem) -> None:
     stop_schedule, *_ = filesystem._on_close
     stop_schedule()
     journal = filesystem._files._journal
-    with journal._lock:
-        journal._db.close()
+    journal._database.close()
     os.close(journal._ownership._fd)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from containerfs.fs.namespace.attributes import Attributes
 from containerfs.fs.types import RemoteFile
 
@@ -91,26 +93,55 @@ class SetAside:
     reason: str
 
 
+ENTRY_COLUMNS = (
+    *("sequence", "container_id", "container_name", "path", "data", "source", "replaces", "attributes", "size"),
+    *("digest", "error", "held", "stored"),
+)
+ATTEMPT_COLUMNS = (
+    *("key", "container_id", "path", "size", "started", "entry", "data", "source_id", "digest", "known"),
+)
+
+_IDS = TypeAdapter(frozenset[str])
+_FILE = TypeAdapter(RemoteFile)
+_ATTRIBUTES = TypeAdapter(Attributes)
+
+
 def encode_ids(ids: Iterable[str]) -> str:
     return json.dumps(sorted(ids))
 
 
 def decode_ids(text: str) -> frozenset[str]:
-    return frozenset(json.loads(text))
+    return _IDS.validate_json(text, strict=True)
 
 
 def encode_file(file: RemoteFile | None) -> str | None:
     return None if file is None else json.dumps(asdict(file))
 
 
-def decode_file(text: str | None) -> RemoteFile | None:
-    return None if text is None else RemoteFile(**json.loads(text))
-
-
 def encode_attributes(attributes: Attributes) -> str:
     return json.dumps({name: value for name, value in asdict(attributes).items() if value is not None})
 
 
-def decode_attributes(text: str) -> Attributes:
-    values: dict[str, Any] = json.loads(text)
-    return Attributes(**values)
+def decode_entry(row: tuple[Any, ...]) -> Entry:
+    """The entry in a row of ``ENTRY_COLUMNS``. Raises ValueError if it cannot be read."""
+    values = dict(zip(ENTRY_COLUMNS, row, strict=True))
+    return Entry(
+        **values
+        | {
+            "source": _decode_file(values["source"]),
+            "replaces": decode_ids(values["replaces"]),
+            "attributes": _ATTRIBUTES.validate_json(values["attributes"], strict=True),
+            "held": bool(values["held"]),
+            "stored": _decode_file(values["stored"]),
+        }
+    )
+
+
+def decode_attempt(row: tuple[Any, ...]) -> Attempt:
+    """The attempt in a row of ``ATTEMPT_COLUMNS``. Raises ValueError if it cannot be read."""
+    values = dict(zip(ATTEMPT_COLUMNS, row, strict=True))
+    return Attempt(**values | {"known": decode_ids(values["known"])})
+
+
+def _decode_file(text: str | None) -> RemoteFile | None:
+    return None if text is None else _FILE.validate_json(text, strict=True)

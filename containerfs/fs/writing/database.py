@@ -1,0 +1,166 @@
+"""The journal's database: one SQLite file that several mounts may share.
+
+A transaction survives a crash of the mount at once, and a crash of the machine once ``sync`` has returned: committing
+appends to the write-ahead log, and ``sync`` flushes that log to the disk without holding anybody up. The log is given
+room in advance, so that some hundred transactions still succeed on a disk that has become full.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from containerfs.fs import types
+from containerfs.fs.disk import disk_errors
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE entries (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL,
+    container_id TEXT NOT NULL, container_name TEXT NOT NULL, path TEXT NOT NULL,
+    data TEXT, source TEXT, replaces TEXT NOT NULL, attributes TEXT NOT NULL, size INTEGER, digest TEXT,
+    error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT);
+CREATE TABLE attempts (
+    key TEXT PRIMARY KEY, owner TEXT NOT NULL,
+    container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
+    data TEXT, source_id TEXT, digest TEXT, known TEXT NOT NULL);
+CREATE INDEX attempts_of_an_entry ON attempts (entry);
+CREATE TABLE deletions (
+    container_id TEXT NOT NULL, file_id TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (container_id, file_id));
+"""
+TABLES = ("entries", "attempts", "deletions")
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+_BUSY = 10.0  # seconds for which another mount's transaction is waited for
+_CHECKPOINT = 400  # pages of the log, after which it is written from its start again
+_RESERVE = 2 << 20  # bytes that the log is given in advance: more than it needs between two checkpoints
+
+
+class DatabaseDamaged(Exception):
+    """The file is not a database, or not a whole one."""
+
+
+class Database:
+    """A connection. Thread-safe.
+
+    Args:
+        path: of the database; created if missing. Only one process may open or close it at a time.
+
+    Raises:
+        DatabaseDamaged: it cannot be read.
+        NoSpace, Failed: it cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._log = path.with_name(f"{path.name}-wal")
+        self._lock = threading.RLock()  # guards the connection
+        self._has_reserve = False
+        with _database_errors():
+            try:
+                self._db = _connect(path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                    raise
+                raise DatabaseDamaged(str(error)) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Change the database, whole or not at all. Raises NoSpace, Failed: nothing was changed."""
+        with self._lock, _damage_is_failure(), _database_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._reserve()
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # where the disk is full, SQLite has rolled it back already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def select(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows that a statement finds. Raises Failed."""
+        with self._lock, _damage_is_failure(), _database_errors():
+            return self._db.execute(statement, values).fetchall()
+
+    def sync(self) -> None:
+        """Have all transactions so far on the disk. Raises NoSpace, Failed."""
+        with disk_errors():
+            sync_path(self._log)
+
+    def close(self) -> None:
+        """End the connection; the last one of all processes writes the log into the database."""
+        with self._lock:
+            self._db.close()
+
+    def _reserve(self) -> None:
+        """Give the log its room, once there is some. Wants a transaction open, in which nobody else appends to it."""
+        if self._has_reserve:
+            return
+        with suppress(OSError):
+            fd = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.posix_fallocate(fd, 0, _RESERVE)
+                self._has_reserve = True
+            finally:
+                os.close(fd)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+        _bring_up_to_date(db, path)
+        (state,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
+        for table in TABLES:
+            db.execute(f"SELECT owner FROM {table} LIMIT 0")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > _VERSION:
+        raise types.Failed(f"{path} was written by a newer version of containerfs: use that one")
+    if version == 0:
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+    db.execute("COMMIT")
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """A full disk is NoSpace; what the database cannot do at this moment is Failed; damage is left to the caller."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        kind = types.NoSpace if error.sqlite_errorcode in _FULL else types.Failed
+        raise kind(f"the journal cannot be used: {error}") from error
+    except sqlite3.ProgrammingError as error:
+        raise types.Failed("the mount has ended, and its journal is closed") from error
+
+
+@contextmanager
+def _damage_is_failure() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise types.Failed(f"the journal is damaged: {error}; the next mount sets it aside") from error
+
+
+def sync_path(path: Path) -> None:
+    """Flush a file, or the names in a directory, to the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
