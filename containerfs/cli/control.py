@@ -15,6 +15,7 @@ from containerfs.cli.failure import fail, reporting
 _REFRESH = "user.containerfs.refresh"
 _SYNC = "user.containerfs.sync"
 _STATUS = "user.containerfs.status"
+_RECOVER = "'containerfs recover' saves, sends or discards what was set aside"
 _PAUSE = 0.02  # seconds between two looks at a mount that is uploading
 
 
@@ -42,7 +43,7 @@ def unmount(
         left = _drain(mountpoint, deadline)
         mount.unmount(mountpoint)
         if left["failed"]:
-            kept = ", ".join(left["failed"])
+            kept = ", ".join(left["failed"]) + (f"; {_RECOVER}" if left["set_aside"] else "")
             fail("unmount", f"unmounted; {len(left['failed'])} not uploaded, kept for the next mount: {kept}")
         if not select.select([process], [], [], max(1.0, deadline - time.monotonic()))[0]:
             fail("unmount", f"unmounted; process {pid} is still uploading {left['pending']} files")
@@ -69,6 +70,8 @@ def status(
         typer.echo(f"uploads: {uploads['pending']} waiting, {len(uploads['failed'])} failed")
         for failed in uploads["failed"]:
             typer.echo(f"  {failed}")
+        if uploads["set_aside"]:
+            typer.echo(_RECOVER)
 
 
 def sync(path: Annotated[Path, typer.Argument(help="A mount, a container or a directory in one.")]) -> None:

@@ -121,7 +121,8 @@ def _stay(settings: "Settings", mountpoint: Path, options: str, ready_fd: int) -
         tell(error=str(error) or repr(error))
         raise SystemExit(1) from error
     if left:
-        typer.echo(f"containerfs mount: {len(left)} not uploaded, kept for the next mount: {', '.join(left)}", err=True)
+        what = f"{len(left)} not uploaded, kept: {', '.join(left)}; 'containerfs recover' lists it"
+        typer.echo(f"containerfs mount: {what}", err=True)
     _exit(bool(left))
 
 
