@@ -1,0 +1,96 @@
+"""Replay: what mounts that are gone left undone is taken up, in the order in which it was written."""
+
+from pathlib import Path
+
+from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.writing.journal import Journal
+from tests.fs import programs
+from tests.fs.gates import down
+from tests.fs.memory import MemoryRemote, no_fault
+from tests.fs.mounts import crash, mounted
+
+
+def uploads_fail(operation: str, subject: str) -> None:
+    if operation == "upload":
+        down(operation, subject)
+
+
+def journal_of(filesystem: FileSystem) -> Journal:
+    return filesystem._files._journal
+
+
+def test_of_what_two_mounts_left_for_one_path_the_later_write_counts(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.before = uploads_fail
+    with (
+        mounted(remote, tmp_path, write_back=True) as first,
+        mounted(remote, tmp_path, write_back=True) as second,
+    ):
+        programs.write(second, "/box/a", b"earliest")
+        programs.write(first, "/box/a", b"earlier")
+        programs.write(second, "/box/a", b"latest")
+        crash(second)
+        crash(first)
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        assert programs.read(filesystem, "/box/a") == b"latest"
+        remote.before = no_fault
+        assert filesystem.drain(30) == []
+    assert remote.stored(container) == {"a": b"latest"}
+    assert not list(tmp_path.glob("journal/*/data/*"))
+
+
+def test_what_cannot_have_its_name_is_set_aside(remote: MemoryRemote, container: str, tmp_path: Path) -> None:
+    remote.before = uploads_fail
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        programs.write(filesystem, "/box/a", b"a")
+        programs.write(filesystem, "/box/b", b"b")
+        crash(filesystem)
+    remote.put(container, "a/inner", b"a directory now")
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        programs.names(filesystem, "/box")
+        remote.before = no_fault
+        left = filesystem.drain(30)
+        assert programs.read(filesystem, "/box/b") == b"b"
+        crash(filesystem)
+    stored = remote.stored(container)
+    assert stored.pop("b") == b"b"
+    assert stored.pop("a/inner") == b"a directory now"
+    assert stored == ({"a": b"a"} if not left else {})
+
+
+def test_what_has_lost_its_data_is_set_aside(remote: MemoryRemote, container: str, tmp_path: Path) -> None:
+    remote.before = uploads_fail
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        programs.write(filesystem, "/box/a", b"a")
+        crash(filesystem)
+    (data,) = tmp_path.glob("journal/*/data/*")
+    data.unlink()
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        (left,) = filesystem.drain(30)
+        assert str(left) == "box/a (its staged data is missing)"
+        assert programs.names(filesystem, "/box") == []
+
+
+def test_what_is_brought_back_while_a_mount_runs_is_sent_when_it_is_asked_to(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.before = uploads_fail
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        programs.write(filesystem, "/box/a", b"a")
+        crash(filesystem)
+    (data,) = tmp_path.glob("journal/*/data/*")
+    data.chmod(0o600)
+    data.write_bytes(b"b")
+    remote.before = no_fault
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        assert [unfinished.name for unfinished in filesystem.drain(30)] == ["box/a"]
+        assert programs.names(filesystem, "/box") == []
+        (aside,) = journal_of(filesystem).all_set_aside()
+        with journal_of(filesystem).transaction() as tx:
+            tx.bring_back(aside.sequence)
+        filesystem.sync("/", 30)
+        assert programs.read(filesystem, "/box/a") == b"b"
+        assert filesystem.drain(30) == []
+    assert remote.stored(container) == {"a": b"b"}
