@@ -263,6 +263,8 @@ class FileSystem:
     def sync(self, path: str, timeout: float = 300.0) -> None:
         """Wait until what is below ``path`` is on the service. Raises Failed, naming what is not."""
         directory = self._lookup.directory(path)
+        if directory is self._tree.root:
+            self._replay.run_returned()
         with self._tree.lock:
             within = set(directory.files())
         left = self._backlog.drain(timeout, within)

@@ -42,6 +42,8 @@ from containerfs.fs.writing.records import (
 
 log = logging.getLogger(__name__)
 
+_SELECT_ENTRIES = f"SELECT {', '.join(ENTRY_COLUMNS)} FROM entries WHERE set_aside IS NULL"
+
 
 class Transaction:
     """Changes to the journal that happen together.
@@ -250,10 +252,7 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """What is due of this mount, in the order in which it was written. Unreadable rows are set aside."""
-        rows = self._database.select(
-            f"SELECT {', '.join(ENTRY_COLUMNS)} FROM entries WHERE owner = ? AND set_aside IS NULL ORDER BY sequence",
-            self._ownership.id,
-        )
+        rows = self._database.select(f"{_SELECT_ENTRIES} AND owner = ? ORDER BY sequence", self._ownership.id)
         return [entry for row in rows if (entry := self._entry(row)) is not None]
 
     def noted_digest(self, sequence: int) -> str | None:
@@ -284,10 +283,12 @@ class Journal:
         )
         return [SetAside(*row) for row in rows]
 
-    def take_returned(self) -> None:
-        """Take what was set aside and is to be tried again."""
+    def take_returned(self) -> list[Entry]:
+        """Own what was set aside and is to be tried again, and return it in the order in which it was written."""
         with self._database.transaction() as db:
+            rows = db.execute(f"{_SELECT_ENTRIES} AND owner = ? ORDER BY sequence", (NOBODY,)).fetchall()
             db.execute("UPDATE entries SET owner = ? WHERE owner = ?", (self._ownership.id, NOBODY))
+        return [entry for row in rows if (entry := self._entry(row)) is not None]
 
     def unlisted_data(self) -> list[Path]:
         """Staged files of a database that was damaged."""

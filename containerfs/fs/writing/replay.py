@@ -48,9 +48,8 @@ class Replay:
 
     def run_returned(self) -> None:
         """Take up what was set aside, and is to be tried again."""
-        self._journal.take_returned()
-        unknown = [entry for entry in self._journal.entries() if entry.stored is None and self._is_unknown(entry)]
-        self._begin([(entry, self._take_up(entry)) for entry in unknown])
+        returned = self._journal.take_returned()
+        self._begin([(entry, self._take_up(entry)) for entry in returned])
 
     def _begin(self, due: list[tuple[Entry, FileNode | None]]) -> None:
         for entry, node in due:
@@ -58,13 +57,6 @@ class Replay:
                 self._uploader.hold(node)
             elif node is not None:
                 self._uploader.submit(node)
-
-    def _is_unknown(self, entry: Entry) -> bool:
-        with self._tree.lock:
-            container = self._tree.container(entry.container_id)
-            return container is None or all(
-                entry.sequence not in state.entries(node.state) for node in container.files()
-            )
 
     def _finish(self, entry: Entry) -> None:
         """A rename was interrupted once its content was stored: what it replaces goes."""
@@ -80,10 +72,13 @@ class Replay:
         log.info("An earlier mount left %s/%s", entry.container_name, entry.path)
         content = self._journal.staged(entry.data) if entry.data is not None else entry.source
         with self._tree.lock:
+            if content is None or (isinstance(content, StagedFile) and not content.path.exists()):
+                self._set_aside(entry.sequence, "its staged data is missing")
+                return None
             node = self._node(entry)
-            unusable = _why_unusable(content, node)
-            if unusable is not None or content is None or node is None:
-                self._set_aside(entry.sequence, unusable or "nothing is known of its content")
+            if node is None or node.opens or not isinstance(node.state, state.Stored | state.Due):
+                reason = "a directory has its name" if node is None else "its file has been written to since"
+                self._set_aside(entry.sequence, reason)
                 return None
             stale = entry.replaces | self._overtake(entry.sequence, node)
             failure = Failure(entry.error, entry.held) if entry.error is not None else None
@@ -127,13 +122,3 @@ class Replay:
     def _set_aside(self, sequence: int, reason: str) -> None:
         with self._journal.transaction() as tx:
             tx.set_aside(sequence, reason)
-
-
-def _why_unusable(content: object, node: FileNode | None) -> str | None:
-    if isinstance(content, StagedFile) and not content.path.exists():
-        return "its staged data is missing"
-    if node is None:
-        return "a directory has its name"
-    if node.opens or not isinstance(node.state, state.Stored | state.Due):
-        return "its file has been written to since"
-    return None

@@ -182,8 +182,9 @@ def test_what_is_set_aside_waits_until_it_is_brought_back(journal: Journal) -> N
     with journal.transaction() as tx:
         tx.bring_back(sequence)
     assert (journal.entries(), journal.all_set_aside()) == ([], [])
-    journal.take_returned()
-    (entry,) = journal.entries()
+    (entry,) = journal.take_returned()
+    assert journal.entries() == [entry]
+    assert journal.take_returned() == []
     assert (entry.error, entry.held, entry.digest) == (None, False, None)
 
 
