@@ -75,8 +75,8 @@ def discard(
         recovery = _recovery(cache_dir)
         leftover = recovery.find(name)
         leftover.check_is_free()
-        if not yes and not typer.confirm(f"Delete {_line(leftover)}?"):
-            fail("recover", f"{leftover.name} is kept")
+        if not yes and not _confirmed(leftover):
+            fail("recover", f"{leftover.name} is kept; --yes discards it without asking")
         recovery.discard(leftover)
         typer.echo(f"Discarded {leftover.name}")
 
@@ -86,6 +86,14 @@ def _recovery(cache_dir: Path | None) -> "Recovery":
     from containerfs.fs.writing.recovery import Recovery
 
     return Recovery(load(cache_dir=cache_dir).cache_dir.absolute())
+
+
+def _confirmed(leftover: "Leftover") -> bool:
+    try:
+        return typer.confirm(f"Delete {_line(leftover)}?")
+    except typer.Abort:  # nobody is there to answer
+        typer.echo()
+        return False
 
 
 def _line(leftover: "Leftover") -> str:

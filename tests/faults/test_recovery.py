@@ -139,11 +139,10 @@ def test_recover_lists_saves_sends_and_discards(service: Service, home: Home, bo
     assert "exists" in home.fails(*save(home, f"{box}/one", tmp_path / "saved")).lower()
 
     service.proxy.mend()
+    recover(home, "discard", f"{box}/one", "--yes")
     recover(home, "send", f"{box}/inner/two")
-    service.comes_to_hold(box, {"inner/two": CONTENT + b"inner/two"})
-    assert [entry["name"] for entry in recoverable(home)] == [f"{box}/one"]
-
-    recover(home, "discard", f"{box}/one")
+    with mounted(service, home):
+        service.comes_to_hold(box, {"inner/two": CONTENT + b"inner/two"})
     assert recoverable(home) == []
     with mounted(service, home) as mount:
         agrees(mount, service, box, {"inner/two": CONTENT + b"inner/two"})
@@ -165,8 +164,9 @@ def test_recovering_what_is_not_there(service: Service, home: Home, box: str, tm
         assert "no such/name" in said
     assert not (tmp_path / "saved").exists()
     assert len(recoverable(home)) == 2
-    service.proxy.on(upload_of(), refuses(413), times=ALWAYS)
-    assert home.fails("containerfs", "recover", "send", f"{box}/one", "--cache-dir", home.cache_dir)
+    recover(home, "send", f"{box}/one")
+    with mounted(service, home) as mount:
+        unmount_in_vain(mount)
     assert len(recoverable(home)) == 2
 
 
@@ -175,7 +175,7 @@ def test_recovering_from_a_container_that_is_gone(service: Service, home: Home, 
     service.delete(box)
     recover(home, "save", f"{box}/file", tmp_path / "saved")
     assert (tmp_path / "saved").read_bytes() == CONTENT + b"file"
-    recover(home, "discard", f"{box}/file")
+    recover(home, "discard", f"{box}/file", "--yes")
     with mounted(service, home) as mount:
         assert failed(mount) == []
         assert os.listdir(mount.path) == [name for name in os.listdir(mount.path) if name != box]

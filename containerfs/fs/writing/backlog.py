@@ -101,7 +101,7 @@ class Backlog:
     def _await(self, node: FileNode, deadline: float) -> None:
         """Wait until nothing is due of a file, an attempt fails, or the time is over."""
         with suppress(Exception):  # why it failed is noted in its state, and logged
-            while (outcome := _outcome(node)) is not None:
+            while self._failure(node) is None and (outcome := _outcome(node)) is not None:
                 if not wait_for([outcome], max(0.0, deadline - time.monotonic())).done:
                     return
                 outcome.result()

@@ -343,7 +343,7 @@ class Journal:
         live = self._ownership.live()
         lost = []
         for path in self._data.iterdir():
-            if path.name in named or path.name.partition(".")[0] in live:
+            if path.name in named or path.name.partition(".")[0] in live or not path.is_file():
                 continue
             if StagedFile.is_promised(path):
                 lost.append(path)
@@ -377,4 +377,4 @@ class Journal:
 
 def unlisted_data(directory: Path) -> list[Path]:
     """The staged files in a journal's directory whose rows were lost, and with them their names."""
-    return sorted(directory.glob("damaged-*/data/*"))
+    return sorted(path for path in directory.glob("damaged-*/data/*") if path.is_file())

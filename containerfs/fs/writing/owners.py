@@ -42,9 +42,7 @@ class Owners:
 
     def live(self) -> set[str]:
         """The identities of all mounts that live."""
-        if not self._directory.is_dir():
-            return set()
-        return {path.name for path in self._directory.iterdir() if self.is_live(path.name)}
+        return {path.name for path in self._files() if self.is_live(path.name)}
 
     def pid(self, owner: str) -> int | None:
         """The process of a mount; None if that is not known."""
@@ -54,9 +52,12 @@ class Owners:
 
     def forget_dead(self) -> None:
         """Remove the lock files of mounts that are gone."""
-        for path in self._directory.iterdir():
+        for path in self._files():
             if not self.is_live(path.name):
                 path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return [path for path in self._directory.iterdir() if path.is_file()] if self._directory.is_dir() else []
 
 
 class Ownership(Owners):
