@@ -116,14 +116,14 @@ class StagedFile:
     @staticmethod
     def is_promised(path: Path) -> bool:
         """Whether a staged file that was left behind was promised to be kept."""
-        return not path.stat().st_mode & stat.S_IWUSR
+        return bool(path.stat().st_mode & stat.S_IXUSR)
 
     def promise(self) -> None:
         """Mark on disk that the content was promised to be kept, so that it does not vanish with its record."""
-        self.path.chmod(0o400)
+        self.path.chmod(0o700)
 
     def release(self) -> None:
-        """The promise was kept, or is not needed any more."""
+        """The promise was kept, or is not needed any more. Raises FileNotFoundError."""
         self.path.chmod(0o600)
 
     def rest(self) -> None:

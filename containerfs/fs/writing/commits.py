@@ -85,6 +85,7 @@ class Commits:
             if isinstance(node.state, Staged):
                 with self._journal.transaction() as tx:
                     entry = tx.put(entry_of(node, node.state.data, node.state.entry))
+                node.state.data.promise()
                 self._tree.change(node, state.recorded, entry)
         if durable:
             self._journal.sync()

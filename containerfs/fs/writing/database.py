@@ -27,6 +27,7 @@ CREATE TABLE attempts (
     key TEXT PRIMARY KEY, owner TEXT NOT NULL,
     container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
     data TEXT, source_id TEXT, digest TEXT, known TEXT NOT NULL);
+CREATE INDEX entries_with_data ON entries (data);
 CREATE INDEX attempts_of_an_entry ON attempts (entry);
 CREATE TABLE deletions (
     container_id TEXT NOT NULL, file_id TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (container_id, file_id));

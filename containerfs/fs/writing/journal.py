@@ -14,7 +14,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ class Transaction:
     def __init__(self, db: sqlite3.Connection, owner: str) -> None:
         self._db = db
         self._owner = owner
+        self._dropped: set[str] = set()  # data of rows that are gone
+
+    def unneeded(self) -> set[str]:
+        """The data that was promised to be kept for rows that are gone, and is so no more."""
+        named = "SELECT 1 FROM entries WHERE data = ?"
+        return {name for name in self._dropped if self._db.execute(named, (name,)).fetchone() is None}
 
     # Entries
 
@@ -80,11 +86,11 @@ class Transaction:
     def overtake(self, sequence: int, by: int) -> None:
         """A later content takes the place of an entry; what its attempts left is looked for once that is stored."""
         self._db.execute("UPDATE attempts SET entry = ? WHERE entry = ?", (by, sequence))
-        self._db.execute("DELETE FROM entries WHERE sequence = ?", (sequence,))
+        self._remove(sequence)
 
     def drop(self, sequence: int) -> None:
         """Nothing is due for an entry any more; what its attempts may have left on the service is to be removed."""
-        self._db.execute("DELETE FROM entries WHERE sequence = ?", (sequence,))
+        self._remove(sequence)
         self._db.execute("UPDATE attempts SET entry = NULL WHERE entry = ?", (sequence,))
 
     def move(self, sequence: int, path: str, replaces: Iterable[str]) -> None:
@@ -126,6 +132,11 @@ class Transaction:
             "UPDATE entries SET set_aside = NULL, error = NULL, held = 0, digest = NULL, owner = ? WHERE sequence = ?",
             (NOBODY, sequence),
         )
+
+    def _remove(self, sequence: int) -> None:
+        rows = self._db.execute("SELECT data FROM entries WHERE sequence = ? AND data IS NOT NULL", (sequence,))
+        self._dropped.update(name for (name,) in rows.fetchall())
+        self._db.execute("DELETE FROM entries WHERE sequence = ?", (sequence,))
 
     # Attempts
 
@@ -217,7 +228,11 @@ class Journal:
     def transaction(self) -> Iterator[Transaction]:
         """Change the journal, whole or not at all. Raises NoSpace, Failed: nothing was changed."""
         with self._database.transaction() as db:
-            yield Transaction(db, self._ownership.id)
+            tx = Transaction(db, self._ownership.id)
+            yield tx
+            for name in tx.unneeded():
+                with suppress(FileNotFoundError):  # its content was missing, or was replaced while nobody had it
+                    self.staged(name).release()
 
     def sync(self) -> None:
         """Have all transactions so far on the disk. Raises NoSpace, Failed."""

@@ -105,8 +105,8 @@ def _import(path: Path, journal: Journal) -> None:
     if not journal.is_needed(staged):
         _note(record, staged.path.name, data.stat().st_size if data.exists() else None, journal)
     if data.exists():
-        data.chmod(0o400)
         data.rename(staged.path)
+        staged.promise()
     path.unlink()
 
 

@@ -245,8 +245,6 @@ class Uploader:
         container_id = stored.container_id
         replaced = state.remote_ids(state.base(node.state)) - {stored.id}
         gone = replaced & {stored.replaced_id}
-        if isinstance(version.content, StagedFile):
-            version.content.release()
         with self._journal.transaction() as tx:
             abandoned = self._end_attempts(tx, sending, stored)
             tx.exonerate(container_id, node.path, stored.id)

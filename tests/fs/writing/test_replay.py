@@ -1,5 +1,6 @@
 """Replay: what mounts that are gone left undone is taken up, in the order in which it was written."""
 
+import os
 from pathlib import Path
 
 from containerfs.fs.filesystem import FileSystem
@@ -91,3 +92,20 @@ def test_what_is_brought_back_while_a_mount_runs_is_sent_when_it_is_asked_to(
         assert programs.read(filesystem, "/box/a") == b"b"
         assert filesystem.drain(30) == []
     assert remote.stored(container) == {"a": b"b"}
+
+
+def test_what_was_synced_is_kept_though_its_record_is_lost(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    with mounted(remote, tmp_path) as filesystem:
+        fh = filesystem.create("/box/a", os.O_RDWR | os.O_CREAT, 0o644)
+        programs.put(filesystem, fh, b"synced")
+        filesystem.fsync(fh)
+        programs.put(filesystem, fh, b" and on", 6)
+        crash(filesystem)
+    for path in tmp_path.glob("journal/*/journal.db*"):
+        path.unlink()
+    with mounted(remote, tmp_path) as filesystem:
+        (lost,) = filesystem.drain(30)
+        assert Path(lost.name).read_bytes() == b"synced and on"
+        assert lost.reason == "its journal was damaged"
