@@ -156,7 +156,7 @@ class Mount:
         if not self.unmounted:
             with self.ended():
                 self.home.run(FUSERMOUNT, "-u", self.path)
-            left = self.home.attempt("find", self.home.cache_dir / "journal", "-name", "*.json").stdout
+            left = self.home.attempt("find", self.home.cache_dir / "journal", "-path", "*/data/*").stdout
             assert not left, f"not uploaded: {left}"
 
     def kill(self) -> None:
