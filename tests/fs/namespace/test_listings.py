@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.namespace import listings
 from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.namespace import listings
 from tests.fs import programs
 from tests.fs.gates import Gate, down, failing
 from tests.fs.memory import MemoryRemote, no_fault
