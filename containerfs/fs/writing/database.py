@@ -2,7 +2,7 @@
 
 A transaction survives a crash of the mount at once, and a crash of the machine once ``sync`` has returned: committing
 appends to the write-ahead log, and ``sync`` flushes that log to the disk without holding anybody up. The log is given
-room in advance, so that some hundred transactions still succeed on a disk that has become full.
+room in advance, so that dozens of transactions still succeed on a disk that has become full.
 """
 
 import os
