@@ -15,6 +15,7 @@ from containerfs.cli.failure import fail, reporting
 _REFRESH = "user.containerfs.refresh"
 _SYNC = "user.containerfs.sync"
 _STATUS = "user.containerfs.status"
+_FAILED = "user.containerfs.failed"
 _RECOVER = "'containerfs recover' saves, sends or discards what was set aside"
 _PAUSE = 0.02  # seconds between two looks at a mount that is uploading
 
@@ -109,6 +110,9 @@ def _drain(mountpoint: Path, deadline: float) -> dict[str, Any]:
 def _status(mountpoint: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(os.getxattr(mountpoint, _STATUS))
+        for page in range(1, told.pop("further_pages") + 1):
+            with suppress(OSError):  # fewer have failed meanwhile
+                told["uploads"]["failed"] += json.loads(os.getxattr(mountpoint, f"{_FAILED}.{page}"))
     except OSError as error:
         fail("status", f"{mountpoint} does not answer: {error.strerror}")
     return told

@@ -7,15 +7,16 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.state import Hidden, Local, Outdated, Staged, Stored, Torn, Unlinked
-from containerfs.fs.writing.backlog import Backlog, Unfinished
+from containerfs.fs.writing.backlog import Backlog
 
 PREFIX = "user.containerfs."
-_MOST_BYTES = 28_000  # of a list in the status: Linux takes attributes of 64 KiB. Source: limits.h, XATTR_SIZE_MAX
+_PAGE_BYTES = 60_000  # of lines in one attribute, which Linux limits to 64 KiB. Source: limits.h, XATTR_SIZE_MAX
 
 
 class ControlSurface:
@@ -56,34 +57,42 @@ class ControlSurface:
                 "expires_at": lambda: _time(node.remote.expires_at),
             }
         if isinstance(node, Directory) and node.parent is None:
-            return {"status": self._status}
+            further = {f"failed.{page}": partial(self._failed, page) for page in range(1, len(self._failed_pages()))}
+            return {"status": self._status, **further}
         return {}
 
     def _status(self) -> str:
+        first, *further = self._failed_pages()
         return json.dumps(
             {
                 "pid": os.getpid(),
                 "service": self._service,
                 "uploads": {
                     "pending": self._backlog.pending(),
-                    "failed": _lines(self._backlog.failed()),
-                    "set_aside": _lines(self._backlog.set_aside()),
+                    "failed": first,
+                    "set_aside": len(self._backlog.set_aside()),
                 },
+                "further_pages": len(further),
                 "cache": self._cache.usage(),
             }
         )
 
+    def _failed(self, page: int) -> str:
+        """A further page of what the status lists as failed."""
+        return json.dumps(self._failed_pages()[page])
 
-def _lines(found: list[Unfinished]) -> list[str]:
-    """A line for each, as many as an extended attribute holds, and one that counts the others."""
-    lines: list[str] = []
-    room = _MOST_BYTES
-    for number, line in enumerate(map(str, found)):
-        room -= len(json.dumps(line)) + 2
-        if room < 0:
-            return [*lines, f"... and {len(found) - number} more"]
-        lines.append(line)
-    return lines
+    def _failed_pages(self) -> list[list[str]]:
+        """A line for each upload that failed, in pages that fit into an extended attribute; one page at least."""
+        pages: list[list[str]] = [[]]
+        room = _PAGE_BYTES
+        for line in map(str, self._backlog.failed()):
+            size = len(json.dumps(line)) + 2
+            if size > room:
+                pages.append([])
+                room = _PAGE_BYTES
+            pages[-1].append(line)
+            room -= size
+        return pages
 
 
 def _word(value: state.State) -> str:

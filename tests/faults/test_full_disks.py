@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults.faults import ALWAYS, refuses, upload_of
-from tests.faults.mounting import WRITE_BACK, agrees, close, failed, mounted, settled, unmount_in_vain, write
+from tests.faults.mounting import WRITE_BACK, agrees, close, failed, mounted, settled, unmount_in_vain, uploads, write
 from tests.faults.proxy import Proxy
 from tests.faults.service import Service
 from tests.fuse.mounted import Home, Mount, eventually
@@ -128,7 +128,8 @@ def test_more_staged_files_than_descriptors(service: Service, home: Home, box: s
         with service.proxy.down():
             assert {write(mount / box / name, content) for name, content in wanted.items()} == {None}
             assert {name: (mount / box / name).read_bytes() for name in wanted} == wanted
-            assert mount.status()["uploads"]["pending"] + len(failed(mount)) >= 1300
+            told = uploads(mount)
+            assert told["pending"] + len(told["failed"]) >= 1300
         settled(mount)
         assert service.names(box) == sorted(wanted)
     assert uploaded_once(service.proxy)

@@ -10,9 +10,9 @@ import pytest
 
 from containerfs.client import Client
 from containerfs.fs import types
-from containerfs.fs.writing import backoff
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_filesystem
+from containerfs.fs.writing import backoff
 from tests.conformance import dialects
 from tests.conformance.dialects import Dialect, Json, Message, Scope
 from tests.fs import programs

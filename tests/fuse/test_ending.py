@@ -76,7 +76,7 @@ def test_uploads_are_waited_for_and_the_embedded_store_ends_with_the_mount(
             with paused(store):
                 for number in range(4):
                     (mount / "container" / f"file {number}").write_bytes(CONTENT)
-                assert mount.status()["uploads"] == {"pending": 4, "failed": [], "set_aside": []}
+                assert mount.status()["uploads"] == {"pending": 4, "failed": [], "set_aside": 0}
                 ending = end(mount)
             assert (ending.communicate(timeout=PROGRAM_LIMIT)[1], ending.returncode) == (b"", 0)
     assert list(home.cache_dir.glob("journal/*/data/*")) == []

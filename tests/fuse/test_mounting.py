@@ -121,7 +121,7 @@ def test_the_table_of_mounts(mount: Mount, server: LiveServer) -> None:
 def test_status(mount: Mount, server: LiveServer) -> None:
     told = json.loads(mount.home.run("containerfs", "status", mount.path, "--json"))
     assert (told["pid"], told["service"]) == (mount.pid, server.address)
-    assert told["uploads"] == {"pending": 0, "failed": [], "set_aside": []}
+    assert told["uploads"] == {"pending": 0, "failed": [], "set_aside": 0}
     shown = mount.home.run("containerfs", "status", mount.path)
     assert shown.startswith(f"{server.address}, process {mount.pid}\n")
     assert "uploads: 0 waiting, 0 failed" in shown

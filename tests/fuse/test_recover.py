@@ -183,7 +183,7 @@ def test_a_file_whose_container_is_gone_is_set_aside_and_every_command_says_wher
 def test_what_was_set_aside_is_discarded_under_a_running_mount(set_aside: Mount, home: Home) -> None:
     (name,) = names(home)
     recover(home, "discard", name, "--yes")
-    assert set_aside.status()["uploads"]["set_aside"] == []
+    assert set_aside.status()["uploads"]["set_aside"] == 0
     with set_aside.ended():
         home.run("containerfs", "unmount", set_aside.path)
 
@@ -195,7 +195,7 @@ def test_files_of_a_damaged_journal_have_lost_their_names(
         path.write_bytes(os.urandom(20_000))
     before = listed(home)  # while nobody has set it aside yet
     with home.mounted("--url", server.address) as mount:
-        assert len(mount.status()["uploads"]["set_aside"]) == 1
+        assert mount.status()["uploads"]["set_aside"] == 1
         (leftover,) = listed(home)
         assert "its journal was damaged, and its name is lost" in leftover["error"]
         assert (leftover["size"], leftover["container_id"]) == (len(LARGE), None)

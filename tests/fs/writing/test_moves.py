@@ -7,8 +7,8 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.writing import backoff
 from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.writing import backoff
 from tests.fs import programs
 from tests.fs.gates import eventually, failing
 from tests.fs.memory import MemoryRemote

@@ -10,9 +10,9 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.writing import backoff, schedule
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.remote import UploadRequest
+from containerfs.fs.writing import backoff, schedule
 from tests.fs import programs
 from tests.fs.gates import Gate, down, eventually, failing
 from tests.fs.memory import MemoryRemote, no_fault
