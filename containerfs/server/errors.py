@@ -9,6 +9,7 @@ ServiceError           message, param, code
 ├── TimedOut               the request did not arrive in time
 ├── Conflict               it contradicts an earlier request
 ├── TooLarge               it is larger than this server takes
+├── HeadTooLarge           its request line and headers are
 ├── UnsupportedMediaType   its body is of a kind that this operation does not take
 └── OutOfSpace             there is no room to store it
 """
@@ -50,6 +51,9 @@ class Conflict(ServiceError): ...
 
 
 class TooLarge(ServiceError): ...
+
+
+class HeadTooLarge(ServiceError): ...
 
 
 class UnsupportedMediaType(ServiceError): ...

@@ -1,47 +1,159 @@
-"""HTTP as uvicorn speaks it, with a time limit for the head of a request, which uvicorn has none for."""
+"""HTTP as uvicorn speaks it, within limits that uvicorn does not have.
+
+- A request's head must arrive in time and within 64 KiB. So must whatever else is neither head nor body, such as the
+  trailers of a chunked body: the parser would keep all of it in memory.
+- A client that takes nothing of what is sent to it, for longer than a request may pause, is disconnected.
+- What cannot be answered by the application, because there is no request yet, is refused in the API's form.
+"""
 
 import asyncio
+import fcntl
+import struct
+import termios
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from containerfs.server.errors import HeadTooLarge, InvalidRequest, ServiceError
+from containerfs.server.routes.answers import error_answer
+
+HEAD_MAX_BYTES = 64 * 1024
+"""For the request line and the headers together. nginx allows 32 KiB in all, Apache 8 KiB for each line."""
+
+_LINGER_S = 2.0
+"""How long a refused client may go on sending."""
+
+_LOOKS_PER_PAUSE = 4
+"""How often a connection is looked at within the longest pause: a stall is noticed a quarter late at most."""
 
 
-class TimedConfig(uvicorn.Config):
-    """uvicorn's settings, and ``head_timeout`` in seconds."""
+class BoundedConfig(uvicorn.Config):
+    """uvicorn's settings, and ``longest_pause`` in seconds."""
 
-    def __init__(self, head_timeout: float, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, longest_pause: float, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.head_timeout = head_timeout
+        self.longest_pause = longest_pause
 
 
-class TimedProtocol(HttpToolsProtocol):
-    """A connection that is closed when, without a request in progress, it does not bring a whole head in time."""
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection within limits."""
 
-    config: TimedConfig
-    _head_timer: asyncio.TimerHandle | None = None
+    config: BoundedConfig
+    _timer: asyncio.TimerHandle | None = None
+    """Runs while a head is awaited, and after a refusal."""
+    _watch: asyncio.TimerHandle | None = None
+    """Runs for as long as the connection is open."""
+    _pending = 0
+    """Bytes fed to the parser that became neither a head nor part of a body."""
+    _unsent = 0
+    """Bytes that the client had not acknowledged at the last look."""
+    _stalled_looks = 0
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()
+        self._watch_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+    # What is received
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+        rest = memoryview(data)
+        while rest and not self._refused:
+            piece, rest = rest[: HEAD_MAX_BYTES - self._pending], rest[HEAD_MAX_BYTES - self._pending :]
+            self._pending += len(piece)
+            super().data_received(piece)  # type: ignore[arg-type]
+            if self._pending >= HEAD_MAX_BYTES:
+                self._refuse(HeadTooLarge(f"The head of the request is larger than {HEAD_MAX_BYTES} bytes."))
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._await_head()
 
     def on_headers_complete(self) -> None:
-        self._head_came()
+        self._stop_timer()
+        self._pending = 0
         super().on_headers_complete()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._head_came()
-        super().connection_lost(exc)
+    def on_body(self, body: bytes) -> None:
+        self._pending = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._pending = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(InvalidRequest(msg))
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.config.head_timeout, self.transport.close)
+        self._timer = self.loop.call_later(self.config.longest_pause, self.transport.close)
 
-    def _head_came(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # What is refused
+
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer, unless another answer is under way, and close the connection.
+
+        What the client still sends is read and dropped for a moment: the kernel would answer it with a reset, and the
+        client might never see why. Source: RFC 9112, section 9.6.
+        """
+        self._refused = True
+        self._stop_timer()
+        if not self._abandon_request():
+            self.transport.close()
+            return
+        self.transport.write(_rendered(error_answer(error, {"connection": "close"})))
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
+
+    def _abandon_request(self) -> bool:
+        """Leave a request that has not been answered, as if its client were gone; False if an answer has begun."""
+        if self.pipeline:
+            return False
+        if self.cycle is not None and not self.cycle.response_complete:
+            if self.cycle.response_started:
+                return False
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        return True
+
+    # What is sent
+
+    def _watch_later(self) -> None:
+        self._watch = self.loop.call_later(self.config.longest_pause / _LOOKS_PER_PAUSE, self._look)
+
+    def _look(self) -> None:
+        """Disconnect a client that took nothing since the looks before; what the kernel holds for it counts, too."""
+        unsent = self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
+        self._stalled_looks = self._stalled_looks + 1 if unsent and unsent == self._unsent else 0
+        self._unsent = unsent
+        if self._stalled_looks >= _LOOKS_PER_PAUSE:
+            self.transport.abort()
+        else:
+            self._watch_later()
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes in the kernel's send queue. Source: tcp(7) and unix(7), SIOCOUTQ."""
+    empty = struct.pack("i", 0)
+    found: int = struct.unpack("i", fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, empty))[
+        0
+    ]
+    return found
+
+
+def _rendered(answer: Response) -> bytes:
+    """An answer as HTTP/1.1 puts it."""
+    headers = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+    return STATUS_LINE[answer.status_code] + headers + b"\r\n" + bytes(answer.body)

@@ -22,7 +22,7 @@ from containerfs.server.app import PREFIX, create_app
 from containerfs.server.auth import Authenticator, Everyone, KeyFile, ThisMachine
 from containerfs.server.listener import ListenError, is_loopback, listening, url
 from containerfs.server.observation import access_log
-from containerfs.server.protocol import TimedConfig, TimedProtocol
+from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits, Settings
 from containerfs.server.storage.open import open_stores
@@ -94,10 +94,10 @@ class _Server(uvicorn.Server):
     """uvicorn's server, which says when it is ready, and leaves signals to us."""
 
     def __init__(self, app: Any, limits: Limits) -> None:
-        config = TimedConfig(
+        config = BoundedConfig(
             limits.receive_timeout,
             app,
-            http=TimedProtocol,
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

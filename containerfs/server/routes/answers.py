@@ -23,6 +23,7 @@ _STATUS: dict[type[errors.ServiceError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
+    errors.HeadTooLarge: 431,
     errors.OutOfSpace: 507,
 }
 
