@@ -28,6 +28,11 @@ from containerfs.server.settings import Limits, Settings
 from containerfs.server.storage.open import open_stores
 from containerfs.server.sweeper import sweeping
 
+_LAST_WORDS_S = 5
+"""How long requests may take to end once their clients have been disconnected, in seconds."""
+
+logger = logging.getLogger("containerfs.server")
+
 
 def run(settings: Settings) -> None:
     """Serve until told to stop by SIGTERM, SIGINT or, if so set, the end of standard input.
@@ -104,9 +109,10 @@ class _Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             timeout_keep_alive=limits.keep_alive,
-            timeout_graceful_shutdown=limits.shutdown_timeout,
+            timeout_graceful_shutdown=limits.shutdown_timeout + _LAST_WORDS_S,
         )
         super().__init__(config)
+        self._shutdown_timeout = limits.shutdown_timeout
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -116,6 +122,18 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cut = asyncio.get_running_loop().call_later(self._shutdown_timeout, self._cut)
+        await super().shutdown(sockets)
+        cut.cancel()
+
+    def _cut(self) -> None:
+        """Disconnect the clients that are left. Their requests end like those of clients that have gone."""
+        connections = list(self.server_state.connections)
+        logger.warning("stopping: %d connections that did not finish in time are closed", len(connections))
+        for connection in connections:
+            connection.transport.abort()
 
     def stop(self) -> None:
         """Stop gracefully; at once, if told so again."""

@@ -14,23 +14,23 @@ class Connection:
     tail = b"\r\n--B--\r\n"
 
     def __init__(self, server: LiveServer, stream: socket.socket) -> None:
-        self.server, self._stream = server, stream
+        self.server, self.stream = server, stream
 
     def send(self, data: bytes) -> None:
-        self._stream.sendall(data)
+        self.stream.sendall(data)
 
     def receive(self) -> bytes:
         """All that comes until the server closes the connection."""
         received = b""
         with contextlib.suppress(ConnectionResetError):
-            while data := self._stream.recv(65536):
+            while data := self.stream.recv(65536):
                 received += data
         return received
 
     def receive_until(self, end: bytes) -> bytes:
         received = b""
         while not received.endswith(end):
-            data = self._stream.recv(65536)
+            data = self.stream.recv(65536)
             assert data, received
             received += data
         return received

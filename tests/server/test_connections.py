@@ -1,12 +1,16 @@
 """What one connection may cost: the size of a head, the pauses in both directions, descriptors."""
 
 import json
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from containerfs.server.protocol import HEAD_MAX_BYTES
+from tests.server.conftest import answered, create
 from tests.server.live import LiveServer, running_server
 from tests.server.raw import Connection, connect
 
@@ -77,3 +81,64 @@ def test_a_large_head_is_no_trouble(connection: Connection) -> None:
 def test_what_is_no_http_is_refused_in_the_apis_form(connection: Connection) -> None:
     connection.send(b"nonsense\r\n\r\n")
     assert refusal(connection.receive(), 400)["type"] == "invalid_request_error"
+
+
+LARGE = 32 * 1024 * 1024
+"""More than the kernel takes for a client that does not read."""
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[LiveServer]:
+    with running_server(tmp_path / "store", "--timeout", "0.4") as live:
+        yield live
+
+
+def content_request(server: LiveServer) -> bytes:
+    with httpx.Client(base_url=server.base_url, timeout=60) as http:
+        container = create(http)["id"]
+        files = f"/containers/{container}/files"
+        file = answered(http.post(files, files={"file": ("large", b"x" * LARGE)}))["id"]
+    return f"GET /v1{files}/{file}/content HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+
+
+def logged(server: LiveServer, ending: str) -> list[dict[str, object]]:
+    lines = map(json.loads, server.log.read_text().splitlines())
+    return [line for line in lines if line["path"].endswith(ending)]
+
+
+def test_a_reader_that_stalls_is_disconnected(impatient: LiveServer) -> None:
+    """Its request is over long before the client's own time-out, and the stop that waits for it is, too."""
+    request = content_request(impatient)
+    with connect(impatient) as stalled:
+        stalled.send(request)
+        assert stalled.stream.recv(1)
+        impatient.process.send_signal(signal.SIGTERM)
+        assert impatient.process.wait(30) == 0
+    [line] = logged(impatient, "/content")
+    assert isinstance(line["sent"], int)
+    assert line["sent"] < LARGE
+    assert "Traceback" not in impatient.log.read_text()
+
+
+def test_a_reader_that_stalls_at_the_very_end_is_disconnected(impatient: LiveServer) -> None:
+    """Its answer is complete, and lies in buffers of the server and of the kernel."""
+    request = b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2000
+    with connect(impatient) as stalled:
+        stalled.stream.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            while True:
+                stalled.send(request)
+        assert impatient.stop() == 0
+
+
+def test_a_slow_reader_is_served_to_the_end(impatient: LiveServer) -> None:
+    """As long as it takes something in time, however long it takes in all: here five times the longest pause."""
+    request = content_request(impatient)
+    with connect(impatient) as slow:
+        slow.send(request)
+        received = 0
+        for _ in range(20):
+            received += len(slow.stream.recv(200_000))
+            time.sleep(0.1)  # its pace
+        received += len(slow.receive())
+    assert received > LARGE

@@ -199,6 +199,8 @@ def test_a_stop_waits_no_longer_than_it_may(tmp_path: Path) -> None:
             stalled.begin_upload(container, b"x" * 100_000)
             assert server.stop() == 0
         assert blobs_in(tmp_path / "store") == []
+    assert "1 connections" in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_slow_requests_are_ended_and_leave_nothing(tmp_path: Path) -> None:
