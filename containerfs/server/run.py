@@ -42,6 +42,7 @@ def run(settings: Settings) -> None:
         KeyFileError: if the key file cannot be read.
         StoreError: if the store cannot be opened.
     """
+    os.umask(0o077)  # one that takes rights from the owner, too, would make files that cannot be opened again
     _log(settings)
     authenticator = _authenticator(settings)
     with (

@@ -31,8 +31,9 @@ class LocalBlobStore:
         """Create what is missing below ``directory``; raises OSError if that cannot be done."""
         self._blobs = directory / "blobs"
         self._unfinished = directory / "tmp"
-        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._blobs.mkdir(mode=0o700, exist_ok=True)
+        for part in (self._blobs, self._unfinished):
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            part.chmod(0o700)  # a store that was copied here has the modes that the copy gave it
 
     @contextlib.asynccontextmanager
     async def writer(self) -> AsyncIterator["LocalBlobWriter"]:
