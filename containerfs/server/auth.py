@@ -89,20 +89,26 @@ class KeyFile:
         return namespace
 
     def keys(self) -> list[ApiKey]:
-        """All keys, oldest first; none if there is no file. Raises KeyFileError if it cannot be read."""
+        """All keys, oldest first. Raises KeyFileError if the file is missing or cannot be read."""
         try:
             return [ApiKey(**record) for record in json.loads(self._path.read_text())["keys"]]
-        except FileNotFoundError:
-            return []
+        except FileNotFoundError as error:
+            make = f"containerfs keys add NAME --api-keys {self._path}"
+            raise KeyFileError(f"there is no key file {self._path}: make one with '{make}'") from error
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise KeyFileError(f"cannot read the API keys in {self._path}: {error}") from error
 
     def add(self, name: str) -> tuple[ApiKey, str]:
-        """A new key, and its secret, which is stored nowhere."""
+        """A new key, and its secret, which is stored nowhere. Raises KeyFileError if another key has the name."""
         secret = f"sk-{secrets.token_urlsafe(32)}"
         key = ApiKey(f"key_{secrets.token_hex(8)}", name, _hashed(secret), int(time.time()))
         with self._locked():
-            self._store([*self.keys(), key])
+            keys = self.keys() if self._path.exists() else []
+            if same := [other for other in keys if other.name == name]:
+                raise KeyFileError(
+                    f"{same[0].id} has the name {name} already: choose another, or revoke that key first"
+                )
+            self._store([*keys, key])
         return key, secret
 
     def revoke(self, id: str) -> bool:

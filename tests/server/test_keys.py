@@ -29,7 +29,8 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def guarded(key_file: Path) -> Iterator[LiveServer]:
-    """A server that demands keys, of which there are none yet."""
+    """A server that demands keys, of which there is one."""
+    keys("add", "first", "--api-keys", str(key_file))
     with running_server(key_file.with_name("store"), "--api-keys", str(key_file)) as live:
         yield live
 
@@ -122,6 +123,25 @@ def test_the_file_holds_no_key_and_is_its_owners_alone(tmp_path: Path) -> None:
     assert {"id", "name", "sha256", "created_at"} == set(json.loads(path.read_text())["keys"][0])
 
 
+def test_a_name_is_one_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    keys("add", "alice", "--api-keys", str(path))
+    before = path.read_text()
+    [id, *_] = keys("list", "--api-keys", str(path)).stdout.split()
+    said = keys("add", "alice", "--api-keys", str(path), status=1).stderr
+    assert id in said
+    assert said.count("\n") == 1
+    assert path.read_text() == before
+    keys("revoke", id, "--api-keys", str(path))
+    keys("add", "alice", "--api-keys", str(path))
+
+
+def test_there_is_nothing_in_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = str(tmp_path / "keys.json")
+    for arguments in (["list"], ["revoke", "key_1"]):
+        assert f"keys add NAME --api-keys {path}" in keys(*arguments, "--api-keys", path, status=1).stderr
+
+
 def test_keys_added_at_the_same_time_are_all_there(tmp_path: Path) -> None:
     path = str(tmp_path / "keys.json")
     with ThreadPoolExecutor(4) as pool:
@@ -152,8 +172,9 @@ def test_a_file_that_breaks_under_a_server_lets_no_one_in_until_it_is_mended(tmp
         refused(http.get("/containers"), 401)
         path.write_text(good)
         assert len(answered(http.get("/containers"))["data"]) == 1
-    [line] = server.log.read_text().splitlines()
-    assert str(path) in line
+    broken, missing = server.log.read_text().splitlines()
+    assert str(path) in broken
+    assert str(path) in missing
 
 
 def test_neither_keys_nor_contents_are_logged(client_of: Callable[[str], httpx.Client], guarded: LiveServer) -> None:

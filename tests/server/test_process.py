@@ -80,6 +80,7 @@ def test_addresses_that_cannot_be_listened_on(tmp_path: Path) -> None:
         said = refusal("--port", str(taken.getsockname()[1]), *data)
         assert "in use" in said
         assert "--port" in said
+    (tmp_path / "keys").write_text('{"keys": []}')
     assert "--host" in refusal("--host", "nowhere.invalid", "--api-keys", str(tmp_path / "keys"), *data)
     assert "too long" in refusal("--uds", str(tmp_path / ("x" * 120)), *data)
     assert "No such file" in refusal("--uds", str(tmp_path / "no" / "s"), *data)
@@ -88,6 +89,12 @@ def test_addresses_that_cannot_be_listened_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_others_may_connect_only_with_keys(tmp_path: Path, host: str) -> None:
     assert "--api-keys" in refusal("--host", host, "--data-dir", str(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
+    said = refusal("--api-keys", str(tmp_path / "keys"), "--data-dir", str(tmp_path / "store"), "--port", "0")
+    assert f"containerfs keys add NAME --api-keys {tmp_path / 'keys'}" in said
     assert not (tmp_path / "store").exists()
 
 
