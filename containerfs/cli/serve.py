@@ -20,6 +20,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.", min=0, max=65535)] = 8080,
     uds: Annotated[Path | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where containers and files are kept.")] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="Without keys, also answer requests for this name, a proxy's. Repeatable.")
+    ] = None,
     api_keys: Annotated[Path | None, typer.Option(help="Key file, as written by 'containerfs keys'.")] = None,
     max_upload_size: Annotated[str, typer.Option(help="Largest file, as 512M or 2G; 0 is no limit.")] = "512M",
     default_expiry: Annotated[
@@ -45,6 +48,7 @@ def serve(
         host=host,
         port=port,
         uds=uds,
+        allowed_hosts=tuple(allowed_host or ()),
         api_keys=api_keys,
         limits=Limits(
             max_upload_size=_size(max_upload_size), receive_timeout=timeout, shutdown_timeout=shutdown_timeout

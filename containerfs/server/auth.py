@@ -10,13 +10,15 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
 
 from containerfs.server.errors import Forbidden, Unauthenticated
 from containerfs.server.listener import is_loopback
@@ -25,6 +27,9 @@ logger = logging.getLogger("containerfs.server")
 
 SHARED_NAMESPACE = "shared"
 """The one namespace of a server without keys."""
+
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/?#\[\]]+)(?::\d{1,5})?")
+"""A host and, maybe, a port, and nothing else. Source: RFC 9110, section 7.2."""
 
 
 class KeyFileError(Exception):
@@ -42,42 +47,77 @@ class ApiKey:
 
 
 class Authenticator(Protocol):
-    def namespace(self, headers: Mapping[str, str]) -> str:
+    def namespace(self, headers: Headers) -> str:
         """Whose containers a request with these headers is about; raises Unauthenticated or Forbidden."""
+        ...
+
+    def admit(self, headers: Headers) -> None:
+        """Let pass a request about the server itself: its metrics, its description. Raises as ``namespace`` does."""
         ...
 
 
 class Everyone:
     """No keys: whoever reaches the server is one and the same."""
 
-    def namespace(self, headers: Mapping[str, str]) -> str:
+    def namespace(self, headers: Headers) -> str:
         return SHARED_NAMESPACE
+
+    def admit(self, headers: Headers) -> None:
+        pass
 
 
 class ThisMachine:
     """No keys, and a port of this machine: its programs may use it, and a web page in its browser may not.
 
     A page of another site names itself in ``Origin``; one that had its name resolved to this machine (DNS rebinding) is
-    betrayed by ``Host``.
+    betrayed by ``Host``. So there must be one ``Host``, at most one ``Origin``, and each must name this machine.
+
+    Args:
+        allowed_hosts: further names, of a proxy in front that passes its own on.
     """
 
-    def namespace(self, headers: Mapping[str, str]) -> str:
-        for name, address in (("Host", f"//{headers.get('host', '')}"), ("Origin", headers.get("origin", ""))):
-            host = _host(address)
-            if host is not None and not is_loopback(host):
-                raise Forbidden(f"Without API keys this server is for this machine alone, not for {name} {host!r}.")
+    def __init__(self, allowed_hosts: Collection[str] = ()) -> None:
+        self._allowed = {name.lower() for name in allowed_hosts}
+
+    def namespace(self, headers: Headers) -> str:
+        self.admit(headers)
         return SHARED_NAMESPACE
+
+    def admit(self, headers: Headers) -> None:
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+            raise self._refusal("Host", hosts)
+        if len(origins) > 1 or not all(self._is_ours(_without_scheme(origin)) for origin in origins):
+            raise self._refusal("Origin", origins)
+
+    def _is_ours(self, authority: str) -> bool:
+        match = _AUTHORITY.fullmatch(authority.lower())
+        return match is not None and (match[1] in self._allowed or is_loopback(match[1].strip("[]")))
+
+    def _refusal(self, header: str, values: list[str]) -> Forbidden:
+        said = f"is {', '.join(map(repr, values))}" if values else "is missing"
+        return Forbidden(
+            f"Without API keys this server is for programs of this machine, and the request's {header} {said}. "
+            "Behind a proxy that passes its own name on, start it with --allowed-host NAME.",
+            code="host_not_allowed",
+        )
 
 
 class KeyFile:
     """The keys in a file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, guards_operations: bool = False) -> None:
+        """``guards_operations`` demands a key for the server's metrics and description, too."""
         self._path = path
+        self._guards_operations = guards_operations
         self._seen: tuple[int, int, int] | None = None
         self._namespaces: dict[str, str] = {}
 
-    def namespace(self, headers: Mapping[str, str]) -> str:
+    def admit(self, headers: Headers) -> None:
+        if self._guards_operations:
+            self.namespace(headers)
+
+    def namespace(self, headers: Headers) -> str:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthenticated("Give an API key, as 'Authorization: Bearer KEY'.", code="missing_api_key")
@@ -159,12 +199,10 @@ class KeyFile:
                 logger.error("%s; until it is mended, no key is accepted", error)
 
 
-def _host(address: str) -> str | None:
-    """The host in a URL; what is none (``null``, or nonsense) stands for itself, so that it is no loopback."""
-    try:
-        return urlsplit(address).hostname if "//" in address else address or None
-    except ValueError:
-        return address
+def _without_scheme(origin: str) -> str:
+    """The host and port of an Origin. Anything but a web page's, such as ``null`` and ``file://``, has none."""
+    scheme, _, authority = origin.partition("://")
+    return authority if scheme.lower() in ("http", "https") else ""
 
 
 def _hashed(key: str) -> str:

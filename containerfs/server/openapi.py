@@ -41,7 +41,7 @@ _FILE_UPLOAD: Json = {
 _RESPONSES: Json = {
     "400": "The request is malformed, or asks for what is not allowed.",
     "401": "No API key, or an unknown one.",
-    "403": "A web page of another site asks, and the server has no keys.",
+    "403": "The server has no keys, and Host or Origin is not this machine's.",
     "404": "There is no such container or file.",
     "405": "There is no such operation.",
     "408": "The request did not arrive in time.",

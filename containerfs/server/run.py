@@ -72,13 +72,14 @@ def _log(settings: Settings) -> None:
 
 
 def _authenticator(settings: Settings) -> Authenticator:
+    of_this_machine = settings.uds is not None or is_loopback(settings.host)
     if settings.api_keys is not None:
-        key_file = KeyFile(settings.api_keys)
+        key_file = KeyFile(settings.api_keys, guards_operations=not of_this_machine)
         key_file.keys()
         return key_file
-    if settings.uds is None and not is_loopback(settings.host):
+    if not of_this_machine:
         raise ListenError(f"refusing to listen on {settings.host} without API keys: give a key file with --api-keys")
-    return ThisMachine() if settings.uds is None else Everyone()
+    return ThisMachine(settings.allowed_hosts) if settings.uds is None else Everyone()
 
 
 async def _serve(settings: Settings, authenticator: Authenticator, listener: socket.socket) -> None:

@@ -31,6 +31,7 @@ class Settings:
         host, port: where to listen; port 0 is any free one.
         uds: a Unix socket to listen on instead.
         data_dir: the store.
+        allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
         api_keys: the key file; None serves everyone who reaches the server.
         default_expiry: for containers created without ``expires_after``.
         sweep_interval: seconds between sweeps.
@@ -42,6 +43,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     uds: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
     api_keys: Path | None = None
     limits: Limits = Limits()
     default_expiry: ExpiryRule | None = None

@@ -97,9 +97,25 @@ def test_without_a_known_key_nothing(guarded: LiveServer, authorization: str | N
             assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_operations_need_no_key(guarded: LiveServer) -> None:
-    for path in ("/healthz", "/metrics", "/docs", "/openapi.json"):
+OPERATIONS = ("/metrics", "/docs", "/openapi.json")
+
+
+def test_on_this_machine_operations_need_no_key(guarded: LiveServer) -> None:
+    for path in ("/healthz", *OPERATIONS):
         assert httpx.get(guarded.root_url + path).status_code == 200
+
+
+def test_elsewhere_operations_need_a_key_and_health_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    secret = keys("add", "a", "--api-keys", str(path)).stdout.strip()
+    with (
+        running_server(tmp_path / "store", "--host", "0.0.0.0", "--api-keys", str(path)) as server,
+        httpx.Client(base_url=server.root_url) as http,
+    ):
+        assert http.get("/healthz").status_code == 200
+        for operation in OPERATIONS:
+            refused(http.get(operation), 401)
+            assert http.get(operation, headers={"authorization": f"Bearer {secret}"}).status_code == 200
 
 
 def test_a_revoked_key_is_refused_from_the_next_request(

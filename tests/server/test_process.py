@@ -296,22 +296,3 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
             assert len(blobs_in(inside)) == 1
             assert http.get(f"{files}/{kept['id']}/content").content == b"k" * 1_000_000
             answered(http.post(files, files={"file": ("more", b"m" * 1_000_000)}))
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 200),
-        ({"host": "localhost:8080"}, 200),
-        ({"host": "[::1]:8080", "origin": "http://127.0.0.1:3000"}, 200),
-        ({"host": "evil.example:8080"}, 403),
-        ({"origin": "https://evil.example"}, 403),
-        ({"origin": "null"}, 403),
-        ({"host": "[nonsense"}, 403),
-    ],
-)
-def test_without_keys_web_pages_are_turned_away(noisy_server: LiveServer, headers: dict[str, str], status: int) -> None:
-    response = httpx.get(noisy_server.base_url + "/containers", headers=headers)
-    assert response.status_code == status
-    if status != 200:
-        refused(response, status)

@@ -39,6 +39,17 @@ def authenticated(answer: Answering) -> Answering:
     return endpoint
 
 
+def admitted(answer: Answering) -> Answering:
+    """The same for what is about the server itself."""
+
+    async def endpoint(request: Request) -> ASGIApp:
+        authenticator: Authenticator = request.app.state.authenticator
+        authenticator.admit(request.headers)
+        return await answer(request)
+
+    return endpoint
+
+
 def page_query(request: Request, listing: type[Listing] = Listing) -> PageQuery:
     asked = parsed(listing, dict(request.query_params))
     return PageQuery(asked.limit, asked.order, asked.after)

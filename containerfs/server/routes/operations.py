@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from containerfs.server.observation import Counts
-from containerfs.server.routes.asked import Endpoint, service
+from containerfs.server.routes.asked import Endpoint, admitted, service
 from containerfs.server.storage.base import PageQuery
 
 
@@ -34,7 +34,7 @@ async def documentation(request: Request) -> Response:
 
 routes: list[Endpoint] = [
     ("GET", "/healthz", health),
-    ("GET", "/metrics", metrics),
-    ("GET", "/openapi.json", description),
-    ("GET", "/docs", documentation),
+    ("GET", "/metrics", admitted(metrics)),
+    ("GET", "/openapi.json", admitted(description)),
+    ("GET", "/docs", admitted(documentation)),
 ]
