@@ -5,9 +5,11 @@
 - Copies share a blob; it goes when the last row that names it went.
 - Creating, uploading, copying, deleting and reading a file's content are activity of the container; looking at it is
   not. Activity moves the expiry of a container anchored at ``last_active_at``.
-- What has expired does not exist; the sweeper removes it.
+- What has expired does not exist; the sweeper removes it. A container that is deleted has expired, for ever: what is
+  left of it after some 1,000 files goes the same way.
 """
 
+import asyncio
 import contextlib
 import secrets
 import time
@@ -29,6 +31,7 @@ from containerfs.server.storage.base import (
     ContainerRecord,
     FileRecord,
     PageQuery,
+    Removal,
     Transaction,
     UnknownCursorError,
 )
@@ -47,7 +50,11 @@ CURSORS_KEPT_S = 24 * 3600
 _READ_GRANULARITY_S = 10
 """Reads this close to the last activity are not recorded: a write for each read would make reading slow."""
 
-_SWEEP_BATCH = 100
+_ROWS_AT_ONCE = 1000
+"""Deleted in one transaction: other writers wait for it."""
+
+_ITEMS_AT_ONCE = 100
+"""Expired containers, and files, that one transaction looks at: each takes some statements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class _Change(Generic[T]):
-    """What a transaction brought about: its result, and the blobs that no row names any more."""
+    """What a transaction brought about: its result, the blobs that no row names any more, and whether it left work."""
 
     result: T
     garbage: Sequence[str] = field(default=())
+    unfinished: bool = False
 
 
 class Service:
@@ -84,6 +92,7 @@ class Service:
         self._metadata, self._blobs = stores.metadata, stores.blobs
         self._default_expiry = default_expiry
         self._clock = clock
+        self._due = asyncio.Event()
 
     # Containers
 
@@ -115,7 +124,10 @@ class Service:
     async def delete_container(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
             self._live(tx, namespace, id)
-            return _Change(Deletion(id=id, object="container.deleted"), tx.delete_container(id, self._now()))
+            tx.end_container(id)
+            removal = tx.remove_container(id, self._now(), _ROWS_AT_ONCE)
+            deletion = Deletion(id=id, object="container.deleted")
+            return _Change(deletion, removal.garbage, unfinished=removal.rows == _ROWS_AT_ONCE)
 
         return await self._write(namespace, None, Deletion, work)
 
@@ -248,29 +260,42 @@ class Service:
     # Upkeep
 
     async def sweep(self) -> None:
-        """Remove what has expired, and what no one asks for any more."""
-        while await self._sweep_expired():
+        """Remove what has expired or was deleted, and what no one asks for any more."""
+        while await self._remove_expired() or await self._forget():
             pass
-        now = self._now()
-        await self._metadata.write(lambda tx: tx.forget(now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S))
+
+    async def sweep_due(self) -> None:
+        """Wait until a request has left work for a sweep."""
+        await self._due.wait()
+        self._due.clear()
 
     async def sweep_orphans(self) -> None:
         """Remove the bytes that no row names; looks at all there are."""
         await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
 
-    async def _sweep_expired(self) -> bool:
-        """Remove one batch, in a transaction short enough for others to wait for; whether there was anything."""
+    async def _remove_expired(self) -> bool:
+        """Remove some of what has expired, first rows, then bytes; whether there was anything."""
 
-        def work(tx: Transaction) -> _Change[bool]:
+        def work(tx: Transaction) -> Removal:
             now = self._now()
-            containers, files = tx.expired_containers(now, _SWEEP_BATCH), tx.expired_files(now, _SWEEP_BATCH)
-            garbage = [blob for id in containers for blob in tx.delete_container(id, now)]
-            garbage += [blob for id in files for blob in tx.delete_file(id, now)]
-            return _Change(bool(containers or files), garbage)
+            files = tx.expired_files(now, _ITEMS_AT_ONCE)
+            rows, garbage = len(files), [blob for id in files for blob in tx.delete_file(id, now)]
+            for id in tx.expired_containers(now, _ITEMS_AT_ONCE):
+                if rows < _ROWS_AT_ONCE:
+                    removal = tx.remove_container(id, now, _ROWS_AT_ONCE - rows)
+                    rows += removal.rows
+                    garbage += removal.garbage
+            return Removal(rows, garbage)
 
-        change = await self._metadata.write(work)
-        await self._blobs.delete(change.garbage)
-        return change.result
+        removal = await self._metadata.write(work)
+        await self._blobs.delete(removal.garbage)
+        return removal.rows > 0
+
+    async def _forget(self) -> bool:
+        now = self._now()
+        cursors, answers = now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S
+        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _ROWS_AT_ONCE))
+        return removal.rows > 0
 
     async def _open(self, file: FileRecord | ContainerFileRecord) -> BlobReader:
         """Raises BlobNotFoundError if the file was deleted meanwhile."""
@@ -317,6 +342,8 @@ class Service:
             return change
 
         change = await self._metadata.write(transaction)
+        if change.unfinished:
+            self._due.set()
         await self._blobs.delete(change.garbage)
         return change.result
 

@@ -1,15 +1,18 @@
-"""Sweeps the store, from time to time, for as long as it is open."""
+"""Sweeps the store for as long as it is open.
+
+What has expired is looked for from time to time, and when a request has left work; orphans seldom, and beside the
+other, since looking at all blobs takes long where there are many.
+"""
 
 import asyncio
 import contextlib
-import itertools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from containerfs.server.service import Service
 
 _ORPHANS_EVERY = 60
-"""In sweeps: orphans come of crashes, so the sweep of a start finds nearly all of them."""
+"""In intervals: orphans come of crashes, so the sweep of a start finds nearly all of them."""
 
 logger = logging.getLogger("containerfs.server")
 
@@ -17,21 +20,28 @@ logger = logging.getLogger("containerfs.server")
 @contextlib.asynccontextmanager
 async def sweeping(service: Service, interval: float) -> AsyncIterator[None]:
     """Sweep now, and again ``interval`` seconds after each sweep, in the background while the context lasts."""
-    task = asyncio.create_task(_sweep_on(service, interval))
+    tasks = [
+        asyncio.create_task(_repeat(service.sweep, lambda: _due(service, interval))),
+        asyncio.create_task(_repeat(service.sweep_orphans, lambda: asyncio.sleep(_ORPHANS_EVERY * interval))),
+    ]
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _sweep_on(service: Service, interval: float) -> None:
-    for number in itertools.count():
+async def _due(service: Service, interval: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(interval):
+            await service.sweep_due()
+
+
+async def _repeat(sweep: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
+    while True:
         try:
-            await service.sweep()
-            if number % _ORPHANS_EVERY == 0:
-                await service.sweep_orphans()
+            await sweep()
         except Exception:  # the next sweep may do better, and the server must go on
             logger.exception("the sweep failed")
-        await asyncio.sleep(interval)
+        await pause()

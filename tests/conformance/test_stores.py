@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from containerfs.server.storage.base import (
+    Answer,
     BlobNotFoundError,
+    ContainerFileRecord,
     ContainerRecord,
     PageQuery,
     Transaction,
@@ -239,5 +241,65 @@ def test_items_of_one_second_keep_their_order(stores: Stores) -> None:
             await stores.metadata.write(insert(name))
         assert await names(stores) == list("cabed")
         assert await names(stores, after="a") == list("bed")
+
+    asyncio.run(scenario())
+
+
+def file_record(container: str, number: int, blob: str) -> ContainerFileRecord:
+    return ContainerFileRecord(f"{container}{number}", container, f"/{number}", 1, 1, blob)
+
+
+def fill(container: str, count: int) -> Callable[[Transaction], None]:
+    """A container of files, each with a blob of its own but the last, whose blob is shared by all containers."""
+
+    def work(tx: Transaction) -> None:
+        tx.insert_container(record(container))
+        for number in range(count):
+            blob = f"{container}{number}" if number < count - 1 else "shared"
+            tx.insert_container_file(file_record(container, number, blob))
+
+    return work
+
+
+def test_a_container_that_has_ended_goes_in_steps(stores: Stores) -> None:
+    async def scenario() -> None:
+        for container in "ab":
+            await stores.metadata.write(fill(container, 10))
+        await stores.metadata.write(lambda tx: tx.delete_container_file("a0", 2))  # leaves its place
+        await stores.metadata.write(lambda tx: tx.end_container("a"))
+        assert await names(stores) == ["b"]
+        assert await stores.metadata.read(lambda tx: tx.expired_containers(3, 10)) == ["a"]
+        steps = []
+        while await stores.metadata.read(lambda tx: tx.expired_containers(3, 10)):
+            steps.append(await stores.metadata.write(lambda tx: tx.remove_container("a", 3, 4)))
+        assert [step.rows for step in steps] == [4, 4, 3]  # nine files, a place, the container
+        assert sorted(blob for step in steps for blob in step.garbage) == [f"a{number}" for number in range(1, 9)]
+        assert await names(stores, after="a") == ["b"]
+
+    asyncio.run(scenario())
+
+
+def test_activity_does_not_bring_back_what_has_ended(stores: Stores) -> None:
+    async def scenario() -> None:
+        await stores.metadata.write(insert("a"))
+        await stores.metadata.write(lambda tx: tx.end_container("a"))
+        await stores.metadata.write(lambda tx: tx.touch_container("a", 2, 1000, 0))
+        assert await names(stores) == []
+
+    asyncio.run(scenario())
+
+
+def test_what_is_old_is_forgotten_in_steps(stores: Stores) -> None:
+    async def scenario() -> None:
+        answer = Answer("digest", "body")
+        for name in "abc":
+            await stores.metadata.write(insert(name))
+            await stores.metadata.write(lambda tx, name=name: tx.end_container(name))  # type: ignore[misc]
+            await stores.metadata.write(lambda tx, name=name: tx.remove_container(name, 5, 10))  # type: ignore[misc]
+            await stores.metadata.write(lambda tx, name=name: tx.record_answer("n", name, answer, 5))  # type: ignore[misc]
+        steps = [await stores.metadata.write(lambda tx: tx.forget(6, 6, 2)) for _ in range(3)]
+        assert [step.rows for step in steps] == [4, 2, 0]
+        with pytest.raises(UnknownCursorError):
+            await names(stores, after="a")
 
     asyncio.run(scenario())

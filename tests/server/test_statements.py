@@ -18,7 +18,6 @@ TABLES = (containers, container_files, files)
 
 STATEMENTS: dict[str, Executable] = {
     **{name: value for name, value in vars(statements).items() if isinstance(value, Executable)},
-    "named_blobs": statements.named_blobs.params(blobs=["a", "b"]),
     **{f"expired {table}": statements.expired(table) for table in (containers, files)},
     **{f"deletion {table}": statements.deletion(table) for table in TABLES},
     **{f"place {table}": statements.place(table) for table in TABLES},

@@ -9,7 +9,7 @@ Rules of the service are functions over a ``Transaction``, handed to ``MetadataS
 synchronous code, so that one text of them runs on any database, in whatever way the store runs it.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -101,6 +101,14 @@ class UnknownCursorError(Exception):
     """``PageQuery.after`` names nothing that is, or lately was, in the listing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a step of removing things did: how many rows it deleted, and the blobs that no row names any more."""
+
+    rows: int
+    garbage: Sequence[str] = ()
+
+
 class Transaction(Protocol):
     """The rows, as one transaction sees them.
 
@@ -109,6 +117,8 @@ class Transaction(Protocol):
     was deleted stays good as a cursor until ``forget`` is called for a later time.
 
     ``now`` is in Unix seconds everywhere. What has expired at ``now`` is not found.
+
+    No method does more work than its ``limit`` says, or than one row takes: other writers wait for a transaction.
     """
 
     def insert_container(self, record: ContainerRecord) -> None: ...
@@ -118,11 +128,15 @@ class Transaction(Protocol):
     def containers(self, namespace: str, query: PageQuery, now: int, name: str | None) -> list[ContainerRecord]: ...
 
     def touch_container(self, id: str, last_active_at: int, expires_at: int | None, added: int) -> None:
-        """Record activity; ``added`` is how many files came (or, negative, went)."""
+        """Record activity; ``added`` is how many files came (or, negative, went). What has expired stays so."""
         ...
 
-    def delete_container(self, id: str, now: int) -> list[str]:
-        """Delete a container and its files; returns the blobs that no row names any more."""
+    def end_container(self, id: str) -> None:
+        """Let a container have expired, for ever."""
+        ...
+
+    def remove_container(self, id: str, now: int, limit: int) -> Removal:
+        """Delete up to ``limit`` rows of an expired container: its files, what is kept of deleted ones, then itself."""
         ...
 
     def expired_containers(self, now: int, limit: int) -> list[str]: ...
@@ -167,8 +181,8 @@ class Transaction(Protocol):
         """Those of the blobs that some row names."""
         ...
 
-    def forget(self, cursors_before: int, answers_before: int) -> None:
-        """Drop deleted cursors and recorded answers that are older."""
+    def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
+        """Drop up to ``limit`` deleted cursors, and as many recorded answers, that are older."""
         ...
 
 

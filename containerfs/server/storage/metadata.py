@@ -1,10 +1,10 @@
 """The rows in SQL: a Transaction on a connection of SQLAlchemy Core, in statements that SQLite and PostgreSQL take."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Table
+from sqlalchemy import Connection, Executable, Row, Table
 
 from containerfs.server.storage import statements
 from containerfs.server.storage.base import (
@@ -13,6 +13,7 @@ from containerfs.server.storage.base import (
     ContainerRecord,
     FileRecord,
     PageQuery,
+    Removal,
     UnknownCursorError,
 )
 from containerfs.server.storage.schema import answers, container_files, containers, departed, files
@@ -38,13 +39,20 @@ class SqlTransaction:
     def touch_container(self, id: str, last_active_at: int, expires_at: int | None, added: int) -> None:
         self._run(statements.touch_container, touched=id, active_at=last_active_at, until=expires_at, added=added)
 
-    def delete_container(self, id: str, now: int) -> list[str]:
-        blobs = set(self._connection.scalars(statements.blobs_of_container, {"container_id": id}))
-        self._run(statements.delete_files_of_container, container_id=id)
+    def end_container(self, id: str) -> None:
+        self._run(statements.end_container, ended=id)
+
+    def remove_container(self, id: str, now: int, limit: int) -> Removal:
+        removed = self._remove(
+            statements.some_files_of_container, statements.delete_file_of_container, container_id=id, limit=limit
+        )
+        rows, garbage = len(removed), self._garbage({row.blob for row in removed})
         # Its files need no places any more: listing them is a 404 from now on.
-        self._run(statements.forget_places_of, listing=id)
-        self._depart(containers, id, now)
-        return self._garbage(blobs)
+        rows += len(self._remove(statements.some_places_of, statements.delete_place, listing=id, limit=limit - rows))
+        if rows < limit:
+            self._depart(containers, id, now)
+            rows += 1
+        return Removal(rows, garbage)
 
     def expired_containers(self, now: int, limit: int) -> list[str]:
         return list(self._connection.scalars(statements.expired(containers), {"now": now, "limit": limit}))
@@ -95,11 +103,18 @@ class SqlTransaction:
         self._run(statements.insertion(answers), namespace=namespace, key=key, answered_at=now, **asdict(answer))
 
     def named_blobs(self, blobs: Collection[str]) -> set[str]:
-        return set(self._connection.scalars(statements.named_blobs, {"blobs": list(blobs)}))
+        names, named = list(blobs), set[str]()
+        for start in range(0, len(names), statements.BLOBS_AT_ONCE):
+            some = statements.blobs(names[start : start + statements.BLOBS_AT_ONCE])
+            named.update(self._connection.scalars(statements.named_blobs, some))
+        return named
 
-    def forget(self, cursors_before: int, answers_before: int) -> None:
-        self._run(statements.forget_places, before=cursors_before)
-        self._run(statements.forget_answers, before=answers_before)
+    def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
+        places = self._remove(statements.some_old_places, statements.delete_place, before=cursors_before, limit=limit)
+        forgotten = self._remove(
+            statements.some_old_answers, statements.delete_answer, before=answers_before, limit=limit
+        )
+        return Removal(len(places) + len(forgotten))
 
     def _page(
         self,
@@ -139,8 +154,15 @@ class SqlTransaction:
         )
         return set(blobs)
 
+    def _remove(self, some: Executable, deletion: Executable, **values: object) -> Sequence[Row[Any]]:
+        """Delete the rows that ``some`` finds, one by one: a statement for all of them would be of any size."""
+        found = self._connection.execute(some, values).all()
+        if found:
+            self._connection.execute(deletion, [dict(row._mapping) for row in found])
+        return found
+
     def _garbage(self, blobs: set[str]) -> list[str]:
-        return sorted(blobs - self.named_blobs(blobs)) if blobs else []
+        return sorted(blobs - self.named_blobs(blobs))
 
     def _one(self, kind: type[Record], statement: Executable, **values: object) -> Record | None:
         row = self._connection.execute(statement, values).first()

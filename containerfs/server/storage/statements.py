@@ -3,6 +3,7 @@
 Parameters are named after the columns they meet; ``now`` is in Unix seconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -48,6 +49,9 @@ ID: BindParameter[str] = bindparam("id")
 PATH: BindParameter[str] = bindparam("path")
 KEY: BindParameter[str] = bindparam("key")
 NOW: BindParameter[int] = bindparam("now")
+LISTING: BindParameter[str] = bindparam("listing")
+BEFORE: BindParameter[int] = bindparam("before")
+LIMIT: BindParameter[int] = bindparam("limit")
 
 
 def _records(table: Table) -> Select[Any]:
@@ -59,22 +63,37 @@ def _alive(table: Table) -> ColumnElement[bool]:
     return or_(table.c.expires_at.is_(None), table.c.expires_at > NOW)
 
 
+BLOBS_AT_ONCE = 100
+"""How many blobs ``named_blobs`` asks for: always as many, so that it is one statement, prepared once. Ones of any
+number of parameters took 2 MB each in SQLite's cache of statements."""
+
+
+def blobs(names: Sequence[str]) -> dict[str, str]:
+    """The parameters of ``named_blobs`` for up to so many names."""
+    return {f"blob_{number}": names[min(number, len(names) - 1)] for number in range(BLOBS_AT_ONCE)}
+
+
 def _blobs_in(table: Table) -> Select[Any]:
-    return select(table.c.blob).where(table.c.blob.in_(bindparam("blobs", expanding=True)))
+    return select(table.c.blob).where(table.c.blob.in_(bindparam(name) for name in blobs([""])))
 
 
 container = _records(containers).where(containers.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
 
 # In an UPDATE, a parameter may not have the name of a column.
+_ACTIVE_AT: BindParameter[int] = bindparam("active_at")
+
 touch_container = (
     update(containers)
     .where(containers.c.id == bindparam("touched"))
+    .where(or_(containers.c.expires_at.is_(None), containers.c.expires_at > _ACTIVE_AT))
     .values(
-        last_active_at=bindparam("active_at"),
+        last_active_at=_ACTIVE_AT,
         expires_at=bindparam("until"),
         file_count=containers.c.file_count + bindparam("added"),
     )
 )
+
+end_container = update(containers).where(containers.c.id == bindparam("ended")).values(expires_at=0)
 
 _file_of_container = _records(container_files).where(container_files.c.container_id == CONTAINER)
 
@@ -92,9 +111,13 @@ container_file_in_namespace = (
     .where(container_files.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
 )
 
-blobs_of_container = select(container_files.c.blob).where(container_files.c.container_id == CONTAINER).distinct()
+some_files_of_container = (
+    select(container_files.c.seq, container_files.c.blob)
+    .where(container_files.c.container_id == CONTAINER)
+    .limit(LIMIT)
+)
 
-delete_files_of_container = delete(container_files).where(container_files.c.container_id == CONTAINER)
+delete_file_of_container = delete(container_files).where(container_files.c.seq == bindparam("seq"))
 
 file = _records(files).where(files.c.id == ID, files.c.namespace == NAMESPACE, _alive(files))
 
@@ -106,15 +129,15 @@ delete_answer = delete(answers).where(answers.c.namespace == NAMESPACE, answers.
 
 named_blobs = union(_blobs_in(container_files), _blobs_in(files))
 
-departed_place = select(departed.c.created_at, departed.c.seq).where(
-    departed.c.id == ID, departed.c.listing == bindparam("listing")
-)
+departed_place = select(departed.c.created_at, departed.c.seq).where(departed.c.id == ID, departed.c.listing == LISTING)
 
-forget_places_of = delete(departed).where(departed.c.listing == bindparam("listing"))
+some_places_of = select(departed.c.listing, departed.c.id).where(departed.c.listing == LISTING).limit(LIMIT)
 
-forget_places = delete(departed).where(departed.c.departed_at < bindparam("before"))
+some_old_places = select(departed.c.listing, departed.c.id).where(departed.c.departed_at < BEFORE).limit(LIMIT)
 
-forget_answers = delete(answers).where(answers.c.answered_at < bindparam("before"))
+delete_place = delete(departed).where(departed.c.listing == LISTING, departed.c.id == ID)
+
+some_old_answers = select(answers.c.namespace, answers.c.key).where(answers.c.answered_at < BEFORE).limit(LIMIT)
 
 
 @cache
@@ -129,13 +152,13 @@ def deletion(table: Table) -> Delete:
 
 @cache
 def expired(table: Table) -> Select[Any]:
-    return select(table.c.id).where(table.c.expires_at <= NOW).limit(bindparam("limit"))
+    return select(table.c.id).where(table.c.expires_at <= NOW).limit(LIMIT)
 
 
 @cache
 def place(table: Table) -> Select[Any]:
     """Where an item is in a listing."""
-    return select(table.c.created_at, table.c.seq).where(table.c.id == ID, LISTINGS[table] == bindparam("listing"))
+    return select(table.c.created_at, table.c.seq).where(table.c.id == ID, LISTINGS[table] == LISTING)
 
 
 @cache
@@ -148,7 +171,7 @@ def row_and_place(table: Table) -> Select[Any]:
 @cache
 def page(table: Table, order: Order, *, continued: bool, filter_by: str | None = None) -> Select[Any]:
     """A page of a listing: of those alive, after a place if ``continued``, with a given ``filter_by`` column."""
-    statement = _records(table).where(LISTINGS[table] == bindparam("listing"))
+    statement = _records(table).where(LISTINGS[table] == LISTING)
     if "expires_at" in table.c:
         statement = statement.where(_alive(table))
     if filter_by is not None:
@@ -158,4 +181,4 @@ def page(table: Table, order: Order, *, continued: bool, filter_by: str | None =
         there = tuple_(bindparam("place_created_at"), bindparam("place_seq"))
         statement = statement.where(tuple_(*key) > there if order == "asc" else tuple_(*key) < there)
     ordered = statement.order_by(*(column.asc() if order == "asc" else column.desc() for column in key))
-    return ordered.limit(bindparam("limit"))
+    return ordered.limit(LIMIT)
