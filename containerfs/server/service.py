@@ -129,7 +129,7 @@ class Service:
             deletion = Deletion(id=id, object="container.deleted")
             return _Change(deletion, removal.garbage, unfinished=removal.rows == _ROWS_AT_ONCE)
 
-        return await self._write(namespace, None, Deletion, work)
+        return await self._delete(work)
 
     # Files of a container
 
@@ -196,7 +196,7 @@ class Service:
             _touch(tx, container, now, added=-1)
             return _Change(Deletion(id=id, object="container.file.deleted"), garbage)
 
-        return await self._write(namespace, None, Deletion, work)
+        return await self._delete(work)
 
     async def container_file_content(self, namespace: str, container_id: str, id: str) -> Content:
         def work(tx: Transaction) -> tuple[ContainerRecord, ContainerFileRecord]:
@@ -248,7 +248,7 @@ class Service:
             self._live_file(tx, namespace, id)
             return _Change(Deletion(id=id, object="file.deleted"), tx.delete_file(id, self._now()))
 
-        return await self._write(namespace, None, Deletion, work)
+        return await self._delete(work)
 
     async def file_content(self, namespace: str, id: str) -> Content:
         file = await self._metadata.read(lambda tx: self._live_file(tx, namespace, id))
@@ -287,14 +287,14 @@ class Service:
                     garbage += removal.garbage
             return Removal(rows, garbage)
 
-        removal = await self._metadata.write(work)
+        removal = await self._metadata.write(work, frees=True)
         await self._blobs.delete(removal.garbage)
         return removal.rows > 0
 
     async def _forget(self) -> bool:
         now = self._now()
         cursors, answers = now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S
-        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _ROWS_AT_ONCE))
+        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _ROWS_AT_ONCE), frees=True)
         return removal.rows > 0
 
     async def _open(self, file: FileRecord | ContainerFileRecord) -> BlobReader:
@@ -313,7 +313,7 @@ class Service:
         """Reading is activity, worth a write only where a container expires by it."""
         now = self._now()
         if container.anchor == "last_active_at" and now >= container.last_active_at + _READ_GRANULARITY_S:
-            await self._metadata.write(lambda tx: _touch(tx, container, now))
+            await self._metadata.write(lambda tx: _touch(tx, container, now), frees=True)
 
     async def _write(
         self,
@@ -341,7 +341,13 @@ class Service:
             tx.record_answer(namespace, once.key, Answer(once.digest, change.result.model_dump_json()), now)
             return change
 
-        change = await self._metadata.write(transaction)
+        return await self._done(await self._metadata.write(transaction))
+
+    async def _delete(self, work: Callable[[Transaction], _Change[Deletion]]) -> Deletion:
+        return await self._done(await self._metadata.write(work, frees=True))
+
+    async def _done(self, change: _Change[T]) -> T:
+        """See to what a change left behind."""
         if change.unfinished:
             self._due.set()
         await self._blobs.delete(change.garbage)

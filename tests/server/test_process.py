@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.server.conftest import answered, blobs_in, create, refused
+from tests.server.conftest import answered, blobs_in, create
 from tests.server.live import LiveServer, running_server, start
 from tests.server.raw import Connection, connect
 
@@ -277,22 +277,3 @@ def noisy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServe
 def noisy(noisy_server: LiveServer) -> Iterator[Connection]:
     with connect(noisy_server) as connection:
         yield connection
-
-
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
-    """On a file system of its own, that is really full."""
-    store = tmp_path / "store"
-    store.mkdir()
-    shell = f"mount -t tmpfs -o size=6m none '{store}' && exec \"$@\""
-    with running_server(store, within=["unshare", "--mount", "--map-root-user", "sh", "-c", shell, "sh"]) as server:
-        inside = Path(f"/proc/{server.process.pid}/root") / store.relative_to("/")
-        with httpx.Client(base_url=server.base_url, timeout=60) as http:
-            container = create(http)["id"]
-            files = f"/containers/{container}/files"
-            kept = answered(http.post(files, files={"file": ("same", b"k" * 1_000_000)}))
-            for path, form in ((files, None), ("/files", {"purpose": "x"})):
-                response = http.post(path, files={"file": ("same", b"x" * 10_000_000)}, data=form)
-                assert refused(response, 507)["code"] == "insufficient_storage"
-            assert len(blobs_in(inside)) == 1
-            assert http.get(f"{files}/{kept['id']}/content").content == b"k" * 1_000_000
-            answered(http.post(files, files={"file": ("more", b"m" * 1_000_000)}))

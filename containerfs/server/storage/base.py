@@ -193,8 +193,11 @@ class MetadataStore(Protocol):
         """Run ``work`` on one consistent snapshot."""
         ...
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
         """Run ``work`` alone, then make it durable: it has happened when this returns, or not at all when it raises.
+
+        With ``frees``, for what deletes or adds nothing, it happens on a full disk, too; without, that raises
+        OutOfSpaceError.
 
         ``work`` may be run more than once (after a conflict with another writer) and must have no effects but on its
         transaction. A task cancelled meanwhile learns of it once the outcome is settled.

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from pathlib import Path
 
 from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError
+from containerfs.server.storage.reserve import Reserve, out_of_space
 from containerfs.server.storage.threads import settled
 
 _FLUSH_SIZE = 1024 * 1024
@@ -27,8 +28,9 @@ _SWEEP_BATCH = 500
 class LocalBlobStore:
     """The BlobStore on a local file system."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, reserve: Reserve) -> None:
         """Create what is missing below ``directory``; raises OSError if that cannot be done."""
+        self._reserve = reserve
         self._blobs = directory / "blobs"
         self._unfinished = directory / "tmp"
         for part in (self._blobs, self._unfinished):
@@ -38,7 +40,7 @@ class LocalBlobStore:
     @contextlib.asynccontextmanager
     async def writer(self) -> AsyncIterator["LocalBlobWriter"]:
         name = secrets.token_hex(16)
-        writer = LocalBlobWriter(self._unfinished / name, self._path(name))
+        writer = LocalBlobWriter(self._unfinished / name, self._path(name), self._reserve)
         try:
             yield writer
         finally:
@@ -52,7 +54,7 @@ class LocalBlobStore:
 
     async def delete(self, blobs: Collection[str]) -> None:
         if blobs:
-            await asyncio.to_thread(self._unlink, blobs)
+            await asyncio.to_thread(self._delete, blobs)
 
     async def sweep(self, named: Callable[[Collection[str]], Awaitable[set[str]]]) -> int:
         swept = await asyncio.to_thread(self._sweep_unfinished)
@@ -89,6 +91,11 @@ class LocalBlobStore:
         if batch:
             yield batch
 
+    def _delete(self, blobs: Collection[str]) -> None:
+        self._unlink(blobs)
+        with contextlib.suppress(OutOfSpaceError):
+            self._reserve.require()
+
     def _unlink(self, blobs: Collection[str]) -> None:
         for blob in blobs:
             self._path(blob).unlink(missing_ok=True)
@@ -100,14 +107,15 @@ class LocalBlobStore:
 class LocalBlobWriter:
     """Gathers what is written and hands it to a thread, one piece there while the next is gathered."""
 
-    def __init__(self, unfinished: Path, finished: Path) -> None:
-        self._unfinished, self._finished = unfinished, finished
+    def __init__(self, unfinished: Path, finished: Path, reserve: Reserve) -> None:
+        self._unfinished, self._finished, self._reserve = unfinished, finished, reserve
         self.name: str | None = None
         self.size = 0
         self._gathered: list[bytes | memoryview] = []
         self._gathered_size = 0
         self._flushing: asyncio.Future[None] | None = None
-        self._fd = _create_locked(unfinished)
+        with out_of_space():
+            self._fd = _create_locked(unfinished)
 
     async def write(self, data: bytes | memoryview) -> None:
         self._gathered.append(data)
@@ -143,13 +151,14 @@ class LocalBlobWriter:
             await settled(flushing)
 
     def _append(self, pieces: list[bytes | memoryview]) -> None:
-        with _translated():
+        self._reserve.require()
+        with out_of_space():
             for piece in pieces:
                 _write_all(self._fd, piece)
 
     def _publish(self, last_pieces: list[bytes | memoryview]) -> None:
         self._append(last_pieces)
-        with _translated():
+        with out_of_space():
             os.fsync(self._fd)
             directory = self._finished.parent
             if not directory.is_dir():
@@ -178,16 +187,6 @@ class LocalBlobReader:
 
     def close(self) -> None:
         os.close(self._fd)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutOfSpaceError(error.strerror) from error
-        raise
 
 
 def _create_locked(path: Path) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from containerfs.server.storage.base import BlobStore, MetadataStore, StoreError
 from containerfs.server.storage.local import LocalBlobStore
+from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.sqlite import SqliteMetadataStore
 
 
@@ -32,12 +33,13 @@ def open_stores(data_dir: Path) -> Stores:
     database = data_dir / "metadata.sqlite3"
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        blobs = LocalBlobStore(data_dir)
+        reserve = Reserve(data_dir)
+        blobs = LocalBlobStore(data_dir, reserve)
         _make_private(database)
     except OSError as error:
         raise StoreError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
     with _alone(data_dir):
-        return Stores(SqliteMetadataStore(database), blobs)
+        return Stores(SqliteMetadataStore(database, reserve), blobs)
 
 
 def _make_private(database: Path) -> None:

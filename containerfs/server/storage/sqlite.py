@@ -6,10 +6,10 @@ There is one writing thread, since SQLite takes one writer at a time; other serv
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction
 from containerfs.server.storage.metadata import SqlTransaction
+from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.schema import prepare
 from containerfs.server.storage.threads import settled
 
@@ -26,35 +27,37 @@ T = TypeVar("T")
 _BUSY_TIMEOUT_S = 30.0
 """How long a write waits for another server's."""
 
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""What a full disk is called: for the files, and for the index of the WAL, which is mapped into memory."""
+
 
 class SqliteMetadataStore:
     """The MetadataStore in one SQLite file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve: Reserve) -> None:
         """Open the store, creating or migrating it.
 
         Raises:
             StoreError: if that cannot be done, with the reason in one line.
         """
+        self._reserve = reserve
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         try:
-            self._writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
-            with self._writer.begin():
-                prepare(self._writer)
-            self._reader = self._engine.connect().execution_options(begin="BEGIN")
-        except DatabaseError as error:
+            self._writer, self._reader = self._connect()
+        except (DatabaseError, OutOfSpaceError) as error:
             self._engine.dispose()
-            raise StoreError(f"cannot open {path}: {error.orig}") from error
+            reason = error.orig if isinstance(error, DatabaseError) else error
+            raise StoreError(f"cannot open {path}: {reason}") from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metadata-writer")
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         with self._reader.begin():
             return work(SqlTransaction(self._reader))
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
-        return await settled(asyncio.get_running_loop().run_in_executor(self._thread, self._write, work))
+    async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
+        return await settled(asyncio.get_running_loop().run_in_executor(self._thread, self._write, work, frees))
 
     async def close(self) -> None:
         self._thread.shutdown()
@@ -62,9 +65,44 @@ class SqliteMetadataStore:
         self._writer.close()
         self._engine.dispose()
 
-    def _write(self, work: Callable[[Transaction], T]) -> T:
+    def _write(self, work: Callable[[Transaction], T], frees: bool) -> T:
+        if not frees:
+            self._reserve.require()
+            return self._transact(work)
+        with contextlib.suppress(OutOfSpaceError):
+            return self._transact(work)
+        self._restart_wal()
+        while True:
+            try:
+                return self._transact(work)
+            except OutOfSpaceError:
+                if not self._reserve.give_up():
+                    raise
+                self._restart_wal()
+
+    def _transact(self, work: Callable[[Transaction], T]) -> T:
         with _translated(), self._writer.begin():
             return work(SqlTransaction(self._writer))
+
+    def _restart_wal(self) -> None:
+        """Have the next transaction written over earlier ones, as the WAL has 4 MB before it begins anew by itself."""
+        with contextlib.suppress(sqlite3.OperationalError):  # the database has to grow first, and cannot
+            self._writer.connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
+
+    def _connect(self) -> tuple[Connection, Connection]:
+        """Connections to write and to read with. SQLite makes files for them, on a full disk in the reserve's place."""
+        try:
+            return self._prepared()
+        except OutOfSpaceError:
+            self._reserve.give_up()
+            return self._prepared()
+
+    def _prepared(self) -> tuple[Connection, Connection]:
+        with _translated():
+            writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
+            with writer.begin():
+                prepare(writer)
+            return writer, self._engine.connect().execution_options(begin="BEGIN")
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
@@ -78,11 +116,11 @@ def _begin(connection: Connection) -> None:
     connection.connection.cursor().execute(connection.get_execution_options()["begin"])
 
 
-@contextmanager
+@contextlib.contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        if isinstance(error.orig, sqlite3.OperationalError) and error.orig.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        if isinstance(error.orig, sqlite3.OperationalError) and error.orig.sqlite_errorcode in _FULL:
             raise OutOfSpaceError("the metadata's disk is full") from error
         raise
