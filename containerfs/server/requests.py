@@ -51,11 +51,20 @@ class ExpiryRule(Body):
         return self.days or self.minutes or 0
 
 
+class DomainSecret(Body):
+    """A secret for code that runs in a container. None runs here: it is checked, and forgotten."""
+
+    domain: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    value: str = Field(min_length=1)
+
+
 class NetworkPolicyRequest(Body):
-    model_config = ConfigDict(strict=True, extra="allow")
+    """Which hosts the container's code may reach, and, never stored or returned, secrets for them."""
 
     type: Literal["disabled", "allowlist"]
     allowed_domains: list[str] | None = None
+    domain_secrets: list[DomainSecret] | None = Field(None, exclude=True)
 
 
 class CreateContainer(Body):

@@ -19,6 +19,7 @@ from containerfs.server.storage.base import (
     UnknownCursorError,
 )
 from containerfs.server.storage.open import Stores, open_stores
+from tests.server.conftest import blobs_in
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def test_a_blob_that_is_not_committed_leaves_nothing(
 
     with pytest.raises(error):
         asyncio.run(scenario())
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and "metadata" not in path.name] == []
+    assert blobs_in(tmp_path) == []
 
 
 def test_what_is_open_outlives_its_deletion(stores: Stores) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from tests.server.conftest import answered, create, refused
+from tests.server.live import LiveServer
 
 
 def test_a_container_has_the_fields_of_both_schemas(http: httpx.Client) -> None:
@@ -122,3 +123,19 @@ def test_a_body_on_a_get_is_ignored(http: httpx.Client, container: str) -> None:
     response = http.request("GET", f"/containers/{container}", content=b"x" * 100_000)
     assert answered(response)["id"] == container
     assert answered(http.get(f"/containers/{container}"))["id"] == container
+
+
+def test_secrets_are_accepted_and_forgotten(server: LiveServer, http: httpx.Client) -> None:
+    secret = {"domain": "example.com", "name": "token", "value": "hunter2-hunter2"}
+    policy = {"type": "allowlist", "allowed_domains": ["example.com"]}
+    request = {"name": "a", "network_policy": {**policy, "domain_secrets": [secret], "unheard_of": "hunter2-hunter2"}}
+    response = http.post("/containers", json=request, headers={"idempotency-key": "secretive"})
+    assert answered(response)["network_policy"] == policy
+    assert http.post("/containers", json=request, headers={"idempotency-key": "secretive"}).text == response.text
+    for path in server.data_dir.rglob("*"):
+        assert path.is_dir() or b"hunter2" not in path.read_bytes()
+    for wrong in ("hunter2", [{**secret, "value": 2}], [{"domain": "hunter2"}], [{**secret, "value": ""}]):
+        request = {"name": "a", "network_policy": {**policy, "domain_secrets": wrong}}
+        error = answered(http.post("/containers", json=request), 400)["error"]
+        assert error["param"].startswith("network_policy.domain_secrets")
+        assert "hunter2" not in error["message"]

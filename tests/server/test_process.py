@@ -129,23 +129,6 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) ->
         assert database.execute("SELECT version FROM schema_version").fetchall() == [(99,)]
 
 
-def test_a_store_of_an_older_version_is_migrated(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
-        container = create(http)["id"]
-    with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
-        wanted = database.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
-        database.execute("DROP TABLE departed")
-        database.execute("DROP TABLE answers")
-        database.execute("UPDATE schema_version SET version = 1")
-        database.commit()
-    with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
-        answered(http.delete(f"/containers/{container}"))
-    with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
-        assert database.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == wanted
-        assert database.execute("SELECT version FROM schema_version").fetchall() == [(2,)]
-
-
 def test_it_outlives_the_reader_of_its_log(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     with start(["--port", "0", "--data-dir", str(tmp_path / "store")], writing) as process:

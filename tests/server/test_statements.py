@@ -1,6 +1,7 @@
 """What the statements cost: none reads a whole table where it wants a row, and a page is one of them."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ STATEMENTS: dict[str, Executable] = {
         for order in ("asc", "desc")
         for continued in (False, True)
     },
+    **{
+        f"page {table} by {column} {order}": statements.page(table, order, continued=True, filter_by=column)  # type: ignore[arg-type]
+        for table, column in ((containers, "name"), (files, "purpose"))
+        for order in ("asc", "desc")
+    },
 }
 
 
@@ -41,6 +47,16 @@ def test_every_statement_finds_its_rows_by_an_index(name: str) -> None:
     assert "SEARCH" in plan
     assert "SCAN" not in plan
     assert "ORDER BY" not in plan.replace("UNION USING TEMP B-TREE", "")
+
+
+@pytest.mark.parametrize("name", [name for name in STATEMENTS if " by " in name])
+def test_a_filtered_page_reads_only_what_it_shows(name: str) -> None:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        [plan] = [row[-1] for row in explain(connection, STATEMENTS[name])]
+    engine.dispose()
+    assert re.search(r"namespace=\? AND (name|purpose)=\?", str(plan)), plan
 
 
 def explain(connection: Connection, statement: Executable) -> list[tuple[object, ...]]:

@@ -4,6 +4,9 @@
 listing total. ``departed`` keeps the places of deleted items for a while, so that a cursor that names one still works.
 """
 
+import json
+from collections.abc import Callable
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -24,7 +27,7 @@ from sqlalchemy import (
 
 from containerfs.server.storage.base import StoreError
 
-VERSION = 2
+VERSION = 3
 """The version of the schema below."""
 
 _SEQ = BigInteger().with_variant(Integer(), "sqlite")
@@ -50,6 +53,7 @@ containers = Table(
     Column("network_policy", JSON(none_as_null=True)),
     Column("file_count", BigInteger, nullable=False),
     Index("containers_listing", "namespace", "created_at", "seq"),
+    Index("containers_name", "namespace", "name", "created_at", "seq"),
     Index("containers_expiry", "expires_at"),
     sqlite_autoincrement=True,
 )
@@ -85,6 +89,7 @@ files = Table(
     Column("blob", Text, nullable=False),
     Column("expires_at", BigInteger),
     Index("files_listing", "namespace", "created_at", "seq"),
+    Index("files_purpose", "namespace", "purpose", "created_at", "seq"),
     Index("files_expiry", "expires_at"),
     Index("files_blob", "blob"),
     sqlite_autoincrement=True,
@@ -112,9 +117,6 @@ answers = Table(
     Index("answers_age", "answered_at"),
 )
 
-_ADDED = {2: (departed, answers)}
-"""The tables that each version added to the one before."""
-
 
 def prepare(connection: Connection) -> None:
     """Create the tables in an empty database, or bring an older store forward. Call within a write transaction.
@@ -132,7 +134,7 @@ def prepare(connection: Connection) -> None:
     if found > VERSION:
         raise StoreError(f"the store has schema version {found}, this containerfs knows {VERSION}: use a newer one")
     for version in range(found + 1, VERSION + 1):
-        metadata.create_all(connection, tables=_ADDED[version], checkfirst=False)
+        _STEPS[version](connection)
     connection.execute(update(schema_version).values(version=VERSION))
 
 
@@ -140,3 +142,31 @@ def _version(connection: Connection) -> int | None:
     if not inspect(connection).has_table("schema_version"):
         return None
     return connection.scalar(select(schema_version.c.version))
+
+
+def _add_departed_and_answers(connection: Connection) -> None:
+    metadata.create_all(connection, tables=(departed, answers), checkfirst=False)
+
+
+def _index_names_and_forget_secrets(connection: Connection) -> None:
+    for table, name in ((containers, "containers_name"), (files, "files_purpose")):
+        next(index for index in table.indexes if index.name == name).create(connection)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # else what is overwritten stays readable in the file
+    policies = select(containers.c.seq, containers.c.network_policy).where(containers.c.network_policy.is_not(None))
+    for seq, policy in connection.execute(policies).all():
+        if policy.pop("domain_secrets", None) is not None:
+            connection.execute(update(containers).where(containers.c.seq == seq).values(network_policy=policy))
+    bodies = select(answers.c.namespace, answers.c.key, answers.c.body).where(answers.c.body.contains("domain_secrets"))
+    for namespace, key, body in connection.execute(bodies).all():
+        answer = json.loads(body)
+        (answer.get("network_policy") or {}).pop("domain_secrets", None)
+        this = (answers.c.namespace == namespace) & (answers.c.key == key)
+        connection.execute(update(answers).where(this).values(body=json.dumps(answer)))
+
+
+_STEPS: dict[int, Callable[[Connection], None]] = {
+    2: _add_departed_and_answers,
+    3: _index_names_and_forget_secrets,
+}
+"""What brings a store of the version before to each version."""
