@@ -33,6 +33,7 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits) -
             OutOfSpaceError: answers.out_of_space,
             HTTPException: answers.http_error,
             bodies.ClientGone: _nothing,
+            OSError: answers.system_error,
             Exception: answers.internal_error,
         },
     )
@@ -58,6 +59,6 @@ def _by_method(endpoints: dict[str, Answering]) -> Answering:
     return endpoint
 
 
-def _nothing(request: Request, error: Exception) -> Response:
+async def _nothing(request: Request, error: Exception) -> Response:
     """The client is gone: what is sent goes nowhere."""
     return Response(status_code=400)

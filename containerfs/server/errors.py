@@ -11,6 +11,7 @@ ServiceError           message, param, code
 ├── TooLarge               it is larger than this server takes
 ├── HeadTooLarge           its request line and headers are
 ├── UnsupportedMediaType   its body is of a kind that this operation does not take
+├── Overloaded             the server is busy with too many others
 └── OutOfSpace             there is no room to store it
 """
 
@@ -57,6 +58,9 @@ class HeadTooLarge(ServiceError): ...
 
 
 class UnsupportedMediaType(ServiceError): ...
+
+
+class Overloaded(ServiceError): ...
 
 
 class OutOfSpace(ServiceError): ...

@@ -49,6 +49,7 @@ _RESPONSES: Json = {
     "413": "The request is larger than this server takes.",
     "415": "The body is of a kind that this operation does not take.",
     "500": "The server failed.",
+    "503": "The server has too many connections or open files.",
     "507": "The server has no space left.",
 }
 

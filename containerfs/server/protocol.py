@@ -3,6 +3,7 @@
 - A request's head must arrive in time and within 64 KiB. So must whatever else is neither head nor body, such as the
   trailers of a chunked body: the parser would keep all of it in memory.
 - A client that takes nothing of what is sent to it, for longer than a request may pause, is disconnected.
+- Connections beyond the most there may be are refused, as files need descriptors, too.
 - What cannot be answered by the application, because there is no request yet, is refused in the API's form.
 """
 
@@ -16,7 +17,7 @@ import uvicorn
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from containerfs.server.errors import HeadTooLarge, InvalidRequest, ServiceError
+from containerfs.server.errors import HeadTooLarge, InvalidRequest, Overloaded, ServiceError
 from containerfs.server.routes.answers import error_answer
 
 HEAD_MAX_BYTES = 64 * 1024
@@ -30,11 +31,11 @@ _LOOKS_PER_PAUSE = 4
 
 
 class BoundedConfig(uvicorn.Config):
-    """uvicorn's settings, and ``longest_pause`` in seconds."""
+    """uvicorn's settings, and ``longest_pause`` in seconds, and how many connections there may be."""
 
-    def __init__(self, longest_pause: float, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, longest_pause: float, most_connections: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.longest_pause = longest_pause
+        self.longest_pause, self.most_connections = longest_pause, most_connections
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -54,14 +55,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
         self._watch_later()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
-        if self._watch is not None:
-            self._watch.cancel()
-        super().connection_lost(exc)
+        excess = len(self.connections) - self.config.most_connections
+        if excess <= 0:
+            self._await_head()
+            return
+        self._refuse(Overloaded("The server has too many connections.", code="overloaded"))
+        if excess > self.config.most_connections // 4:
+            transport.close()  # to linger takes a descriptor
 
     # What is received
 

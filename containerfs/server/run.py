@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -103,6 +104,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: Any, limits: Limits) -> None:
         config = BoundedConfig(
             limits.receive_timeout,
+            _descriptors() // 2,  # a request has a connection and, mostly, a file
             app,
             http=BoundedProtocol,
             ws="none",
@@ -141,6 +143,13 @@ class _Server(uvicorn.Server):
         """Stop gracefully; at once, if told so again."""
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+def _descriptors() -> int:
+    """As many as the process may have, once it has asked for all that it can."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def _stop_on_signals(server: _Server) -> None:

@@ -1,5 +1,6 @@
 """What one connection may cost: the size of a head, the pauses in both directions, descriptors."""
 
+import contextlib
 import json
 import signal
 import time
@@ -81,6 +82,49 @@ def test_a_large_head_is_no_trouble(connection: Connection) -> None:
 def test_what_is_no_http_is_refused_in_the_apis_form(connection: Connection) -> None:
     connection.send(b"nonsense\r\n\r\n")
     assert refusal(connection.receive(), 400)["type"] == "invalid_request_error"
+
+
+def limited(tmp_path: Path, descriptors: int) -> contextlib.AbstractContextManager[LiveServer]:
+    return running_server(tmp_path / "store", within=["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"])
+
+
+def test_more_connections_than_descriptors(tmp_path: Path) -> None:
+    """Those that there are go on, files included; the others are told."""
+    with (
+        limited(tmp_path, 256) as server,
+        httpx.Client(base_url=server.base_url, timeout=60) as http,
+        contextlib.ExitStack() as stack,
+    ):
+        container = create(http)["id"]
+        stuck = [stack.enter_context(connect(server)) for _ in range(300)]
+        answers = stuck[140].receive(), stuck[299].receive()
+        assert {refusal(answer, 503)["code"] for answer in answers} == {"overloaded"}
+        files = f"/containers/{container}/files"
+        file = answered(http.post(files, files={"file": ("f", b"content")}))["id"]
+        assert http.get(f"{files}/{file}/content").content == b"content"
+        answered(http.delete(f"{files}/{file}"))
+
+
+def test_more_uploads_than_descriptors(tmp_path: Path) -> None:
+    with (
+        limited(tmp_path, 64) as server,
+        httpx.Client(base_url=server.base_url, timeout=60) as http,
+        contextlib.ExitStack() as stack,
+    ):
+        container = create(http)["id"]
+        head = (
+            f"POST /v1/containers/{container}/files HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            "Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 100\r\n\r\n"
+        )
+        answer = b"HTTP/1.1 100 "
+        for uploading in [stack.enter_context(connect(server)) for _ in range(25)]:
+            uploading.send(head.encode())
+            answer = uploading.receive_until(b"\r\n\r\n")
+            if not answer.startswith(b"HTTP/1.1 100 "):
+                break
+        assert answer.startswith(b"HTTP/1.1 503 "), answer
+        assert b"retry-after" in answer
+        assert json.loads(uploading.receive_until(b"}}"))["error"]["code"] == "overloaded"
 
 
 LARGE = 32 * 1024 * 1024

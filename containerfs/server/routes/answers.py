@@ -1,5 +1,9 @@
-"""How results and errors look on the wire."""
+"""How results and errors look on the wire.
 
+What answers an error is asynchronous: Starlette would run it in a thread, which may be what there is no more of.
+"""
+
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +28,7 @@ _STATUS: dict[type[errors.ServiceError], int] = {
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
     errors.HeadTooLarge: 431,
+    errors.Overloaded: 503,
     errors.OutOfSpace: 507,
 }
 
@@ -54,22 +59,33 @@ def error_answer(error: errors.ServiceError, headers: Mapping[str, str] | None =
         response.headers["www-authenticate"] = "Bearer"
     if status == 408:
         response.headers["connection"] = "close"
+    if status == 503:
+        response.headers["retry-after"] = "1"
     if status == 409:
         response.headers["x-should-retry"] = "false"  # else clients send what is refused twice more
     return response
 
 
-def service_error(request: Request, error: Exception) -> Response:
+async def service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.ServiceError)
     return error_answer(error)
 
 
-def out_of_space(request: Request, error: Exception) -> Response:
+async def out_of_space(request: Request, error: Exception) -> Response:
     logger.error("no space left in the store: %s", error)
     return error_answer(errors.OutOfSpace("The server has no space left to store this.", code="insufficient_storage"))
 
 
-def http_error(request: Request, error: Exception) -> Response:
+async def system_error(request: Request, error: Exception) -> Response:
+    """Raises what is no lack of descriptors."""
+    assert isinstance(error, OSError)
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        raise error
+    logger.error("too many open files: %s", error)
+    return error_answer(errors.Overloaded("The server has too many files and connections open.", code="overloaded"))
+
+
+async def http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses: an unknown path or method."""
     assert isinstance(error, HTTPException)
     kind = _FROM_STATUS.get(error.status_code, errors.InvalidRequest)
@@ -78,7 +94,7 @@ def http_error(request: Request, error: Exception) -> Response:
     return error_answer(kind(message), error.headers)
 
 
-def internal_error(request: Request, error: Exception) -> Response:
+async def internal_error(request: Request, error: Exception) -> Response:
     body = _ErrorBody(message="The server had an error while processing your request.", type="server_error")
     return _json(_Error(error=body).model_dump_json(), 500)
 
