@@ -32,8 +32,15 @@ _FILE_UPLOAD: Json = {
     "properties": {
         "file": _BINARY,
         "purpose": {"type": "string", "minLength": 1, "maxLength": 64},
-        "expires_after[anchor]": {"const": "created_at"},
-        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+        "expires_after": {
+            "type": "object",
+            "description": "One part of JSON, or a part for each of its fields: expires_after[anchor] and …[seconds].",
+            "properties": {
+                "anchor": {"const": "created_at"},
+                "seconds": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+            },
+            "required": ["anchor", "seconds"],
+        },
     },
     "required": ["file", "purpose"],
 }

@@ -246,7 +246,7 @@ class Service:
     async def delete_file(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
             self._live_file(tx, namespace, id)
-            return _Change(Deletion(id=id, object="file.deleted"), tx.delete_file(id, self._now()))
+            return _Change(Deletion(id=id, object="file"), tx.delete_file(id, self._now()))
 
         return await self._delete(work)
 

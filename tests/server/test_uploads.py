@@ -1,6 +1,5 @@
 """Uploads: names, forms, replacing, copying, limits."""
 
-import json
 import string
 from collections.abc import Callable
 from typing import Any
@@ -289,10 +288,36 @@ def test_files_have_a_purpose_and_may_expire(http: httpx.Client) -> None:
     assert (file["purpose"], file["status"]) == ("assistants", "processed")
     refused(http.post("/files", files=upload), 400, "purpose")
     refused(http.post("/files", data={"purpose": "x"}, files={"other": ("a", b"")}), 400, "file")
-    rule = {"purpose": "x", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    expiring = answered(http.post("/files", files=upload, data=rule))
+    assert answered(http.delete(f"/files/{file['id']}")) == {"id": file["id"], "object": "file", "deleted": True}
+
+
+IN_PARTS = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+WHOLE = {"expires_after": '{"anchor": "created_at", "seconds": 3600}'}
+
+
+@pytest.mark.parametrize("rule", [IN_PARTS, WHOLE])
+def test_files_may_expire(http: httpx.Client, rule: dict[str, str]) -> None:
+    purpose = {"purpose": f"expires {len(rule)}"}
+    expiring = answered(http.post("/files", files={"file": ("a", b"")}, data=purpose | rule))
     assert expiring["expires_at"] == expiring["created_at"] + 3600
-    for wrong in ({"expires_after[seconds]": "1"}, {"expires_after[anchor]": "never"}):
-        assert http.post("/files", files=upload, data=rule | wrong).status_code == 400
-    listed = answered(http.get("/files", params={"purpose": "x"}))["data"]
-    assert listed == [json.loads(json.dumps(expiring))]
+    assert answered(http.get("/files", params=purpose))["data"] == [expiring]
+
+
+@pytest.mark.parametrize(
+    ("rule", "param"),
+    [
+        (IN_PARTS | {"expires_after[seconds]": "1"}, "expires_after.seconds"),
+        (IN_PARTS | {"expires_after[seconds]": "soon"}, "expires_after.seconds"),
+        (IN_PARTS | {"expires_after[anchor]": "never"}, "expires_after.anchor"),
+        ({"expires_after[anchor]": "created_at"}, "expires_after.seconds"),
+        ({"expires_after": '{"anchor": "created_at", "seconds": 1}'}, "expires_after.seconds"),
+        ({"expires_after": '{"anchor": "created_at"}'}, "expires_after.seconds"),
+        ({"expires_after": '{"anchor": "last_active_at", "seconds": 3600}'}, "expires_after.anchor"),
+        ({"expires_after": "3600"}, "expires_after"),
+        ({"expires_after": ""}, "expires_after"),
+        ({"expires_after": "{"}, "expires_after"),
+        (IN_PARTS | WHOLE, "expires_after"),
+    ],
+)
+def test_a_wrong_expiry_is_named(http: httpx.Client, rule: dict[str, str], param: str) -> None:
+    refused(http.post("/files", files={"file": ("a", b"")}, data={"purpose": "x"} | rule), 400, param)

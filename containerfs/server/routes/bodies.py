@@ -78,13 +78,16 @@ def limits(request: Request) -> Limits:
     return found
 
 
-def parsed(kind: type[Model], data: bytes | dict[str, str]) -> Model:
-    """JSON, or the strings of a query or form, as a model; raises InvalidRequest with the parameter at fault."""
+def parsed(kind: type[Model], data: bytes | dict[str, str], *, within: str = "") -> Model:
+    """JSON, or the strings of a query or form, as a model; raises InvalidRequest with the parameter at fault.
+
+    ``within`` is the parameter that the model is the value of, if it is not the whole body.
+    """
     try:
         return kind.model_validate_json(data) if isinstance(data, bytes) else kind.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        param = ".".join(map(str, first["loc"])) or None
+        param = ".".join(part for part in (within, *map(str, first["loc"])) if part) or None
         said = first["msg"].removeprefix("Value error, ")
         raise InvalidRequest(
             f"Invalid '{param}': {said}." if param else f"Invalid body: {said}.", param=param

@@ -1,5 +1,7 @@
 """``/files``. Source: the published spec of ``/v1/files``."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -13,6 +15,8 @@ from containerfs.server.routes.asked import Endpoint, namespace, page_query, ser
 from containerfs.server.routes.bodies import media_type, parsed, read_upload
 
 _PURPOSE_MAX_LENGTH = 64
+
+_EXPIRY_PART = re.compile(r"expires_after\[(\w+)\]")
 
 
 async def create(request: Request) -> Response:
@@ -53,13 +57,14 @@ def _purpose(form: Form) -> str:
 
 
 def _lifetime(form: Form) -> int | None:
-    """Seconds from ``expires_after[anchor]`` and ``expires_after[seconds]``."""
-    given = {
-        name.removeprefix("expires_after[").removesuffix("]"): value
-        for name, value in form.fields.items()
-        if name.startswith("expires_after[")
-    }
-    return parsed(FileExpiry, given).seconds if given else None
+    """Seconds from ``expires_after``: as one part of JSON, or as ``expires_after[anchor]`` and ``…[seconds]``."""
+    whole = form.fields.get("expires_after")
+    parts = {match[1]: value for name, value in form.fields.items() if (match := _EXPIRY_PART.fullmatch(name))}
+    if whole is None:
+        return parsed(FileExpiry, parts, within="expires_after").seconds if parts else None
+    if parts:
+        raise InvalidRequest("Give 'expires_after' once, whole or in parts.", param="expires_after")
+    return parsed(FileExpiry, whole.encode(), within="expires_after").seconds
 
 
 routes: list[Endpoint] = [
