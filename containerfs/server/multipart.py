@@ -26,10 +26,14 @@ _FILE_FIELD = "file"
 
 @dataclass(slots=True)
 class Form:
-    """What a form held: its fields, the name of its file (None if there was none), and a digest of both."""
+    """What a form held: its fields, the name of its file (None if there was none), and a digest of both.
+
+    ``ambiguous`` is set if the client may have meant another name, whose escaped form is the same.
+    """
 
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
+    ambiguous: bool = False
     digest: str = ""
 
 
@@ -161,26 +165,28 @@ class _FormReader:
         name = _decoded(_unescaped(parameters.get("name", b"")), "name")
         if not name:
             raise InvalidRequest("A part of the multipart body has no name.", code="invalid_multipart")
-        filename = file_name(parameters)
+        filename, ambiguous = file_name(parameters)
         if filename is None or name != _FILE_FIELD:
             self._value = self._values.setdefault(name, bytearray())
             return
         if self._form.filename is not None:
             raise InvalidRequest("Give one file only.", param="file")
-        self._form.filename = filename
+        self._form.filename, self._form.ambiguous = filename, ambiguous
         self._value = None
 
 
-def file_name(parameters: Mapping[str, bytes]) -> str | None:
-    """The file name among the parameters of a Content-Disposition; None if there is none."""
+def file_name(parameters: Mapping[str, bytes]) -> tuple[str | None, bool]:
+    """The file name in a Content-Disposition, None if there is none; and whether it is ambiguous."""
     if extended := parameters.get("filename*"):
         charset, _, rest = extended.partition(b"'")
         _, separator, value = rest.partition(b"'")
         if not separator or charset.lower() not in (b"utf-8", b"utf8"):
             raise InvalidRequest("Invalid file name: 'filename*' is not in UTF-8.", param="file")
-        return _decoded(unquote_to_bytes(value), "file")
+        return _decoded(unquote_to_bytes(value), "file"), False
     plain = parameters.get("filename")
-    return None if plain is None else _decoded(_unescaped(plain), "file")
+    if plain is None:
+        return None, False
+    return _decoded(_unescaped(plain), "file"), any(match[0] != b'\\"' for match in _ESCAPE.finditer(plain))
 
 
 # name=token or name="quoted", where a quoted string may hold escaped quotes and backslashes

@@ -52,7 +52,7 @@ _RESPONSES: Json = {
     "404": "There is no such container or file.",
     "405": "There is no such operation.",
     "408": "The request did not arrive in time.",
-    "409": "The Idempotency-Key was used with a different request.",
+    "409": "The Idempotency-Key was used with a different request, or an ambiguous file name is taken.",
     "413": "The request is larger than this server takes.",
     "415": "The body is of a kind that this operation does not take.",
     "500": "The server failed.",

@@ -149,15 +149,24 @@ class Service:
                 raise
 
     async def add_file(
-        self, namespace: str, container_id: str, name: str, upload: BlobWriter, once: Once | None = None
+        self,
+        namespace: str,
+        container_id: str,
+        name: str,
+        upload: BlobWriter,
+        once: Once | None = None,
+        *,
+        may_replace: bool = True,
     ) -> ContainerFile:
-        """Take an upload under a relative path; a file that is there already is replaced."""
+        """Take an upload under a relative path; a file that is there already is replaced, or, if not, a Conflict."""
         path = container_path(checked_name(name))
         blob = await upload.commit()
 
         def work(tx: Transaction) -> _Change[ContainerFile]:
             now = self._now()
             container = self._live(tx, namespace, container_id)
+            if not may_replace and tx.container_file_at(container.id, path):
+                raise _ambiguous(name)
             file = ContainerFileRecord(_container_file_id(), container.id, path, upload.size, now, blob)
             return self._put(tx, container, file, now)
 
@@ -434,6 +443,15 @@ def _no_container_file(container_id: str, id: str) -> NotFound:
 
 def _no_file(id: str, *, param: str = "id") -> NotFound:
     return NotFound(f"No such File object: {id}", param=param)
+
+
+def _ambiguous(name: str) -> Conflict:
+    return Conflict(
+        f"There is a file {name!r}, and this upload may be of another: the form escapes both names alike. "
+        "To replace the file, delete it first, or send its name as 'filename*', too.",
+        param="file",
+        code="ambiguous_file_name",
+    )
 
 
 def _same_request(answer: Answer, once: Once) -> Answer:

@@ -6,10 +6,12 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from containerfs import Client
 from tests.server.conftest import UPLOAD_MAX, answered, blobs_in, create, refused
 from tests.server.live import LiveServer
 
@@ -56,7 +58,8 @@ def test_every_name_survives_exactly(http: httpx.Client, container: str, path: s
 
 @given(path=segments.filter(lambda name: "%" not in name))
 @PROPERTY
-def test_names_come_through_the_escapes_of_a_client(http: httpx.Client, container: str, path: str) -> None:
+def test_names_come_through_the_escapes_of_a_client(http: httpx.Client, path: str) -> None:
+    container = create(http)["id"]
     file = answered(http.post(f"/containers/{container}/files", files={"file": (path, b"")}))
     assert file["path"] == "/mnt/data/" + path
 
@@ -79,6 +82,41 @@ def test_names_come_through_the_escapes_of_a_client(http: httpx.Client, containe
 )
 def test_forms_of_file_names(http: httpx.Client, container: str, said: str, name: str) -> None:
     assert answered(send(http, container, said))["path"] == "/mnt/data/" + name
+
+
+@pytest.mark.parametrize(("first", "second"), [('a".txt', "a%22.txt"), ("a\nb", "a%0Ab"), ("a%22", "a%22")])
+def test_names_that_the_sdk_sends_alike_do_not_replace_each_other(
+    server: LiveServer, container: str, first: str, second: str
+) -> None:
+    """What it sends for both is the same to the last byte, so the second is refused, and nothing is lost."""
+    with openai.OpenAI(api_key="none", base_url=server.base_url) as sdk:
+        files = sdk.containers.files
+        kept = files.create(container, file=(first, b"first"))
+        with pytest.raises(openai.ConflictError) as refusal:
+            files.create(container, file=(second, b"second"))
+        assert refusal.value.code == "ambiguous_file_name"
+        assert [file.id for file in files.list(container)] == [kept.id]
+        assert files.content.retrieve(kept.id, container_id=container).read() == b"first"
+        files.delete(kept.id, container_id=container)
+        files.create(container, file=(second, b"second"))
+
+
+def test_names_that_are_sent_exactly_are_two_files(server: LiveServer, container: str) -> None:
+    with Client(base_url=server.base_url) as client:
+        files = client.containers.files
+        for content in (b"old", b"new"):
+            for name in ('a".txt', "a%22.txt", r"a\b", r"a\\b"):
+                files.create(container, file=(name, name.encode() + content))
+        found = {
+            str(file.path): files.content.retrieve(file.id, container_id=container).read()
+            for file in files.list(container)
+        }
+    assert found == {f"/mnt/data/{name}": name.encode() + b"new" for name in ('a".txt', "a%22.txt", r"a\b", r"a\\b")}
+
+
+def test_an_escaped_quote_is_unmistakable(http: httpx.Client, container: str) -> None:
+    for _ in range(2):
+        assert answered(send(http, container, r'filename="a\".txt"'))["path"] == '/mnt/data/a".txt'
 
 
 @pytest.mark.parametrize(

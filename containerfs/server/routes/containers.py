@@ -65,8 +65,10 @@ async def _upload(request: Request) -> Response:
             # Some programs send the id of a file as a form, too.
             fields = CopyFile(file_id=_file_id_field(form.fields), path=form.fields.get("path"))
             return json_answer(await service(request).copy_file(namespace(request), container_id, fields, once))
-        added = await service(request).add_file(namespace(request), container_id, form.filename, blob, once)
-        return json_answer(added)
+        added = service(request).add_file(
+            namespace(request), container_id, form.filename, blob, once, may_replace=not form.ambiguous
+        )
+        return json_answer(await added)
 
 
 async def _copy(request: Request) -> Response:
