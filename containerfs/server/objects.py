@@ -1,6 +1,10 @@
-"""Records as the objects that go over the wire: the union of what the seed schema and the published one have."""
+"""From requests to records, and from records to the objects that go over the wire.
+
+Objects are the union of what the seed schema and the published one have.
+"""
 
 from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, Item, ListPage
+from containerfs.server.requests import SECONDS, CreateContainer, ExpiryRule
 from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord, PageQuery
 
 
@@ -12,6 +16,26 @@ def page_of(found: list[Item], query: PageQuery) -> ListPage[Item]:
         has_more=len(found) > query.limit,
         first_id=ids[0] if ids else None,
         last_id=ids[-1] if ids else None,
+    )
+
+
+def container_record(
+    id: str, namespace: str, request: CreateContainer, default_rule: ExpiryRule | None, now: int
+) -> ContainerRecord:
+    """A new container, as it was asked for."""
+    rule, policy = request.expires_after or default_rule, request.network_policy
+    return ContainerRecord(
+        id=id,
+        namespace=namespace,
+        name=request.name,
+        created_at=now,
+        last_active_at=now,
+        expires_at=now + rule.span * SECONDS[rule.unit] if rule else None,
+        anchor=rule.anchor if rule else None,
+        span=rule.span if rule else None,
+        unit=rule.unit if rule else None,
+        memory_limit=request.memory_limit or "1g",
+        network_policy=policy.model_dump(exclude_none=True) if policy else None,
     )
 
 

@@ -27,7 +27,7 @@ from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits, Settings
 from containerfs.server.storage.open import open_stores
-from containerfs.server.sweeper import sweeping
+from containerfs.server.sweeper import Sweeper
 
 _LAST_WORDS_S = 5
 """How long requests may take to end once their clients have been disconnected, in seconds."""
@@ -85,14 +85,15 @@ def _authenticator(settings: Settings) -> Authenticator:
 
 async def _serve(settings: Settings, authenticator: Authenticator, listener: socket.socket) -> None:
     stores = open_stores(settings.data_dir)
-    service = Service(stores, default_expiry=settings.default_expiry)
+    sweeper = Sweeper(stores)
+    service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
     app = create_app(service, authenticator, settings.limits)
     server = _Server(app, settings.limits)
     _stop_on_signals(server)
     if settings.exit_with_stdin:
         _stop_with_stdin(server)
     try:
-        async with sweeping(service, settings.sweep_interval):
+        async with sweeper.sweeping(settings.sweep_interval):
             await server.serve(sockets=[listener])
     finally:
         await stores.metadata.close()

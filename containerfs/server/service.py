@@ -9,7 +9,6 @@
   left of it after some 1,000 files goes the same way.
 """
 
-import asyncio
 import contextlib
 import secrets
 import time
@@ -18,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion, File, ListPage
-from containerfs.server.errors import Conflict, InvalidRequest, NotFound
+from containerfs.server.errors import InvalidRequest
 from containerfs.server.names import checked_name, container_path, file_name
-from containerfs.server.objects import container_file_object, container_object, file_object, page_of
+from containerfs.server.objects import container_file_object, container_object, container_record, file_object, page_of
+from containerfs.server.refusals import ambiguous_name, no_container, no_container_file, no_file, same_request
 from containerfs.server.requests import SECONDS, CopyFile, CreateContainer, ExpiryRule
 from containerfs.server.storage.base import (
     Answer,
@@ -31,7 +31,6 @@ from containerfs.server.storage.base import (
     ContainerRecord,
     FileRecord,
     PageQuery,
-    Removal,
     Transaction,
     UnknownCursorError,
 )
@@ -44,17 +43,11 @@ Record = TypeVar("Record")
 ANSWERS_KEPT_S = 24 * 3600
 """How long an idempotency key is remembered."""
 
-CURSORS_KEPT_S = 24 * 3600
-"""How long a deleted item is good as a cursor."""
-
 _READ_GRANULARITY_S = 10
 """Reads this close to the last activity are not recorded: a write for each read would make reading slow."""
 
-_ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE = 1000
 """Deleted in one transaction: other writers wait for it."""
-
-_ITEMS_AT_ONCE = 100
-"""Expired containers, and files, that one transaction looks at: each takes some statements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +80,18 @@ class Service:
     """All operations. ``namespace`` is whose containers and files they are about."""
 
     def __init__(
-        self, stores: Stores, *, default_expiry: ExpiryRule | None = None, clock: Callable[[], float] = time.time
+        self,
+        stores: Stores,
+        *,
+        default_expiry: ExpiryRule | None = None,
+        clock: Callable[[], float] = time.time,
+        left_work: Callable[[], None] = lambda: None,
     ) -> None:
+        """``default_expiry`` is for containers without a rule; ``left_work`` is called when a sweep is due."""
         self._metadata, self._blobs = stores.metadata, stores.blobs
         self._default_expiry = default_expiry
         self._clock = clock
-        self._due = asyncio.Event()
+        self._left_work = left_work
 
     # Containers
 
@@ -101,7 +100,7 @@ class Service:
 
         def work(tx: Transaction) -> _Change[Container]:
             now = self._now()
-            record = _new_container(namespace, request, request.expires_after or self._default_expiry, now)
+            record = container_record(_container_id(), namespace, request, self._default_expiry, now)
             tx.insert_container(record)
             garbage: list[str] = []
             for file_id in request.file_ids or ():
@@ -125,9 +124,9 @@ class Service:
         def work(tx: Transaction) -> _Change[Deletion]:
             self._live(tx, namespace, id)
             tx.end_container(id)
-            removal = tx.remove_container(id, self._now(), _ROWS_AT_ONCE)
+            removal = tx.remove_container(id, self._now(), ROWS_AT_ONCE)
             deletion = Deletion(id=id, object="container.deleted")
-            return _Change(deletion, removal.garbage, unfinished=removal.rows == _ROWS_AT_ONCE)
+            return _Change(deletion, removal.garbage, unfinished=removal.rows == ROWS_AT_ONCE)
 
         return await self._delete(work)
 
@@ -166,7 +165,7 @@ class Service:
             now = self._now()
             container = self._live(tx, namespace, container_id)
             if not may_replace and tx.container_file_at(container.id, path):
-                raise _ambiguous(name)
+                raise ambiguous_name(name)
             file = ContainerFileRecord(_container_file_id(), container.id, path, upload.size, now, blob)
             return self._put(tx, container, file, now)
 
@@ -217,7 +216,7 @@ class Service:
         try:
             return Content(file.id, file_name(file.path), await self._open(file))
         except BlobNotFoundError as error:
-            raise _no_container_file(container_id, id) from error
+            raise no_container_file(container_id, id) from error
 
     # Files
 
@@ -264,47 +263,9 @@ class Service:
         try:
             return Content(file.id, file.filename, await self._open(file))
         except BlobNotFoundError as error:
-            raise _no_file(id) from error
+            raise no_file(id) from error
 
-    # Upkeep
-
-    async def sweep(self) -> None:
-        """Remove what has expired or was deleted, and what no one asks for any more."""
-        while await self._remove_expired() or await self._forget():
-            pass
-
-    async def sweep_due(self) -> None:
-        """Wait until a request has left work for a sweep."""
-        await self._due.wait()
-        self._due.clear()
-
-    async def sweep_orphans(self) -> None:
-        """Remove the bytes that no row names; looks at all there are."""
-        await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
-
-    async def _remove_expired(self) -> bool:
-        """Remove some of what has expired, first rows, then bytes; whether there was anything."""
-
-        def work(tx: Transaction) -> Removal:
-            now = self._now()
-            files = tx.expired_files(now, _ITEMS_AT_ONCE)
-            rows, garbage = len(files), [blob for id in files for blob in tx.delete_file(id, now)]
-            for id in tx.expired_containers(now, _ITEMS_AT_ONCE):
-                if rows < _ROWS_AT_ONCE:
-                    removal = tx.remove_container(id, now, _ROWS_AT_ONCE - rows)
-                    rows += removal.rows
-                    garbage += removal.garbage
-            return Removal(rows, garbage)
-
-        removal = await self._metadata.write(work, frees=True)
-        await self._blobs.delete(removal.garbage)
-        return removal.rows > 0
-
-    async def _forget(self) -> bool:
-        now = self._now()
-        cursors, answers = now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S
-        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _ROWS_AT_ONCE), frees=True)
-        return removal.rows > 0
+    # How it is done
 
     async def _open(self, file: FileRecord | ContainerFileRecord) -> BlobReader:
         """Raises BlobNotFoundError if the file was deleted meanwhile."""
@@ -345,7 +306,7 @@ class Service:
                 return work(tx)
             now = self._now()
             if answer := tx.answer(namespace, once.key, now - ANSWERS_KEPT_S):
-                return _Change(kind.model_validate_json(_same_request(answer, once).body), spare)
+                return _Change(kind.model_validate_json(same_request(answer, once.digest).body), spare)
             change = work(tx)
             tx.record_answer(namespace, once.key, Answer(once.digest, change.result.model_dump_json()), now)
             return change
@@ -358,7 +319,7 @@ class Service:
     async def _done(self, change: _Change[T]) -> T:
         """See to what a change left behind."""
         if change.unfinished:
-            self._due.set()
+            self._left_work()
         await self._blobs.delete(change.garbage)
         return change.result
 
@@ -367,7 +328,7 @@ class Service:
     ) -> _Change[ContainerFile]:
         source = tx.source(container.namespace, source_id, now)
         if source is None:
-            raise _no_file(source_id, param=param)
+            raise no_file(source_id, param=param)
         if isinstance(source, FileRecord):
             file_id: str | None = source.id
             path = container_path(source.filename)
@@ -392,34 +353,17 @@ class Service:
     def _live(self, tx: Transaction, namespace: str, id: str) -> ContainerRecord:
         container = tx.container(namespace, id, self._now())
         if container is None:
-            raise NotFound(f"Container with id '{id}' not found.")
+            raise no_container(id)
         return container
 
     def _live_file(self, tx: Transaction, namespace: str, id: str) -> FileRecord:
         file = tx.file(namespace, id, self._now())
         if file is None:
-            raise _no_file(id)
+            raise no_file(id)
         return file
 
     def _now(self) -> int:
         return int(self._clock())
-
-
-def _new_container(namespace: str, request: CreateContainer, rule: ExpiryRule | None, now: int) -> ContainerRecord:
-    policy = request.network_policy
-    return ContainerRecord(
-        id=f"cntr_{secrets.token_hex(24)}",
-        namespace=namespace,
-        name=request.name,
-        created_at=now,
-        last_active_at=now,
-        expires_at=now + rule.span * SECONDS[rule.unit] if rule else None,
-        anchor=rule.anchor if rule else None,
-        span=rule.span if rule else None,
-        unit=rule.unit if rule else None,
-        memory_limit=request.memory_limit or "1g",
-        network_policy=policy.model_dump(exclude_none=True) if policy else None,
-    )
 
 
 def _touch(tx: Transaction, container: ContainerRecord, now: int, *, added: int = 0) -> None:
@@ -433,31 +377,8 @@ def _touch(tx: Transaction, container: ContainerRecord, now: int, *, added: int 
 def _file_of(tx: Transaction, container: ContainerRecord, id: str) -> ContainerFileRecord:
     file = tx.container_file(container.id, id)
     if file is None:
-        raise _no_container_file(container.id, id)
+        raise no_container_file(container.id, id)
     return file
-
-
-def _no_container_file(container_id: str, id: str) -> NotFound:
-    return NotFound(f"File {id} not found on container {container_id}")
-
-
-def _no_file(id: str, *, param: str = "id") -> NotFound:
-    return NotFound(f"No such File object: {id}", param=param)
-
-
-def _ambiguous(name: str) -> Conflict:
-    return Conflict(
-        f"There is a file {name!r}, and this upload may be of another: the form escapes both names alike. "
-        "To replace the file, delete it first, or send its name as 'filename*', too.",
-        param="file",
-        code="ambiguous_file_name",
-    )
-
-
-def _same_request(answer: Answer, once: Once) -> Answer:
-    if answer.digest != once.digest:
-        raise Conflict("This Idempotency-Key was used with a different request.", code="idempotency_key_reused")
-    return answer
 
 
 def _with_cursor(query: PageQuery, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
@@ -468,6 +389,10 @@ def _with_cursor(query: PageQuery, work: Callable[[Transaction], T]) -> Callable
             raise InvalidRequest(f"No item with id '{query.after}' in this list.", param="after") from error
 
     return checked
+
+
+def _container_id() -> str:
+    return f"cntr_{secrets.token_hex(24)}"
 
 
 def _container_file_id() -> str:

@@ -1,15 +1,24 @@
-"""Sweeps the store for as long as it is open.
+"""Removes, for as long as the store is open, what has expired or is no longer asked for: rows first, then their bytes.
 
-What has expired is looked for from time to time, and when a request has left work; orphans seldom, and beside the
-other, since looking at all blobs takes long where there are many.
+Each transaction is short, since all who write wait for it. What has expired is looked for from time to time, and when a
+request has left work; orphans seldom, and beside the other, since looking at all blobs takes long where there are many.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from containerfs.server.service import Service
+from containerfs.server.service import ANSWERS_KEPT_S, ROWS_AT_ONCE
+from containerfs.server.storage.base import Removal, Transaction
+from containerfs.server.storage.open import Stores
+
+CURSORS_KEPT_S = 24 * 3600
+"""How long a deleted item is good as a cursor."""
+
+_ITEMS_AT_ONCE = 100
+"""Expired containers, and files, that one transaction looks at: each takes some statements."""
 
 _ORPHANS_EVERY = 60
 """In intervals: orphans come of crashes, so the sweep of a start finds nearly all of them."""
@@ -17,25 +26,73 @@ _ORPHANS_EVERY = 60
 logger = logging.getLogger("containerfs.server")
 
 
-@contextlib.asynccontextmanager
-async def sweeping(service: Service, interval: float) -> AsyncIterator[None]:
-    """Sweep now, and again ``interval`` seconds after each sweep, in the background while the context lasts."""
-    tasks = [
-        asyncio.create_task(_repeat(service.sweep, lambda: _due(service, interval))),
-        asyncio.create_task(_repeat(service.sweep_orphans, lambda: asyncio.sleep(_ORPHANS_EVERY * interval))),
-    ]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+class Sweeper:
+    """What there is to sweep in a pair of stores."""
 
+    def __init__(self, stores: Stores, *, clock: Callable[[], float] = time.time) -> None:
+        self._metadata, self._blobs = stores.metadata, stores.blobs
+        self._clock = clock
+        self._due = asyncio.Event()
 
-async def _due(service: Service, interval: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(interval):
-            await service.sweep_due()
+    def wake(self) -> None:
+        """Have what a request left done soon."""
+        self._due.set()
+
+    @contextlib.asynccontextmanager
+    async def sweeping(self, interval: float) -> AsyncIterator[None]:
+        """Sweep now, and again ``interval`` seconds after each sweep, in the background while the context lasts."""
+        tasks = [
+            asyncio.create_task(_repeat(self.sweep, lambda: self._wait(interval))),
+            asyncio.create_task(_repeat(self.sweep_orphans, lambda: asyncio.sleep(_ORPHANS_EVERY * interval))),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def sweep(self) -> None:
+        """Remove what has expired or was deleted, and what no one asks for any more."""
+        while await self._remove_expired() or await self._forget():
+            pass
+
+    async def sweep_orphans(self) -> None:
+        """Remove the bytes that no row names; looks at all there are."""
+        await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
+
+    async def _remove_expired(self) -> bool:
+        """Remove some of what has expired, first rows, then bytes; whether there was anything."""
+
+        def work(tx: Transaction) -> Removal:
+            now = self._now()
+            files = tx.expired_files(now, _ITEMS_AT_ONCE)
+            rows, garbage = len(files), [blob for id in files for blob in tx.delete_file(id, now)]
+            for id in tx.expired_containers(now, _ITEMS_AT_ONCE):
+                if rows < ROWS_AT_ONCE:
+                    removal = tx.remove_container(id, now, ROWS_AT_ONCE - rows)
+                    rows += removal.rows
+                    garbage += removal.garbage
+            return Removal(rows, garbage)
+
+        removal = await self._metadata.write(work, frees=True)
+        await self._blobs.delete(removal.garbage)
+        return removal.rows > 0
+
+    async def _forget(self) -> bool:
+        now = self._now()
+        cursors, answers = now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S
+        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, ROWS_AT_ONCE), frees=True)
+        return removal.rows > 0
+
+    async def _wait(self, interval: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await self._due.wait()
+        self._due.clear()
+
+    def _now(self) -> int:
+        return int(self._clock())
 
 
 async def _repeat(sweep: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:

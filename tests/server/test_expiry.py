@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from containerfs.server.service import ANSWERS_KEPT_S, CURSORS_KEPT_S, Service
+from containerfs.server.service import ANSWERS_KEPT_S
 from containerfs.server.storage.open import Stores
+from containerfs.server.sweeper import CURSORS_KEPT_S, Sweeper
 from tests.server.conftest import answered, blobs_in, create, refused
 from tests.server.hosted import Clock, application, hosted, opened
 
@@ -37,7 +38,7 @@ def http(stores: Stores, clock: Clock) -> Iterator[httpx.Client]:
 @pytest.fixture
 def sweep(stores: Stores, clock: Clock) -> Callable[[], None]:
     """A sweep as another server on the same store makes it."""
-    return lambda: asyncio.run(Service(stores, clock=clock).sweep())
+    return lambda: asyncio.run(Sweeper(stores, clock=clock).sweep())
 
 
 def put(http: httpx.Client, container: str, name: str = "f", content: bytes = b"x") -> dict[str, Any]:

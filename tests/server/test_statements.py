@@ -11,8 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from containerfs.server.requests import CreateContainer
 from containerfs.server.service import Service
 from containerfs.server.storage import statements
-from containerfs.server.storage.base import PageQuery
-from containerfs.server.storage.open import open_stores
+from containerfs.server.storage.base import FileRecord, PageQuery
+from containerfs.server.storage.open import Stores, open_stores
 from containerfs.server.storage.schema import container_files, containers, files, metadata
 
 TABLES = (containers, container_files, files)
@@ -90,6 +90,33 @@ def test_a_page_of_a_hundred_files_is_one_query(tmp_path: Path) -> None:
         1,
     ]
     assert len(run) == 2
+
+
+def test_blobs_are_asked_about_in_one_statement_of_one_size(tmp_path: Path) -> None:
+    """Each of another size would be compiled, and kept."""
+
+    async def scenario() -> set[str]:
+        stores = open_stores(tmp_path)
+        blob = await stored(stores)
+        run: set[str] = set()
+        engine = stores.metadata._engine  # type: ignore[attr-defined]
+        event.listen(engine, "before_cursor_execute", lambda *arguments: run.add(arguments[2]))
+        for count in (1, 2, 99, 100, 101, 1000):
+            names = [f"{number}" for number in range(count - 1)]
+            assert await stores.metadata.read(lambda tx, names=names: tx.named_blobs([*names, blob])) == {blob}  # type: ignore[misc]
+        assert await stores.metadata.read(lambda tx: tx.named_blobs([])) == set()
+        await stores.metadata.close()
+        return run
+
+    assert len(asyncio.run(scenario())) == 1
+
+
+async def stored(stores: Stores) -> str:
+    """A blob that a row names."""
+    async with stores.blobs.writer() as blob:
+        name = await blob.commit()
+        await stores.metadata.write(lambda tx: tx.insert_file(FileRecord("file-1", "n", "f", "p", 0, 1, name)))
+    return name
 
 
 async def upload(service: Service) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
@@ -23,6 +24,7 @@ _FLUSH_SIZE = 1024 * 1024
 """Bytes gathered before they go to a thread: at a megabyte the hop (0.1 ms) no longer shows, and a writer holds two."""
 
 _SWEEP_BATCH = 500
+"""Blobs that a sweep asks about at a time: others wait for the question."""
 
 
 class LocalBlobStore:
@@ -58,9 +60,9 @@ class LocalBlobStore:
 
     async def sweep(self, named: Callable[[Collection[str]], Awaitable[set[str]]]) -> int:
         swept = await asyncio.to_thread(self._sweep_unfinished)
-        listing = self._batches()
-        while batch := await asyncio.to_thread(next, listing, None):
-            for blob in set(batch) - await named(batch):
+        names = self._names()
+        while batch := await asyncio.to_thread(lambda: set(itertools.islice(names, _SWEEP_BATCH))):
+            for blob in batch - await named(batch):
                 swept += await self._sweep_blob(blob, named)
         return swept
 
@@ -81,15 +83,9 @@ class LocalBlobStore:
                     swept += 1
         return swept
 
-    def _batches(self) -> Iterator[list[str]]:
-        batch: list[str] = []
+    def _names(self) -> Iterator[str]:
         for directory in self._blobs.iterdir():
-            batch += os.listdir(directory)
-            if len(batch) >= _SWEEP_BATCH:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+            yield from os.listdir(directory)
 
     def _delete(self, blobs: Collection[str]) -> None:
         self._unlink(blobs)

@@ -1,0 +1,31 @@
+"""What the service says no to, and in which words. Those of the API where it has some."""
+
+from containerfs.server.errors import Conflict, NotFound
+from containerfs.server.storage.base import Answer
+
+
+def no_container(id: str) -> NotFound:
+    return NotFound(f"Container with id '{id}' not found.")
+
+
+def no_container_file(container_id: str, id: str) -> NotFound:
+    return NotFound(f"File {id} not found on container {container_id}")
+
+
+def no_file(id: str, *, param: str = "id") -> NotFound:
+    return NotFound(f"No such File object: {id}", param=param)
+
+
+def ambiguous_name(name: str) -> Conflict:
+    return Conflict(
+        f"There is a file {name!r}, and this upload may be of another: the form escapes both names alike. "
+        "To replace the file, delete it first, or send its name as 'filename*', too.",
+        param="file",
+        code="ambiguous_file_name",
+    )
+
+
+def same_request(answer: Answer, digest: str) -> Answer:
+    if answer.digest != digest:
+        raise Conflict("This Idempotency-Key was used with a different request.", code="idempotency_key_reused")
+    return answer
