@@ -8,6 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from containerfs.server.auth import Authenticator
+from containerfs.server.content import Turns
 from containerfs.server.errors import ServiceError
 from containerfs.server.observation import Counts, Observed
 from containerfs.server.routes import answers, bodies, containers, files, operations
@@ -39,7 +40,7 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits) -
     )
     app.router.redirect_slashes = False
     app.state.service, app.state.authenticator, app.state.limits = service, authenticator, limits
-    app.state.counts = Counts()
+    app.state.counts, app.state.turns = Counts(), Turns()
     templates = {route.endpoint: route.path for route in routes}
     return Observed(app, app.state.counts, templates)
 

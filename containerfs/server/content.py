@@ -5,8 +5,10 @@ began. Source: RFC 9110, sections 8.8.3 (ETag), 13 (conditions) and 14 (ranges).
 """
 
 import asyncio
+import contextlib
 import mimetypes
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -14,8 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from containerfs.server.service import Content
 
-_READ_SIZE = 1024 * 1024
+_PIECE_MAX = 1024 * 1024
 """Bytes read and sent at a time; measured, see docs/SERVER.md."""
+
+_PIECE_MIN = 64 * 1024
+
+_PIECES = 16 * 1024 * 1024
+"""For the pieces of all answers together: what slow clients have not taken stays in memory."""
 
 _TYPES = mimetypes.MimeTypes()
 """Python's own table only, so that the answer does not depend on the machine's /etc/mime.types."""
@@ -56,11 +63,38 @@ def requested_span(header: str | None, size: int) -> Span | None:
     return span
 
 
+class Turns:
+    """Lets contents be sent one piece at a time, with a turn of the event loop in between for all that is not content.
+
+    Hundreds of clients that are ready for more would otherwise be served in one turn, and a small request waits for
+    several.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._senders = 0
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count as one of those that share what there may be of pieces."""
+        self._senders += 1
+        try:
+            yield
+        finally:
+            self._senders -= 1
+
+    async def next(self) -> int:
+        """Wait for one's turn; how many bytes to send then."""
+        async with self._lock:
+            await asyncio.sleep(0)
+        return max(_PIECE_MIN, min(_PIECE_MAX, _PIECES // self._senders))
+
+
 class ContentResponse:
     """Sends a content, and closes it."""
 
-    def __init__(self, content: Content) -> None:
-        self._content = content
+    def __init__(self, content: Content, turns: Turns) -> None:
+        self._content, self._turns = content, turns
         self._etag = f'"{content.id}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,15 +132,19 @@ class ContentResponse:
 
     async def _body(self, send: Send, span: Span, gone: "asyncio.Task[None]") -> None:
         position = span.start
-        while position < span.stop:
-            await asyncio.sleep(0)  # neither reading nor sending need wait for anything: let others have their turn
-            if gone.done():  # what is sent to nobody would be read all the same
-                return
-            piece = await self._content.blob.read(position, min(_READ_SIZE, span.stop - position))
-            if not piece:
-                raise OSError(f"the stored bytes of {self._content.id} end at {position}, before their size")
-            position += len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": position < span.stop})
+        with self._turns.sending():
+            while position < span.stop:
+                await send(
+                    {"type": "http.response.body", "body": b"", "more_body": True}
+                )  # once there is room for more
+                size = await self._turns.next()
+                if gone.done():  # what is sent to nobody would be read all the same
+                    return
+                piece = await self._content.blob.read(position, min(size, span.stop - position))
+                if not piece:
+                    raise OSError(f"the stored bytes of {self._content.id} end at {position}, before their size")
+                position += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": position < span.stop})
         if span.start == span.stop:
             await send({"type": "http.response.body", "body": b""})
 

@@ -146,12 +146,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _unacknowledged(transport: asyncio.Transport) -> int:
-    """Bytes in the kernel's send queue. Source: tcp(7) and unix(7), SIOCOUTQ."""
-    empty = struct.pack("i", 0)
-    found: int = struct.unpack("i", fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, empty))[
-        0
-    ]
-    return found
+    """Bytes in the kernel's send queue; none once the socket is closed. Source: tcp(7) and unix(7), SIOCOUTQ."""
+    fd = transport.get_extra_info("socket").fileno()
+    if fd < 0:
+        return 0
+    (count,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, struct.pack("i", 0)))
+    return int(count)
 
 
 def _rendered(answer: Response) -> bytes:

@@ -1,7 +1,10 @@
 """Content: whole, in ranges, on conditions."""
 
+import asyncio
+import contextlib
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containerfs.server.content import Span, UnsatisfiableRange, requested_span
+from containerfs.server.content import Span, Turns, UnsatisfiableRange, requested_span
 from tests.server.conftest import answered, create
 from tests.server.live import running_server
+from tests.server.raw import connect
+from tests.server.test_operations import resident_peak
 
 CONTENT = bytes(range(256)) * 8
 
@@ -148,3 +153,47 @@ def test_nothing_more_is_read_for_a_client_that_has_left(tmp_path: Path) -> None
         while not (sent := re.findall(pattern, httpx.get(server.root_url + "/metrics").text)):
             pass  # counted when the server is done with it
         assert float(sent[0]) < size / 2
+
+
+def test_contents_take_turns_with_all_else() -> None:
+    """However many clients are ready for more, one piece is sent in one turn of the event loop."""
+    sent = 0
+
+    async def send(turns: Turns) -> None:
+        nonlocal sent
+        with turns.sending():
+            for _ in range(3):
+                await turns.next()
+                sent += 1
+
+    async def scenario() -> list[int]:
+        turns = Turns()
+        sending = [asyncio.create_task(send(turns)) for _ in range(100)]
+        seen = [0]
+        while not all(task.done() for task in sending):
+            await asyncio.sleep(0)
+            seen.append(sent)
+        return seen
+
+    seen = asyncio.run(scenario())
+    assert seen[-1] == 300
+    assert max(after - before for before, after in pairwise(seen)) == 1
+
+
+def test_many_readers_share_the_memory_that_one_may_have(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "store") as server,
+        httpx.Client(base_url=server.base_url, timeout=60) as http,
+        contextlib.ExitStack() as stack,
+    ):
+        files = f"/containers/{create(http)['id']}/files"
+        large = answered(http.post(files, files={"file": ("large", b"x" * 16 * 1024 * 1024)}))["id"]
+        status = Path(f"/proc/{server.process.pid}/status")
+        before = resident_peak(status)
+        readers = [stack.enter_context(connect(server)) for _ in range(100)]
+        for reader in readers:
+            reader.send(f"GET /v1{files}/{large}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        for _ in range(20):
+            for reader in readers:
+                assert reader.stream.recv(50_000)
+        assert resident_peak(status) - before < 64 * 1024

@@ -6,9 +6,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from containerfs.server.auth import Authenticator
+from containerfs.server.content import ContentResponse
 from containerfs.server.requests import Listing
 from containerfs.server.routes.bodies import parsed
-from containerfs.server.service import Service
+from containerfs.server.service import Content, Service
 from containerfs.server.storage.base import PageQuery
 
 Answering = Callable[[Request], Awaitable[ASGIApp]]
@@ -20,6 +21,10 @@ Endpoint = tuple[str, str, Answering]
 def service(request: Request) -> Service:
     found: Service = request.app.state.service
     return found
+
+
+def content_answer(request: Request, content: Content) -> ContentResponse:
+    return ContentResponse(content, request.app.state.turns)
 
 
 def namespace(request: Request) -> str:

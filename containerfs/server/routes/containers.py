@@ -4,11 +4,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from containerfs.server.content import ContentResponse
 from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
 from containerfs.server.requests import CopyFile, CreateContainer
 from containerfs.server.routes.answers import json_answer, page_answer
-from containerfs.server.routes.asked import Endpoint, namespace, page_query, service
+from containerfs.server.routes.asked import Endpoint, content_answer, namespace, page_query, service
 from containerfs.server.routes.bodies import media_type, read_json, read_upload
 
 
@@ -54,7 +53,7 @@ async def delete_file(request: Request) -> Response:
 
 
 async def file_content(request: Request) -> ASGIApp:
-    return ContentResponse(await service(request).container_file_content(namespace(request), *_ids(request)))
+    return content_answer(request, await service(request).container_file_content(namespace(request), *_ids(request)))
 
 
 async def _upload(request: Request) -> Response:

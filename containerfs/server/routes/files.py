@@ -6,12 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from containerfs.server.content import ContentResponse
 from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
 from containerfs.server.multipart import Form
 from containerfs.server.requests import FileExpiry, FileListing
 from containerfs.server.routes.answers import json_answer, page_answer
-from containerfs.server.routes.asked import Endpoint, namespace, page_query, service
+from containerfs.server.routes.asked import Endpoint, content_answer, namespace, page_query, service
 from containerfs.server.routes.bodies import media_type, parsed, read_upload
 
 _PURPOSE_MAX_LENGTH = 64
@@ -46,7 +45,9 @@ async def delete(request: Request) -> Response:
 
 
 async def content(request: Request) -> ASGIApp:
-    return ContentResponse(await service(request).file_content(namespace(request), request.path_params["file_id"]))
+    return content_answer(
+        request, await service(request).file_content(namespace(request), request.path_params["file_id"])
+    )
 
 
 def _purpose(form: Form) -> str:
