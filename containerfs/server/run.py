@@ -32,6 +32,10 @@ from containerfs.server.sweeper import Sweeper
 _LAST_WORDS_S = 5
 """How long requests may take to end once their clients have been disconnected, in seconds."""
 
+_SWITCH_INTERVAL_S = 0.0005
+"""A thread that comes back from the kernel waits so long for the interpreter while the event loop is busy, and SQLite's
+and those that remove files do so for each row and file: at Python's 5 ms, 500 files took 2.8 s instead of 0.6."""
+
 logger = logging.getLogger("containerfs.server")
 
 
@@ -43,6 +47,7 @@ def run(settings: Settings) -> None:
         KeyFileError: if the key file cannot be read.
         StoreError: if the store cannot be opened.
     """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     os.umask(0o077)  # one that takes rights from the owner, too, would make files that cannot be opened again
     _log(settings)
     authenticator = _authenticator(settings)

@@ -6,7 +6,7 @@
 - Creating, uploading, copying, deleting and reading a file's content are activity of the container; looking at it is
   not. Activity moves the expiry of a container anchored at ``last_active_at``.
 - What has expired does not exist; the sweeper removes it. A container that is deleted has expired, for ever: what is
-  left of it after some 1,000 files goes the same way.
+  left of it after some 100 files goes the same way.
 """
 
 import contextlib
@@ -46,8 +46,8 @@ ANSWERS_KEPT_S = 24 * 3600
 _READ_GRANULARITY_S = 10
 """Reads this close to the last activity are not recorded: a write for each read would make reading slow."""
 
-ROWS_AT_ONCE = 1000
-"""Deleted in one transaction: other writers wait for it."""
+_ROWS_AT_ONCE = 100
+"""Deleted with a container before its deletion is answered; to remove the bytes of 1,000 files takes up to 0.5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,9 @@ class Service:
         def work(tx: Transaction) -> _Change[Deletion]:
             self._live(tx, namespace, id)
             tx.end_container(id)
-            removal = tx.remove_container(id, self._now(), ROWS_AT_ONCE)
+            removal = tx.remove_container(id, self._now(), _ROWS_AT_ONCE)
             deletion = Deletion(id=id, object="container.deleted")
-            return _Change(deletion, removal.garbage, unfinished=removal.rows == ROWS_AT_ONCE)
+            return _Change(deletion, removal.garbage, unfinished=removal.rows == _ROWS_AT_ONCE)
 
         return await self._delete(work)
 

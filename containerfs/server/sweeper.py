@@ -10,12 +10,16 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from containerfs.server.service import ANSWERS_KEPT_S, ROWS_AT_ONCE
+from containerfs.server.service import ANSWERS_KEPT_S
 from containerfs.server.storage.base import Removal, Transaction
 from containerfs.server.storage.open import Stores
 
 CURSORS_KEPT_S = 24 * 3600
 """How long a deleted item is good as a cursor."""
+
+_ROWS_AT_ONCE = 500
+"""Deleted in one transaction: other writers wait for it, some 50 ms with its commit, and several times that on a busy
+machine."""
 
 _ITEMS_AT_ONCE = 100
 """Expired containers, and files, that one transaction looks at: each takes some statements."""
@@ -69,8 +73,8 @@ class Sweeper:
             files = tx.expired_files(now, _ITEMS_AT_ONCE)
             rows, garbage = len(files), [blob for id in files for blob in tx.delete_file(id, now)]
             for id in tx.expired_containers(now, _ITEMS_AT_ONCE):
-                if rows < ROWS_AT_ONCE:
-                    removal = tx.remove_container(id, now, ROWS_AT_ONCE - rows)
+                if rows < _ROWS_AT_ONCE:
+                    removal = tx.remove_container(id, now, _ROWS_AT_ONCE - rows)
                     rows += removal.rows
                     garbage += removal.garbage
             return Removal(rows, garbage)
@@ -82,7 +86,7 @@ class Sweeper:
     async def _forget(self) -> bool:
         now = self._now()
         cursors, answers = now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S
-        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, ROWS_AT_ONCE), frees=True)
+        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _ROWS_AT_ONCE), frees=True)
         return removal.rows > 0
 
     async def _wait(self, interval: float) -> None:

@@ -19,6 +19,7 @@ TABLES = (containers, container_files, files)
 
 STATEMENTS: dict[str, Executable] = {
     **{name: value for name, value in vars(statements).items() if isinstance(value, Executable)},
+    "blobs_of_some_files": statements.blobs_of_some_files.params(container_id="a", limit=1),
     **{f"expired {table}": statements.expired(table) for table in (containers, files)},
     **{f"deletion {table}": statements.deletion(table) for table in TABLES},
     **{f"place {table}": statements.place(table) for table in TABLES},
@@ -45,7 +46,7 @@ def test_every_statement_finds_its_rows_by_an_index(name: str) -> None:
         plan = " ".join(row[-1] for row in explain(connection, STATEMENTS[name]))
     engine.dispose()
     assert "SEARCH" in plan
-    assert "SCAN" not in plan
+    assert "SCAN" not in plan.replace("SCAN some_files", "")  # which are no more than asked for
     assert "ORDER BY" not in plan.replace("UNION USING TEMP B-TREE", "")
 
 

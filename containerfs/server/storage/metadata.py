@@ -1,10 +1,10 @@
 """The rows in SQL: a Transaction on a connection of SQLAlchemy Core, in statements that SQLite and PostgreSQL take."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Row, Table
+from sqlalchemy import Connection, Delete, Executable, Table
 
 from containerfs.server.storage import statements
 from containerfs.server.storage.base import (
@@ -43,16 +43,14 @@ class SqlTransaction:
         self._run(statements.end_container, ended=id)
 
     def remove_container(self, id: str, now: int, limit: int) -> Removal:
-        removed = self._remove(
-            statements.some_files_of_container, statements.delete_file_of_container, container_id=id, limit=limit
-        )
-        rows, garbage = len(removed), self._garbage({row.blob for row in removed})
+        blobs = self._connection.scalar(statements.blobs_of_some_files, {"container_id": id, "limit": limit})
+        rows = self._delete(statements.delete_some_files, container_id=id, limit=limit) if blobs else 0
         # Its files need no places any more: listing them is a 404 from now on.
-        rows += len(self._remove(statements.some_places_of, statements.delete_place, listing=id, limit=limit - rows))
+        rows += self._delete(statements.delete_some_places_of, listing=id, limit=limit - rows)
         if rows < limit:
             self._depart(containers, id, now)
             rows += 1
-        return Removal(rows, garbage)
+        return Removal(rows, self._garbage(set(blobs.split("\n")) if blobs else set()))
 
     def expired_containers(self, now: int, limit: int) -> list[str]:
         return list(self._connection.scalars(statements.expired(containers), {"now": now, "limit": limit}))
@@ -110,11 +108,8 @@ class SqlTransaction:
         return named
 
     def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
-        places = self._remove(statements.some_old_places, statements.delete_place, before=cursors_before, limit=limit)
-        forgotten = self._remove(
-            statements.some_old_answers, statements.delete_answer, before=answers_before, limit=limit
-        )
-        return Removal(len(places) + len(forgotten))
+        places = self._delete(statements.delete_some_old_places, before=cursors_before, limit=limit)
+        return Removal(places + self._delete(statements.delete_some_old_answers, before=answers_before, limit=limit))
 
     def _page(
         self,
@@ -154,12 +149,9 @@ class SqlTransaction:
         )
         return set(blobs)
 
-    def _remove(self, some: Executable, deletion: Executable, **values: object) -> Sequence[Row[Any]]:
-        """Delete the rows that ``some`` finds, one by one: a statement for all of them would be of any size."""
-        found = self._connection.execute(some, values).all()
-        if found:
-            self._connection.execute(deletion, [dict(row._mapping) for row in found])
-        return found
+    def _delete(self, statement: Delete, **values: object) -> int:
+        """How many rows it deleted."""
+        return self._connection.execute(statement, values).rowcount
 
     def _garbage(self, blobs: set[str]) -> list[str]:
         return sorted(blobs - self.named_blobs(blobs))

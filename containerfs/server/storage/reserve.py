@@ -14,7 +14,7 @@ from pathlib import Path
 from containerfs.server.storage.base import OutOfSpaceError
 
 _MAX_BYTES = 32 * 1024 * 1024
-"""Some times what a transaction writes that deletes 1,000 rows of a large store: a page in each of four indexes."""
+"""Some times what a transaction writes that deletes 500 rows of a large store: a page in each of four indexes."""
 
 _SHARE = 16
 """At most this part of the disk, where it is small."""

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    func,
     insert,
     or_,
     select,
@@ -111,13 +112,26 @@ container_file_in_namespace = (
     .where(container_files.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
 )
 
-some_files_of_container = (
+# The rows that are deleted together. Each is one statement that returns one row: at every row the driver lets other
+# threads have the interpreter, and the writing thread waits for it to come back from a busy event loop.
+
+_some_files = (
     select(container_files.c.seq, container_files.c.blob)
     .where(container_files.c.container_id == CONTAINER)
+    .order_by(container_files.c.created_at, container_files.c.seq)
     .limit(LIMIT)
+    .subquery("some_files")
 )
 
-delete_file_of_container = delete(container_files).where(container_files.c.seq == bindparam("seq"))
+blobs_of_some_files = select(func.aggregate_strings(_some_files.c.blob, "\n"))
+
+delete_some_files = delete(container_files).where(container_files.c.seq.in_(select(_some_files.c.seq)))
+
+
+def _some(table: Table, condition: ColumnElement[bool]) -> Delete:
+    key = list(table.primary_key)
+    return delete(table).where(tuple_(*key).in_(select(*key).where(condition).limit(LIMIT)))
+
 
 file = _records(files).where(files.c.id == ID, files.c.namespace == NAMESPACE, _alive(files))
 
@@ -131,13 +145,11 @@ named_blobs = union(_blobs_in(container_files), _blobs_in(files))
 
 departed_place = select(departed.c.created_at, departed.c.seq).where(departed.c.id == ID, departed.c.listing == LISTING)
 
-some_places_of = select(departed.c.listing, departed.c.id).where(departed.c.listing == LISTING).limit(LIMIT)
+delete_some_places_of = _some(departed, departed.c.listing == LISTING)
 
-some_old_places = select(departed.c.listing, departed.c.id).where(departed.c.departed_at < BEFORE).limit(LIMIT)
+delete_some_old_places = _some(departed, departed.c.departed_at < BEFORE)
 
-delete_place = delete(departed).where(departed.c.listing == LISTING, departed.c.id == ID)
-
-some_old_answers = select(answers.c.namespace, answers.c.key).where(answers.c.answered_at < BEFORE).limit(LIMIT)
+delete_some_old_answers = _some(answers, answers.c.answered_at < BEFORE)
 
 
 @cache
