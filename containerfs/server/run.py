@@ -152,10 +152,8 @@ class _Server(uvicorn.Server):
 
 
 def _descriptors() -> int:
-    """As many as the process may have, once it has asked for all that it can."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+    """How many the process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _stop_on_signals(server: _Server) -> None:
