@@ -24,6 +24,9 @@ def serve(
         list[str] | None, typer.Option(help="Without keys, also answer requests for this name, a proxy's. Repeatable.")
     ] = None,
     api_keys: Annotated[Path | None, typer.Option(help="Key file, as written by 'containerfs keys'.")] = None,
+    metrics: Annotated[
+        str, typer.Option(help="Also serve the metrics, and nothing else, on this HOST:PORT, without keys.")
+    ] = "",
     max_upload_size: Annotated[str, typer.Option(help="Largest file, as 512M or 2G; 0 is no limit.")] = "512M",
     default_expiry: Annotated[
         str,
@@ -50,6 +53,7 @@ def serve(
         uds=uds,
         allowed_hosts=tuple(allowed_host or ()),
         api_keys=api_keys,
+        metrics=_address(metrics),
         limits=Limits(
             max_upload_size=_size(max_upload_size), receive_timeout=timeout, shutdown_timeout=shutdown_timeout
         ),
@@ -71,6 +75,15 @@ def default_data_dir() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("containerfs") / "store"
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise typer.BadParameter(f"{text!r} is not an address like 127.0.0.1:9100", param_hint="--metrics")
+    return host.strip("[]"), int(port)
 
 
 def _size(text: str) -> int | None:

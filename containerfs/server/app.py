@@ -20,7 +20,7 @@ from containerfs.server.storage.base import OutOfSpaceError
 PREFIX = "/v1"
 
 
-def create_app(service: Service, authenticator: Authenticator, limits: Limits) -> ASGIApp:
+def create_app(service: Service, authenticator: Authenticator, limits: Limits, counts: Counts | None = None) -> ASGIApp:
     """The server as an ASGI application; whoever runs it closes the service's stores."""
     api = [
         (method, PREFIX + path, authenticated(endpoint))
@@ -40,9 +40,16 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits) -
     )
     app.router.redirect_slashes = False
     app.state.service, app.state.authenticator, app.state.limits = service, authenticator, limits
-    app.state.counts, app.state.turns = Counts(), Turns()
+    app.state.counts, app.state.turns = counts or Counts(), Turns()
     templates = {route.endpoint: route.path for route in routes}
     return Observed(app, app.state.counts, templates)
+
+
+def create_metrics_app(counts: Counts) -> ASGIApp:
+    """The metrics alone, for whoever reaches them."""
+    app = Starlette(routes=[Route("/metrics", operations.metrics)])
+    app.state.counts = counts
+    return app
 
 
 def _routes(endpoints: list[Endpoint]) -> list[Route]:

@@ -13,16 +13,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import uvicorn
 import uvloop
 
-from containerfs.server.app import PREFIX, create_app
+from containerfs.server.app import PREFIX, create_app, create_metrics_app
 from containerfs.server.auth import Authenticator, Everyone, KeyFile, ThisMachine
 from containerfs.server.listener import ListenError, is_loopback, listening, url
-from containerfs.server.observation import access_log
+from containerfs.server.observation import Counts, access_log
 from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits, Settings
@@ -53,9 +53,10 @@ def run(settings: Settings) -> None:
     authenticator = _authenticator(settings)
     with (
         listening(settings.host, settings.port, settings.uds) as listener,
+        _listening_for_metrics(settings) as metrics_listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_serve(settings, authenticator, listener))
+        runner.run(_serve(settings, authenticator, listener, metrics_listener))
     _forget_unread_log()
 
 
@@ -88,26 +89,49 @@ def _authenticator(settings: Settings) -> Authenticator:
     return ThisMachine(settings.allowed_hosts) if settings.uds is None else Everyone()
 
 
-async def _serve(settings: Settings, authenticator: Authenticator, listener: socket.socket) -> None:
+def _listening_for_metrics(settings: Settings) -> contextlib.AbstractContextManager[socket.socket | None]:
+    return listening(*settings.metrics, None) if settings.metrics else contextlib.nullcontext()
+
+
+async def _serve(
+    settings: Settings, authenticator: Authenticator, listener: socket.socket, metrics_listener: socket.socket | None
+) -> None:
     stores = open_stores(settings.data_dir)
     sweeper = Sweeper(stores)
     service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
-    app = create_app(service, authenticator, settings.limits)
-    server = _Server(app, settings.limits)
+    counts = Counts()
+    server = _Server(create_app(service, authenticator, settings.limits, counts), settings.limits)
     _stop_on_signals(server)
     if settings.exit_with_stdin:
         _stop_with_stdin(server)
     try:
-        async with sweeper.sweeping(settings.sweep_interval):
+        async with (
+            sweeper.sweeping(settings.sweep_interval),
+            _serving_metrics(counts, settings.limits, metrics_listener),
+        ):
             await server.serve(sockets=[listener])
     finally:
         await stores.metadata.close()
 
 
+@contextlib.asynccontextmanager
+async def _serving_metrics(counts: Counts, limits: Limits, listener: socket.socket | None) -> AsyncIterator[None]:
+    if listener is None:
+        yield
+        return
+    server = _Server(create_metrics_app(counts), limits, announced=False)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.stop()
+        await serving
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, which says when it is ready, and leaves signals to us."""
 
-    def __init__(self, app: Any, limits: Limits) -> None:
+    def __init__(self, app: Any, limits: Limits, *, announced: bool = True) -> None:
         config = BoundedConfig(
             limits.receive_timeout,
             _descriptors() // 2,  # a request has a connection and, mostly, a file
@@ -122,11 +146,11 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=limits.shutdown_timeout + _LAST_WORDS_S,
         )
         super().__init__(config)
-        self._shutdown_timeout = limits.shutdown_timeout
+        self._shutdown_timeout, self._announced = limits.shutdown_timeout, announced
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listener in sockets or ():
+        for listener in (sockets or ()) if self._announced else ():
             print(f"containerfs serve: listening on {url(listener, PREFIX)}", flush=True)
 
     @contextlib.contextmanager

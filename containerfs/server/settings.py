@@ -33,6 +33,7 @@ class Settings:
         data_dir: the store.
         allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
         api_keys: the key file; None serves everyone who reaches the server.
+        metrics: a host and port on which to serve the metrics, and nothing else, without keys.
         default_expiry: for containers created without ``expires_after``.
         sweep_interval: seconds between sweeps.
         exit_with_stdin: stop when standard input ends.
@@ -45,6 +46,7 @@ class Settings:
     uds: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     api_keys: Path | None = None
+    metrics: tuple[str, int] | None = None
     limits: Limits = Limits()
     default_expiry: ExpiryRule | None = None
     sweep_interval: float = 60

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,18 @@ def test_bytes_are_counted(server: LiveServer, http: httpx.Client, container: st
             rf'containerfs_{name}_bytes_total{{method="\w+",route="/v1/containers/{{container_id}}/{route}"}} (\S+)'
         )
         assert max(map(float, re.findall(pattern, text))) >= 50_000
+
+
+def test_metrics_on_an_address_of_their_own(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with running_server(tmp_path / "store", "--metrics", address) as server, httpx.Client() as http:
+        assert http.get(f"{server.base_url}/containers").status_code == 200
+        metrics = http.get(f"http://{address}/metrics")
+        assert 'route="/v1/containers",status="200"} 1.0' in metrics.text
+        assert http.get(f"http://{address}/v1/containers").status_code == 404
+        assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_the_log_has_a_line_for_each_request(tmp_path: Path) -> None:
