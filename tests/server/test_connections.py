@@ -119,12 +119,14 @@ def test_more_uploads_than_descriptors(tmp_path: Path) -> None:
         answer = b"HTTP/1.1 100 "
         for uploading in [stack.enter_context(connect(server)) for _ in range(25)]:
             uploading.send(head.encode())
-            answer = uploading.receive_until(b"\r\n\r\n")
+            answer = uploading.stream.recv(65536)
             if not answer.startswith(b"HTTP/1.1 100 "):
                 break
         assert answer.startswith(b"HTTP/1.1 503 "), answer
+        if not answer.endswith(b"}}"):
+            answer += uploading.receive_until(b"}}")
         assert b"retry-after" in answer
-        assert json.loads(uploading.receive_until(b"}}"))["error"]["code"] == "overloaded"
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "overloaded"
 
 
 LARGE = 32 * 1024 * 1024
