@@ -37,6 +37,11 @@ class Dialect:
     tells_sizes: bool | None = None
     data_root: str = DATA_ROOT
 
+    @property
+    def copies_once(self) -> bool:
+        """Whether the service can be asked for a copy: it makes one, also where the request is sent again."""
+        return self.copies_by_path and self.idempotency
+
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Self:
         """The dialect that an answer advertises; the cautious default where it advertises none.

@@ -89,7 +89,7 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     # Writing
     staging = Staging(journal, fetcher, tree)
     deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
-    settlement = Settlement(remote, tree, journal, deletions, schedule)
+    settlement = Settlement(remote, tree, journal, attributes, deletions, schedule)
     courier = Courier(remote, settlement, staging)
     uploader = Uploader(remote, tree, journal, cache, attributes, deletions, settlement, courier, schedule)
     commits = Commits(tree, journal, uploader, names)

@@ -40,9 +40,9 @@ class Failure:
     lasting: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Version:
-    """A content that is complete and has to reach the service.
+    """A content that is complete and has to reach the service. Two values are one version if their outcome is one.
 
     Attributes:
         content: staged data, which never changes again; or a file of the service, to be copied under another name.
@@ -51,9 +51,9 @@ class Version:
         outcome: of the next attempt to upload it; whoever closed the file waits for that.
     """
 
-    content: StagedFile | RemoteFile
-    entry: int | None = None
-    keeps_old: bool = False
+    content: StagedFile | RemoteFile = field(compare=False)
+    entry: int | None = field(default=None, compare=False)
+    keeps_old: bool = field(default=False, compare=False)
     outcome: "Future[None]" = field(default_factory=Future)
 
 
@@ -368,17 +368,13 @@ def named(state: State, stale: frozenset[str], copy: Version | None = None, *, k
         case Stored() | Outdated():
             bottom = replace(state, stale=state.stale | stale)
             return bottom if copy is None else Due(copy, bottom)
-        case Uploading(over=over):
-            moved = replace(state, over=replace(over, stale=over.stale | stale))
-            return moved if copy is None else Due(copy, moved)
-        case Due(version, over):
+        case Uploading(over=over) if copy is None:
+            return replace(state, over=replace(over, stale=over.stale | stale))
+        case Due(version, over) if copy is None:
             under = named(over, stale)
-            assert isinstance(under, Stored | Outdated | Uploading)
-            return Due(replace(version, keeps_old=keeps_old), under)
+            return replace(state, version=replace(version, keeps_old=keeps_old), over=under, failure=None)  # type: ignore[arg-type]
         case Staged(over=over) | Torn(over=over):
-            under = named(over, stale, copy, keeps_old=keeps_old)
-            assert not isinstance(under, Staged | Torn | Local | Hidden | Unlinked)
-            return replace(state, over=under)
+            return replace(state, over=named(over, stale, copy, keeps_old=keeps_old))  # type: ignore[arg-type]
     raise IllegalTransition(f"named: {state}")
 
 
@@ -395,8 +391,15 @@ def replayed(version: Version, stale: frozenset[str], failure: Failure | None) -
 
 
 def released(state: State) -> State:
-    """A rename is complete: what the content has replaced is to be deleted, and is none of the file's business."""
-    return _rebased(state, lambda layer: replace(layer, stale=frozenset(), entry=None))
+    """A rename is not undone any more: what has been replaced is to be deleted, and is none of the file's business."""
+
+    def cleared(layer: Base) -> Base:
+        return layer if layer.entry is None else replace(layer, stale=frozenset(), entry=None)
+
+    def carried_on(layer: Uploading | Due) -> Pile:
+        return replace(layer, version=replace(layer.version, keeps_old=False))
+
+    return _mapped(_rebased(state, cleared), (Uploading, Due), carried_on)
 
 
 def unnamed(state: State, before: State, added: Version | None) -> State:
@@ -437,9 +440,11 @@ def hidden(state: State, data: StagedFile | None, was: str) -> State:
 
 
 def unhidden(state: State) -> State:
-    """What was to replace the file did not arrive: it has its name back."""
+    """What was to replace the file did not arrive: it has its name back, and what was written to it meanwhile."""
     if isinstance(state, Hidden):
-        return state.before
+        written = writable(state)
+        kept = written is None or written in owned_data(state.before)
+        return state.before if kept else Staged(written, state.before)  # type: ignore[arg-type]
     raise IllegalTransition(f"unhidden: {state}")
 
 
@@ -483,11 +488,9 @@ def left_out(state: State) -> State:
 
 def let_go(state: State) -> State:
     """No program holds the file any more: what listings said meanwhile counts."""
-    match state:
-        case Outdated(newer=newer, stale=stale, entry=entry):
-            return Stored(newer, stale, entry)
-        case _:
-            return state
+    if isinstance(state, Outdated):
+        return Stored(state.newer, state.stale, state.entry)
+    raise IllegalTransition(f"let_go: {state}")
 
 
 def sized(state: State, size: int) -> State:
@@ -521,15 +524,19 @@ def _replaced(state: State, kind: type[L], change: Callable[[L], Pile]) -> State
 
 
 def _rebased(state: State, change: Callable[[Base], Base]) -> State:
+    return _mapped(state, (Stored, Outdated), change)
+
+
+def _mapped(state: State, kinds: tuple[type[Pile], ...], change: Callable[..., Pile]) -> State:
+    """The state with each of its layers of some kinds changed, from the bottom."""
     match state:
-        case Stored() | Outdated():
-            return change(state)
-        case Hidden(before=before):
-            return replace(state, before=_rebased(before, change))  # type: ignore[arg-type]
         case Local() | Unlinked():
             return state
-        case _:
-            return replace(state, over=_rebased(state.over, change))  # type: ignore[arg-type]
+        case Hidden(before=before):
+            return replace(state, before=_mapped(before, kinds, change))  # type: ignore[arg-type]
+        case Uploading() | Due() | Staged() | Torn():
+            state = replace(state, over=_mapped(state.over, kinds, change))  # type: ignore[arg-type]
+    return change(state) if isinstance(state, kinds) else state
 
 
 def _layer(state: State, kind: type[L]) -> L | None:

@@ -4,6 +4,7 @@ It keeps what a service keeps, notes what it is asked, and fails where a test sa
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class MemoryRemote:
         self._containers: dict[str, RemoteContainer] = {}
         self._files: dict[str, RemoteFile] = {}
         self._answers: dict[str, tuple[tuple[str, str, bytes], RemoteFile]] = {}
-        self._count = 0
+        self._count = int(time.time())  # created_at is a right time, which never stands still
         self._lock = threading.RLock()
 
     # What tests ask and arrange
@@ -135,7 +136,7 @@ class MemoryRemote:
     def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
         assert self.dialect.copies_by_path
         with self._storing("copy", path):
-            if file.id not in self._files:
+            if file.id not in self._files and not self._is_answered(key):
                 raise types.NotFound(file.id)
             return self._once(key, (file.container_id, path, self.contents[file.id]))
 
@@ -184,12 +185,15 @@ class MemoryRemote:
 
     def _once(self, key: str, asked: tuple[str, str, bytes]) -> RemoteFile:
         """Store, or give a key's answer of the last time, where keys are honoured; also if that file is gone since."""
-        if not self.dialect.idempotency or key not in self._answers:
+        if not self._is_answered(key):
             self._answers[key] = asked, self._keep(*asked)
         before, answer = self._answers[key]
         if before != asked:
-            raise types.Refused("this key was used with a different request")
+            raise types.KeyConflict("this key was used with a different request")
         return answer
+
+    def _is_answered(self, key: str) -> bool:
+        return self.dialect.idempotency and key in self._answers
 
     def _found(self, container_id: str) -> list[RemoteFile]:
         """The files of a container, newest first."""

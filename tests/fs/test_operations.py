@@ -265,6 +265,7 @@ def test_every_error_of_the_file_system_has_a_number(caplog: pytest.LogCaptureFi
     numbers = {kind.__name__: errno.errorcode[errno_of(kind("why"), "read")] for kind in kinds}
     assert [name for name, found in numbers.items() if found == "EIO"] == [
         "Refused",
+        "KeyConflict",
         "Unreachable",
         "Damaged",
         "Cancelled",

@@ -112,7 +112,7 @@ def test_an_answer_that_says_nothing_is_lost(service: Service, remote: ApiRemote
         (error(400), types.Refused, True),
         (error(415), types.Refused, True),
         (error(422), types.Refused, True),
-        (error(409, code="idempotency_key_reused"), types.Refused, True),
+        (error(409, code="idempotency_key_reused"), types.KeyConflict, False),
         (error(413), types.TooLarge, True),
         (error(401), types.AccessDenied, True),
         (error(403), types.AccessDenied, True),

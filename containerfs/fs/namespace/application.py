@@ -46,7 +46,12 @@ def apply_containers(tree: Tree, listed: Sequence[RemoteContainer], started: flo
 def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing) -> None:
     """Take over a listing of a container's files."""
     container.kept_attributes = listing.kept
-    there = [remote for remote in listing.files if tree.is_shown(container, remote, listing.started)]
+    replaced = {file_id for node in container.files() for file_id in state.base(node.state).stale}
+    there = [
+        remote
+        for remote in listing.files
+        if remote.id not in replaced and tree.is_shown(container, remote, listing.started)
+    ]
     shown = shown_paths(there, listing.kept)
     _drop_absent(tree, container, shown, listing.started)
     for file_id, (path, _) in shown.items():

@@ -32,23 +32,20 @@ class Suspect:
     Attributes:
         size: in bytes; None where that is not known.
         since: Unix seconds before which it cannot have been created.
-        known: files that are not it.
+        known: file ids that are not it.
     """
 
     path: str
     size: int | None
     since: int
-    known: frozenset[str]
+    known: frozenset[str] = frozenset()
 
     def may_be(self, remote: RemoteFile) -> bool:
         """Whether a listed file, that no node stands for, may be it."""
         recent = not remote.created_at or remote.created_at >= self.since
-        return (
-            recent
-            and remote.id not in self.known
-            and remote.path == self.path
-            and (remote.size is None or self.size in (None, remote.size))
-        )
+        if remote.id in self.known or remote.path != self.path:
+            return False
+        return recent and (remote.size is None or self.size in (None, remote.size))
 
 
 class Tree:

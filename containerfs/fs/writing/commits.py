@@ -102,7 +102,7 @@ class Commits:
             self._journal.sync()
         except types.FsError:
             still_due = state.due(node.state)
-            if still_due is not None and still_due.version is layer.version:
+            if still_due is not None and still_due.version == layer.version:
                 raise  # else it was uploaded meanwhile
 
     def _try_to_note(

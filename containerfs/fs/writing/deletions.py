@@ -45,13 +45,13 @@ class Deletions:
 
     def carry_out(self, container_id: str, file_ids: Iterable[str]) -> None:
         """Delete files whose deletion the journal has. What fails is tried again later, and is no error."""
-        for file_id in file_ids:
+        for file_id in sorted(file_ids):
             self._attempt(Deletion(container_id, file_id))
 
     def delete(self, container_id: str, file_ids: Iterable[str]) -> None:
         """Delete files, or raise why one could not be deleted."""
-        for deletion in [Deletion(container_id, file_id) for file_id in file_ids]:
-            self._delete(deletion)
+        for file_id in sorted(file_ids):
+            self._delete(Deletion(container_id, file_id))
 
     def replay(self) -> None:
         """Take up what earlier mounts left."""

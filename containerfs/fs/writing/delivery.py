@@ -17,6 +17,7 @@ from containerfs.fs.writing.schedule import Job
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.staging import Staging
 
+_UNDELIVERABLE = (types.NotFound, types.Damaged, types.Cancelled)
 _TRIES = 3  # in a row, where answers are lost
 
 
@@ -65,10 +66,18 @@ class Courier:
         """Send a version; returns what the service stored.
 
         Raises:
-            AnswerLost: it may have been stored.
-            FsError: any other: it was not stored by this, nor by an earlier request unless ``lost`` says so.
+            AnswerLost: it may have been stored, by this or an earlier request.
+            FsError: any other: it was not stored, or trying again is pointless.
         """
-        if isinstance(delivery.content, RemoteFile) and self._remote.dialect.copies_by_path:
+        try:
+            return self._deliver(delivery, job)
+        except types.FsError as error:
+            if delivery.lost and not error.lasting and not isinstance(error, _UNDELIVERABLE):
+                raise types.AnswerLost(str(error)) from error
+            raise
+
+    def _deliver(self, delivery: Delivery, job: Job) -> RemoteFile:
+        if isinstance(delivery.content, RemoteFile) and self._remote.dialect.copies_once:
             return self._copy(delivery, delivery.content)
         with self._staged(delivery.content) as staged, staged.opened() as fd:
             delivery.source = _Watched(fd, staged.size, delivery.expected, job)

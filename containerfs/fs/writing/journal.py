@@ -38,6 +38,7 @@ from containerfs.fs.writing.records import (
     encode_attributes,
     encode_file,
     encode_ids,
+    may_be_named,
 )
 
 log = logging.getLogger(__name__)
@@ -158,20 +159,17 @@ class Transaction:
         """Note the digest of what a request has sent."""
         self._db.execute("UPDATE attempts SET digest = coalesce(digest, ?) WHERE key = ?", (digest, key))
 
-    def abandon(self, key: str, digest: str | None, known: Iterable[str]) -> None:
-        """Nobody wants the result of a request; it may be on the service, and is none of ``known``."""
-        for (text,) in self._db.execute("SELECT known FROM attempts WHERE key = ?", (key,)).fetchall():
-            merged = encode_ids(decode_ids(text) | frozenset(known))
-            self._db.execute(
-                "UPDATE attempts SET entry = NULL, known = ?, digest = coalesce(digest, ?) WHERE key = ?",
-                (merged, digest, key),
-            )
+    def abandon(self, key: str, digest: str | None) -> None:
+        """Nobody wants the result of a request, which may be on the service."""
+        self._db.execute("UPDATE attempts SET entry = NULL, digest = coalesce(digest, ?) WHERE key = ?", (digest, key))
 
-    def exonerate(self, container_id: str, path: str, file_id: str) -> None:
-        """A file stands for a path: no request that was abandoned has left it."""
-        statement = "SELECT key FROM attempts WHERE container_id = ? AND path = ? AND entry IS NULL"
-        for (key,) in self._db.execute(statement, (container_id, path)).fetchall():
-            self.abandon(key, None, [file_id])
+    def note_known(self, stored: RemoteFile) -> None:
+        """A file of the service stands for a name: no request whose result is not known has left it."""
+        select = "SELECT key, path, known FROM attempts WHERE container_id = ?"
+        for key, path, text in self._db.execute(select, (stored.container_id,)).fetchall():
+            if may_be_named(stored.path, path):
+                known = encode_ids(decode_ids(text) | {stored.id})
+                self._db.execute("UPDATE attempts SET known = ? WHERE key = ?", (known, key))
 
     def data_gone(self, name: str, digest: str | None) -> None:
         """The content of requests is deleted here; its digest still tells what they have left on the service."""
@@ -278,17 +276,24 @@ class Journal:
     def attempts(self, entry: int | None = None) -> list[Attempt]:
         """The requests for an entry whose result is not known; with None, those whose result nobody wants."""
         condition, values = ("entry = ?", [entry]) if entry is not None else ("entry IS NULL", [])
-        rows = self._database.select(
-            f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts WHERE owner = ? AND {condition} ORDER BY started",
-            self._ownership.id,
-            *values,
-        )
-        return [attempt for row in rows if (attempt := self._attempt(row)) is not None]
+        return self._attempts(condition, *values)
+
+    def attempt(self, key: str) -> Attempt | None:
+        """One request whose result is not known."""
+        return next(iter(self._attempts("key = ?", key)), None)
 
     def deletions(self) -> list[Deletion]:
         """The files of the service that are to go."""
         rows = self._database.select("SELECT container_id, file_id FROM deletions WHERE owner = ?", self._ownership.id)
         return [Deletion(*row) for row in rows]
+
+    def doomed(self, container_id: str, entry: int | None) -> frozenset[str]:
+        """The files of a container that are to go: all deletions, and what entries other than ``entry`` replace."""
+        deletions = self._database.select("SELECT file_id FROM deletions WHERE container_id = ?", container_id)
+        replaced = self._database.select(
+            "SELECT replaces FROM entries WHERE container_id = ? AND sequence IS NOT ?", container_id, entry
+        )
+        return frozenset(file_id for (file_id,) in deletions).union(*(decode_ids(text) for (text,) in replaced))
 
     def all_set_aside(self) -> list[SetAside]:
         """What waits for somebody's decision, of all mounts."""
@@ -376,6 +381,14 @@ class Journal:
             with self.transaction() as tx:
                 tx.set_aside(sequence, "its record in the journal cannot be read")
             return None
+
+    def _attempts(self, condition: str, *values: object) -> list[Attempt]:
+        rows = self._database.select(
+            f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts WHERE owner = ? AND {condition} ORDER BY started",
+            self._ownership.id,
+            *values,
+        )
+        return [attempt for row in rows if (attempt := self._attempt(row)) is not None]
 
     def _attempt(self, row: tuple[Any, ...]) -> Attempt | None:
         try:

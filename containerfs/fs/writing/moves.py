@@ -3,11 +3,12 @@
 The API has none: a file gets a new name by being stored again under it, and deleted under the old one. Where the
 service can copy under another name, no byte moves; else the content is uploaded from here. What a rename does is one
 transaction of the journal, and one change of the tree. Then every file is stored under its new name, and only once all
-are, what they replace is deleted. If one cannot be stored, the rename is undone. After a crash, the next mount finishes
-it.
+are, what they replace is deleted. If one cannot be stored, the rename is undone. After a crash, or a lost answer, it is
+finished later.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from containerfs.fs import state, types
@@ -173,16 +174,19 @@ class Moves:
             if node is rename.source and not self._names.is_scratch(node.name):
                 self._publish(tx, moved, stale, keeps_old=keeps_old)
             return
-        remote = state.base(node.state).remote
-        copied = remote is not None and state.due(node.state) is None and state.uploading(node.state) is None
-        copy = None
-        if copied and remote is not None:
+        copy = self._follow(tx, node, stale, keeps_old=keeps_old)
+        layer = state.due(node.state) or state.uploading(node.state)
+        moved.version, moved.added = None if layer is None else layer.version, copy is not None
+
+    def _follow(self, tx: Transaction, node: FileNode, stale: frozenset[str], *, keeps_old: bool) -> Version | None:
+        """Have what is due of a file go to its new path; returns the version that was made where nothing was due."""
+        remote, copy = state.base(node.state).remote, None
+        if remote is not None and state.due(node.state) is None and state.uploading(node.state) is None:
             copy = Version(remote, self._put(tx, node, remote, stale), keeps_old)
         self._tree.change(node, state.named, stale, copy, keeps_old=keeps_old)
         for entry in state.entries(node.state):
             tx.move(entry, node.path, state.remote_ids(node.state))
-        layer = state.due(node.state) or state.uploading(node.state)
-        moved.version, moved.added = None if layer is None else layer.version, copied
+        return copy
 
     def _put(self, tx: Transaction, node: FileNode, content: RemoteFile | StagedFile, stale: frozenset[str]) -> int:
         entry = entry_of(node, content)
@@ -200,11 +204,16 @@ class Moves:
     # End
 
     def _wait(self, rename: _Rename) -> None:
-        """Wait until every file has its new name on the service; undo all if one cannot get it."""
+        """Wait until every file has its new name on the service; undo all if one cannot get it.
+
+        Where an answer is lost, the service may have the file under the new name, and nothing of what had that name. So
+        that is not undone: the upload goes on in the background.
+        """
         try:
             for moved in rename.moved:
                 if moved.version is not None:
-                    moved.version.outcome.result()
+                    with suppress(types.AnswerLost):  # it is logged, and tried again
+                        moved.version.outcome.result()
         except BaseException:
             self._undo(rename)
             raise
@@ -228,11 +237,11 @@ class Moves:
     def _release(self, tx: Transaction, moved: _Moved, container_id: str) -> frozenset[str]:
         """The old name of a file goes; returns the files of the service that are to be deleted."""
         bottom = state.base(moved.node.state)
+        self._tree.change(moved.node, state.released)
         if bottom.entry is None:
             return frozenset()
         tx.drop(bottom.entry)
         tx.delete_later(container_id, bottom.stale)
-        self._tree.change(moved.node, state.released)
         return bottom.stale
 
     def _bury_replaced(self, tx: Transaction, rename: _Rename) -> None:
@@ -250,14 +259,8 @@ class Moves:
         container_id = rename.parent.container.remote.id
         with self._tree.lock:
             self._put_back(rename)
-            stored = [self._unmove(moved) for moved in rename.moved]
-            unwanted = {file.id for file in stored if file is not None}
             with self._journal.transaction() as tx:
-                for moved in rename.moved:
-                    if moved.added and moved.version is not None and moved.version.entry is not None:
-                        tx.drop(moved.version.entry)
-                    for entry in state.entries(moved.node.state):
-                        tx.move(entry, moved.node.path, state.remote_ids(moved.node.state))
+                unwanted = {file.id for moved in rename.moved if (file := self._unmove(tx, moved)) is not None}
                 tx.delete_later(container_id, unwanted)
             self._tree.hide_ids(container_id, unwanted)
             self._tree.show_ids(container_id, set().union(*(state.remote_ids(m.node.state) for m in rename.moved)))
@@ -275,13 +278,24 @@ class Moves:
         elif rename.target is not None:
             rename.parent.add(rename.target, rename.name)
 
-    def _unmove(self, moved: _Moved) -> RemoteFile | None:
-        """Give a file its old state back; returns what was stored of it under the new name."""
-        if isinstance(moved.node.state, Hidden | Local | Unlinked):
+    def _unmove(self, tx: Transaction, moved: _Moved) -> RemoteFile | None:
+        """Give a file its old state back, but for what was written to it since; returns what the rename stored of it,
+        which is to go."""
+        node, version = moved.node, moved.version if moved.added else None
+        if isinstance(node.state, Hidden | Local | Unlinked):
             return None
-        now, before = moved.node.remote, state.base(moved.before).remote
-        self._tree.change(moved.node, state.unnamed, moved.before, moved.version if moved.added else None)
-        return now if moved.added and now != before else None
+        now, before = state.base(node.state), state.base(moved.before)
+        by_rename = version is not None and version.entry in (now.entry, *state.entries(node.state))
+        if now.remote != before.remote and not by_rename:  # it was closed meanwhile, and only the new name has that
+            self._release(tx, moved, node.container.remote.id)
+            self._follow(tx, node, frozenset(), keeps_old=False)
+            return None
+        self._tree.change(node, state.unnamed, moved.before, version)
+        if version is not None and version.entry is not None:
+            tx.drop(version.entry)
+        for entry in state.entries(node.state):
+            tx.move(entry, node.path, state.remote_ids(node.state))
+        return now.remote if now.remote != before.remote else None
 
     def _keep_emptied(self, directory: Directory) -> None:
         """The service knows of no directory without files: it is kept here, across mounts."""

@@ -106,6 +106,12 @@ _FILE = TypeAdapter(RemoteFile)
 _ATTRIBUTES = TypeAdapter(Attributes)
 
 
+def may_be_named(stored: str, asked: str) -> bool:
+    """Whether a service may have stored under one path what was sent under another: some add to the name."""
+    (directory, _, name), (asked_directory, _, asked_name) = stored.rpartition("/"), asked.rpartition("/")
+    return directory == asked_directory and asked_name in name
+
+
 def encode_ids(ids: Iterable[str]) -> str:
     return json.dumps(sorted(ids))
 

@@ -90,6 +90,7 @@ class Removals:
         fetched = None
         if isinstance(content, RemoteFile) and (content.size or 0) <= _FETCHED_TO_HIDE:
             fetched = self._staging.fetched(content)
+            fetched.sealed = True  # a write goes to a copy, which is kept if the file gets its name back
         with self._tree.lock:
             assert node.parent is not None
             place = (node.parent, node.name)

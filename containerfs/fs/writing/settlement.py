@@ -9,13 +9,14 @@ import logging
 import threading
 
 from containerfs.fs import types
+from containerfs.fs.namespace.attributes import AttributeStore, file_key
 from containerfs.fs.namespace.tree import Suspect, Tree
 from containerfs.fs.remote import Remote
 from containerfs.fs.staged import new_hash
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal
-from containerfs.fs.writing.records import Attempt
+from containerfs.fs.writing.records import Attempt, may_be_named
 from containerfs.fs.writing.schedule import Job, Schedule
 
 log = logging.getLogger(__name__)
@@ -27,10 +28,19 @@ _SKEW = 300  # seconds by which the service's clock may be behind ours
 class Settlement:
     """Finds out what became of requests. Thread-safe."""
 
-    def __init__(self, remote: Remote, tree: Tree, journal: Journal, deletions: Deletions, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        journal: Journal,
+        attributes: AttributeStore,
+        deletions: Deletions,
+        schedule: Schedule,
+    ) -> None:
         self._remote = remote
         self._tree = tree
         self._journal = journal
+        self._attributes = attributes
         self._deletions = deletions
         self._schedule = schedule
         self._renames = False  # whether the service was seen to add to the names of uploads
@@ -86,28 +96,30 @@ class Settlement:
             self._changed.notify_all()
 
     def _look(self, attempt: Attempt, look: int) -> None:
+        """Remove what a request has left, and look again later: it may have been sent several times."""
+        attempt = self._journal.attempt(attempt.key) or attempt
         try:
-            copied = attempt.source_id is not None and self._remote.dialect.copies_by_path
-            left = self._copied(attempt) if copied else self._left_by(attempt)
+            copied = attempt.source_id is not None and self._remote.dialect.copies_once
+            left = [self._copied(attempt)] if copied else self._left_by(attempt)
         except types.NotFound:  # its container is gone
             self._end(attempt)
         except types.FsError as error:
             log.warning("What may be left of %r is looked for again: %s", attempt.path, error)
             self._look_later(attempt, max(1, look))
         else:
-            if left is None:
-                self._look_later(attempt, look + 1)
+            if left:
+                self._remove(attempt.container_id, [file.id for file in left])
+            if copied:
+                self._end(attempt)
             else:
-                self._remove(attempt, left)
+                self._look_later(attempt, look + 1)
 
-    def _remove(self, attempt: Attempt, left: RemoteFile) -> None:
+    def _remove(self, container_id: str, file_ids: list[str]) -> None:
         with self._tree.lock:
             with self._journal.transaction() as tx:
-                tx.end(attempt.key)
-                tx.delete_later(left.container_id, [left.id])
-            self._tree.hide_ids(left.container_id, [left.id])
-        self._end(attempt)
-        self._deletions.carry_out(left.container_id, [left.id])
+                tx.delete_later(container_id, file_ids)
+            self._tree.hide_ids(container_id, file_ids)
+        self._deletions.carry_out(container_id, file_ids)
 
     def _end(self, attempt: Attempt) -> None:
         with self._journal.transaction() as tx:
@@ -117,32 +129,34 @@ class Settlement:
         if attempt.data is not None:
             self._journal.discard(self._journal.staged(attempt.data))
 
-    def _copied(self, attempt: Attempt) -> RemoteFile | None:
+    def _copied(self, attempt: Attempt) -> RemoteFile:
         """The result of a request to copy: the same request, sent again, is answered as the first was."""
         assert attempt.source_id is not None
         source = RemoteFile(attempt.source_id, attempt.container_id, attempt.path, attempt.size, attempt.started)
         return self._remote.copy(source, attempt.path, attempt.key)
 
-    def _left_by(self, attempt: Attempt) -> RemoteFile | None:
-        """A file that holds what the request sent, or the beginning of it, and that nobody has taken for another."""
-        for candidate in self._candidates(attempt):
-            if self._is_left_by(attempt, candidate):
-                return candidate
-            self._clear(attempt, candidate)
-        return None
+    def _left_by(self, attempt: Attempt) -> list[RemoteFile]:
+        """Files that hold what the request sent, or the beginning of it, and that nobody has taken for others."""
+        left = []
+        for file in self._candidates(attempt):
+            if self._is_left_by(file, attempt):
+                left.append(file)
+            else:
+                self._clear(attempt, file)
+        return left
 
-    def _is_left_by(self, attempt: Attempt, candidate: RemoteFile) -> bool:
-        digest = self._expected(attempt, candidate.size)
-        if digest is None or self._stands_for_a_name(candidate):
+    def _is_left_by(self, file: RemoteFile, attempt: Attempt) -> bool:
+        digest = self._expected(attempt, file.size)
+        if digest is None or self._stands_for_a_name(file):
             return False
-        return self._digest(candidate, attempt.size) == digest
+        return self._digest(file, attempt.size) == digest
 
-    def _clear(self, attempt: Attempt, candidate: RemoteFile) -> None:
-        """A file is not what the request left: it is shown, at the next listing at the latest."""
+    def _clear(self, attempt: Attempt, file: RemoteFile) -> None:
+        """A file is not what the request left: the next listing shows it."""
         with self._tree.lock:
             suspect = self._tree.suspects.get(attempt.container_id, {}).get(attempt.key)
             if suspect is not None:
-                suspect.known |= {candidate.id}
+                suspect.known |= {file.id}
 
     def _stands_for_a_name(self, file: RemoteFile) -> bool:
         with self._tree.lock:
@@ -151,18 +165,22 @@ class Settlement:
 
     def _candidates(self, attempt: Attempt) -> list[RemoteFile]:
         newest = self._remote.newest(attempt.container_id, attempt.started)
-        return [
+        found = [
             file
             for file in newest
             if file.id not in attempt.known and self._may_be_named(file.path, attempt.path) and _fits(file, attempt)
         ]
+        return self._unknown(attempt, found) if found else []
+
+    def _unknown(self, attempt: Attempt, files: list[RemoteFile]) -> list[RemoteFile]:
+        """Those that are not to be deleted, and that this machine has not stored before: it keeps the times of such."""
+        doomed = self._journal.doomed(attempt.container_id, attempt.entry)
+        kept = self._attributes.load(attempt.container_id)
+        times = {key: attributes.mtime for key, attributes in kept.items()}
+        return [file for file in files if file.id not in doomed and times.get(file_key(file.id)) is None]
 
     def _may_be_named(self, stored: str, asked: str) -> bool:
-        """Whether the service may have stored under one path what was sent under another."""
-        if stored == asked:
-            return True
-        (directory, _, name), (asked_directory, _, asked_name) = stored.rpartition("/"), asked.rpartition("/")
-        return self._renames and directory == asked_directory and asked_name in name
+        return stored == asked or (self._renames and may_be_named(stored, asked))
 
     def _expected(self, attempt: Attempt, size: int | None) -> str | None:
         """The digest that the content, cut to ``size`` bytes, has; None where that is not known any more."""

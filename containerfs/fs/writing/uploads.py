@@ -207,11 +207,11 @@ class Uploader:
         node, attempt = sending.node, sending.delivery.attempt
         with self._tree.lock:
             under_way = state.uploading(node.state)
-            if under_way is None or under_way.version is not sending.version or node.parent is None:
+            if under_way is None or under_way.version != sending.version or node.parent is None:
                 return self._unwanted(sending, stored)
             if node.path != attempt.path:
                 return self._misplaced(sending, stored)
-            return self._accept(sending, stored)
+            return self._accept(sending, under_way.version, stored)
 
     def _unwanted(self, sending: _Sending, stored: RemoteFile) -> Callable[[], None]:
         """The file was deleted meanwhile: what was stored is to go."""
@@ -220,7 +220,7 @@ class Uploader:
             tx.delete_later(stored.container_id, [stored.id])
         self._tree.hide_ids(stored.container_id, [stored.id])
         under_way = state.uploading(sending.node.state)
-        if under_way is not None and under_way.version is sending.version:
+        if under_way is not None and under_way.version == sending.version:
             self._tree.change(sending.node, state.moved_on, frozenset())  # its name may come back
 
         def finish() -> None:
@@ -239,15 +239,14 @@ class Uploader:
         self._tree.change(sending.node, state.moved_on, frozenset([stored.id]))
         return lambda: self.submit(sending.node)
 
-    def _accept(self, sending: _Sending, stored: RemoteFile) -> Callable[[], None]:
+    def _accept(self, sending: _Sending, version: Version, stored: RemoteFile) -> Callable[[], None]:
         """The file is what was stored; what it replaces is to go. Wants the tree's lock held."""
-        node, version = sending.node, sending.version
-        container_id = stored.container_id
+        node, container_id = sending.node, stored.container_id
         replaced = state.remote_ids(state.base(node.state)) - {stored.id}
         gone = replaced & {stored.replaced_id}
         with self._journal.transaction() as tx:
-            abandoned = self._end_attempts(tx, sending, stored)
-            tx.exonerate(container_id, node.path, stored.id)
+            abandoned = self._end_attempts(tx, sending)
+            tx.note_known(stored)
             if version.keeps_old:
                 tx.note_stored(sending.entry, stored)
             else:
@@ -264,19 +263,21 @@ class Uploader:
         self._show_stored(node, stored)
 
         def finish() -> None:
-            self._adopt(version.content, stored)
-            self._keep_attributes(node, stored)
-            self._deletions.note_gone(container_id, gone)
-            if abandoned:
-                self._settlement.take_up()
-            if not version.keeps_old:
-                self._deletions.carry_out(container_id, replaced - gone)
-            self._settled(node)
-            _resolve(version)
+            try:
+                self._adopt(version.content, stored)
+                self._keep_attributes(node, stored)
+                self._deletions.note_gone(container_id, gone)
+                if abandoned:
+                    self._settlement.take_up()
+                if not version.keeps_old:
+                    self._deletions.carry_out(container_id, replaced - gone)
+                self._settled(node)
+            finally:
+                _resolve(version)  # whatever this machine could not do: it is on the service
 
         return finish
 
-    def _end_attempts(self, tx: Transaction, sending: _Sending, stored: RemoteFile) -> bool:
+    def _end_attempts(self, tx: Transaction, sending: _Sending) -> bool:
         """End what was tried. Returns whether an earlier request may have left something, or may still arrive."""
         delivery, abandoned = sending.delivery, False
         for attempt in self._journal.attempts(sending.entry):
@@ -284,7 +285,7 @@ class Uploader:
             if this and not (delivery.lost and self._courier.may_double):
                 tx.end(attempt.key)
             else:
-                tx.abandon(attempt.key, delivery.digest if this else None, [stored.id])
+                tx.abandon(attempt.key, delivery.digest if this else None)
                 abandoned = True
         return abandoned
 
@@ -335,7 +336,7 @@ class Uploader:
         node, delivery = sending.node, sending.delivery
         with self._tree.lock:
             with self._journal.transaction() as tx:
-                tx.abandon(delivery.attempt.key, delivery.digest, [])
+                tx.abandon(delivery.attempt.key, delivery.digest)
             under_way = state.uploading(node.state)
             if under_way is not None and under_way.version is sending.version:
                 self._tree.change(node, state.moved_on, frozenset())
@@ -357,19 +358,17 @@ class Uploader:
         failure = Failure(str(error), isinstance(error, types.FsError) and error.lasting)
         with self._tree.lock:
             under_way = state.uploading(node.state)
-            wanted = under_way is not None and under_way.version is sending.version and node.parent is not None
+            wanted = under_way is not None and under_way.version == sending.version and node.parent is not None
             overtaken = wanted and state.due(node.state) is not None
             self._note_failure(sending, failure, digest, wanted=wanted, overtaken=overtaken)
             if wanted:
                 self._tree.change(node, state.failed, failure)
-        if not wanted or overtaken:
-            abandoned = [attempt for attempt in self._journal.attempts() if attempt.key == delivery.attempt.key]
-            if abandoned:
-                self._settlement.take_up()
-            self._discard(sending)
         if wanted:
             self.try_later(node, failure)
         _reject(sending.version, error)
+        if not wanted or overtaken:
+            self._settlement.take_up()
+            self._discard(sending)
 
     def _note_failure(
         self, sending: _Sending, failure: Failure, digest: str | None, *, wanted: bool, overtaken: bool
@@ -379,7 +378,7 @@ class Uploader:
             if not sending.delivery.lost:
                 tx.end(key)
             elif not wanted or overtaken:
-                tx.abandon(key, digest, [])
+                tx.abandon(key, digest)
             else:
                 tx.note_digest(key, digest)
             if overtaken:
@@ -431,7 +430,7 @@ class Uploader:
             with self._journal.transaction() as tx:
                 tx.set_aside(sending.entry, str(error))
             under_way = state.uploading(node.state)
-            if under_way is not None and under_way.version is sending.version:
+            if under_way is not None and under_way.version == sending.version:
                 self._tree.change(node, state.given_up)
             if container_gone and node.parent is not None:
                 node.container.gone = True
@@ -450,8 +449,9 @@ class Uploader:
 
     def _discard(self, sending: _Sending) -> None:
         """Delete the content of a version that nobody wants, unless a program still reads it."""
-        content = sending.delivery.content
-        if isinstance(content, StagedFile) and content not in state.owned_data(sending.node.state):
+        node, content = sending.node, sending.delivery.content
+        deleted = isinstance(node.state, state.Unlinked) and not node.opens
+        if isinstance(content, StagedFile) and (deleted or content not in state.owned_data(node.state)):
             self._journal.discard(content)
 
 

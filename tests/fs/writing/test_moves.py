@@ -1,6 +1,7 @@
 """Renames: new before old, nothing moved twice, and all as it was where one fails."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.writing import backoff
 from tests.fs import programs
-from tests.fs.gates import eventually, failing
+from tests.fs.gates import Gate, eventually, failing
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import crash, mounted
 
@@ -25,7 +26,7 @@ def _never_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["copies", "uploads"])
 def remote(request: pytest.FixtureRequest) -> MemoryRemote:
     remote = MemoryRemote()
-    remote.dialect = Dialect(copies_by_path=request.param == "copies")
+    remote.dialect = Dialect(idempotency=True, copies_by_path=request.param == "copies")
     return remote
 
 
@@ -58,7 +59,7 @@ def test_a_file_takes_the_place_of_another(memory_fs: FileSystem, remote: Memory
 def test_a_rename_that_fails_leaves_all_as_it_was(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, operation: str
 ) -> None:
-    remote.dialect = Dialect(copies_by_path=operation == "copy")
+    remote.dialect = Dialect(idempotency=True, copies_by_path=operation == "copy")
     remote.put(container, "a", b"new")
     remote.put(container, "b", b"old")
     remote.before = failing(operation, kind=types.Unreachable)
@@ -295,3 +296,62 @@ def test_a_directory_emptied_by_a_move_stays_across_mounts(
     assert programs.names(memory_fs, "/box") == ["a", "d"]
     with mounted(remote, tmp_path / "cache") as again:
         assert programs.names(again, "/box") == ["a", "d"]
+
+
+@pytest.mark.parametrize("replaces", ["nothing", "new id"])
+def test_a_rename_whose_answer_is_lost_is_finished_later(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, replaces: str
+) -> None:
+    remote.replaces = replaces
+    remote.put(container, "a", b"new")
+    remote.put(container, "b", b"old")
+    remote.after = failing("copy" if remote.dialect.copies_by_path else "upload", 3, types.Unreachable)
+    memory_fs.rename("/box/a", "/box/b")
+    assert programs.names(memory_fs, "/box") == ["b"]
+    assert programs.read(memory_fs, "/box/b") == b"new"
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"b": b"new"}
+
+
+def test_what_is_closed_while_a_rename_fails_is_kept_under_the_old_name(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    operation = "copy" if remote.dialect.copies_by_path else "upload"
+    remote.put(container, "d/a", b"old")
+    remote.put(container, "d/b", b"content")
+    gate = Gate(operation)
+
+    def refuse_one(asked: str, subject: str) -> None:
+        if (asked, subject) == (operation, "e/b"):
+            gate(asked, subject)
+            raise types.Refused("no")
+
+    remote.before = refuse_one
+    with programs.opened(memory_fs, "/box/d/a", os.O_WRONLY) as fh, ThreadPoolExecutor(1) as mv:
+        moving = mv.submit(memory_fs.rename, "/box/d", "/box/e")
+        gate.wait()
+        eventually(lambda: "e/a" in remote.stored(container))
+        programs.put(memory_fs, fh, b"new")
+        memory_fs.flush(fh)
+        gate.open()
+        with pytest.raises(types.Refused):
+            moving.result()
+    assert programs.read(memory_fs, "/box/d/a") == b"new"
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"d/a": b"new", "d/b": b"content"}
+
+
+def test_what_is_written_to_an_open_file_whose_replacement_does_not_arrive_is_kept(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.put(container, "b", b"new")
+    with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
+        hide(memory_fs, "/box/a")
+        programs.put(memory_fs, fh, b"O")
+        remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
+        with pytest.raises(types.Failed):
+            memory_fs.rename("/box/b", "/box/a")
+        assert programs.take(memory_fs, fh) == b"Old"
+    assert programs.read(memory_fs, "/box/a") == b"Old"
+    assert remote.stored(container) == {"a": b"Old", "b": b"new"}
