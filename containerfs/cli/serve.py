@@ -43,10 +43,10 @@ def serve(
     from containerfs.server.auth import KeyFileError
     from containerfs.server.listener import ListenError
     from containerfs.server.run import run
-    from containerfs.server.settings import Limits, Settings
+    from containerfs.server.settings import Limits, ServerSettings
     from containerfs.server.storage.base import StoreError
 
-    settings = Settings(
+    settings = ServerSettings(
         data_dir=data_dir or default_data_dir(),
         host=host,
         port=port,

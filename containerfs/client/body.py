@@ -51,7 +51,7 @@ class FormBody:
     """
 
     def __init__(self, fields: Mapping[str, object], file: FileTypes, progress: Progress | None = None) -> None:
-        self._upload = Upload.of(file)
+        self._upload = FilePart.of(file)
         self._progress = progress
         boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -94,7 +94,7 @@ Body = JsonBody | FormBody
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class FilePart:
     """A file to upload: where its bytes come from, and what the form says of it."""
 
     source: "Source"
@@ -103,7 +103,7 @@ class Upload:
     extra_headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, file: FileTypes) -> "Upload":
+    def of(cls, file: FileTypes) -> "FilePart":
         """Read the forms in which a file may be given.
 
         Raises:

@@ -168,7 +168,7 @@ class OpenFiles:
         with self._tree.lock, node.lock:
             for data in state.owned_data(node.state):
                 data.rest()
-            self._tree.settle(node)
+            self._tree.apply_pending(node)
 
     def _open(self, node: FileNode, flags: int, pid: int) -> int:
         access = flags & os.O_ACCMODE

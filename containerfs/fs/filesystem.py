@@ -12,11 +12,11 @@ from containerfs.fs import types
 from containerfs.fs.control import PREFIX, ControlSurface
 from containerfs.fs.directories import Directories
 from containerfs.fs.files import OpenFiles, Owner
+from containerfs.fs.inodes import Inodes
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup, check_new
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
 from containerfs.fs.namespace.tree import Tree
-from containerfs.fs.settings import NodeSettings
 from containerfs.fs.types import Attr, Entry
 from containerfs.fs.writing.backlog import Backlog, Unfinished
 from containerfs.fs.writing.moves import Moves
@@ -43,7 +43,7 @@ class FileSystem:
         directories: Directories,
         moves: Moves,
         removals: Removals,
-        node_settings: NodeSettings,
+        inodes: Inodes,
         backlog: Backlog,
         replay: Replay,
         control: ControlSurface,
@@ -60,7 +60,7 @@ class FileSystem:
         self._directories = directories
         self._moves = moves
         self._removals = removals
-        self._node_settings = node_settings
+        self._inodes = inodes
         self._backlog = backlog
         self._replay = replay
         self._control = control
@@ -73,7 +73,7 @@ class FileSystem:
 
     def getattr(self, path: str) -> Attr:
         """Source: stat(2)."""
-        return self._node_settings.attr(self._lookup.node(path))
+        return self._inodes.attr(self._lookup.node(path))
 
     def opendir(self, path: str) -> int:
         """Open a directory and take note of what is in it. Source: opendir(3)."""
@@ -127,7 +127,7 @@ class FileSystem:
         try:
             return handle.read_into(buffer, offset)
         except types.NotFound as error:
-            raise self._node_settings.vanished(handle.node, error) from error
+            raise self._inodes.vanished(handle.node, error) from error
 
     def write(self, fh: int, data: memoryview, offset: int) -> int:
         """Write all of ``data``, on this machine. Source: pwrite(2)."""
@@ -173,7 +173,7 @@ class FileSystem:
         if self._lookup.exists(path):
             raise types.AlreadyExists(path)
         directory = self._directories.make(parent, name)
-        self._node_settings.set_made(directory, mode, owner)
+        self._inodes.set_made(directory, mode, owner)
 
     def rmdir(self, path: str) -> None:
         """At the root: delete a container, which must be empty. Below: a directory. Source: rmdir(2)."""
@@ -253,7 +253,7 @@ class FileSystem:
         """
         if name == PREFIX + "sync":
             self._replay.run_returned()
-            self._backlog.hasten()
+            self._backlog.expedite()
         elif name == PREFIX + "refresh":
             node = self._lookup.node(path)
             self._metadata.expire(None if node is self._tree.root else node.container)
@@ -286,7 +286,7 @@ class FileSystem:
 
     def _set(self, path: str, **values: int) -> None:
         self._check_writable()
-        self._node_settings.set(self._lookup.node(path), **values)
+        self._inodes.set(self._lookup.node(path), **values)
 
     def _keep_emptied(self, parent: Directory) -> None:
         with self._tree.lock:
@@ -294,7 +294,7 @@ class FileSystem:
             parent.kept = True
             parent.touch()
         if emptied and not isinstance(parent, ContainerDirectory):
-            self._node_settings.keep(parent)
+            self._inodes.keep(parent)
 
     def _check_writable(self) -> None:
         if self._read_only:

@@ -10,6 +10,7 @@ from containerfs.fs.control import ControlSurface
 from containerfs.fs.directories import Directories
 from containerfs.fs.files import OpenFiles
 from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.inodes import Inodes
 from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
@@ -20,9 +21,10 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
 from containerfs.fs.remote import Remote
 from containerfs.fs.service import ApiRemote
-from containerfs.fs.settings import NodeSettings
 from containerfs.fs.types import digest
 from containerfs.fs.writing import legacy
+from containerfs.fs.writing.acceptance import Acceptance
+from containerfs.fs.writing.attempts import Attempts
 from containerfs.fs.writing.backlog import Backlog
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
@@ -91,7 +93,9 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
     settlement = Settlement(remote, tree, journal, attributes, deletions, schedule)
     courier = Courier(remote, settlement, staging)
-    uploader = Uploader(remote, tree, journal, cache, attributes, deletions, settlement, courier, schedule)
+    attempts = Attempts(remote, tree, journal, settlement)
+    acceptance = Acceptance(tree, journal, cache, attributes, deletions, settlement, courier, attempts)
+    uploader = Uploader(tree, schedule, courier, attempts, acceptance)
     commits = Commits(tree, journal, uploader, names)
     removals = Removals(tree, journal, uploader, deletions, settlement, staging, schedule)
     moves = Moves(tree, journal, uploader, deletions, settlement, removals, attributes, names)
@@ -109,7 +113,7 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
         Directories(remote, tree, lookup, metadata, attributes, names, journal, removals),
         moves,
         removals,
-        NodeSettings(remote, tree, lookup, metadata, attributes, fetcher),
+        Inodes(remote, tree, lookup, metadata, attributes, fetcher),
         backlog,
         Replay(tree, journal, uploader, deletions, settlement),
         ControlSurface(service, backlog, cache),

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from containerfs.server.auth import Authenticator
-from containerfs.server.content import Turns
+from containerfs.server.downloads import Turns
 from containerfs.server.errors import ServiceError
 from containerfs.server.observation import Counts, Observed
 from containerfs.server.routes import answers, bodies, containers, files, operations

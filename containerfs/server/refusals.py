@@ -1,7 +1,7 @@
 """What the service says no to, and in which words. Those of the API where it has some."""
 
 from containerfs.server.errors import Conflict, NotFound
-from containerfs.server.storage.base import Answer
+from containerfs.server.storage.base import RecordedAnswer
 
 
 def no_container(id: str) -> NotFound:
@@ -25,7 +25,7 @@ def ambiguous_name(name: str) -> Conflict:
     )
 
 
-def same_request(answer: Answer, digest: str) -> Answer:
+def same_request(answer: RecordedAnswer, digest: str) -> RecordedAnswer:
     if answer.digest != digest:
         raise Conflict("This Idempotency-Key was used with a different request.", code="idempotency_key_reused")
     return answer

@@ -25,7 +25,7 @@ from containerfs.server.listener import ListenError, is_loopback, listening, url
 from containerfs.server.observation import Counts, access_log
 from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
-from containerfs.server.settings import Limits, Settings
+from containerfs.server.settings import Limits, ServerSettings
 from containerfs.server.storage.open import open_stores
 from containerfs.server.sweeper import Sweeper
 
@@ -39,7 +39,7 @@ and those that remove files do so for each row and file: at Python's 5 ms, 500 f
 logger = logging.getLogger("containerfs.server")
 
 
-def run(settings: Settings) -> None:
+def run(settings: ServerSettings) -> None:
     """Serve until told to stop by SIGTERM, SIGINT or, if so set, the end of standard input.
 
     Raises:
@@ -68,7 +68,7 @@ def _forget_unread_log() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _log(settings: Settings) -> None:
+def _log(settings: ServerSettings) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="containerfs serve: %(message)s")
     if settings.access_log:
         lines = logging.StreamHandler(sys.stderr)
@@ -78,7 +78,7 @@ def _log(settings: Settings) -> None:
         access_log.propagate = False
 
 
-def _authenticator(settings: Settings) -> Authenticator:
+def _authenticator(settings: ServerSettings) -> Authenticator:
     of_this_machine = settings.uds is not None or is_loopback(settings.host)
     if settings.api_keys is not None:
         key_file = KeyFile(settings.api_keys, guards_operations=not of_this_machine)
@@ -89,12 +89,15 @@ def _authenticator(settings: Settings) -> Authenticator:
     return ThisMachine(settings.allowed_hosts) if settings.uds is None else Everyone()
 
 
-def _listening_for_metrics(settings: Settings) -> contextlib.AbstractContextManager[socket.socket | None]:
+def _listening_for_metrics(settings: ServerSettings) -> contextlib.AbstractContextManager[socket.socket | None]:
     return listening(*settings.metrics, None) if settings.metrics else contextlib.nullcontext()
 
 
 async def _serve(
-    settings: Settings, authenticator: Authenticator, listener: socket.socket, metrics_listener: socket.socket | None
+    settings: ServerSettings,
+    authenticator: Authenticator,
+    listener: socket.socket,
+    metrics_listener: socket.socket | None,
 ) -> None:
     stores = open_stores(settings.data_dir)
     sweeper = Sweeper(stores)

@@ -23,7 +23,6 @@ from containerfs.server.objects import container_file_object, container_object, 
 from containerfs.server.refusals import ambiguous_name, no_container, no_container_file, no_file, same_request
 from containerfs.server.requests import SECONDS, CopyFile, CreateContainer, ExpiryRule
 from containerfs.server.storage.base import (
-    Answer,
     BlobNotFoundError,
     BlobReader,
     BlobWriter,
@@ -31,6 +30,7 @@ from containerfs.server.storage.base import (
     ContainerRecord,
     FileRecord,
     PageQuery,
+    RecordedAnswer,
     Transaction,
     UnknownCursorError,
 )
@@ -308,7 +308,7 @@ class Service:
             if answer := tx.answer(namespace, once.key, now - ANSWERS_KEPT_S):
                 return _Change(kind.model_validate_json(same_request(answer, once.digest).body), spare)
             change = work(tx)
-            tx.record_answer(namespace, once.key, Answer(once.digest, change.result.model_dump_json()), now)
+            tx.record_answer(namespace, once.key, RecordedAnswer(once.digest, change.result.model_dump_json()), now)
             return change
 
         return await self._done(await self._metadata.write(transaction))

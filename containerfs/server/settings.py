@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """A server: where it listens, where it keeps things, whom it serves.
 
     Attributes:

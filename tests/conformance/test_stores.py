@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from containerfs.server.storage.base import (
-    Answer,
     BlobNotFoundError,
     ContainerFileRecord,
     ContainerRecord,
     PageQuery,
+    RecordedAnswer,
     Transaction,
     UnknownCursorError,
 )
@@ -292,7 +292,7 @@ def test_activity_does_not_bring_back_what_has_ended(stores: Stores) -> None:
 
 def test_what_is_old_is_forgotten_in_steps(stores: Stores) -> None:
     async def scenario() -> None:
-        answer = Answer("digest", "body")
+        answer = RecordedAnswer("digest", "body")
         for name in "abc":
             await stores.metadata.write(insert(name))
             await stores.metadata.write(lambda tx, name=name: tx.end_container(name))  # type: ignore[misc]

@@ -180,7 +180,7 @@ class FailingMounts(RuleBasedStateMachine):
     def time_passes(self) -> None:
         """What waits is tried again; what a request has left is looked for again."""
         self.faults.arrive()
-        self._do(lambda: _schedule(self.fs).hasten(lambda key: True), self._as_it_was())
+        self._do(lambda: _schedule(self.fs).expedite(lambda key: True), self._as_it_was())
         self._decide_hidden()
 
     @step(arrives=st.booleans())
@@ -396,7 +396,7 @@ class FailingMounts(RuleBasedStateMachine):
         self.faults.arrive()
         for _ in range(8):
             self._settle()
-            _schedule(self.fs).hasten(lambda key: True)
+            _schedule(self.fs).expedite(lambda key: True)
         self._settle()
         assert self.fs.drain(20) == []
         self._settle()

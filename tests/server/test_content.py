@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containerfs.server.content import Span, Turns, UnsatisfiableRange, requested_span
+from containerfs.server.downloads import Span, Turns, UnsatisfiableRange, requested_span
 from tests.server.conftest import answered, create
 from tests.server.live import running_server
 from tests.server.raw import connect

@@ -185,7 +185,7 @@ class Tree:
                 return
             node, directory = directory, directory.parent
 
-    def settle(self, node: FileNode) -> None:
+    def apply_pending(self, node: FileNode) -> None:
         """Take over, once a file is neither open nor due, what listings said of it meanwhile."""
         if node.opens or node.parent is None or not isinstance(node.state, state.Stored | state.Outdated):
             return

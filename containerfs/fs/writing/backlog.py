@@ -70,19 +70,19 @@ class Backlog:
         lost = [Unfinished(str(path), "its journal was damaged") for path in self._journal.unlisted_data()]
         return rows + lost
 
-    def hasten(self, within: set[FileNode] | None = None) -> list[FileNode]:
+    def expedite(self, within: set[FileNode] | None = None) -> list[FileNode]:
         """Try now whatever is due (of ``within``), without waiting for it; returns what that is."""
         nodes = [node for node in self._due() if within is None or node in within]
         self._uploader.ask(nodes)
         if within is None:
-            self._schedule.hasten(lambda key: not isinstance(key, FileNode))
+            self._schedule.expedite(lambda key: not isinstance(key, FileNode))
         return nodes
 
     def drain(self, timeout: float, within: set[FileNode] | None = None) -> list[Unfinished]:
         """Try now whatever is due (of ``within``), once; returns what is not on the service then, or after ``timeout``
         seconds."""
         deadline = time.monotonic() + timeout
-        for node in self.hasten(within):
+        for node in self.expedite(within):
             self._await(node, deadline)
         left = [self._unfinished(node) for node in self._due() if within is None or node in within]
         if within is not None:

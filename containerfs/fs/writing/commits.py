@@ -12,8 +12,9 @@ from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Failure, Staged, Torn
+from containerfs.fs.writing.attempts import entry_of
 from containerfs.fs.writing.journal import Journal
-from containerfs.fs.writing.uploads import Uploader, entry_of
+from containerfs.fs.writing.uploads import Uploader
 
 _TEMPORARY_DELAY = 2.0  # seconds for which a temporary name may become another one before it is uploaded
 

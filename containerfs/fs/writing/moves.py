@@ -20,11 +20,12 @@ from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Hidden, Local, State, Unlinked, Version
 from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.attempts import entry_of
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal, Transaction
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.settlement import Settlement
-from containerfs.fs.writing.uploads import Uploader, entry_of
+from containerfs.fs.writing.uploads import Uploader
 
 log = logging.getLogger(__name__)
 

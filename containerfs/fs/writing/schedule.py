@@ -92,7 +92,7 @@ class Schedule:
         with self._changed:
             self._waiting.pop(key, None)
 
-    def hasten(self, wanted: Callable[[Hashable], bool]) -> None:
+    def expedite(self, wanted: Callable[[Hashable], bool]) -> None:
         """Run now what waits."""
         with self._changed:
             for key, job in list(self._waiting.items()):

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from containerfs.server.auth import Authenticator
-from containerfs.server.content import ContentResponse
+from containerfs.server.downloads import ContentResponse
 from containerfs.server.requests import Listing
 from containerfs.server.routes.bodies import parsed
 from containerfs.server.service import Content, Service

@@ -81,7 +81,7 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecordedAnswer:
     """What a request with an ``Idempotency-Key`` was answered: ``digest`` names the request, ``body`` is JSON."""
 
     digest: str
@@ -171,11 +171,11 @@ class Transaction(Protocol):
 
     def expired_files(self, now: int, limit: int) -> list[str]: ...
 
-    def answer(self, namespace: str, key: str, since: int) -> Answer | None:
+    def answer(self, namespace: str, key: str, since: int) -> RecordedAnswer | None:
         """The answer recorded for an idempotency key at or after ``since``."""
         ...
 
-    def record_answer(self, namespace: str, key: str, answer: Answer, now: int) -> None: ...
+    def record_answer(self, namespace: str, key: str, answer: RecordedAnswer, now: int) -> None: ...
 
     def named_blobs(self, blobs: Collection[str]) -> set[str]:
         """Those of the blobs that some row names."""

@@ -8,17 +8,17 @@ from sqlalchemy import Connection, Delete, Executable, Table
 
 from containerfs.server.storage import statements
 from containerfs.server.storage.base import (
-    Answer,
     ContainerFileRecord,
     ContainerRecord,
     FileRecord,
     PageQuery,
+    RecordedAnswer,
     Removal,
     UnknownCursorError,
 )
 from containerfs.server.storage.schema import answers, container_files, containers, departed, files
 
-Record = TypeVar("Record", ContainerRecord, ContainerFileRecord, FileRecord, Answer)
+Record = TypeVar("Record", ContainerRecord, ContainerFileRecord, FileRecord, RecordedAnswer)
 
 
 class SqlTransaction:
@@ -93,10 +93,10 @@ class SqlTransaction:
     def expired_files(self, now: int, limit: int) -> list[str]:
         return list(self._connection.scalars(statements.expired(files), {"now": now, "limit": limit}))
 
-    def answer(self, namespace: str, key: str, since: int) -> Answer | None:
-        return self._one(Answer, statements.answer, namespace=namespace, key=key, since=since)
+    def answer(self, namespace: str, key: str, since: int) -> RecordedAnswer | None:
+        return self._one(RecordedAnswer, statements.answer, namespace=namespace, key=key, since=since)
 
-    def record_answer(self, namespace: str, key: str, answer: Answer, now: int) -> None:
+    def record_answer(self, namespace: str, key: str, answer: RecordedAnswer, now: int) -> None:
         self._run(statements.delete_answer, namespace=namespace, key=key)  # one that is no longer remembered
         self._run(statements.insertion(answers), namespace=namespace, key=key, answered_at=now, **asdict(answer))
 

@@ -27,14 +27,14 @@ from sqlalchemy import (
 )
 
 from containerfs.api.models import Order
-from containerfs.server.storage.base import Answer, ContainerFileRecord, ContainerRecord, FileRecord
+from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord, RecordedAnswer
 from containerfs.server.storage.schema import answers, container_files, containers, departed, files
 
 _RECORDS: dict[Table, type] = {
     containers: ContainerRecord,
     container_files: ContainerFileRecord,
     files: FileRecord,
-    answers: Answer,
+    answers: RecordedAnswer,
 }
 
 LISTINGS: dict[Table, ColumnElement[str]] = {

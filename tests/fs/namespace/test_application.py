@@ -29,8 +29,8 @@ def test_what_is_open_stays_as_it_is_until_it_is_closed(tree: Tree, directory: C
     show(tree, directory, file("a", "3"))
     assert shown(directory) == {"a": "1", "b": "2"}
     a.opens = b.opens = 0
-    tree.settle(a)
-    tree.settle(b)
+    tree.apply_pending(a)
+    tree.apply_pending(b)
     assert shown(directory) == {"a": "3"}
     assert a is node_at(tree, "a")
 
@@ -42,7 +42,7 @@ def test_what_comes_back_while_it_is_open_stays(tree: Tree, directory: Container
     show(tree, directory)
     show(tree, directory, file("a", "1"))
     node.opens = 0
-    tree.settle(node)
+    tree.apply_pending(node)
     assert shown(directory) == {"a": "1"}
 
 
@@ -117,7 +117,7 @@ def test_a_container_that_expires_goes_unless_somebody_reads_in_it(tree: Tree, d
     assert directory.gone
     assert tree.find("box/a") is node
     node.opens = 0
-    tree.settle(node)
+    tree.apply_pending(node)
     assert tree.root.children == {}
     assert tree.containers() == []
 

@@ -14,7 +14,7 @@ from containerfs.fs.state import Outdated, Stored
 from containerfs.fs.types import Attr, RemoteFile
 
 
-class NodeSettings:
+class Inodes:
     """Reads and sets what is shown of nodes. Thread-safe; every method raises ``FsError``."""
 
     def __init__(

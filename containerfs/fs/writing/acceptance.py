@@ -1,0 +1,170 @@
+"""Acceptance: what is true once the service has stored a version.
+
+Journal and tree change together; what remains, such as deleting what was replaced, needs no locks and can be repeated.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.attributes import AttributeStore, file_key
+from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.attempts import Attempts, Sending
+from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.delivery import Courier
+from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.settlement import Settlement
+
+log = logging.getLogger(__name__)
+
+
+class Acceptance:
+    """Takes over what the service has stored. Thread-safe."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        journal: Journal,
+        cache: ContentCache,
+        attributes: AttributeStore,
+        deletions: Deletions,
+        settlement: Settlement,
+        courier: Courier,
+        attempts: Attempts,
+    ) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._cache = cache
+        self._attributes = attributes
+        self._deletions = deletions
+        self._settlement = settlement
+        self._courier = courier
+        self._attempts = attempts
+
+    def accept(self, sending: Sending, stored: RemoteFile) -> None:
+        """Have journal and tree agree on what was stored, and do what follows from it.
+
+        Raises:
+            NoSpace, Failed: the journal cannot take it; nothing has changed.
+        """
+        with self._tree.lock:
+            if not sending.is_wanted:
+                finish = self._unwanted(sending, stored)
+            elif sending.node.path != sending.delivery.attempt.path:
+                finish = self._misplaced(sending, stored)
+            else:
+                finish = self._replace(sending, stored)
+        finish()
+
+    def _unwanted(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
+        """The file was deleted meanwhile: what was stored is to go."""
+        with self._journal.transaction() as tx:
+            tx.end(sending.delivery.attempt.key)
+            tx.delete_later(stored.container_id, [stored.id])
+        self._tree.hide_ids(stored.container_id, [stored.id])
+        under_way = state.uploading(sending.node.state)
+        if under_way is not None and under_way.version == sending.version:
+            self._tree.change(sending.node, state.moved_on, frozenset())  # its name may come back
+
+        def finish() -> None:
+            self._attempts.discard(sending)
+            self._deletions.carry_out(stored.container_id, [stored.id])
+
+        return finish
+
+    def _misplaced(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
+        """The file was renamed meanwhile: it is uploaded once more, in place of what was stored."""
+        with self._journal.transaction() as tx:
+            tx.end(sending.delivery.attempt.key)
+            tx.replace_also(sending.entry, [stored.id])
+        self._tree.hide_ids(stored.container_id, [stored.id])
+        self._tree.change(sending.node, state.moved_on, frozenset([stored.id]))
+        return _nothing
+
+    def _replace(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
+        """The file is what was stored; what it replaces is to go."""
+        node, container_id = sending.node, stored.container_id
+        under_way = state.uploading(node.state)
+        assert under_way is not None
+        version = under_way.version  # whether it keeps what is old may have been decided since it was sent
+        replaced = state.remote_ids(state.base(node.state)) - {stored.id}
+        gone = replaced & {stored.replaced_id}
+        with self._journal.transaction() as tx:
+            abandoned = self._end_attempts(tx, sending)
+            tx.note_known(stored)
+            if version.keeps_old:
+                tx.note_stored(sending.entry, stored)
+            else:
+                tx.drop(sending.entry)
+                tx.delete_later(container_id, replaced - gone)
+            for later in state.entries(node.state):
+                if later != sending.entry:
+                    tx.replace_also(later, [stored.id])
+        self._tree.hide_ids(container_id, replaced)
+        if version.keeps_old:
+            self._tree.change(node, state.uploaded, stored, replaced - gone, sending.entry)
+        else:
+            self._tree.change(node, state.uploaded, stored)
+        self._show_stored(node, stored)
+
+        def finish() -> None:
+            self._adopt(version.content, stored)
+            self._keep_attributes(node, stored)
+            self._deletions.note_gone(container_id, gone)
+            if abandoned:
+                self._settlement.take_up()
+            if not version.keeps_old:
+                self._deletions.carry_out(container_id, replaced - gone)
+            with self._tree.lock:
+                self._tree.apply_pending(node)
+
+        return finish
+
+    def _end_attempts(self, tx: Transaction, sending: Sending) -> bool:
+        """End what was tried. Returns whether an earlier request may have left something, or may still arrive."""
+        delivery, abandoned = sending.delivery, False
+        for attempt in self._journal.attempts(sending.entry):
+            this = attempt.key == delivery.attempt.key
+            if this and not (delivery.lost and self._courier.may_double):
+                tx.end(attempt.key)
+            else:
+                tx.abandon(attempt.key, delivery.digest if this else None)
+                abandoned = True
+        return abandoned
+
+    def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
+        node.pages = stored.id
+        node.changed_at = time.monotonic()
+        kept = node.attributes()
+        if stored.path != node.path:
+            kept = replace(kept, path=node.path)
+        node.container.kept_attributes[file_key(stored.id)] = kept
+
+    def _keep_attributes(self, node: FileNode, stored: RemoteFile) -> None:
+        container = self._tree.container(stored.container_id)
+        kept = container.kept_attributes.get(file_key(stored.id)) if container is not None else None
+        if kept is not None:
+            self._attributes.save(stored.container_id, file_key(stored.id), kept)
+
+    def _adopt(self, content: StagedFile | RemoteFile, stored: RemoteFile) -> None:
+        """What was uploaded is what would be read back: it costs no request."""
+        if isinstance(content, RemoteFile):
+            return
+        content.rest()
+        if self._journal.is_needed(content):
+            return
+        try:
+            self._cache.adopt(stored, content.path)
+        except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
+            log.warning("What was uploaded of %r is not cached: %s", stored.path, error)
+            content.remove()
+
+
+def _nothing() -> None:
+    """Nothing remains to be done."""

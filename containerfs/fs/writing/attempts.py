@@ -1,0 +1,201 @@
+"""Attempts to upload: how one begins, and what is true once it has failed.
+
+The journal knows of an attempt before it is sent, so that after a crash it is known what may have reached the service.
+"""
+
+import logging
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+
+from containerfs.fs import state, types
+from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.remote import Remote
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.state import Failure, Version
+from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.delivery import Delivery
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.records import Attempt, Entry
+from containerfs.fs.writing.settlement import Settlement
+
+log = logging.getLogger(__name__)
+
+
+def entry_of(node: FileNode, content: StagedFile | RemoteFile, sequence: int | None = None) -> Entry:
+    """What the journal is to know of a content that is due for a node. Wants the tree's lock held.
+
+    Args:
+        sequence: of the row that it takes the place of.
+    """
+    container = node.container.remote
+    data, source = (content.path.name, None) if isinstance(content, StagedFile) else (None, content)
+    replaces = state.remote_ids(node.state)
+    return Entry(container.id, container.name, node.path, data, source, replaces, node.attributes(), sequence=sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A version of a file on its way, and its row in the journal."""
+
+    node: FileNode
+    version: Version
+    entry: int
+    delivery: Delivery
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the file still waits for it. Wants the tree's lock held."""
+        under_way = state.uploading(self.node.state)
+        return under_way is not None and under_way.version == self.version and self.node.parent is not None
+
+
+class Attempts:
+    """Begins attempts, and notes why they failed. Thread-safe."""
+
+    def __init__(self, remote: Remote, tree: Tree, journal: Journal, settlement: Settlement) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._journal = journal
+        self._settlement = settlement
+
+    def begin(self, node: FileNode) -> Sending | None:
+        """Note the attempt in the journal, and begin; None if nothing is to be done now.
+
+        Raises:
+            NoSpace, Failed: the journal cannot take it.
+        """
+        with self._tree.lock:
+            layer = state.due(node.state)
+            if layer is None or node.parent is None or isinstance(layer.over, state.Uploading):
+                return None
+            version = layer.version
+            with self._journal.transaction() as tx:
+                entry = tx.put(entry_of(node, version.content)) if version.entry is None else version.entry
+                earlier = self._earlier(entry, version.content)
+                attempt = earlier or _new_attempt(node, version.content, entry)
+                if earlier is None:
+                    tx.begin(attempt)
+            self._tree.change(node, state.begun, entry)
+            begun = state.uploading(node.state)
+            assert begun is not None
+        delivery = Delivery(attempt, version.content, self._journal.noted_digest(entry), lost=earlier is not None)
+        return Sending(node, begun.version, entry, delivery)
+
+    def _earlier(self, entry: int, content: StagedFile | RemoteFile) -> Attempt | None:
+        """An earlier request for the same content, whose answer was lost."""
+        name = content.path.name if isinstance(content, StagedFile) else None
+        return next((attempt for attempt in self._journal.attempts(entry) if attempt.data == name), None)
+
+    def put_off(self, node: FileNode, failure: Failure) -> Version | None:
+        """An attempt could not begin; returns the version that waits, None if nothing is due any more."""
+        with self._tree.lock:
+            layer = state.due(node.state)
+            if layer is not None:
+                self._tree.change(node, state.put_off, failure)
+            return None if layer is None else layer.version
+
+    def renew(self, sending: Sending) -> None:
+        """Something else was stored under the key, which was cut on its way: the next attempt has another key."""
+        delivery = sending.delivery
+        with self._tree.lock:
+            with self._journal.transaction() as tx:
+                tx.abandon(delivery.attempt.key, delivery.digest)
+            if sending.is_wanted:
+                self._tree.change(sending.node, state.moved_on, frozenset())
+        self._settlement.take_up()
+
+    def fail(self, sending: Sending, error: Exception) -> Failure | None:
+        """Note why an attempt failed; returns that, or None if the file does not wait for it any more."""
+        delivery = sending.delivery
+        delivery.lost = delivery.lost or isinstance(error, types.Cancelled)  # some services store what was cut short
+        digest = self._digest_for_journal(delivery)
+        failure = Failure(str(error), isinstance(error, types.FsError) and error.lasting)
+        with self._tree.lock:
+            wanted = sending.is_wanted
+            overtaken = wanted and state.due(sending.node.state) is not None
+            self._note_failure(sending, failure, digest, wanted=wanted, overtaken=overtaken)
+            if wanted:
+                self._tree.change(sending.node, state.failed, failure)
+        if not wanted or overtaken:
+            self._settlement.take_up()
+            self.discard(sending)
+        return failure if wanted else None
+
+    def set_aside_if_hopeless(self, sending: Sending, error: Exception) -> bool:
+        """Whether trying again would not help whatever happens: then somebody has to decide what becomes of it."""
+        container_gone = self._is_container_gone(sending.delivery.attempt, error)
+        if not (container_gone or isinstance(error, types.Damaged)):
+            return False
+        node = sending.node
+        try:
+            with self._tree.lock:
+                with self._journal.transaction() as tx:
+                    tx.set_aside(sending.entry, str(error))
+                if sending.is_wanted:
+                    self._tree.change(node, state.given_up)
+                if container_gone and node.parent is not None:
+                    node.container.gone = True
+                self._tree.apply_pending(node)
+        except types.FsError:  # the journal has no room: it is tried again
+            return False
+        log.error("%r is set aside (%s): 'containerfs recover' lists it", node.name, error)
+        return True
+
+    def _note_failure(
+        self, sending: Sending, failure: Failure, digest: str | None, *, wanted: bool, overtaken: bool
+    ) -> None:
+        key = sending.delivery.attempt.key
+        with suppress(types.FsError), self._journal.transaction() as tx:  # a full disk: what was noted still stands
+            if not sending.delivery.lost:
+                tx.end(key)
+            elif not wanted or overtaken:
+                tx.abandon(key, digest)
+            else:
+                tx.note_digest(key, digest)
+            if overtaken:
+                tx.drop(sending.entry)
+            elif wanted:
+                tx.note_failure(sending.entry, failure, digest)
+
+    def _is_container_gone(self, attempt: Attempt, error: Exception) -> bool:
+        if not isinstance(error, types.NotFound):
+            return False
+        try:
+            self._remote.container(attempt.container_id)
+        except types.NotFound:
+            return True
+        except types.FsError:
+            return False
+        return False
+
+    def _digest_for_journal(self, delivery: Delivery) -> str | None:
+        """The digest by which damage is noticed, and by which what was sent is recognized."""
+        if delivery.digest is None and delivery.expected is None and isinstance(delivery.content, StagedFile):
+            with suppress(types.FsError):
+                delivery.digest = delivery.content.digest()
+        return delivery.digest or delivery.expected
+
+    def discard(self, sending: Sending) -> None:
+        """Delete the content of a version that nobody wants, unless a program still reads it."""
+        node, content = sending.node, sending.delivery.content
+        deleted = isinstance(node.state, state.Unlinked) and not node.opens
+        if isinstance(content, StagedFile) and (deleted or content not in state.owned_data(node.state)):
+            self._journal.discard(content)
+
+
+def _new_attempt(node: FileNode, content: StagedFile | RemoteFile, entry: int) -> Attempt:
+    staged = content if isinstance(content, StagedFile) else None
+    return Attempt(
+        key=f"containerfs-{uuid.uuid4()}",
+        container_id=node.container.remote.id,
+        path=node.path,
+        size=content.size,
+        started=int(time.time()),
+        entry=entry,
+        data=staged.path.name if staged is not None else None,
+        source_id=None if isinstance(content, StagedFile) else content.id,
+        known=state.remote_ids(node.state),
+    )
