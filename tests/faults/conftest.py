@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,23 +29,39 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         yield live
 
 
+@contextmanager
+def shown(server: LiveServer, manner: type[Manner]) -> Iterator[Service]:
+    """A service that prints what it was asked, for a test that fails."""
+    with speaking(server, manner) as service:
+        try:
+            yield service
+        finally:
+            print(*service.proxy.exchanges, sep="\n")
+
+
 @pytest.fixture(params=[Manner, Replacing, Piling], ids=lambda manner: manner.name)
 def every_service(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[Service]:
     """Ours, a foreign one that replaces by path, and one that does not."""
-    with speaking(server, request.param) as service:
+    with shown(server, request.param) as service:
         yield service
 
 
 @pytest.fixture(params=[Manner, Piling], ids=lambda manner: manner.name)
 def any_service(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[Service]:
     """The two that differ most."""
-    with speaking(server, request.param) as service:
+    with shown(server, request.param) as service:
+        yield service
+
+
+@pytest.fixture(params=[Replacing, Piling], ids=lambda manner: manner.name)
+def foreign_service(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[Service]:
+    with shown(server, request.param) as service:
         yield service
 
 
 @pytest.fixture
 def service(server: LiveServer) -> Iterator[Service]:
-    with speaking(server, Manner) as service:
+    with shown(server, Manner) as service:
         yield service
 
 

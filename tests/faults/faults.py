@@ -61,8 +61,7 @@ def cuts_body(exchange: Exchange) -> None:
 
 def forwards_cut_body(exchange: Exchange) -> None:
     """The server sees a content that breaks off."""
-    exchange.request.read_half()
-    exchange.forward_part()
+    exchange.forward_half()
     exchange.cut()
 
 

@@ -68,6 +68,11 @@ class Exchange:
     def is_change(self) -> bool:
         return self.method not in ("GET", "HEAD")
 
+    def __str__(self) -> str:
+        committed, answered = (each.status if each else "-" for each in (self.committed, self.answered))
+        what = f"{self.method} {self.request.target} {self.request.upload_name or ''}".strip()
+        return f"{self.number}: {what}, {len(self.request.received)} bytes: {committed} at the server, {answered} here"
+
     def forward(self, body: bytes | None = None) -> Answer:
         """Have the server answer, of which the client hears nothing yet."""
         self.request.read_all()
@@ -78,9 +83,9 @@ class Exchange:
         self.committed = manner.answer(forward(self.request, self.proxy.upstream, manner.body(self.request, content)))
         return self.committed
 
-    def forward_part(self) -> None:
-        """Have the server see the request up to where it was read, and no end."""
-        forward_part(self.request, self.proxy.upstream)
+    def forward_half(self) -> None:
+        """Have the server see half of the content, and no end."""
+        forward_part(self.request, self.proxy.upstream, self.proxy.manner.body(self.request, self.request.read_half()))
 
     def answer(self, answer: Answer) -> None:
         self.answered = answer

@@ -80,13 +80,13 @@ def test_new_content_after_several_lost_answers(any_service: Service, home: Home
     stays(any_service, home, box, {"file": LONGER})
 
 
-def test_a_cut_body_that_the_service_took_for_a_file(any_service: Service, home: Home, box: str) -> None:
-    with mounted(any_service, home) as mount:
+def test_a_cut_body_that_the_service_took_for_a_file(foreign_service: Service, home: Home, box: str) -> None:
+    with mounted(foreign_service, home) as mount:
         (mount / box).mkdir()
-        any_service.proxy.on(upload_of("file"), stores_cut_body)
+        foreign_service.proxy.on(upload_of("file"), stores_cut_body)
         write(mount / box / "file", OLD)
-        agrees(mount, any_service, box, {"file": OLD})
-    stays(any_service, home, box, {"file": OLD})
+        agrees(mount, foreign_service, box, {"file": OLD})
+    stays(foreign_service, home, box, {"file": OLD})
 
 
 @pytest.mark.parametrize("killed", ["not killed", "killed before rm", "killed after rm"])

@@ -92,10 +92,10 @@ class Request:
         return self.received
 
     def read_half(self) -> bytes:
-        """Read about half of the content, if its length is known; else a piece."""
-        while self.read() and len(self.received) < (self.length or 0) // 2:
+        """About half of the content."""
+        while len(self.received) < (self.length or 0) // 2 and self.read():
             pass
-        return self.received
+        return self.received[: (self.length or len(self.received)) // 2]
 
 
 class Stream:
@@ -169,12 +169,12 @@ def forward(request: Request, address: tuple[str, int], body: bytes) -> Answer:
         connection.close()
 
 
-def forward_part(request: Request, address: tuple[str, int]) -> None:
+def forward_part(request: Request, address: tuple[str, int], body: bytes) -> None:
     """Begin a request to a server, and leave in the middle of its content."""
     connection = HTTPConnection(*address, timeout=60)
-    headers = _sent(request) | {"Content-Length": str(request.length or 2 * len(request.received))}
+    headers = _sent(request) | {"Content-Length": str(2 * len(body))}
     connection.request(request.method, request.target, headers=headers)
-    connection.send(request.received)
+    connection.send(body)
     connection.close()
 
 
