@@ -70,7 +70,8 @@ class Exchange:
 
     def __str__(self) -> str:
         committed, answered = (each.status if each else "-" for each in (self.committed, self.answered))
-        what = f"{self.method} {self.request.target} {self.request.upload_name or ''}".strip()
+        name = self.request.upload_name if b"\r\n\r\n" in self.request.received else None
+        what = f"{self.method} {self.request.target} {name or ''}".strip()
         return f"{self.number}: {what}, {len(self.request.received)} bytes: {committed} at the server, {answered} here"
 
     def forward(self, body: bytes | None = None) -> Answer:

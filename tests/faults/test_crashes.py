@@ -193,11 +193,11 @@ def test_many_files_in_every_state(every_service: Service, home: Home, box: str)
         for name in ("stored", "overwritten", "deleted", "renamed"):
             (top / name).write_bytes(V1)
         settled(mount)
+        (top / "deleted").unlink()
         every_service.proxy.on(upload_of(), loses_request, times=ALWAYS)
         every_service.proxy.on(lambda exchange: exchange.is_copy, refuses(503), times=ALWAYS)
         (top / "overwritten").write_bytes(V2)
         (top / "new").write_bytes(V3)
-        (top / "deleted").unlink()
         moved = errno_of(lambda: (top / "renamed").rename(top / "elsewhere")) is None
         opened = os.open(top / "synced", os.O_CREAT | os.O_WRONLY)
         os.write(opened, V2)

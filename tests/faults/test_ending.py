@@ -143,10 +143,10 @@ def test_two_mounts_that_start_at_once_share_what_is_cached(service: Service, ho
     wanted = {f"file {number}": CONTENT + b"%d" % number for number in range(8)}
     before = len(service.proxy.exchanges)
     places = [home.path / "one", home.path / "two"]
-    command = ["containerfs", "mount", "--url", service.url, "--cache-dir", str(home.cache_dir)]
+    options = ["--url", service.url, "--cache-dir", str(home.cache_dir)]
     starting = [
         subprocess.Popen(
-            [*command, str(place)],
+            ["containerfs", "mount", str(place), *options],
             env=home.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
