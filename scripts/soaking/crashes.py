@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+import traceback
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -59,9 +60,11 @@ def play(seed: int, directory: Path) -> Round:
     done = Round(seed)
     try:
         with ExitStack() as stack:
-            _Play(done, random.Random(seed), directory, stack).run()
+            round = _Play(done, random.Random(seed), directory, stack)
+            stack.callback(round.keep_requests, directory / "requests.log")
+            round.run()
     except (AssertionError, Stuck, TooManyWorlds, subprocess.SubprocessError, OSError) as failure:
-        done.failure = f"{type(failure).__name__}: {str(failure)[:1000]}"
+        done.failure = "".join(traceback.format_exception(failure))[-2000:]
     return done
 
 
@@ -80,9 +83,12 @@ class _Play:
         for _ in range(self._chance.randint(1, 3)):
             self._life()
         with mounted(self._service, self._home) as mount:
-            settled(mount, limit=120)
+            settled(mount, limit=60)
             seen = _files(mount.anew(mount / BOX))
         self._judge(seen)
+
+    def keep_requests(self, log: Path) -> None:
+        log.write_text("".join(f"{exchange}\n" for exchange in self._service.proxy.exchanges))
 
     def _serve(self, port: str) -> LiveServer:
         return self._stack.enter_context(running_server(self._store, "--port", port, "--no-access-log"))

@@ -113,9 +113,9 @@ class Ledger:
         files = list(held)
         paths = [path for path, _ in files]
         verdict = Verdict(doubled=sorted({path for path in paths if paths.count(path) > 1}))
-        actual = frozenset(dict(files).items())
+        actual: World = frozenset(dict(files).items())
         if actual not in self.worlds:
-            nearest = dict(min(self.worlds, key=lambda world: (len(world ^ actual), sorted(world))))
+            nearest = dict(min(self.worlds, key=lambda world: (len(world.symmetric_difference(actual)), sorted(world))))
             for path in sorted(nearest.keys() | set(paths)):
                 self._judge(path, nearest.get(path), dict(files).get(path), verdict)
         return verdict

@@ -1,7 +1,8 @@
 """``writer SEED TOP LOG SECONDS``: works on files of its own in a mount, and writes down what it was told.
 
 Each line of its log is an operation and how it ended: ``done``; ``failed``, so that it may have happened or not; or
-``misread``, where a file was not what it had just been written to be. It ends when its time is over or the mount dies.
+``misread``, where a file was not what it had just been written to be. After a failure it writes the files concerned
+until that is done, so that doubts do not pile up. It ends when its time is over or the mount dies.
 """
 
 import errno
@@ -17,6 +18,8 @@ from pathlib import Path
 
 DIRECTORIES = ("a", "b")
 NAMES = ("x", "y", "z.tmp", "long name.txt")
+PATHS = [f"{directory}/{name}" for directory in DIRECTORIES for name in NAMES]
+_PAUSE = 0.1  # seconds between two tries to end a doubt
 _DEAD = {errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV}
 _REFUSALS = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR}  # nothing was done
 
@@ -33,6 +36,7 @@ class Writer:
         self._top = top
         self._log = log.open("a", buffering=1)
         self._name, self._number = f"{top.name} {seed}", 0
+        self._in_doubt: list[str] = []
 
     def work(self, seconds: float) -> None:
         actions = (self.write, self.append, self.patch, self.sync, self.unlink, self.rename, self.rename_directory)
@@ -41,6 +45,7 @@ class Writer:
         with suppress(MountIsGone):
             while time.monotonic() < deadline:
                 self._random.choices(actions, chances)[0]()
+                self._end_doubts(deadline)
 
     def write(self) -> None:
         """Create, or overwrite."""
@@ -89,6 +94,16 @@ class Writer:
         with self._told("rename directory", source, target=target):
             os.rename(self._top / source, self._top / target)
 
+    def _end_doubts(self, deadline: float) -> None:
+        while self._in_doubt and time.monotonic() < deadline:
+            path, content = self._in_doubt[-1], self._content()
+            while path in self._in_doubt and time.monotonic() < deadline:
+                self._store(path, os.O_CREAT | os.O_TRUNC, content, b"")
+                if self._succeeded:
+                    self._in_doubt = [other for other in self._in_doubt if other != path]
+                else:
+                    time.sleep(_PAUSE)
+
     def _store(self, path: str, flags: int, content: bytes, before: bytes) -> None:
         whole = before + content
         with self._told("write", path, digest=digest(whole)), self._opened(path, flags) as descriptor:
@@ -107,6 +122,7 @@ class Writer:
         except OSError as error:
             if error.errno not in _REFUSALS:
                 self._write_down("failed", kind, path, **more)
+                self._in_doubt += PATHS if kind == "rename directory" else [path, more.get("target", path)]
             if error.errno in _DEAD:
                 raise MountIsGone from error
             if again:
@@ -135,7 +151,7 @@ class Writer:
             return None
 
     def _path(self) -> str:
-        return f"{self._random.choice(DIRECTORIES)}/{self._random.choice(NAMES)}"
+        return self._random.choice(PATHS)
 
     def _content(self) -> bytes:
         """That no other operation has written; often of the same size as another's."""

@@ -202,7 +202,7 @@ def test_uploads_in_bursts(service: Service, home: Home, box: str) -> None:
     """Whatever runs the uploads may end when idle, and begins again: each close() comes back."""
     with mounted(service, home) as mount:
         (mount / box).mkdir()
-        wanted = {}
+        wanted: dict[str, bytes] = {}
         for burst in range(20):
             names = [f"{burst} {number}" for number in range(burst % 3 + 1)]
             tasks = [Task(lambda name=name: (mount / box / name).write_bytes(b"content")) for name in names]  # type: ignore[misc]

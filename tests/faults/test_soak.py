@@ -16,7 +16,8 @@ sys.path.pop(0)
 
 
 def test_a_round_of_crashes(tmp_path: Path) -> None:
-    command = [ROOT / "scripts" / "soak", "--rounds", "1", "--seed", "3", "--directory", tmp_path, "crashes"]
+    soak = str(ROOT / "scripts" / "soak")
+    command = [soak, "--rounds", "1", "--seed", "3", "--directory", str(tmp_path), "crashes"]
     environment = os.environ | {"PYTHON": sys.executable}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
     assert (done.returncode, done.stderr) == (0, "")
