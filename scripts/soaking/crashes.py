@@ -150,7 +150,7 @@ class _Play:
     def _judge(self, seen: list[tuple[str, str]]) -> None:
         held = [(path, digest(content)) for path, content in self._service.holds(BOX)]
         verdict = self._round.verdict
-        verdict.wrong += sorted({path for path, _ in set(seen) ^ set(held)})
+        verdict.wrong += sorted({f"{path} (as the mount shows it)" for path, _ in set(seen) ^ set(held)})
         for log in self._logs:
             ledger, misread = _read(log)
             prefix = f"{log.stem}/"

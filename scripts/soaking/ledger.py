@@ -115,7 +115,7 @@ class Ledger:
         verdict = Verdict(doubled=sorted({path for path in paths if paths.count(path) > 1}))
         actual: World = frozenset(dict(files).items())
         if actual not in self.worlds:
-            nearest = dict(min(self.worlds, key=lambda world: (len(world.symmetric_difference(actual)), sorted(world))))
+            nearest = dict(min(self.worlds, key=lambda world: _distance(world, actual)))
             for path in sorted(nearest.keys() | set(paths)):
                 self._judge(path, nearest.get(path), dict(files).get(path), verdict)
         return verdict
@@ -125,3 +125,8 @@ class Ledger:
             return
         outdated = found in self.seen or found is None
         (verdict.lost if due is not None and outdated else verdict.wrong).append(path)
+
+
+def _distance(world: World, actual: World) -> tuple[int, list[tuple[str, str]]]:
+    """How far a world is from what is there; of two that are equally far, always the same is the nearer one."""
+    return len(world ^ actual), sorted(world)

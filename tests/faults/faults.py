@@ -1,6 +1,8 @@
 """The usual faults, and the requests that they are for."""
 
-from tests.faults.proxy import Exchange, Fault, Match, error
+import json
+
+from tests.faults.proxy import Exchange, Fault, Match
 from tests.faults.wire import Answer
 
 ALWAYS = float("inf")
@@ -30,6 +32,12 @@ def anything(exchange: Exchange) -> bool:
 
 
 # What becomes of them
+
+
+def error(status: int, message: str = "as the test wants it", headers: list[tuple[str, str]] | None = None) -> Answer:
+    """An answer of the API's form that refuses."""
+    body = json.dumps({"error": {"message": message, "type": "error", "param": None, "code": None}}).encode()
+    return Answer(status, "", [("content-type", "application/json"), *(headers or [])], body)
 
 
 def loses_answer(exchange: Exchange) -> None:

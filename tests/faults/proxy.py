@@ -5,7 +5,6 @@ likes (``faults`` has the usual ones). Faults are set for the requests that matc
 """
 
 import contextlib
-import json
 import select
 import socket
 import struct
@@ -305,9 +304,3 @@ class Proxy:
             exchange.ended.set()
         if not request.complete and (request.length or "transfer-encoding" in request.headers):
             exchange.request.read_all()
-
-
-def error(status: int, message: str = "as the test wants it", headers: list[tuple[str, str]] | None = None) -> Answer:
-    """An answer of the API's form that refuses."""
-    body = json.dumps({"error": {"message": message, "type": "error", "param": None, "code": None}}).encode()
-    return Answer(status, "", [("content-type", "application/json"), *(headers or [])], body)
