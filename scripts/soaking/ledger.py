@@ -7,6 +7,7 @@ end must be one of them.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 World = frozenset[tuple[str, str]]  # (path, digest); each path once
 Change = Callable[[dict[str, str]], None]
@@ -115,7 +116,7 @@ class Ledger:
         verdict = Verdict(doubled=sorted({path for path in paths if paths.count(path) > 1}))
         actual: World = frozenset(dict(files).items())
         if actual not in self.worlds:
-            nearest = dict(min(self.worlds, key=lambda world: _distance(world, actual)))
+            nearest = dict(min(self.worlds, key=partial(_distance, actual)))
             for path in sorted(nearest.keys() | set(paths)):
                 self._judge(path, nearest.get(path), dict(files).get(path), verdict)
         return verdict
@@ -127,6 +128,6 @@ class Ledger:
         (verdict.lost if due is not None and outdated else verdict.wrong).append(path)
 
 
-def _distance(world: World, actual: World) -> tuple[int, list[tuple[str, str]]]:
+def _distance(actual: World, world: World) -> tuple[int, list[tuple[str, str]]]:
     """How far a world is from what is there; of two that are equally far, always the same is the nearer one."""
     return len(world ^ actual), sorted(world)
