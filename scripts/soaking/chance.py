@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 
 from tests.faults import faults
-from tests.faults.proxy import Exchange, Fault, passes
+from tests.faults.exchange import Exchange, Fault, passes
 
 _SLOW = (0.05, 0.3, 1.0)  # seconds
 

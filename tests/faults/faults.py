@@ -2,7 +2,7 @@
 
 import json
 
-from tests.faults.proxy import Exchange, Fault, Match
+from tests.faults.exchange import Exchange, Fault, Match
 from tests.faults.wire import Answer
 
 ALWAYS = float("inf")

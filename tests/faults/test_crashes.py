@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from tests.faults.exchange import Fault
 from tests.faults.faults import (
     ALWAYS,
     cuts_body,
@@ -14,7 +15,6 @@ from tests.faults.faults import (
     upload_of,
 )
 from tests.faults.mounting import DEAD, WRITE_BACK, agrees, close, mounted, settled, shows, stays, write
-from tests.faults.proxy import Fault
 from tests.faults.service import Service
 from tests.fuse.mounted import Home, errno_of
 

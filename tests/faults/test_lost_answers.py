@@ -162,9 +162,9 @@ def test_what_others_store_meanwhile_is_not_taken_for_ours(any_service: Service,
         assert write(mount / box / "file", OLD) is None
         request_lost.reached()
         os.setxattr(other.path, "user.containerfs.refresh", b"")
-        request_lost.stop()
         held = proxy.gate()
-        proxy.on(upload_of("file"), held.before(), times=1)
+        proxy.on(upload_of("file"), held.before())
+        request_lost.stop()
         os.setxattr(mount.path, "user.containerfs.sync", b"")
         held.reached()
         assert write(other / box / "file", NEW) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.exchange import Fault
 from tests.faults.faults import ALWAYS, change, deletion, loses_answer, loses_request, refuses, upload_of
 from tests.faults.mounting import (
     DEAD,
@@ -19,7 +20,6 @@ from tests.faults.mounting import (
     stays,
     write,
 )
-from tests.faults.proxy import Fault
 from tests.faults.service import Service
 from tests.fuse.mounted import REFRESH, Home, Mount, errno_of, eventually
 
