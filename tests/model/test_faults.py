@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -49,6 +49,13 @@ LATER = 1e6  # seconds; time passes where the model says so
 some_path = st.sampled_from(PATHS)
 some_content = st.sampled_from(["new", "new", "new", "same 1", "same 2", "empty", "large"])
 some_pick = st.integers(0, 3)
+
+some_fault = st.one_of(
+    st.builds(Fault, st.just("store"), st.sampled_from(STORING), st.integers(1, 4)),
+    st.builds(Fault, st.just("store"), st.sampled_from(HOLDING)),
+    st.builds(Fault, st.just("delete"), st.sampled_from(DELETING), st.integers(1, 2)),
+    st.builds(Fault, st.sampled_from(["list", "content"]), st.sampled_from(ASKING), st.integers(1, 3)),
+)
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
@@ -84,15 +91,20 @@ class _SenselessError(Exception):
 
 
 def step(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
-    """A rule that does nothing where it makes no sense. (hypothesis' own ``assume`` gives the whole history up.)"""
+    """A rule during or after which something may fail, and that does nothing where it makes no sense. (hypothesis' own
+    ``assume`` gives the whole history up.)"""
 
     def decorate(run: Callable[..., None]) -> Any:
         @functools.wraps(run)
-        def run_if_sensible(self: "FailingMounts", **values: Any) -> None:
+        def run_if_sensible(self: "FailingMounts", fault: Fault | None = None, **values: Any) -> None:
+            if fault is not None and (self.write_back or fault.kind not in HOLDING):
+                self.faults.arm(replace(fault))
             with suppress(_SenselessError):
                 run(self, **values)
+            if self.faults.killed.is_set():
+                self._revive(self._as_it_was())
 
-        return rule(**drawn)(run_if_sensible)
+        return rule(fault=st.none() | some_fault, **drawn)(run_if_sensible)
 
     return decorate
 
@@ -103,7 +115,7 @@ class FailingMounts(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp(prefix="containerfs-faults-", dir=_IN_MEMORY))
-        self.programs = ThreadPoolExecutor(thread_name_prefix="program")
+        self.programs = ThreadPoolExecutor(100, "program")
         self.running: Future[object] = Future()
         self.numbers = itertools.count(1)
         self.remote = MemoryRemote()
@@ -120,8 +132,11 @@ class FailingMounts(RuleBasedStateMachine):
         copies=st.booleans(),
         idempotency=st.booleans(),
         write_back=st.booleans(),
+        there=st.sets(some_path),
     )
-    def begin(self, replaces: str, tells: bool, copies: bool, idempotency: bool, write_back: bool) -> None:
+    def begin(
+        self, replaces: str, tells: bool, copies: bool, idempotency: bool, write_back: bool, there: set[str]
+    ) -> None:
         self.remote.replaces, self.remote.tells_replaced = replaces, tells
         self.remote.dialect = Dialect(
             idempotency=idempotency, copies_by_path=copies, replaces_by_path=replaces == "new id"
@@ -129,6 +144,10 @@ class FailingMounts(RuleBasedStateMachine):
         self.write_back = write_back
         self.container = self.remote.made("box")
         _run_one_by_one(self.faults)
+        for path in sorted(there):
+            content = self._new("new")
+            self.remote.put(self.container, path, content)
+            self.files[path] = File(content, content)
         self.fs = self._mount()
 
     def teardown(self) -> None:
@@ -146,40 +165,16 @@ class FailingMounts(RuleBasedStateMachine):
 
     # Faults
 
-    @step(kind=st.sampled_from(STORING), times=st.integers(1, 4))
-    def store_fails(self, kind: str, times: int) -> None:
-        self.faults.arm(Fault("store", kind, times))
-
-    @step(kind=st.sampled_from(HOLDING))
-    def store_takes_its_time(self, kind: str) -> None:
-        self._need(self.write_back)
-        self.faults.arm(Fault("store", kind))
-
-    @step(kind=st.sampled_from(DELETING), times=st.integers(1, 2))
-    def delete_fails(self, kind: str, times: int) -> None:
-        self.faults.arm(Fault("delete", kind, times))
-
-    @step(kind=st.sampled_from(ASKING), operation=st.sampled_from(["list", "content"]), times=st.integers(1, 3))
-    def asking_fails(self, kind: str, operation: str, times: int) -> None:
-        self.faults.arm(Fault(operation, kind, times))
-
     @step()
     def go_on(self) -> None:
-        self._need(self.faults.held)
         self._do(self.faults.release, self._as_it_was())
 
-    @step()
-    def recover(self) -> None:
-        self.faults.clear()
-
-    @step()
-    def late_ones_arrive(self) -> None:
-        self.faults.arrive()
-
-    @step()
-    def time_passes(self) -> None:
+    @step(recovers=st.booleans())
+    def time_passes(self, recovers: bool) -> None:
         """What waits is tried again; what a request has left is looked for again."""
         self.faults.arrive()
+        if recovers:
+            self.faults.clear()
         self._do(lambda: _schedule(self.fs).expedite(lambda key: True), self._as_it_was())
         self._decide_hidden()
 
@@ -194,7 +189,7 @@ class FailingMounts(RuleBasedStateMachine):
     @step()
     def remount(self) -> None:
         self._close_all()
-        if self._do(self.faults.release, self._as_it_was()) == "killed":
+        if self._do(self.faults.release, self._as_it_was()) == "killed" or self.faults.held:
             return
         self.lines[-1].cut()
         self.fs.close()
@@ -354,29 +349,24 @@ class FailingMounts(RuleBasedStateMachine):
 
     # Another client
 
-    @step(path=some_path, kind=some_content)
-    def another_writes(self, path: str, kind: str) -> None:
+    @step(path=some_path, kind=some_content | st.none())
+    def another_writes(self, path: str, kind: str | None) -> None:
+        """Or deletes."""
         self._want(path)
         self._need(path not in self.files or not self.files[path].handles)
         self._need(not any(was == path for was, _ in self.hidden.values()))
-        content = self._new(kind)
         if self._is_at_rest(path):
             for file in self._stored(path):
-                with suppress(KeyError):  # the service may replace it
-                    self.remote.take_away(file)
-            self.remote.put(self.container, path, content)
-            self.files[path] = File(content, content)
+                self.remote.take_away(file)
+            self.files.pop(path, None)
+            if kind is not None:
+                content = self._new(kind)
+                self.remote.put(self.container, path, content)
+                self.files[path] = File(content, content)
         elif kind == "new" and path in self.files:
+            content = self._new(kind)
             self.remote.put(self.container, path, content)
             self.contested.setdefault(path, set()).add(content)
-
-    @step(pick=some_pick)
-    def another_deletes(self, pick: int) -> None:
-        path = self._existing(pick)
-        self._need(not self.files[path].handles and self._is_at_rest(path))
-        for file in self._stored(path):
-            self.remote.take_away(file)
-        del self.files[path]
 
     # What is true
 
@@ -391,8 +381,8 @@ class FailingMounts(RuleBasedStateMachine):
     def _end(self) -> None:
         """Faults end, all is drained: the service holds every file, once, and no other."""
         self._close_all()
-        self._do(self.faults.release, self._as_it_was())
         self.faults.clear()
+        self._do(self.faults.release, self._as_it_was())
         self.faults.arrive()
         for _ in range(8):
             self._settle()
@@ -543,7 +533,7 @@ class FailingMounts(RuleBasedStateMachine):
 
     def _revive(self, worlds: list[View]) -> None:
         """Mount again after a kill; one of the worlds is what is there then."""
-        self.faults.release()
+        self.faults.release()  # whoever is held finds its line cut
         undecided = {was: file.after_kill() for was, file in self.hidden.values() if was}
         worlds = worlds + [{**world, was: left} for world in worlds for was, left in undecided.items()]
         self.handles.clear()
