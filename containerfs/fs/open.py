@@ -92,7 +92,7 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     staging = Staging(journal, fetcher, tree)
     deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
     settlement = Settlement(remote, tree, journal, attributes, deletions, schedule)
-    courier = Courier(remote, settlement, staging)
+    courier = Courier(remote, journal, settlement, staging)
     attempts = Attempts(remote, tree, journal, settlement)
     acceptance = Acceptance(tree, journal, cache, attributes, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)

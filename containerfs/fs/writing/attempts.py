@@ -6,6 +6,7 @@ The journal knows of an attempt before it is sent, so that after a crash it is k
 import logging
 import time
 import uuid
+from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -52,6 +53,13 @@ class Sending:
         return under_way is not None and under_way.version == self.version and self.node.parent is not None
 
 
+class MustWait(types.Unreachable):
+    """Something else has to arrive first.
+
+    Another upload to the same path, or a copy, to another path, of what the service has there.
+    """
+
+
 class Attempts:
     """Begins attempts, and notes why they failed. Thread-safe."""
 
@@ -61,10 +69,14 @@ class Attempts:
         self._journal = journal
         self._settlement = settlement
 
-    def begin(self, node: FileNode) -> Sending | None:
+    def begin(self, node: FileNode, busy: Set[tuple[str, str]]) -> Sending | None:
         """Note the attempt in the journal, and begin; None if nothing is to be done now.
 
+        Args:
+            busy: container ids and paths to which something else is being uploaded.
+
         Raises:
+            MustWait: another file has to be stored first.
             NoSpace, Failed: the journal cannot take it.
         """
         with self._tree.lock:
@@ -72,6 +84,7 @@ class Attempts:
             if layer is None or node.parent is None or isinstance(layer.over, state.Uploading):
                 return None
             version = layer.version
+            self._check_path(node, busy)
             with self._journal.transaction() as tx:
                 entry = tx.put(entry_of(node, version.content)) if version.entry is None else version.entry
                 earlier = self._earlier(entry, version.content)
@@ -83,6 +96,14 @@ class Attempts:
             assert begun is not None
         delivery = Delivery(attempt, version.content, self._journal.noted_digest(entry), lost=earlier is not None)
         return Sending(node, begun.version, entry, delivery)
+
+    def _check_path(self, node: FileNode, busy: Set[tuple[str, str]]) -> None:
+        container_id = node.container.remote.id
+        if (container_id, node.path) in busy:
+            raise MustWait("another upload to the same path is under way")
+        first = self._journal.copy_due(container_id, node.path)
+        if first is not None:
+            raise MustWait(f"{first!r} is to be stored first: its content is still at this path")
 
     def _earlier(self, entry: int, content: StagedFile | RemoteFile) -> Attempt | None:
         """An earlier request for the same content, whose answer was lost."""

@@ -19,7 +19,7 @@ from containerfs.fs.disk import disk_errors
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE entries (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL,
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, moved INTEGER,
     container_id TEXT NOT NULL, container_name TEXT NOT NULL, path TEXT NOT NULL,
     data TEXT, source TEXT, replaces TEXT NOT NULL, attributes TEXT NOT NULL, size INTEGER, digest TEXT,
     error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT);

@@ -12,6 +12,7 @@ from containerfs.fs import types
 from containerfs.fs.remote import Remote, UploadRequest
 from containerfs.fs.staged import SealedSource, StagedFile
 from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Attempt
 from containerfs.fs.writing.schedule import Job
 from containerfs.fs.writing.settlement import Settlement
@@ -52,8 +53,9 @@ class Delivery:
 class Courier:
     """Sends versions. Thread-safe."""
 
-    def __init__(self, remote: Remote, settlement: Settlement, staging: Staging) -> None:
+    def __init__(self, remote: Remote, journal: Journal, settlement: Settlement, staging: Staging) -> None:
         self._remote = remote
+        self._journal = journal
         self._settlement = settlement
         self._staging = staging
 
@@ -79,7 +81,7 @@ class Courier:
     def _deliver(self, delivery: Delivery, job: Job) -> RemoteFile:
         if isinstance(delivery.content, RemoteFile) and self._remote.dialect.copies_once:
             return self._copy(delivery, delivery.content)
-        with self._staged(delivery.content) as staged, staged.opened() as fd:
+        with self._staged(delivery.content, delivery.attempt.key) as staged, staged.opened() as fd:
             delivery.source = _Watched(fd, staged.size, delivery.expected, job)
             if delivery.cancelled:
                 delivery.source.cancel()
@@ -125,13 +127,17 @@ class Courier:
         return self._settlement.find(delivery.attempt, delivery.digest)
 
     @contextmanager
-    def _staged(self, content: StagedFile | RemoteFile) -> Iterator[StagedFile]:
+    def _staged(self, content: StagedFile | RemoteFile, key: str) -> Iterator[StagedFile]:
         """The content on this machine's disk. What had to be fetched is removed."""
         if isinstance(content, StagedFile):
             yield content
             return
         fetched = self._staging.fetched(content)
         try:
+            # By then its source may be gone: what a request has left can be recognized by this alone.
+            digest = fetched.digest()
+            with self._journal.transaction() as tx:
+                tx.note_digest(key, digest)
             yield fetched
         finally:
             fetched.remove()

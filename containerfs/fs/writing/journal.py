@@ -97,8 +97,12 @@ class Transaction:
     def move(self, sequence: int, path: str, replaces: Iterable[str]) -> None:
         """An entry gets another path, and takes the place of these files. Attempts elsewhere are not its own."""
         self._db.execute("UPDATE attempts SET entry = NULL WHERE entry = ? AND path != ?", (sequence, path))
+        # What a rename puts at a path is later than what was there: it takes a place of its own in the sequence.
+        self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'entries'")
+        (moved,) = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
         self._db.execute(
-            "UPDATE entries SET path = ?, replaces = ? WHERE sequence = ?", (path, encode_ids(replaces), sequence)
+            "UPDATE entries SET path = ?, replaces = ?, moved = ? WHERE sequence = ?",
+            (path, encode_ids(replaces), moved, sequence),
         )
 
     def replace_also(self, sequence: int, file_ids: Iterable[str]) -> None:
@@ -265,7 +269,9 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """What is due of this mount, in the order in which it was written. Unreadable rows are set aside."""
-        rows = self._database.select(f"{_SELECT_ENTRIES} AND owner = ? ORDER BY sequence", self._ownership.id)
+        rows = self._database.select(
+            f"{_SELECT_ENTRIES} AND owner = ? ORDER BY coalesce(moved, sequence)", self._ownership.id
+        )
         return [entry for row in rows if (entry := self._entry(row)) is not None]
 
     def noted_digest(self, sequence: int) -> str | None:
@@ -287,6 +293,23 @@ class Journal:
         rows = self._database.select("SELECT container_id, file_id FROM deletions WHERE owner = ?", self._ownership.id)
         return [Deletion(*row) for row in rows]
 
+    def copy_due(self, container_id: str, path: str) -> str | None:
+        """The path of an entry that is still to be copied from what the service has at ``path``; None if there is none.
+
+        Storing anything else there might take away what is to be copied.
+        """
+        statement = (
+            "SELECT path FROM entries WHERE container_id = ? AND source IS NOT NULL AND stored IS NULL"
+            " AND set_aside IS NULL AND json_extract(source, '$.path') = ? AND path != ?"
+        )
+        rows = self._database.select(statement, container_id, path, path)
+        return rows[0][0] if rows else None
+
+    def is_attempted(self, container_id: str, path: str) -> bool:
+        """Whether a request to store something at a path may be under way, whose result is wanted."""
+        statement = "SELECT 1 FROM attempts WHERE container_id = ? AND path = ? AND entry IS NOT NULL"
+        return bool(self._database.select(statement, container_id, path))
+
     def doomed(self, container_id: str, entry: int | None) -> frozenset[str]:
         """The files of a container that are to go: all deletions, and what entries other than ``entry`` replace."""
         deletions = self._database.select("SELECT file_id FROM deletions WHERE container_id = ?", container_id)
@@ -306,7 +329,9 @@ class Journal:
     def take_returned(self) -> list[Entry]:
         """Own what was set aside and is to be tried again, and return it in the order in which it was written."""
         with self._database.transaction() as db:
-            rows = db.execute(f"{_SELECT_ENTRIES} AND owner = ? ORDER BY sequence", (NOBODY,)).fetchall()
+            rows = db.execute(
+                f"{_SELECT_ENTRIES} AND owner = ? ORDER BY coalesce(moved, sequence)", (NOBODY,)
+            ).fetchall()
             db.execute("UPDATE entries SET owner = ? WHERE owner = ?", (self._ownership.id, NOBODY))
         return [entry for row in rows if (entry := self._entry(row)) is not None]
 

@@ -185,7 +185,7 @@ class Moves:
         if remote is not None and state.due(node.state) is None and state.uploading(node.state) is None:
             copy = Version(remote, self._put(tx, node, remote, stale), keeps_old)
         self._tree.change(node, state.named, stale, copy, keeps_old=keeps_old)
-        for entry in state.entries(node.state):
+        for entry in reversed(state.entries(node.state)):
             tx.move(entry, node.path, state.remote_ids(node.state))
         return copy
 
@@ -294,7 +294,7 @@ class Moves:
         self._tree.change(node, state.unnamed, moved.before, version)
         if version is not None and version.entry is not None:
             tx.drop(version.entry)
-        for entry in state.entries(node.state):
+        for entry in reversed(state.entries(node.state)):
             tx.move(entry, node.path, state.remote_ids(node.state))
         return now.remote if now.remote != before.remote else None
 

@@ -98,6 +98,9 @@ class Settlement:
     def _look(self, attempt: Attempt, look: int) -> None:
         """Remove what a request has left, and look again later: it may have been sent several times."""
         attempt = self._journal.attempt(attempt.key) or attempt
+        if self._journal.is_attempted(attempt.container_id, attempt.path):
+            self._look_later(attempt, max(1, look))  # what is being stored there is not to be taken for what was left
+            return
         try:
             copied = attempt.source_id is not None and self._remote.dialect.copies_once
             left = [self._copied(attempt)] if copied else self._left_by(attempt)
@@ -116,6 +119,9 @@ class Settlement:
 
     def _remove(self, container_id: str, file_ids: list[str]) -> None:
         with self._tree.lock:
+            container = self._tree.container(container_id)
+            if container is not None:  # what an upload has brought meanwhile
+                file_ids = [file_id for file_id in file_ids if file_id not in container.by_id]
             with self._journal.transaction() as tx:
                 tx.delete_later(container_id, file_ids)
             self._tree.hide_ids(container_id, file_ids)

@@ -15,7 +15,7 @@ from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Failure, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.acceptance import Acceptance
-from containerfs.fs.writing.attempts import Attempts, Sending
+from containerfs.fs.writing.attempts import Attempts, MustWait, Sending
 from containerfs.fs.writing.backoff import pause
 from containerfs.fs.writing.delivery import Courier, Delivery
 from containerfs.fs.writing.schedule import Job, Schedule
@@ -36,7 +36,9 @@ class Uploader:
         self._acceptance = acceptance
         self._due: dict[FileNode, int] = {}  # files that are due, and how often their upload has failed in a row
         self._sending: dict[FileNode, Delivery] = {}
-        self._lock = threading.Lock()  # guards the two above
+        self._blocked: set[FileNode] = set()  # files that wait until others have arrived
+        self._lock = threading.Lock()  # guards the three above
+        self._beginning = threading.Lock()  # held while an upload begins, so that no two to one path do
 
     def submit(self, node: FileNode, delay: float = 0.0) -> None:
         """Upload what is due of a file, after ``delay`` seconds."""
@@ -109,7 +111,10 @@ class Uploader:
 
     def _run(self, node: FileNode, job: Job) -> None:
         try:
-            sending = self._attempts.begin(node)
+            sending = self._begin(node)
+        except MustWait as error:
+            self._wait_for_others(node, error)
+            return
         except types.FsError as error:  # the journal has no room
             self._put_off(node, error)
             return
@@ -129,10 +134,20 @@ class Uploader:
             self._failed(sending, error)
         else:
             self._stored(sending, stored)
+        self._unblock()
+
+    def _begin(self, node: FileNode) -> Sending | None:
+        """Begin, unless another upload to the same path is under way: the later one to arrive would win."""
+        with self._beginning:
+            with self._lock:
+                busy = {(each.attempt.container_id, each.attempt.path) for each in self._sending.values()}
+            sending = self._attempts.begin(node, busy)
+            if sending is not None:
+                with self._lock:
+                    self._sending[node] = sending.delivery
+            return sending
 
     def _deliver(self, sending: Sending, job: Job) -> RemoteFile:
-        with self._lock:
-            self._sending[sending.node] = sending.delivery
         try:
             return self._courier.deliver(sending.delivery, job)
         finally:
@@ -155,6 +170,21 @@ class Uploader:
             self._failed(sending, error)
         else:
             self._go_on(sending)
+
+    def _wait_for_others(self, node: FileNode, error: MustWait) -> None:
+        """Begin once others have arrived; fail if what has to come first waits for a later attempt itself."""
+        with self._lock:
+            others = bool(self._sending)
+            if others:
+                self._blocked.add(node)
+        if not others:
+            self._put_off(node, error)
+
+    def _unblock(self) -> None:
+        with self._lock:
+            blocked, self._blocked = self._blocked, set()
+        for node in blocked:
+            self.submit(node)
 
     def _go_on(self, sending: Sending) -> None:
         """Upload a version that was closed meanwhile, or be done with the file."""
