@@ -420,6 +420,9 @@ def unnamed(state: State, before: State, added: Version | None) -> State:
                 return bottom
             case Uploading(version=version) | Due(version=version) if added and version.content is added.content:
                 return lowered(layer.over)
+            case Uploading(version=version) | Due(version=version):
+                own = replace(version, keeps_old=False)
+                return replace(layer, version=own, over=lowered(layer.over))  # type: ignore[arg-type]
             case _:
                 return replace(layer, over=lowered(layer.over))  # type: ignore[arg-type]
 

@@ -355,3 +355,15 @@ def test_what_is_written_to_an_open_file_whose_replacement_does_not_arrive_is_ke
         assert programs.take(memory_fs, fh) == b"Old"
     assert programs.read(memory_fs, "/box/a") == b"Old"
     assert remote.stored(container) == {"a": b"Old", "b": b"new"}
+
+
+def test_what_was_due_before_a_rename_that_failed_replaces_what_it_should(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a.tmp", b"old")
+    remote.before = failing("upload", kind=types.Unreachable)
+    programs.append(memory_fs, "/box/a.tmp", b" and new")
+    with pytest.raises(types.Unreachable):
+        memory_fs.rename("/box/a.tmp", "/box/b")
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"a.tmp": b"old and new"}
