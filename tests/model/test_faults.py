@@ -481,8 +481,8 @@ class FailingMounts(RuleBasedStateMachine):
     def _is_at_rest(self, path: str) -> bool:
         """Whether nothing is due, or to be looked for, under a path: another client's change is the only one."""
         journal = self.fs._files._journal
-        rows = journal._select("SELECT path FROM entries UNION ALL SELECT path FROM attempts")
-        return not self.faults.late and not self.faults.held and (path,) not in rows and not journal.deletions()
+        busy = {due.path for due in [*journal.entries(), *journal.attempts()]}
+        return not self.faults.late and not self.faults.held and path not in busy and not journal.deletions()
 
     def _stored(self, path: str) -> list[str]:
         return [file.id for file in self.remote._found(self.container) if file.path == path]
