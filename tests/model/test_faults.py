@@ -141,7 +141,7 @@ class FailingMounts(RuleBasedStateMachine):
         self.remote.dialect = Dialect(
             idempotency=idempotency, copies_by_path=copies, replaces_by_path=replaces == "new id"
         )
-        self.write_back = write_back
+        self.write_back, self._replaces = write_back, replaces != "nothing"
         self.container = self.remote.made("box")
         _run_one_by_one(self.faults)
         for path in sorted(there):
@@ -363,7 +363,7 @@ class FailingMounts(RuleBasedStateMachine):
                 content = self._new(kind)
                 self.remote.put(self.container, path, content)
                 self.files[path] = File(content, content)
-        elif kind == "new" and path in self.files:
+        elif kind == "new" and path in self.files and not (self.remote.dialect.idempotency and self._replaces):
             content = self._new(kind)
             self.remote.put(self.container, path, content)
             self.contested.setdefault(path, set()).add(content)
@@ -384,12 +384,9 @@ class FailingMounts(RuleBasedStateMachine):
         self.faults.clear()
         self._do(self.faults.release, self._as_it_was())
         self.faults.arrive()
-        for _ in range(8):
-            self._settle()
-            _schedule(self.fs).expedite(lambda key: True)
-        self._settle()
+        self._let_all_end()
         assert self.fs.drain(20) == []
-        self._settle()
+        self._let_all_end()
         assert _waiting(self.fs) == 0
         self.compare()
         stored = Counter((file.path, self.remote.contents[file.id]) for file in self.remote._found(self.container))
@@ -399,6 +396,12 @@ class FailingMounts(RuleBasedStateMachine):
             assert stored == expected
         assert not stored - (expected + allowed), "more than was written"
         assert {path for path, _ in stored} == set(self.files), "a file is lost"
+
+    def _let_all_end(self) -> None:
+        for _ in range(8):
+            self._settle()
+            _schedule(self.fs).expedite(lambda key: True)
+        self._settle()
 
     # What the rules are made of
 
