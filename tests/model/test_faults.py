@@ -19,18 +19,18 @@ import shutil
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest import mock
 
-from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
@@ -46,16 +46,32 @@ from tests.model.reference import below, moved
 PATHS = ["a", "b", "c.tmp", "d/a", "d/b"]
 LATER = 1e6  # seconds; time passes where the model says so
 
-some_path = st.sampled_from(PATHS)
-some_content = st.sampled_from(["new", "new", "new", "same 1", "same 2", "empty", "large"])
-some_pick = st.integers(0, 3)
+Draw = Callable[[Random], Any]
 
-some_fault = st.one_of(
-    st.builds(Fault, st.just("store"), st.sampled_from(STORING), st.integers(1, 4)),
-    st.builds(Fault, st.just("store"), st.sampled_from(HOLDING)),
-    st.builds(Fault, st.just("delete"), st.sampled_from(DELETING), st.integers(1, 2)),
-    st.builds(Fault, st.sampled_from(["list", "content"]), st.sampled_from(ASKING), st.integers(1, 3)),
-)
+
+def one_of(*choices: object) -> Draw:
+    return lambda chance: chance.choice(choices)
+
+
+some_path = one_of(*PATHS)
+some_content = one_of("new", "new", "new", "same 1", "same 2", "empty", "large")
+some_pick = one_of(0, 1, 2, 3)
+yes_or_no = one_of(False, True)
+
+
+def some_fault(chance: Random) -> Fault | None:
+    """Half of all steps have one."""
+    operation = chance.choice([None, None, None, None, "store", "store", "delete", chance.choice(["list", "content"])])
+    match operation:
+        case None:
+            return None
+        case "store":
+            return Fault("store", chance.choice([*STORING, *HOLDING]), chance.randint(1, 4))
+        case "delete":
+            return Fault("delete", chance.choice(DELETING), chance.randint(1, 2))
+        case _:
+            return Fault(operation, chance.choice(ASKING), chance.randint(1, 3))
+
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
@@ -90,9 +106,8 @@ class _SenselessError(Exception):
     """A step makes no sense at this point of a history."""
 
 
-def step(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
-    """A rule during or after which something may fail, and that does nothing where it makes no sense. (hypothesis' own
-    ``assume`` gives the whole history up.)"""
+def step(**drawn: Draw) -> Callable[[Callable[..., None]], Any]:
+    """A step of a history, with what is drawn for it. It does nothing where it makes no sense."""
 
     def decorate(run: Callable[..., None]) -> Any:
         @functools.wraps(run)
@@ -104,16 +119,20 @@ def step(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any
             if self.faults.killed.is_set():
                 self._revive(self._as_it_was())
 
-        return rule(fault=st.none() | some_fault, **drawn)(run_if_sensible)
+        STEPS[run.__name__] = drawn
+        return run_if_sensible
 
     return decorate
 
 
-class FailingMounts(RuleBasedStateMachine):
+STEPS: dict[str, dict[str, Draw]] = {}
+"""The steps that a history can have, by name, and what is drawn for them."""
+
+
+class FailingMounts:
     """Programs on one mount, another client beside it; ``self.files`` is what should be."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.home = Path(tempfile.mkdtemp(prefix="containerfs-faults-", dir=_IN_MEMORY))
         self.programs = ThreadPoolExecutor(100, "program")
         self.running: Future[object] = Future()
@@ -126,14 +145,6 @@ class FailingMounts(RuleBasedStateMachine):
         self.hidden: dict[str, tuple[str, File]] = {}  # open and deleted: by their name, with the one that they had
         self.contested: dict[str, set[bytes]] = {}  # paths that another client wrote to at the same time
 
-    @initialize(
-        replaces=st.sampled_from(["nothing", "new id"]),
-        tells=st.booleans(),
-        copies=st.booleans(),
-        idempotency=st.booleans(),
-        write_back=st.booleans(),
-        there=st.sets(some_path),
-    )
     def begin(
         self, replaces: str, tells: bool, copies: bool, idempotency: bool, write_back: bool, there: set[str]
     ) -> None:
@@ -150,16 +161,18 @@ class FailingMounts(RuleBasedStateMachine):
             self.files[path] = File(content, content)
         self.fs = self._mount()
 
-    def teardown(self) -> None:
-        if not hasattr(self, "fs"):
-            return
+    @contextmanager
+    def played(self) -> Iterator[None]:
+        """Around a history: how it must end, and the end of all that it has started."""
         try:
+            yield
             self._end()
         finally:
             self.faults.release()
             for line in self.lines:
                 line.end()
-            self.fs.close()
+            if not self.faults.killed.is_set():
+                self.fs.close()
             self.programs.shutdown()
             shutil.rmtree(self.home)
 
@@ -169,7 +182,7 @@ class FailingMounts(RuleBasedStateMachine):
     def go_on(self) -> None:
         self._do(self.faults.release, self._as_it_was())
 
-    @step(recovers=st.booleans())
+    @step(recovers=yes_or_no)
     def time_passes(self, recovers: bool) -> None:
         """What waits is tried again; what a request has left is looked for again."""
         self.faults.arrive()
@@ -178,7 +191,7 @@ class FailingMounts(RuleBasedStateMachine):
         self._do(lambda: _schedule(self.fs).expedite(lambda key: True), self._as_it_was())
         self._decide_hidden()
 
-    @step(arrives=st.booleans())
+    @step(arrives=yes_or_no)
     def kill(self, arrives: bool) -> None:
         self._need(self.contested == {})
         self.lines[-1].arrives = arrives
@@ -223,7 +236,7 @@ class FailingMounts(RuleBasedStateMachine):
 
         self._change(path, self.files[path].content + content, run, progress)
 
-    @step(pick=some_pick, size=st.sampled_from([0, 3]))
+    @step(pick=some_pick, size=one_of(0, 3))
     def truncate(self, pick: int, size: int) -> None:
         path = self._existing(pick)
         file = self.files[path]
@@ -278,7 +291,7 @@ class FailingMounts(RuleBasedStateMachine):
         elif hidden:
             self.files[new] = self.hidden.pop(hidden)[1]
 
-    @step(to=st.sampled_from([("d", "e"), ("e", "d")]))
+    @step(to=one_of(("d", "e"), ("e", "d")))
     def rename_directory(self, to: tuple[str, str]) -> None:
         old, new = to
         inside = [path for path in self.files if below(path, old)]
@@ -297,7 +310,7 @@ class FailingMounts(RuleBasedStateMachine):
 
     # Open files
 
-    @step(pick=some_pick, flags=st.sampled_from([os.O_RDONLY, os.O_RDWR]))
+    @step(pick=some_pick, flags=one_of(os.O_RDONLY, os.O_RDWR))
     def open(self, pick: int, flags: int) -> None:
         path = self._existing(pick)
         opened: list[int] = []
@@ -349,7 +362,7 @@ class FailingMounts(RuleBasedStateMachine):
 
     # Another client
 
-    @step(path=some_path, kind=some_content | st.none())
+    @step(path=some_path, kind=one_of("new", "same 1", "empty", None))
     def another_writes(self, path: str, kind: str | None) -> None:
         """Or deletes."""
         self._want(path)
@@ -484,7 +497,7 @@ class FailingMounts(RuleBasedStateMachine):
     def _is_at_rest(self, path: str) -> bool:
         """Whether nothing is due, or to be looked for, under a path: another client's change is the only one."""
         journal = self.fs._files._journal
-        busy = {due.path for due in [*journal.entries(), *journal.attempts()]}
+        busy = {entry.path for entry in journal.entries()} | {attempt.path for attempt in journal.attempts()}
         return not self.faults.late and not self.faults.held and path not in busy and not journal.deletions()
 
     def _stored(self, path: str) -> list[str]:
@@ -572,7 +585,11 @@ class FailingMounts(RuleBasedStateMachine):
 
 def _run_one_by_one(faults: Faults) -> None:
     """Let jobs wait for each other, but for those that are held: so a history is the same each time."""
-    Schedule._has_slot = lambda schedule: len(schedule._running) <= faults.held  # type: ignore[method-assign]
+
+    def has_slot(schedule: Schedule) -> bool:
+        return len(schedule._running) <= faults.held
+
+    setattr(Schedule, "_has_slot", has_slot)  # noqa: B010, put back by the patch in ``_no_clock``
 
 
 def _schedule(filesystem: FileSystem) -> Schedule:
@@ -612,27 +629,60 @@ def _no_clock() -> Iterator[None]:
         yield
 
 
-def run(examples: int, seed_: int | None = None, *, steps: int = 30) -> None:
-    """Try ``examples`` histories of at most ``steps`` steps; a seed makes them the same ones each time."""
+Step = tuple[str, dict[str, Any]]
+History = tuple[dict[str, Any], list[Step]]
+"""What a mount begins with, and the steps."""
 
-    class Histories(FailingMounts):
-        pass
 
-    histories = Histories if seed_ is None else seed(seed_)(Histories)
+def drawn(chance: Random) -> History:
+    """A history."""
+    begin = {name: chance.random() < 0.5 for name in ("tells", "copies", "idempotency", "write_back")}
+    there = {path for path in PATHS if chance.random() < 0.4}
+    names = [*STEPS, "write", "append", "rename"]
+    steps = []
+    for name in (chance.choice(names) for _ in range(chance.randint(2, 12))):
+        values = {key: draw(chance) for key, draw in STEPS[name].items()}
+        steps.append((name, {**values, "fault": some_fault(chance)}))
+    return {**begin, "replaces": chance.choice(["nothing", "new id"]), "there": there}, steps
+
+
+def what_goes_wrong(history: History) -> str | None:
+    """Play a history."""
+    begin, steps = history
+    mounts = FailingMounts()
+    try:
+        with mounts.played():
+            mounts.begin(**begin)
+            for name, values in steps:
+                getattr(mounts, name)(**values)
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
+def shortened(history: History) -> History:
+    """The same failure, or another, in fewer steps."""
+    begin, steps = history
+    place = 0
+    while place < len(steps):
+        fewer = begin, [*steps[:place], *steps[place + 1 :]]
+        if what_goes_wrong(fewer):
+            steps = fewer[1]
+        else:
+            place += 1
+    return begin, steps
+
+
+def run(examples: int, seed: int = 0) -> None:
+    """Play ``examples`` histories; those of one seed are the same each time."""
     with _no_clock():
-        run_state_machine_as_test(
-            histories,
-            settings=settings(
-                max_examples=examples,
-                stateful_step_count=steps,
-                deadline=None,
-                report_multiple_bugs=False,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-                phases=[Phase.generate, Phase.shrink],
-            ),
-        )
+        for number in range(seed, seed + examples):
+            history = drawn(Random(number))
+            if what_goes_wrong(history):
+                begin, steps = shortened(history)
+                lines = "\n".join(map(str, [begin, *steps]))
+                pytest.fail(f"seed {number}\n{lines}\n{what_goes_wrong((begin, steps))}")
 
 
 def test_nothing_is_lost_doubled_swapped_or_stuck() -> None:
-    run(int(os.environ.get("MODEL_EXAMPLES", 60)))
+    run(int(os.environ.get("MODEL_EXAMPLES", 200)), int(os.environ.get("MODEL_SEED", 0)))
