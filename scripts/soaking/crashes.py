@@ -155,9 +155,8 @@ class _Play:
             ledger, misread = _read(log)
             prefix = f"{log.stem}/"
             verdict.wrong += misread
-            verdict.add(
-                ledger.judge((path.removeprefix(prefix), each) for path, each in held if path.startswith(prefix))
-            )
+            judged = ledger.judge((path.removeprefix(prefix), each) for path, each in held if path.startswith(prefix))
+            verdict.add(judged.below(prefix))
             self._round.acknowledged += ledger.acknowledged
 
 

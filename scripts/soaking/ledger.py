@@ -79,6 +79,10 @@ class Verdict:
     def is_good(self) -> bool:
         return not (self.lost or self.doubled or self.wrong)
 
+    def below(self, prefix: str) -> "Verdict":
+        """The same, of paths with a prefix."""
+        return Verdict(*([prefix + path for path in paths] for paths in (self.lost, self.doubled, self.wrong)))
+
     def add(self, other: "Verdict") -> None:
         self.lost += other.lost
         self.doubled += other.doubled

@@ -82,10 +82,10 @@ class Acceptance:
         """The file was renamed meanwhile: it is uploaded once more, in place of what was stored."""
         with self._journal.transaction() as tx:
             tx.end(sending.delivery.attempt.key)
-            tx.replace_also(sending.entry, [stored.id])
+            self._attempts.yield_to_later(tx, sending, {stored.id})
         self._tree.hide_ids(stored.container_id, [stored.id])
         self._tree.change(sending.node, state.moved_on, frozenset([stored.id]))
-        return _nothing
+        return lambda: self._attempts.discard(sending)
 
     def _replace(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
         """The file is what was stored; what it replaces is to go."""
@@ -164,7 +164,3 @@ class Acceptance:
         except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
             log.warning("What was uploaded of %r is not cached: %s", stored.path, error)
             content.remove()
-
-
-def _nothing() -> None:
-    """Nothing remains to be done."""

@@ -18,7 +18,7 @@ from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Failure, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.delivery import Delivery
-from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.journal import Journal, Transaction
 from containerfs.fs.writing.records import Attempt, Entry
 from containerfs.fs.writing.settlement import Settlement
 
@@ -124,9 +124,24 @@ class Attempts:
         with self._tree.lock:
             with self._journal.transaction() as tx:
                 tx.abandon(delivery.attempt.key, delivery.digest)
+                self.yield_to_later(tx, sending, frozenset())
             if sending.is_wanted:
                 self._tree.change(sending.node, state.moved_on, frozenset())
         self._settlement.take_up()
+        self.discard(sending)
+
+    def yield_to_later(self, tx: Transaction, sending: Sending, stored: Set[str]) -> None:
+        """A version has to be sent once more; one that was closed since takes its place in the journal, too.
+
+        Args:
+            stored: ids of what was stored of it, which is to be replaced.
+        """
+        later = state.due(sending.node.state)
+        if later is None or later.version.entry is None:
+            tx.replace_also(sending.entry, stored)
+        else:
+            tx.overtake(sending.entry, by=later.version.entry)
+            tx.replace_also(later.version.entry, stored)
 
     def fail(self, sending: Sending, error: Exception) -> Failure | None:
         """Note why an attempt failed; returns that, or None if the file does not wait for it any more."""

@@ -79,6 +79,8 @@ class Courier:
             raise
 
     def _deliver(self, delivery: Delivery, job: Job) -> RemoteFile:
+        if isinstance(delivery.content, RemoteFile) and delivery.content.path == delivery.attempt.path:
+            return delivery.content  # the file has got the name back under which the service has it
         if isinstance(delivery.content, RemoteFile) and self._remote.dialect.copies_once:
             return self._copy(delivery, delivery.content)
         with self._staged(delivery.content, delivery.attempt.key) as staged, staged.opened() as fd:

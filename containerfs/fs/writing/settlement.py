@@ -102,8 +102,7 @@ class Settlement:
             self._look_later(attempt, max(1, look))  # what is being stored there is not to be taken for what was left
             return
         try:
-            copied = attempt.source_id is not None and self._remote.dialect.copies_once
-            left = [self._copied(attempt)] if copied else self._left_by(attempt)
+            left = self._left_by(attempt)
         except types.NotFound:  # its container is gone
             self._end(attempt)
         except types.FsError as error:
@@ -112,10 +111,7 @@ class Settlement:
         else:
             if left:
                 self._remove(attempt.container_id, [file.id for file in left])
-            if copied:
-                self._end(attempt)
-            else:
-                self._look_later(attempt, look + 1)
+            self._look_later(attempt, look + 1)
 
     def _remove(self, container_id: str, file_ids: list[str]) -> None:
         with self._tree.lock:
@@ -134,12 +130,6 @@ class Settlement:
             self._tree.suspects.get(attempt.container_id, {}).pop(attempt.key, None)
         if attempt.data is not None:
             self._journal.discard(self._journal.staged(attempt.data))
-
-    def _copied(self, attempt: Attempt) -> RemoteFile:
-        """The result of a request to copy: the same request, sent again, is answered as the first was."""
-        assert attempt.source_id is not None
-        source = RemoteFile(attempt.source_id, attempt.container_id, attempt.path, attempt.size, attempt.started)
-        return self._remote.copy(source, attempt.path, attempt.key)
 
     def _left_by(self, attempt: Attempt) -> list[RemoteFile]:
         """Files that hold what the request sent, or the beginning of it, and that nobody has taken for others."""
@@ -193,10 +183,22 @@ class Settlement:
         whole = size is None or size == attempt.size
         if whole and attempt.digest is not None:
             return attempt.digest
+        if attempt.source_id is not None:
+            return self._digest_of_source(attempt) if whole else None
         if attempt.data is None or size == 0:  # an empty file may be anybody's
             return None
         staged = self._journal.staged(attempt.data)
         return staged.digest(None if whole else size) if staged.path.exists() else None
+
+    def _digest_of_source(self, attempt: Attempt) -> str | None:
+        """The digest of what was to be copied; None if it is gone, and with it the means to recognize the copy.
+
+        The same request, sent again, would tell; but if the first never arrived, it would be carried out now, and
+        replace what is there.
+        """
+        assert attempt.source_id is not None
+        source = RemoteFile(attempt.source_id, attempt.container_id, attempt.path, attempt.size, attempt.started)
+        return self._digest(source, attempt.size)
 
     def _digest(self, file: RemoteFile, limit: int | None) -> str | None:
         """The digest of a file of the service; None if it is longer than ``limit``, or gone."""
