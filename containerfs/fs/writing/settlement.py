@@ -201,7 +201,11 @@ class Settlement:
         return self._digest(source, attempt.size)
 
     def _digest(self, file: RemoteFile, limit: int | None) -> str | None:
-        """The digest of a file of the service; None if it is longer than ``limit``, or gone."""
+        """The digest of a file of the service; None if it is longer than ``limit``, or gone.
+
+        Raises:
+            Failed: what came is not the file: a page of a proxy, say. It must not pass for another content.
+        """
         hash_, read = new_hash(), 0
         try:
             with self._remote.content(file) as stream:
@@ -209,9 +213,11 @@ class Settlement:
                     hash_.update(chunk)
                     read += len(chunk)
                     if limit is not None and read > limit:
-                        return None
+                        break
         except types.NotFound:
             return None
+        if file.size not in (None, read):
+            raise types.Failed(f"{read} bytes came of {file.path!r}, which has {file.size}")
         return hash_.hexdigest()
 
 
