@@ -1,0 +1,146 @@
+"""What is stored, renamed and replaced in the background ends as if it had been done at once, in order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from containerfs.api.dialect import Dialect
+from containerfs.fs import types
+from containerfs.fs.filesystem import FileSystem
+from tests.fs import programs
+from tests.fs.gates import Gate, down, eventually
+from tests.fs.memory import MemoryRemote, no_fault
+from tests.fs.mounts import crash, mounted
+
+OURS = Dialect(idempotency=True, replaces_by_path=True, copies_by_path=True)
+
+
+@pytest.fixture(params=["ours", "foreign, replaces"])
+def remote(request: pytest.FixtureRequest) -> MemoryRemote:
+    """A service that replaces by path."""
+    remote = MemoryRemote()
+    remote.replaces = "new id"
+    if request.param == "ours":
+        remote.dialect, remote.tells_replaced = OURS, True
+    return remote
+
+
+@pytest.fixture
+def fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+    """A file system whose close() and rename() do not wait for the service."""
+    with mounted(remote, tmp_path / "cache", write_back=True) as filesystem:
+        yield filesystem
+
+
+def copying(remote: MemoryRemote) -> str:
+    """The request by which the service stores a file under another name."""
+    return "copy" if remote.dialect.copies_by_path else "upload"
+
+
+def test_a_new_file_of_the_old_name_waits_until_the_old_one_has_its_new_name(
+    fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    programs.names(fs, "/box")
+    gate = Gate(copying(remote))
+    remote.before = lambda operation, subject: gate(operation, subject) if subject == "b" else None
+    fs.rename("/box/a", "/box/b")
+    gate.wait()
+    programs.write(fs, "/box/a", b"new")
+    eventually(lambda: bool(fs._backlog._uploader._blocked))
+    assert "a" not in remote.asked("upload")
+    gate.open()
+    assert fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"new", "b": b"old"}
+
+
+def test_a_file_that_was_renamed_on_its_way_does_not_replace_what_has_its_old_name(
+    fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    gate = Gate("upload")
+    remote.before = gate
+    programs.write(fs, "/box/a", b"first")
+    gate.wait()
+    fs.rename("/box/a", "/box/b")
+    programs.write(fs, "/box/a", b"second")
+    eventually(lambda: bool(fs._backlog._uploader._blocked))
+    gate.open()
+    assert fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"second", "b": b"first"}
+
+
+def test_a_file_that_was_renamed_and_written_to_on_its_way_leaves_nothing_in_the_journal(
+    fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    gate = Gate("upload")
+    remote.before = gate
+    programs.write(fs, "/box/a", b"first")
+    gate.wait()
+    fs.rename("/box/a", "/box/b")
+    programs.write(fs, "/box/b", b"second")
+    gate.open()
+    assert fs.drain(30) == []
+    assert fs._files._journal.entries() == []
+    assert remote.stored(container) == {"b": b"second"}
+
+
+def test_a_file_that_gets_its_old_name_back_is_not_sent(fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    remote.put(container, "a", b"content")
+    programs.names(fs, "/box")
+    remote.before = down
+    fs.rename("/box/a", "/box/b")
+    fs.rename("/box/b", "/box/a")
+    remote.before = no_fault
+    remote.requests.clear()
+    assert fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"content"}
+    assert not {"copy", "upload"} & {operation for operation, _ in remote.requests}
+
+
+def test_after_a_crash_what_was_renamed_to_a_path_counts_and_not_what_was_written_there_before(
+    fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    programs.names(fs, "/box")
+    remote.before = down
+    programs.write(fs, "/box/a.part", b"renamed")
+    programs.write(fs, "/box/a", b"written later, and replaced")
+    target = fs._lookup.file("/box/a")
+    with pytest.MonkeyPatch.context() as patch:  # the mount ends before what was replaced is given up
+        patch.setattr(type(fs._moves), "_bury_replaced", lambda *_: None)
+        fs.rename("/box/a.part", "/box/a")
+    assert target.parent is None
+    crash(fs)
+    remote.before = no_fault
+    with mounted(remote, tmp_path / "cache") as following:
+        assert programs.read(following, "/box/a") == b"renamed"
+        assert following.drain(30) == []
+    assert remote.stored(container) == {"a": b"renamed"}
+
+
+def test_a_page_in_place_of_a_content_does_not_clear_what_a_lost_request_has_left(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.replaces, remote.dialect = "nothing", Dialect()
+    with mounted(remote, tmp_path / "cache", write_back=True) as fs:
+        programs.names(fs, "/box")
+        settlement = fs._backlog._settlement
+
+        def lost(operation: str, _: str) -> None:
+            if operation == "upload":
+                remote.after = no_fault
+                remote.before = down
+                raise types.Unreachable("its answer is lost")
+
+        remote.after = lost
+        programs.write(fs, "/box/a", b"content")
+        eventually(lambda: bool(fs._backlog.failed()))
+        remote.before = no_fault
+        (left,) = remote._files
+        remote.contents[left], good = b"<html>", remote.contents[left]
+        fs.unlink("/box/a")
+        settlement.wait(30)
+        assert left in remote._files
+        remote.contents[left] = good
+        fs._backlog._schedule.expedite(lambda key: True)
+        eventually(lambda: left not in remote._files)
