@@ -22,7 +22,7 @@ _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class SettingsError(ContainerFSError):
-    """A setting cannot be; the message names it."""
+    """Invalid setting; the message names it."""
 
 
 def parse_size(text: object) -> object:
@@ -128,7 +128,7 @@ def load(**flags: object) -> Settings:
         flags: those given on the command line; None where one was not.
 
     Raises:
-        SettingsError: one cannot be.
+        SettingsError: a setting is invalid.
     """
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]

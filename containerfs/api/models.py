@@ -126,7 +126,7 @@ class File(Identified):
 
 
 class Deletion(Identified):
-    """The answer to a DELETE: ``object`` is ``container.deleted``, ``container.file.deleted`` or ``file.deleted``."""
+    """The answer to a DELETE: ``object`` is ``container.deleted``, ``container.file.deleted`` or ``file``."""
 
     object: Annotated[str, Otherwise("")] = ""
     deleted: Annotated[bool, Otherwise(True)] = True

@@ -14,7 +14,7 @@ from containerfs.cli.recover import recover
 from containerfs.cli.serve import serve
 
 
-def _tell_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"containerfs {__version__}")
         raise typer.Exit
@@ -33,7 +33,9 @@ app.add_typer(keys, name="keys")
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Containers as directories."""
 

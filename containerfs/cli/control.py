@@ -54,7 +54,7 @@ def status(
     mountpoint: Annotated[Path, typer.Argument()],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Tell what a mount is doing."""
+    """Show what a mount is doing."""
     with reporting("status"):
         from containerfs.fuse import mount
 

@@ -51,7 +51,7 @@ class BaseClient(ABC, Generic[C, H]):
             http_client: what sends the requests, in place of an httpx client of our own; ``close`` closes it.
 
         Raises:
-            ContainerFSError: if a setting cannot be; the text says which.
+            ContainerFSError: if a setting is invalid; the message says which.
         """
         self._options = ClientOptions.resolve(
             api_key=api_key,

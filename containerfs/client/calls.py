@@ -350,7 +350,7 @@ def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[Deletio
     parse = model(Deletion)
 
     def deletion(answer: Answer) -> Deletion:
-        return parse(answer) if answer.body.strip() else Deletion(id=file_id, object="file.deleted")
+        return parse(answer) if answer.body.strip() else Deletion(id=file_id, object="file")
 
     return Call("DELETE", _file(file_id), deletion, options, body=_extra(options))
 

@@ -70,7 +70,7 @@ class ClientOptions:
         """Complete a client's arguments from the environment.
 
         Raises:
-            ContainerFSError: if a setting cannot be; the text says which one changes it.
+            ContainerFSError: if a setting is invalid; the message says which one to change.
         """
         if max_retries < 0:
             raise ContainerFSError(f"max_retries must be 0 or more, not {max_retries}")
