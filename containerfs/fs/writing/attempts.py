@@ -57,7 +57,14 @@ class MustWait(types.Unreachable):
     """Something else has to arrive first.
 
     Another upload to the same path, or a copy, to another path, of what the service has there.
+
+    Attributes:
+        for_long: it has failed, and waits for a later attempt.
     """
+
+    def __init__(self, message: str, *, for_long: bool = False) -> None:
+        super().__init__(message)
+        self.for_long = for_long
 
 
 class Attempts:
@@ -103,7 +110,8 @@ class Attempts:
             raise MustWait("another upload to the same path is under way")
         first = self._journal.copy_due(container_id, node.path)
         if first is not None:
-            raise MustWait(f"{first!r} is to be stored first: its content is still at this path")
+            path, failed = first
+            raise MustWait(f"{path!r} is to be stored first: its content is still at this path", for_long=failed)
 
     def _earlier(self, entry: int, content: StagedFile | RemoteFile) -> Attempt | None:
         """An earlier request for the same content, whose answer was lost."""

@@ -293,17 +293,19 @@ class Journal:
         rows = self._database.select("SELECT container_id, file_id FROM deletions WHERE owner = ?", self._ownership.id)
         return [Deletion(*row) for row in rows]
 
-    def copy_due(self, container_id: str, path: str) -> str | None:
-        """The path of an entry that is still to be copied from what the service has at ``path``; None if there is none.
+    def copy_due(self, container_id: str, path: str) -> tuple[str, bool] | None:
+        """The path of an entry that is still to be copied from what the service has at ``path``, and whether that has
+        failed; None if there is no such entry.
 
         Storing anything else there might take away what is to be copied.
         """
         statement = (
-            "SELECT path FROM entries WHERE container_id = ? AND source IS NOT NULL AND stored IS NULL"
+            "SELECT path, error IS NOT NULL FROM entries"
+            " WHERE container_id = ? AND source IS NOT NULL AND stored IS NULL"
             " AND set_aside IS NULL AND json_extract(source, '$.path') = ? AND path != ?"
         )
         rows = self._database.select(statement, container_id, path, path)
-        return rows[0][0] if rows else None
+        return (rows[0][0], bool(rows[0][1])) if rows else None
 
     def is_attempted(self, container_id: str, path: str) -> bool:
         """Whether a request to store something at a path may be under way, whose result is wanted."""

@@ -22,6 +22,8 @@ from containerfs.fs.writing.schedule import Job, Schedule
 
 log = logging.getLogger(__name__)
 
+_SOON = 0.1  # seconds until what has to come first is looked at again, which is about to begin
+
 
 class Uploader:
     """Uploads what is due, in parallel, in the background. Thread-safe."""
@@ -37,7 +39,8 @@ class Uploader:
         self._due: dict[FileNode, int] = {}  # files that are due, and how often their upload has failed in a row
         self._sending: dict[FileNode, Delivery] = {}
         self._blocked: set[FileNode] = set()  # files that wait until others have arrived
-        self._lock = threading.Lock()  # guards the three above
+        self._under_way = 0  # uploads that have begun, and whose end is not noted yet
+        self._lock = threading.Lock()  # guards all above
         self._beginning = threading.Lock()  # held while an upload begins, so that no two to one path do
 
     def submit(self, node: FileNode, delay: float = 0.0) -> None:
@@ -124,6 +127,8 @@ class Uploader:
             except BaseException as error:  # whoever waits hears of it, whatever this machine could not do
                 _reject(sending.version, error)
                 raise
+            finally:
+                self._unblock()
 
     def _send(self, sending: Sending, job: Job) -> None:
         try:
@@ -134,7 +139,6 @@ class Uploader:
             self._failed(sending, error)
         else:
             self._stored(sending, stored)
-        self._unblock()
 
     def _begin(self, node: FileNode) -> Sending | None:
         """Begin, unless another upload to the same path is under way: the later one to arrive would win."""
@@ -145,6 +149,7 @@ class Uploader:
             if sending is not None:
                 with self._lock:
                     self._sending[node] = sending.delivery
+                    self._under_way += 1
             return sending
 
     def _deliver(self, sending: Sending, job: Job) -> RemoteFile:
@@ -174,14 +179,19 @@ class Uploader:
     def _wait_for_others(self, node: FileNode, error: MustWait) -> None:
         """Begin once others have arrived; fail if what has to come first waits for a later attempt itself."""
         with self._lock:
-            others = bool(self._sending)
+            others = self._under_way > 0
             if others:
                 self._blocked.add(node)
-        if not others:
+        if others:
+            return
+        if error.for_long:
             self._put_off(node, error)
+        else:
+            self.submit(node, _SOON)
 
     def _unblock(self) -> None:
         with self._lock:
+            self._under_way -= 1
             blocked, self._blocked = self._blocked, set()
         for node in blocked:
             self.submit(node)
