@@ -65,7 +65,8 @@ class Acceptance:
     def _unwanted(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
         """The file was deleted meanwhile: what was stored is to go."""
         with self._journal.transaction() as tx:
-            tx.end(sending.delivery.attempt.key)
+            abandoned = self._end_attempt(tx, sending)
+            tx.note_known(stored)
             tx.delete_later(stored.container_id, [stored.id])
         self._tree.hide_ids(stored.container_id, [stored.id])
         under_way = state.uploading(sending.node.state)
@@ -74,6 +75,8 @@ class Acceptance:
 
         def finish() -> None:
             self._attempts.discard(sending)
+            if abandoned:
+                self._settlement.take_up()
             self._deletions.carry_out(stored.container_id, [stored.id])
 
         return finish
@@ -81,11 +84,18 @@ class Acceptance:
     def _misplaced(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
         """The file was renamed meanwhile: it is uploaded once more, in place of what was stored."""
         with self._journal.transaction() as tx:
-            tx.end(sending.delivery.attempt.key)
+            abandoned = self._end_attempt(tx, sending)
+            tx.note_known(stored)
             self._attempts.yield_to_later(tx, sending, {stored.id})
         self._tree.hide_ids(stored.container_id, [stored.id])
         self._tree.change(sending.node, state.moved_on, frozenset([stored.id]))
-        return lambda: self._attempts.discard(sending)
+
+        def finish() -> None:
+            self._attempts.discard(sending)
+            if abandoned:
+                self._settlement.take_up()
+
+        return finish
 
     def _replace(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
         """The file is what was stored; what it replaces is to go."""
@@ -128,15 +138,20 @@ class Acceptance:
 
     def _end_attempts(self, tx: Transaction, sending: Sending) -> bool:
         """End what was tried. Returns whether an earlier request may have left something, or may still arrive."""
-        delivery, abandoned = sending.delivery, False
-        for attempt in self._journal.attempts(sending.entry):
-            this = attempt.key == delivery.attempt.key
-            if this and not (delivery.lost and self._courier.may_double):
-                tx.end(attempt.key)
-            else:
-                tx.abandon(attempt.key, delivery.digest if this else None)
-                abandoned = True
+        abandoned = self._end_attempt(tx, sending)
+        for attempt in self._journal.attempts(sending.entry):  # of earlier versions
+            tx.abandon(attempt.key, None)
+            abandoned = True
         return abandoned
+
+    def _end_attempt(self, tx: Transaction, sending: Sending) -> bool:
+        """End this attempt. Returns whether it was sent before, so that what arrived first may be there twice."""
+        key, doubled = sending.delivery.attempt.key, sending.delivery.lost and self._courier.may_double
+        if doubled:
+            tx.abandon(key, sending.delivery.digest)
+        else:
+            tx.end(key)
+        return doubled
 
     def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
         node.pages = stored.id
