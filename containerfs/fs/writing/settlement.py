@@ -183,25 +183,31 @@ class Settlement:
         whole = size is None or size == attempt.size
         if whole and attempt.digest is not None:
             return attempt.digest
+        if size == 0:  # an empty file may be anybody's
+            return None
         if attempt.source_id is not None:
-            return self._digest_of_source(attempt) if whole else None
-        if attempt.data is None or size == 0:  # an empty file may be anybody's
+            return self._digest_of_source(attempt, size)
+        if attempt.data is None:
             return None
         staged = self._journal.staged(attempt.data)
         return staged.digest(None if whole else size) if staged.path.exists() else None
 
-    def _digest_of_source(self, attempt: Attempt) -> str | None:
-        """The digest of what was to be copied; None if it is gone, and with it the means to recognize the copy.
+    def _digest_of_source(self, attempt: Attempt, size: int | None) -> str | None:
+        """The digest of what was to be copied, cut to ``size`` bytes; None if it is gone, and with it the means to
+        recognize the copy.
 
         The same request, sent again, would tell; but if the first never arrived, it would be carried out now, and
         replace what is there.
         """
         assert attempt.source_id is not None
         source = RemoteFile(attempt.source_id, attempt.container_id, attempt.path, attempt.size, attempt.started)
-        return self._digest(source, attempt.size)
+        return self._digest(source, attempt.size, size)
 
-    def _digest(self, file: RemoteFile, limit: int | None) -> str | None:
-        """The digest of a file of the service; None if it is longer than ``limit``, or gone.
+    def _digest(self, file: RemoteFile, limit: int | None, first: int | None = None) -> str | None:
+        """The digest of a file of the service, or of its ``first`` bytes; None if it is gone.
+
+        Args:
+            limit: bytes after which it is known to be another file.
 
         Raises:
             Failed: what came is not the file: a page of a proxy, say. It must not pass for another content.
@@ -210,7 +216,7 @@ class Settlement:
         try:
             with self._remote.content(file) as stream:
                 for chunk in stream.chunks:
-                    hash_.update(chunk)
+                    hash_.update(chunk if first is None else chunk[: max(0, first - read)])
                     read += len(chunk)
                     if limit is not None and read > limit:
                         break
