@@ -101,8 +101,6 @@ class Directories:
             key = directory_key(directory.path)
             container.kept_attributes.pop(key, None)
             if directory.parent is not None:
-                directory.parent.kept = True
-                directory.parent.touch()
                 directory.parent.remove(directory)
         self._attributes.forget(container.remote.id, [key])
 

@@ -181,7 +181,10 @@ class FileSystem:
         directory = self._lookup.directory(path)
         if directory is self._tree.root:
             raise types.NotPermitted("the root of the mount stays")
+        parent = directory.parent
         self._directories.remove(directory, path)
+        if parent is not None and parent is not self._tree.root:
+            self._keep_emptied(parent)
 
     def unlink(self, path: str) -> None:
         """Delete a file, on the service too. Source: unlink(2)."""
@@ -289,8 +292,9 @@ class FileSystem:
         self._inodes.set(self._lookup.node(path), **values)
 
     def _keep_emptied(self, parent: Directory) -> None:
+        """The service knows of no directory without files: it is kept here, across mounts."""
         with self._tree.lock:
-            emptied = not parent.children and not parent.kept and parent.parent is not None
+            emptied = not parent.children and parent.parent is not None
             parent.kept = True
             parent.touch()
         if emptied and not isinstance(parent, ContainerDirectory):

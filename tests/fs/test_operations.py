@@ -16,7 +16,7 @@ from containerfs.fuse.errno import errno_of
 from containerfs.fuse.operations import ContainerOperations
 from tests.fs.gates import down
 from tests.fs.memory import MemoryRemote
-from tests.fs.mounts import mounted
+from tests.fs.mounts import crash, mounted
 
 
 @dataclass
@@ -274,3 +274,15 @@ def test_every_error_of_the_file_system_has_a_number(caplog: pytest.LogCaptureFi
     assert errno_of(FileNotFoundError(errno.ENOENT, "gone"), "read") == errno.ENOENT
     assert errno_of(RuntimeError("surprise"), "read") == errno.EIO
     assert "surprise" in caplog.text
+
+
+def test_a_directory_whose_last_directory_was_removed_outlives_a_crash(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.put(container, "d/e/a", b"")
+    with mounted(remote, tmp_path / "cache") as fs:
+        fs.unlink("/box/d/e/a")
+        fs.rmdir("/box/d/e")
+        crash(fs)
+    with mounted(remote, tmp_path / "cache") as fs:
+        assert fs.getattr("/box/d").is_directory
