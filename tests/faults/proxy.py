@@ -150,11 +150,16 @@ class Proxy:
         with self._lock:
             exchange = Exchange(self, request, connection, len(self.exchanges) + 1)
             self.exchanges.append(exchange)
-            rules = list(self._rules)
         try:
-            fault = next((rule.fault for rule in rules if rule.takes(exchange)), passes)
+            fault = self._fault_of(exchange)
             fault(exchange)
         finally:
             exchange.ended.set()
         if not request.complete and (request.length or "transfer-encoding" in request.headers):
             exchange.request.read_all()
+
+    def _fault_of(self, exchange: Exchange) -> Fault:
+        """What befalls a request by the rules of this moment: none is set while one is chosen."""
+        _ = exchange.name  # waits for the start of the content; nothing is waited for below
+        with self._lock:
+            return next((rule.fault for rule in self._rules if rule.takes(exchange)), passes)

@@ -74,7 +74,7 @@ def test_an_open_file_stays_as_it_was_opened(container: Path, shared: Path) -> N
         (container / "marker").unlink()
         eventually(lambda: not (shared / "marker").exists(), "the listing without the file is seen")
         assert opened.readall() == new[10:]
-    assert not (shared / "file").exists()
+    eventually(lambda: not (shared / "file").exists(), "the file is gone")
 
 
 WRITER = """
