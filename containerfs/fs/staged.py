@@ -8,6 +8,7 @@ upload.
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,19 +26,21 @@ def new_hash() -> "hashlib._Hash":
 
 
 class StagedFile:
-    """One file of staged bytes. Its node's lock guards it.
+    """One file of staged bytes. Thread-safe: a descriptor is not closed while it is used, nor twice, since its number
+    may be another file's by then.
 
     Args:
         path: of the file; created by ``create``, or left by an earlier mount.
         sealed: whether it is closed, so that nothing is to be written to it any more.
     """
 
-    __slots__ = ("_fd", "path", "sealed")
+    __slots__ = ("_fd", "_lock", "path", "sealed")
 
     def __init__(self, path: Path, *, sealed: bool = False) -> None:
         self.path = path
         self.sealed = sealed
         self._fd: int | None = None
+        self._lock = threading.Lock()  # guards the descriptor, and is held while it is used
 
     @classmethod
     def create(cls, path: Path) -> "StagedFile":
@@ -48,48 +51,47 @@ class StagedFile:
         return staged
 
     @property
-    def fd(self) -> int:
-        """A descriptor, opened on first use. Raises Failed if the file is gone, TooManyOpenFiles."""
-        if self._fd is None:
-            with disk_errors():
-                self._fd = os.open(self.path, (os.O_RDONLY if self.sealed else os.O_RDWR) | os.O_CLOEXEC)
-        return self._fd
-
-    @property
     def size(self) -> int:
         """In bytes."""
-        with disk_errors():
+        with self._lock, disk_errors():
             return os.stat(self.path if self._fd is None else self._fd).st_size
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end."""
-        return os.preadv(self.fd, [buffer], offset)
+        """Read at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end.
+
+        Raises Failed if the file is gone, TooManyOpenFiles.
+        """
+        with self._lock:
+            return os.preadv(self._descriptor(), [buffer], offset)
 
     def write(self, data: memoryview, offset: int) -> int:
         """Write all of ``data`` at ``offset``. Raises NoSpace."""
-        with disk_errors():
-            return write_all(self.fd, data, offset)
+        with self._lock, disk_errors():
+            return write_all(self._descriptor(), data, offset)
 
     def append(self, data: memoryview) -> int:
         """Write all of ``data`` at the end. Raises NoSpace."""
-        return self.write(data, self.size)
+        with self._lock, disk_errors():
+            descriptor = self._descriptor()
+            return write_all(descriptor, data, os.fstat(descriptor).st_size)
 
     def truncate(self, size: int) -> None:
         """Cut or extend the file to ``size`` bytes. Raises NoSpace, TooLarge."""
-        with disk_errors():
-            os.ftruncate(self.fd, size)
+        with self._lock, disk_errors():
+            os.ftruncate(self._descriptor(), size)
 
     def sync(self) -> None:
         """Flush the bytes to the disk. Raises Failed, NoSpace."""
-        with disk_errors():
-            os.fdatasync(self.fd)
+        with self.opened() as descriptor, disk_errors():
+            os.fdatasync(descriptor)
 
     def copy_from(self, fd: int, size: int) -> None:
         """Take over the first ``size`` bytes of another file, by reference where the disk can. Raises NoSpace."""
         done = 0
-        with disk_errors():
+        with self._lock, disk_errors():
+            descriptor = self._descriptor()
             while done < size:
-                copied = os.copy_file_range(fd, self.fd, min(size - done, _COPY_BLOCK), done, done)
+                copied = os.copy_file_range(fd, descriptor, min(size - done, _COPY_BLOCK), done, done)
                 if not copied:
                     raise OSError("the cached content is shorter than its size")
                 done += copied
@@ -128,14 +130,22 @@ class StagedFile:
 
     def rest(self) -> None:
         """Give the descriptor back; the next use opens another."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
 
     def remove(self) -> None:
         """Delete the file."""
         self.rest()
         self.path.unlink(missing_ok=True)
+
+    def _descriptor(self) -> int:
+        """Opened on first use. Wants the lock held. Raises Failed if the file is gone, TooManyOpenFiles."""
+        if self._fd is None:
+            with disk_errors():
+                self._fd = os.open(self.path, (os.O_RDONLY if self.sealed else os.O_RDWR) | os.O_CLOEXEC)
+        return self._fd
 
 
 class SealedSource:
