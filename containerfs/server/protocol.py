@@ -64,6 +64,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if excess > self.config.most_connections // 4:
             transport.close()  # to linger takes a descriptor
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
     # What is received
 
     def data_received(self, data: bytes) -> None:
