@@ -15,6 +15,7 @@ import httpx
 import pytest
 from uvicorn.server import ServerState
 
+from containerfs.api.dialect import FEATURES, FEATURES_HEADER
 from containerfs.server.protocol import HEAD_MAX_BYTES, BoundedConfig, BoundedProtocol
 from tests.server.conftest import answered, create
 from tests.server.live import LiveServer, running_server
@@ -38,6 +39,8 @@ def refusal(answer: bytes, status: int) -> dict[str, str | None]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), head
     assert b"connection: close" in head.lower()
+    assert b"\r\nx-request-id: req_" in head
+    assert f"\r\n{FEATURES_HEADER}: {FEATURES}".encode() in head
     error: dict[str, str | None] = json.loads(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
     return error
