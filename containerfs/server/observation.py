@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 access_log = logging.getLogger("containerfs.access")
 """A line of JSON for each request, at level INFO."""
 
-_MARK = (FEATURES_HEADER.encode(), FEATURES.encode())
-
 _UNROUTED = "(none)"
+
+
+def new_request_id() -> str:
+    return f"req_{secrets.token_hex(16)}"
+
+
+def marks(request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers that every answer has."""
+    return [(b"x-request-id", request_id.encode()), (FEATURES_HEADER.encode(), FEATURES.encode())]
 
 
 class Counts:
@@ -108,7 +115,7 @@ class _Seen:
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self.request_id = f"req_{secrets.token_hex(16)}"
+        self.request_id = new_request_id()
         self.began = time.perf_counter()
         self.status, self.received, self.sent = 499, 0, 0
 
@@ -120,8 +127,7 @@ class _Seen:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            marks = [(b"x-request-id", self.request_id.encode()), _MARK]
-            message["headers"] = [*message.get("headers", ()), *marks]
+            message["headers"] = [*message.get("headers", ()), *marks(self.request_id)]
         else:
             self.sent += len(message.get("body", b""))
         await self._send(message)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from containerfs.server.errors import HeadTooLarge, InvalidRequest, Overloaded, ServiceError
+from containerfs.server.observation import marks, new_request_id
 from containerfs.server.routes.answers import error_answer
 
 HEAD_MAX_BYTES = 64 * 1024
@@ -63,6 +64,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(Overloaded("The server has too many connections.", code="overloaded"))
         if excess > self.config.most_connections // 4:
             transport.close()  # to linger takes a descriptor
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
 
     # What is received
 
@@ -156,5 +163,6 @@ def _unacknowledged(transport: asyncio.Transport) -> int:
 
 def _rendered(answer: Response) -> bytes:
     """An answer as HTTP/1.1 puts it."""
-    headers = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+    all_headers = [*answer.raw_headers, *marks(new_request_id())]
+    headers = b"".join(name + b": " + value + b"\r\n" for name, value in all_headers)
     return STATUS_LINE[answer.status_code] + headers + b"\r\n" + bytes(answer.body)

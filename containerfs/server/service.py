@@ -38,7 +38,6 @@ from containerfs.server.storage.open import Stores
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=ApiModel)
-Record = TypeVar("Record")
 
 ANSWERS_KEPT_S = 24 * 3600
 """How long an idempotency key is remembered."""

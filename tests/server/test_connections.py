@@ -1,16 +1,22 @@
 """What one connection may cost: the size of a head, the pauses in both directions, descriptors."""
 
+import asyncio
 import contextlib
+import gc
 import json
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from uvicorn.server import ServerState
 
-from containerfs.server.protocol import HEAD_MAX_BYTES
+from containerfs.api.dialect import FEATURES, FEATURES_HEADER
+from containerfs.server.protocol import HEAD_MAX_BYTES, BoundedConfig, BoundedProtocol
 from tests.server.conftest import answered, create
 from tests.server.live import LiveServer, running_server
 from tests.server.raw import Connection, connect
@@ -33,6 +39,8 @@ def refusal(answer: bytes, status: int) -> dict[str, str | None]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), head
     assert b"connection: close" in head.lower()
+    assert b"\r\nx-request-id: req_" in head
+    assert f"\r\n{FEATURES_HEADER}: {FEATURES}".encode() in head
     error: dict[str, str | None] = json.loads(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
     return error
@@ -82,6 +90,39 @@ def test_a_large_head_is_no_trouble(connection: Connection) -> None:
 def test_what_is_no_http_is_refused_in_the_apis_form(connection: Connection) -> None:
     connection.send(b"nonsense\r\n\r\n")
     assert refusal(connection.receive(), 400)["type"] == "invalid_request_error"
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204})
+    await send({"type": "http.response.body"})
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"nonsense\r\n\r\n"])
+def test_nothing_is_left_of_a_connection_that_is_closed(sent: bytes) -> None:
+    """No timer, above all: it would keep all that the connection had."""
+    config = BoundedConfig(3600, 10, nothing, ws="none", lifespan="off", log_config=None)
+    left: weakref.WeakSet[BoundedProtocol] = weakref.WeakSet()
+    made = asyncio.Event()
+
+    def protocol() -> BoundedProtocol:
+        left.add(connection := BoundedProtocol(config, ServerState(), {}))
+        made.set()
+        return connection
+
+    async def scenario() -> None:
+        server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+        async with server, asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(sent)
+            if sent:
+                assert await reader.read(1)
+            await made.wait()
+            writer.close()
+            while left:
+                gc.collect()
+                await asyncio.sleep(0.01)
+
+    asyncio.run(scenario())
 
 
 def limited(tmp_path: Path, descriptors: int) -> contextlib.AbstractContextManager[LiveServer]:
