@@ -224,7 +224,7 @@ def _did_not_fit(node: FileNode) -> types.NoSpace:
 def _siblings(directory: Directory) -> list[Sibling]:
     """The files of a directory, as listed. Wants the tree's lock held."""
     return [
-        Sibling(node.name, node.ino, node.remote if isinstance(node.state, Stored) else None)
+        Sibling(node.name, node.ino, node.state.remote if isinstance(node.state, Stored) else None)
         for node in directory.children.values()
         if isinstance(node, FileNode)
     ]
