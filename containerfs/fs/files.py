@@ -69,9 +69,8 @@ class OpenFiles:
         node = self._lookup.file(path)
         self._headroom.check()
         with self._tree.lock:
-            written = not isinstance(node.state, Stored | state.Outdated)
-            keep_pages = written or (node.remote is not None and node.pages == node.remote.id)
-            node.pages = node.remote.id if node.remote else None
+            written, remote = not isinstance(node.state, Stored | state.Outdated), node.remote
+            keep_pages = written or (remote is not None and node.pages == remote.id)
         fh = self._open(node, flags, pid)
         if flags & os.O_TRUNC:
             try:
@@ -79,6 +78,8 @@ class OpenFiles:
             except BaseException:
                 self.release(fh)
                 raise
+        with self._tree.lock:  # not before: the kernel does not hear of an open() that failed
+            node.pages = remote.id if remote else None
         return fh, keep_pages
 
     def create(self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None) -> int | None:
