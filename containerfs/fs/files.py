@@ -4,7 +4,7 @@ import os
 import secrets
 import time
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.descriptors import Headroom
 from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
 from containerfs.fs.namespace.lookup import Lookup
@@ -212,9 +212,9 @@ class OpenFiles:
             if not isinstance(node.state, Torn):
                 return
             data = node.state.data
-            if self._tree.change(node, state.reverted) == state.NEW:
+            if self._tree.change(node, transitions.reverted) == state.NEW:
                 self._tree.detach(node)
-                self._tree.change(node, state.unlinked)
+                self._tree.change(node, transitions.unlinked)
         self._journal.discard(data)
 
 

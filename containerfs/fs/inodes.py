@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.attributes import Attributes, AttributeStore, directory_key, file_key
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
@@ -99,7 +99,7 @@ class Inodes:
                 reader.close()
         with self._tree.lock:
             if node.remote == remote:
-                self._tree.change(node, state.sized, size)
+                self._tree.change(node, transitions.sized, size)
             container = self._tree.container(remote.container_id)
             known = None if container is None else container.kept_attributes.get(file_key(remote.id))
         self._attributes.save(remote.container_id, file_key(remote.id), replace(known or Attributes(), size=size))

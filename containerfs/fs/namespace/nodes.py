@@ -1,6 +1,6 @@
 """Nodes: what the mount shows under one name.
 
-A file's node holds the state of its content, which the transitions of ``fs.state`` change, through ``Tree.change``
+A file's node holds the state of its content, which the functions of ``fs.transitions`` change, through ``Tree.change``
 only. All else that nodes hold is guarded by the tree's lock.
 """
 
