@@ -69,10 +69,10 @@ def mount(
         if foreground or ready_fd >= 0:
             _stay(settings, mountpoint, options, ready_fd)
         else:
-            _background(settings, mountpoint)
+            _background(settings)
 
 
-def _background(settings: "Settings", mountpoint: Path) -> None:
+def _background(settings: "Settings") -> None:
     """Start the process that stays, and wait for its word."""
     reading, writing = os.pipe()
     with _open_log(settings) as output, open(reading, encoding="utf-8") as word:

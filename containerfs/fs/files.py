@@ -4,7 +4,7 @@ import os
 import secrets
 import time
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.descriptors import Headroom
 from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
 from containerfs.fs.namespace.lookup import Lookup
@@ -69,9 +69,8 @@ class OpenFiles:
         node = self._lookup.file(path)
         self._headroom.check()
         with self._tree.lock:
-            written = not isinstance(node.state, Stored | state.Outdated)
-            keep_pages = written or (node.remote is not None and node.pages == node.remote.id)
-            node.pages = node.remote.id if node.remote else None
+            written, remote = not isinstance(node.state, Stored | state.Outdated), node.remote
+            keep_pages = written or (remote is not None and node.pages == remote.id)
         fh = self._open(node, flags, pid)
         if flags & os.O_TRUNC:
             try:
@@ -79,6 +78,8 @@ class OpenFiles:
             except BaseException:
                 self.release(fh)
                 raise
+        with self._tree.lock:  # not before: the kernel does not hear of an open() that failed
+            node.pages = remote.id if remote else None
         return fh, keep_pages
 
     def create(self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None) -> int | None:
@@ -211,9 +212,9 @@ class OpenFiles:
             if not isinstance(node.state, Torn):
                 return
             data = node.state.data
-            if self._tree.change(node, state.reverted) == state.NEW:
+            if self._tree.change(node, transitions.reverted) == state.NEW:
                 self._tree.detach(node)
-                self._tree.change(node, state.unlinked)
+                self._tree.change(node, transitions.unlinked)
         self._journal.discard(data)
 
 
@@ -224,7 +225,7 @@ def _did_not_fit(node: FileNode) -> types.NoSpace:
 def _siblings(directory: Directory) -> list[Sibling]:
     """The files of a directory, as listed. Wants the tree's lock held."""
     return [
-        Sibling(node.name, node.ino, node.remote if isinstance(node.state, Stored) else None)
+        Sibling(node.name, node.ino, node.state.remote if isinstance(node.state, Stored) else None)
         for node in directory.children.values()
         if isinstance(node, FileNode)
     ]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.attributes import Attributes, AttributeStore, directory_key, file_key
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
@@ -35,12 +35,13 @@ class Inodes:
 
     def attr(self, node: Node) -> Attr:
         """What ``stat`` shows."""
-        if isinstance(node, FileNode):
-            with node.lock:
-                if node.known_size is not None:
-                    return node.attr()
-            self._learn_size(node)
-        return node.attr()
+        if not isinstance(node, FileNode):
+            return node.attr()
+        with node.lock:
+            content, size = state.content(node.state), node.known_size
+            if size is not None or not isinstance(content, RemoteFile):
+                return node.attr(size or 0)
+        return node.attr(self._learn_size(node, content))
 
     def set_made(self, directory: Directory, mode: int, owner: tuple[int, int] | None) -> None:
         """Give a directory that was just made its mode and owner."""
@@ -84,11 +85,11 @@ class Inodes:
             return types.Failed(f"listed, but without content: {error}")
         return types.Gone(str(error))
 
-    def _learn_size(self, node: FileNode) -> None:
-        """Ask for the size that the listing left out; where nobody tells it, download to know it. Never a guess."""
-        remote = state.content(node.state)
-        if not isinstance(remote, RemoteFile):
-            return
+    def _learn_size(self, node: FileNode, remote: RemoteFile) -> int:
+        """Ask for the size that the listing left out; where nobody tells it, download to know it. Never a guess.
+
+        A file that is being renamed, or was deleted, is asked about at each look: its state does not hold the answer.
+        """
         size = self._remote.size(remote)
         if size is None:
             reader = self._fetcher.open(remote)
@@ -98,7 +99,8 @@ class Inodes:
                 reader.close()
         with self._tree.lock:
             if node.remote == remote:
-                self._tree.change(node, state.sized, size)
+                self._tree.change(node, transitions.sized, size)
             container = self._tree.container(remote.container_id)
             known = None if container is None else container.kept_attributes.get(file_key(remote.id))
         self._attributes.save(remote.container_id, file_key(remote.id), replace(known or Attributes(), size=size))
+        return size

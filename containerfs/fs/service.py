@@ -206,7 +206,7 @@ def _patiently(send: Callable[[], ContainerFile]) -> ContainerFile:
 
 
 def _container(container: Container) -> RemoteContainer:
-    return RemoteContainer(container.id, container.name, container.created_at, container.expires_at, container.status)
+    return RemoteContainer(container.id, container.name, container.created_at, container.expires_at)
 
 
 def _is_since(file: ContainerFile, since: int) -> bool:

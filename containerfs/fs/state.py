@@ -1,4 +1,4 @@
-"""What is true of a file's content: one value of a closed set of types, and the transitions between them.
+"""What is true of a file's content: one value of a closed set of types.
 
 A state is a pile of layers. At the bottom is what the service has under the file's name; above it, each at most once
 and in this order, the version that is being uploaded, the version that waits to be, and what is being written now:
@@ -11,21 +11,15 @@ and in this order, the version that is being uploaded, the version that waits to
 Programs see the topmost content. Three states are outside of the pile, since nothing of them is to be uploaded:
 ``Local`` (a scratch name), ``Hidden`` (deleted, or about to be replaced, while open; that may be undone), ``Unlinked``.
 
-A transition is a function from a state to the next one. It is pure; ``Tree.change`` is the only place that applies
-one. An event that cannot happen in a state raises ``IllegalTransition``: that is a bug, and never a user's mistake.
+One becomes another by the functions of ``transitions``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import RemoteFile
-
-
-class IllegalTransition(Exception):
-    """An event happened in a state in which it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +191,14 @@ def base(state: State) -> Base:
 
 def due(state: State) -> Due | None:
     """The layer that waits to be uploaded. Not that of a hidden file: nothing of it is to be uploaded."""
-    return None if isinstance(state, Hidden) else _layer(state, Due)
+    if isinstance(state, Hidden):
+        return None
+    return next((layer for layer in layers(state) if isinstance(layer, Due)), None)
 
 
 def uploading(state: State) -> Uploading | None:
     """The layer that is being uploaded."""
-    return _layer(state, Uploading)
+    return next((layer for layer in layers(state) if isinstance(layer, Uploading)), None)
 
 
 def writable(state: State) -> StagedFile | None:
@@ -236,332 +232,3 @@ def remote_ids(state: State) -> frozenset[str]:
     bottom = base(state)
     newer = bottom.newer if isinstance(bottom, Outdated) else None
     return bottom.stale | {remote.id for remote in (bottom.remote, newer) if remote is not None}
-
-
-# Writing and closing
-
-
-def written(state: State, data: StagedFile) -> State:
-    """A first write: ``data`` holds a copy of the content, and takes the writes."""
-    match state:
-        case Stored() | Outdated() | Uploading() | Due():
-            return Staged(data, state)
-        case Hidden() if writable(state) is None:
-            return replace(state, data=data)
-        case Unlinked(doomed=doomed) if writable(state) is None:
-            return Unlinked(data, None, doomed)
-    raise IllegalTransition(f"written: {state}")
-
-
-def recorded(state: State, entry: int) -> State:
-    """The journal has what is being written: what was synced is safe."""
-    if isinstance(state, Staged):
-        return replace(state, entry=entry)
-    raise IllegalTransition(f"recorded: {state}")
-
-
-def torn(state: State) -> State:
-    """A write failed."""
-    match state:
-        case Staged(data, over, entry):
-            return Torn(data, over, entry)
-        case Torn() | Local() | Hidden() | Unlinked():
-            return state
-    raise IllegalTransition(f"torn: {state}")
-
-
-def reverted(state: State) -> State:
-    """What was written is dropped: the file is as it was before."""
-    if isinstance(state, Staged | Torn):
-        return state.over
-    raise IllegalTransition(f"reverted: {state}")
-
-
-def closed(state: State, entry: int | None, failure: Failure | None = None) -> State:
-    """What was written is complete, and takes the place of a version that still waits.
-
-    Args:
-        entry: its row in the journal; None where the journal could not take it, for the reason of ``failure``.
-    """
-    if isinstance(state, Staged | Torn):
-        return replace(_due(Version(state.data, entry), state.over), failure=failure)
-    raise IllegalTransition(f"closed: {state}")
-
-
-# Uploading
-
-
-def begun(state: State, entry: int) -> State:
-    """An upload begins: the journal has it, and its attempt."""
-    if isinstance(state, Staged | Torn):
-        return replace(state, over=_begun(state.over, entry))
-    return _begun(state, entry)
-
-
-def _begun(state: State, entry: int) -> Uploading:
-    if isinstance(state, Due) and isinstance(state.over, Stored | Outdated):
-        return Uploading(replace(state.version, entry=entry), state.over)
-    raise IllegalTransition(f"begun: {state}")
-
-
-def uploaded(state: State, remote: RemoteFile, stale: frozenset[str] = frozenset(), entry: int | None = None) -> State:
-    """The service has the version that was on its way.
-
-    Args:
-        stale: files of the service whose deletion waits for a rename to be complete.
-        entry: the row in the journal that says so.
-    """
-    return _replaced(state, Uploading, lambda _: Stored(remote, stale, entry))
-
-
-def failed(state: State, failure: Failure) -> State:
-    """An attempt failed; the version waits again, unless a later one has taken its place."""
-
-    def lowered(layer: Uploading) -> Due:
-        return Due(replace(layer.version, outcome=Future()), layer.over, failure)
-
-    return _replaced(state, Uploading, lowered)
-
-
-def moved_on(state: State, stale: frozenset[str]) -> State:
-    """An attempt has stored the version under a name that is not the file's any more: it is due once more.
-
-    Args:
-        stale: what the attempt stored.
-    """
-
-    def lowered(layer: Uploading) -> Due:
-        return Due(layer.version, replace(layer.over, stale=layer.over.stale | stale))
-
-    return _replaced(state, Uploading, lowered)
-
-
-def given_up(state: State) -> State:
-    """The version that was on its way is somebody's to decide about: the file is what the service has."""
-    return _replaced(state, Uploading, lambda layer: layer.over)
-
-
-def put_off(state: State, failure: Failure) -> State:
-    """An attempt could not even begin."""
-    return _replaced(
-        state, Due, lambda layer: replace(layer, failure=failure, version=replace(layer.version, outcome=Future()))
-    )
-
-
-def asked(state: State) -> State:
-    """Somebody asks for another attempt, or the reason of the failure has gone."""
-    return _replaced(state, Due, lambda layer: replace(layer, failure=None))
-
-
-# Names
-
-
-def named(state: State, stale: frozenset[str], copy: Version | None = None, *, keeps_old: bool = False) -> State:
-    """The file gets another name, and what is due of it goes there.
-
-    Args:
-        stale: further files of the service that it takes the place of.
-        copy: its content under the new name, where the service only has it under the old one.
-        keeps_old: what is replaced stays until the whole rename is complete.
-    """
-    match state:
-        case Stored() | Outdated():
-            bottom = replace(state, stale=state.stale | stale)
-            return bottom if copy is None else Due(copy, bottom)
-        case Uploading(over=over) if copy is None:
-            return replace(state, over=replace(over, stale=over.stale | stale))
-        case Due(version, over) if copy is None:
-            under = named(over, stale)
-            return replace(state, version=replace(version, keeps_old=keeps_old), over=under, failure=None)  # type: ignore[arg-type]
-        case Staged(over=over) | Torn(over=over):
-            return replace(state, over=named(over, stale, copy, keeps_old=keeps_old))  # type: ignore[arg-type]
-    raise IllegalTransition(f"named: {state}")
-
-
-def published(state: State, version: Version, stale: frozenset[str]) -> State:
-    """A scratch file gets an ordinary name: its content is due."""
-    if isinstance(state, Local):
-        return Due(version, Stored(None, stale))
-    raise IllegalTransition(f"published: {state}")
-
-
-def replayed(version: Version, stale: frozenset[str], failure: Failure | None) -> State:
-    """An earlier mount left a version: it is due."""
-    return Due(version, Stored(None, stale), failure)
-
-
-def released(state: State) -> State:
-    """A rename is not undone any more: what has been replaced is to be deleted, and is none of the file's business."""
-
-    def cleared(layer: Base) -> Base:
-        return layer if layer.entry is None else replace(layer, stale=frozenset(), entry=None)
-
-    def carried_on(layer: Uploading | Due) -> Pile:
-        return replace(layer, version=replace(layer.version, keeps_old=False))
-
-    return _mapped(_rebased(state, cleared), (Uploading, Due), carried_on)
-
-
-def unnamed(state: State, before: State, added: Version | None) -> State:
-    """A rename failed: the file is again what it was ``before``, but for what was written to it since.
-
-    Args:
-        added: the version that was made for the rename, if one was.
-    """
-    if isinstance(state, Hidden | Local | Unlinked):
-        raise IllegalTransition(f"unnamed: {state}")
-    if isinstance(before, Local):
-        return before
-    bottom = base(before)
-
-    def lowered(layer: Pile) -> Pile:
-        match layer:
-            case Stored() | Outdated():
-                return bottom
-            case Uploading(version=version) | Due(version=version) if added and version.content is added.content:
-                return lowered(layer.over)
-            case Uploading(version=version) | Due(version=version):
-                own = replace(version, keeps_old=False)
-                return replace(layer, version=own, over=lowered(layer.over))  # type: ignore[arg-type]
-            case _:
-                return replace(layer, over=lowered(layer.over))  # type: ignore[arg-type]
-
-    return lowered(state)
-
-
-def undone(_: State, before: State) -> State:
-    """The journal could not take a change: nothing has happened."""
-    return before
-
-
-def hidden(state: State, data: StagedFile | None, was: str) -> State:
-    """An open file is deleted, or about to be replaced; ``data`` is its content, if that had to be fetched."""
-    if isinstance(state, Local | Hidden | Unlinked):
-        raise IllegalTransition(f"hidden: {state}")
-    top = content(state)
-    return Hidden(data or (top if isinstance(top, StagedFile) else None), was, state)
-
-
-def unhidden(state: State) -> State:
-    """What was to replace the file did not arrive: it has its name back, and what was written to it meanwhile."""
-    if isinstance(state, Hidden):
-        written = writable(state)
-        kept = written is None or written in owned_data(state.before)
-        return state.before if kept else Staged(written, state.before)  # type: ignore[arg-type]
-    raise IllegalTransition(f"unhidden: {state}")
-
-
-def unlinked(state: State, doomed: frozenset[str] = frozenset()) -> State:
-    """The file was deleted: nothing of it is due. Programs that have it open go on."""
-    held = content(state)
-    if isinstance(held, StagedFile):
-        return Unlinked(held, None, doomed)
-    return Unlinked(None, held, doomed)
-
-
-# Listings
-
-
-def listed(state: State, remote: RemoteFile, *, held: bool) -> State:
-    """A listing has ``remote`` under the name; ``held``: a program has the file open."""
-
-    def news(layer: Base) -> Base:
-        if layer.remote is None or layer.remote.id == remote.id:
-            return Stored(remote, layer.stale, layer.entry)
-        if state is layer and held:  # nothing was written here: programs that hold it read what they opened
-            return Outdated(layer.remote, remote, layer.stale, layer.entry)
-        stale = layer.stale if state is layer else layer.stale | {layer.remote.id}
-        return Stored(remote, stale, layer.entry)
-
-    return _rebased(state, news)
-
-
-def left_out(state: State) -> State:
-    """A listing has the file no more, and a program holds it, or it was written to here."""
-
-    def news(layer: Base) -> Base:
-        if layer.remote is None:
-            return layer
-        if state is layer:
-            return Outdated(layer.remote, None, layer.stale, layer.entry)
-        return Stored(None, layer.stale | {layer.remote.id}, layer.entry)
-
-    return _rebased(state, news)
-
-
-def let_go(state: State) -> State:
-    """No program holds the file any more: what listings said meanwhile counts."""
-    if isinstance(state, Outdated):
-        return Stored(state.newer, state.stale, state.entry)
-    raise IllegalTransition(f"let_go: {state}")
-
-
-def sized(state: State, size: int) -> State:
-    """The size of what the service has was learned."""
-
-    def learn(layer: Base) -> Base:
-        return layer if layer.remote is None else replace(layer, remote=replace(layer.remote, size=size))
-
-    return _rebased(state, learn)
-
-
-# How transitions reach into a pile
-
-L = TypeVar("L", Stored, Uploading, Due)
-
-
-def _replaced(state: State, kind: type[L], change: Callable[[L], Pile]) -> State:
-    """The state with its layer of one kind changed. Raises IllegalTransition where it has none."""
-    if isinstance(state, kind):
-        return change(state)
-    match state:
-        case Hidden(before=before):
-            return replace(state, before=_replaced(before, kind, change))  # type: ignore[arg-type]
-        case Uploading() | Due() | Staged() | Torn():
-            under = _replaced(state.over, kind, change)
-            if isinstance(state, Due) and isinstance(under, Due):  # a later version has overtaken it
-                _follow(under.version.outcome, state.version.outcome)
-                return replace(state, over=under.over)
-            return replace(state, over=under)  # type: ignore[arg-type]
-    raise IllegalTransition(f"no {kind.__name__} in {state}")
-
-
-def _rebased(state: State, change: Callable[[Base], Base]) -> State:
-    return _mapped(state, (Stored, Outdated), change)
-
-
-def _mapped(state: State, kinds: tuple[type[Pile], ...], change: Callable[..., Pile]) -> State:
-    """The state with each of its layers of some kinds changed, from the bottom."""
-    match state:
-        case Local() | Unlinked():
-            return state
-        case Hidden(before=before):
-            return replace(state, before=_mapped(before, kinds, change))  # type: ignore[arg-type]
-        case Uploading() | Due() | Staged() | Torn():
-            state = replace(state, over=_mapped(state.over, kinds, change))  # type: ignore[arg-type]
-    return change(state) if isinstance(state, kinds) else state
-
-
-def _layer(state: State, kind: type[L]) -> L | None:
-    return next((layer for layer in layers(state) if isinstance(layer, kind)), None)
-
-
-def _due(version: Version, over: Base | Uploading | Due) -> Due:
-    """A version on top of what it replaces; whoever waits for one that it overtakes waits for it."""
-    if not isinstance(over, Due):
-        return Due(version, over)
-    _follow(over.version.outcome, version.outcome)
-    return Due(replace(version, keeps_old=over.version.keeps_old), over.over)
-
-
-def _follow(outcome: "Future[None]", leader: "Future[None]") -> None:
-    def copy(done: "Future[None]") -> None:
-        error = done.exception()
-        if outcome.done():
-            return
-        if error is None:
-            outcome.set_result(None)
-        else:
-            outcome.set_exception(error)
-
-    leader.add_done_callback(copy)

@@ -186,7 +186,6 @@ class RemoteContainer:
     name: str
     created_at: int
     expires_at: int | None = None
-    status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

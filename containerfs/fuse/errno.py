@@ -30,7 +30,6 @@ _ERRNO: dict[type[types.FsError], int] = {
     types.KeyConflict: errno.EIO,
     types.Unreachable: errno.EIO,
     types.AnswerLost: errno.EIO,
-    types.TooManyOpenFiles: errno.EMFILE,
     types.Damaged: errno.EIO,
     types.Cancelled: errno.EIO,
     types.Failed: errno.EIO,

@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from containerfs.fs import state
+from containerfs.fs import state, transitions
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import (
     Due,
     Failure,
     Hidden,
-    IllegalTransition,
     Local,
     Outdated,
     Staged,
@@ -29,6 +28,7 @@ from containerfs.fs.state import (
     Uploading,
     Version,
 )
+from containerfs.fs.transitions import IllegalTransition
 from containerfs.fs.types import RemoteFile
 
 FAILURE = Failure("no")
@@ -59,10 +59,10 @@ def built(shape: str) -> State:
         case "X":
             return Unlinked(data("deleted"), None)
         case "H":
-            return state.hidden(built(under), None, "a")
+            return transitions.hidden(built(under), None, "a")
         case "W" | "T":
             made = Staged(data("written", sealed=False), built(under))  # type: ignore[arg-type]
-            return made if top == "W" else state.torn(made)
+            return made if top == "W" else transitions.torn(made)
         case "D":
             return Due(Version(data("due"), 1), built(under), FAILURE)  # type: ignore[arg-type]
         case "U":
@@ -95,28 +95,28 @@ def shape(state_: State) -> str:
 Event = Callable[[State], State]
 
 EVENTS: dict[str, Event] = {
-    "written": lambda s: state.written(s, data("copy", sealed=False)),
-    "recorded": lambda s: state.recorded(s, 7),
-    "torn": state.torn,
-    "reverted": state.reverted,
-    "closed": lambda s: state.closed(s, 8),
-    "not noted": lambda s: state.closed(s, None, FAILURE),
-    "begun": lambda s: state.begun(s, 9),
-    "uploaded": lambda s: state.uploaded(s, remote("new")),
-    "failed": lambda s: state.failed(s, FAILURE),
-    "refused": lambda s: state.failed(s, Failure("never", lasting=True)),
-    "moved on": lambda s: state.moved_on(s, frozenset({"misplaced"})),
-    "given up": state.given_up,
-    "put off": lambda s: state.put_off(s, FAILURE),
-    "asked": state.asked,
-    "named": lambda s: state.named(s, frozenset({"replaced"})),
-    "copied": lambda s: state.named(s, frozenset({"replaced"}), Version(remote(), 10), keeps_old=True),
-    "published": lambda s: state.published(s, Version(data("local"), 11), frozenset({"replaced"})),
-    "released": state.released,
-    "hidden": lambda s: state.hidden(s, None, "a"),
-    "unhidden": state.unhidden,
-    "unlinked": state.unlinked,
-    "sized": lambda s: state.sized(s, 5),
+    "written": lambda s: transitions.written(s, data("copy", sealed=False)),
+    "recorded": lambda s: transitions.recorded(s, 7),
+    "torn": transitions.torn,
+    "reverted": transitions.reverted,
+    "closed": lambda s: transitions.closed(s, 8),
+    "not noted": lambda s: transitions.closed(s, None, FAILURE),
+    "begun": lambda s: transitions.begun(s, 9),
+    "uploaded": lambda s: transitions.uploaded(s, remote("new")),
+    "failed": lambda s: transitions.failed(s, FAILURE),
+    "refused": lambda s: transitions.failed(s, Failure("never", lasting=True)),
+    "moved on": lambda s: transitions.moved_on(s, frozenset({"misplaced"})),
+    "given up": transitions.given_up,
+    "put off": lambda s: transitions.put_off(s, FAILURE),
+    "asked": transitions.asked,
+    "named": lambda s: transitions.named(s, frozenset({"replaced"})),
+    "copied": lambda s: transitions.named(s, frozenset({"replaced"}), Version(remote(), 10), keeps_old=True),
+    "published": lambda s: transitions.published(s, Version(data("local"), 11), frozenset({"replaced"})),
+    "released": transitions.released,
+    "hidden": lambda s: transitions.hidden(s, None, "a"),
+    "unhidden": transitions.unhidden,
+    "unlinked": transitions.unlinked,
+    "sized": lambda s: transitions.sized(s, 5),
 }
 
 # In each table: a state, and what each event makes of it; "-" where the event cannot happen. The bottom ``b`` is any of
@@ -250,11 +250,11 @@ X       X            X             X           X         -
 
 def test_listings_in_every_state() -> None:
     events: dict[str, Event] = {
-        "listed-same": lambda s: state.listed(s, remote(), held=True),
-        "listed-other": lambda s: state.listed(s, remote("other"), held=False),
-        "held-other": lambda s: state.listed(s, remote("other"), held=True),
-        "left-out": state.left_out,
-        "let-go": state.let_go,
+        "listed-same": lambda s: transitions.listed(s, remote(), held=True),
+        "listed-other": lambda s: transitions.listed(s, remote("other"), held=False),
+        "held-other": lambda s: transitions.listed(s, remote("other"), held=True),
+        "left-out": transitions.left_out,
+        "let-go": transitions.let_go,
     }
     header, *rows = LISTINGS.strip("\n").splitlines()
     wrong = [
@@ -277,23 +277,23 @@ def version(state_: State) -> Version:
 
 def test_a_name_that_is_taken_over_is_replaced_too() -> None:
     for before in ("S", "DS", "US", "DUS", "WDUS", "O"):
-        after = state.named(built(before), frozenset({"replaced"}))
+        after = transitions.named(built(before), frozenset({"replaced"}))
         assert state.remote_ids(after) == state.remote_ids(built(before)) | {"replaced"}
     published = EVENTS["published"](built("L"))
     assert state.remote_ids(published) == {"replaced"}
 
 
 def test_a_rename_that_is_complete_has_nothing_to_replace_any_more() -> None:
-    stored = state.uploaded(built("US"), remote("new"), frozenset({"old"}), 5)
+    stored = transitions.uploaded(built("US"), remote("new"), frozenset({"old"}), 5)
     assert state.remote_ids(stored) == {"new", "old"}
-    assert state.released(stored) == Stored(remote("new"))
+    assert transitions.released(stored) == Stored(remote("new"))
 
 
 def test_a_rename_that_goes_on_in_the_background_replaces_at_once() -> None:
-    copied = state.named(built("S"), frozenset({"replaced"}), Version(remote(), 10, keeps_old=True))
+    copied = transitions.named(built("S"), frozenset({"replaced"}), Version(remote(), 10, keeps_old=True))
     assert version(copied).keeps_old
-    for on_its_way in (copied, state.begun(copied, 10)):
-        released = state.released(on_its_way)
+    for on_its_way in (copied, transitions.begun(copied, 10)):
+        released = transitions.released(on_its_way)
         assert not version(released).keeps_old
         assert version(released) == version(on_its_way), "the same version, whoever waits for it"
         assert state.remote_ids(released) == state.remote_ids(on_its_way)
@@ -304,34 +304,34 @@ def test_a_rename_that_goes_on_in_the_background_replaces_at_once() -> None:
 def test_a_rename_that_failed_leaves_the_state_as_it_was(before: str, happened: list[str]) -> None:
     first = built(before)
     added = Version(remote(), 10, keeps_old=True) if state.due(first) is None and state.base(first).remote else None
-    now = state.named(first, frozenset({"replaced"}), added, keeps_old=True)
+    now = transitions.named(first, frozenset({"replaced"}), added, keeps_old=True)
     for event in happened if added else []:
         now = EVENTS[event](now)
-    assert shape(state.unnamed(now, first, added)) == before
-    assert state.remote_ids(state.unnamed(now, first, added)) == state.remote_ids(first)
+    assert shape(transitions.unnamed(now, first, added)) == before
+    assert state.remote_ids(transitions.unnamed(now, first, added)) == state.remote_ids(first)
 
 
 def test_what_was_written_during_a_rename_that_failed_stays() -> None:
     first, added = built("S"), Version(remote(), 10, keeps_old=True)
-    copied = state.named(first, frozenset(), added, keeps_old=True)
-    written = state.written(copied, data("written", sealed=False))
-    assert shape(state.unnamed(written, first, added)) == "WS"
-    closed = state.closed(written, 11)
-    assert shape(state.unnamed(closed, first, added)) == "DS"
-    assert state.content(state.unnamed(closed, first, added)) == state.content(closed)
+    copied = transitions.named(first, frozenset(), added, keeps_old=True)
+    written = transitions.written(copied, data("written", sealed=False))
+    assert shape(transitions.unnamed(written, first, added)) == "WS"
+    closed = transitions.closed(written, 11)
+    assert shape(transitions.unnamed(closed, first, added)) == "DS"
+    assert state.content(transitions.unnamed(closed, first, added)) == state.content(closed)
 
 
 def test_a_scratch_file_is_local_again_where_its_new_name_failed() -> None:
     local = built("L")
-    assert state.unnamed(EVENTS["published"](local), local, None) is local
+    assert transitions.unnamed(EVENTS["published"](local), local, None) is local
 
 
 def test_a_change_that_was_not_noted_has_not_happened() -> None:
-    assert state.undone(built("WDUS"), built("S")) == built("S")
+    assert transitions.undone(built("WDUS"), built("S")) == built("S")
 
 
 def test_what_an_earlier_mount_left_is_due() -> None:
-    left = state.replayed(Version(data("left"), 3), frozenset({"old"}), FAILURE)
+    left = transitions.replayed(Version(data("left"), 3), frozenset({"old"}), FAILURE)
     assert (shape(left), state.remote_ids(left), state.entries(left)) == ("DN", frozenset({"old"}), [3])
 
 
@@ -341,14 +341,14 @@ def test_nothing_of_a_hidden_file_is_to_be_uploaded() -> None:
 
 
 def test_a_deleted_file_keeps_its_content_and_what_is_to_be_deleted_with_it() -> None:
-    assert state.unlinked(built("S"), frozenset({"old"})) == Unlinked(None, remote(), frozenset({"old"}))
-    deleted = state.unlinked(built("WDS"))
+    assert transitions.unlinked(built("S"), frozenset({"old"})) == Unlinked(None, remote(), frozenset({"old"}))
+    deleted = transitions.unlinked(built("WDS"))
     assert state.content(deleted) == state.content(built("WDS")) or state.writable(deleted) is not None
 
 
 def test_whoever_waits_for_a_version_that_was_overtaken_waits_for_the_later_one() -> None:
     first = built("DS")
-    second = state.closed(state.written(first, data("later", sealed=False)), 12)
+    second = transitions.closed(transitions.written(first, data("later", sealed=False)), 12)
     assert version(second).outcome is not version(first).outcome
     assert not version(first).outcome.done()
     version(second).outcome.set_result(None)
@@ -357,8 +357,8 @@ def test_whoever_waits_for_a_version_that_was_overtaken_waits_for_the_later_one(
 
 def test_a_version_that_failed_after_a_later_one_was_closed_is_overtaken() -> None:
     under_way = built("US")
-    later = state.closed(state.written(under_way, data("later", sealed=False)), 12)
-    failed = state.failed(later, FAILURE)
+    later = transitions.closed(transitions.written(under_way, data("later", sealed=False)), 12)
+    failed = transitions.failed(later, FAILURE)
     layer = state.due(failed)
     assert layer is not None
     assert (layer.version, layer.failure) == (version(later), None)
@@ -395,37 +395,37 @@ class History:
         try:
             match event:
                 case "written":
-                    self.state, value = state.written(before, data(name, sealed=False)), name
+                    self.state, value = transitions.written(before, data(name, sealed=False)), name
                 case "closed":
-                    self.state = state.closed(before, next(self.numbers))
+                    self.state = transitions.closed(before, next(self.numbers))
                     content = state.content(self.state)
                     assert isinstance(content, StagedFile)
                     content.sealed = True
                     self.waiting.append(version(self.state))
                 case "uploaded":
-                    self.state = state.uploaded(before, remote(name))
+                    self.state = transitions.uploaded(before, remote(name))
                     assert under_way is not None
                     assert isinstance(under_way.version.content, StagedFile)
                     self.values[name] = under_way.version.content.path.name
                     self.there = {name}  # what it replaced is the journal's from now on
                     under_way.version.outcome.set_result(None)
                 case "failed":
-                    self.state = state.failed(before, FAILURE)
+                    self.state = transitions.failed(before, FAILURE)
                     assert under_way is not None
                     under_way.version.outcome.set_exception(ValueError(name))
                     if state.due(before) is None:
                         self.waiting.append(version(self.state))
                 case "moved_on":
-                    self.state = state.moved_on(before, frozenset({name}))
+                    self.state = transitions.moved_on(before, frozenset({name}))
                     self.there |= {name}
                 case "reverted":
-                    self.state = state.reverted(before)
+                    self.state = transitions.reverted(before)
                     value = self.value()
                 case "named":
-                    self.state = state.named(before, frozenset({name}))
+                    self.state = transitions.named(before, frozenset({name}))
                     self.there |= {name}
                 case "listed":
-                    self.state = state.listed(before, remote(name), held=False)
+                    self.state = transitions.listed(before, remote(name), held=False)
                     value = value if isinstance(state.content(before), StagedFile) else self.value()
                     self.there = {name, *(set() if isinstance(before, Stored | Outdated) else self.there)}
                 case "hidden" | "unhidden" | "torn" | "begun" | "asked":

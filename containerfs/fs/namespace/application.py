@@ -7,7 +7,7 @@ counts once the file is closed. What was changed here after a listing was begun 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from containerfs.fs import state
+from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import Attributes, directory_key
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, inode
 from containerfs.fs.namespace.shown import Shown, free_name, shown_paths
@@ -75,7 +75,7 @@ def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Shown, starte
         if node.path in paths or node.changed_at > started:
             continue
         if node.local:
-            tree.change(node, state.left_out)
+            tree.change(node, transitions.left_out)
         else:
             del container.by_id[file_id]
             tree.remove_with_empty_parents(node)
@@ -86,14 +86,14 @@ def _show(tree: Tree, container: ContainerDirectory, path: str, remote: RemoteFi
     node = container.by_id.get(remote.id)
     if node is not None:
         if isinstance(node.state, state.Outdated) or (node.remote is not None and node.remote.size is None):
-            tree.change(node, state.listed, remote, held=node.opens > 0)
+            tree.change(node, transitions.listed, remote, held=node.opens > 0)
         if node.local or node.path == path:
             return
     parent_path, _, name = path.rpartition("/")
     parent = tree.make_directory(container, parent_path)
     there = parent.children.get(name)
     if isinstance(there, FileNode) and there is not node:
-        tree.change(there, state.listed, remote, held=there.opens > 0)
+        tree.change(there, transitions.listed, remote, held=there.opens > 0)
         if not there.local:
             there.atime = there.mtime = there.ctime = remote.created_at * 1_000_000_000
         return

@@ -1,6 +1,6 @@
 """Nodes: what the mount shows under one name.
 
-A file's node holds the state of its content, which the transitions of ``fs.state`` change, through ``Tree.change``
+A file's node holds the state of its content, which the functions of ``fs.transitions`` change, through ``Tree.change``
 only. All else that nodes hold is guarded by the tree's lock.
 """
 
@@ -55,11 +55,8 @@ class Node:
         self.mtime = self.mtime if kept.mtime is None else kept.mtime
         self.atime = self.mtime if kept.atime is None else kept.atime
 
-    def attr(self) -> Attr:
-        """What ``stat`` shows. Source: stat(2)."""
-        return self._attr(0)
-
-    def _attr(self, size: int) -> Attr:
+    def attr(self, size: int = 0) -> Attr:
+        """What ``stat`` shows; ``size``, in bytes, of a file. Source: stat(2)."""
         return Attr(self.ino, self.kind | self.mode, size, self.uid, self.gid, self.atime, self.mtime, self.ctime)
 
     def attributes(self) -> Attributes:
@@ -200,11 +197,6 @@ class FileNode(Node):
                 return size
             case _:
                 return 0
-
-    def attr(self) -> Attr:
-        """What ``stat`` shows; its size must be known. Source: stat(2)."""
-        with self.lock:
-            return self._attr(self.known_size or 0)
 
 
 def inode(identity: str) -> int:

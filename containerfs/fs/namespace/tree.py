@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Concatenate, ParamSpec
 
 from containerfs.api.paths import encode_name
-from containerfs.fs import state
+from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import file_key
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.shown import free_name
@@ -194,7 +194,7 @@ class Tree:
             self.expire(container)
             return
         if isinstance(node.state, state.Outdated):
-            self.change(node, state.let_go)
+            self.change(node, transitions.let_go)
             if node.remote is not None:
                 node.atime = node.mtime = node.ctime = node.remote.created_at * 1_000_000_000
                 self.apply_kept(container, node.remote.id)

@@ -66,11 +66,6 @@ class Reader:
         self._entry = shared.entry
         shared.enter()
 
-    @property
-    def size(self) -> int | None:
-        """In bytes; None while it is unknown."""
-        return self._entry.size
-
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
 

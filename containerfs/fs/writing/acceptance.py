@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.attributes import AttributeStore, file_key
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
@@ -71,7 +71,7 @@ class Acceptance:
         self._tree.hide_ids(stored.container_id, [stored.id])
         under_way = state.uploading(sending.node.state)
         if under_way is not None and under_way.version == sending.version:
-            self._tree.change(sending.node, state.moved_on, frozenset())  # its name may come back
+            self._tree.change(sending.node, transitions.moved_on, frozenset())  # its name may come back
 
         def finish() -> None:
             self._attempts.discard(sending)
@@ -88,7 +88,7 @@ class Acceptance:
             tx.note_known(stored)
             self._attempts.yield_to_later(tx, sending, {stored.id})
         self._tree.hide_ids(stored.container_id, [stored.id])
-        self._tree.change(sending.node, state.moved_on, frozenset([stored.id]))
+        self._tree.change(sending.node, transitions.moved_on, frozenset([stored.id]))
 
         def finish() -> None:
             self._attempts.discard(sending)
@@ -118,9 +118,9 @@ class Acceptance:
                     tx.replace_also(later, [stored.id])
         self._tree.hide_ids(container_id, replaced)
         if version.keeps_old:
-            self._tree.change(node, state.uploaded, stored, replaced - gone, sending.entry)
+            self._tree.change(node, transitions.uploaded, stored, replaced - gone, sending.entry)
         else:
-            self._tree.change(node, state.uploaded, stored)
+            self._tree.change(node, transitions.uploaded, stored)
         self._show_stored(node, stored)
 
         def finish() -> None:

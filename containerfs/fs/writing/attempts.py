@@ -10,7 +10,7 @@ from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
@@ -98,7 +98,7 @@ class Attempts:
                 attempt = earlier or _new_attempt(node, version.content, entry)
                 if earlier is None:
                     tx.begin(attempt)
-            self._tree.change(node, state.begun, entry)
+            self._tree.change(node, transitions.begun, entry)
             begun = state.uploading(node.state)
             assert begun is not None
         delivery = Delivery(attempt, version.content, self._journal.noted_digest(entry), lost=earlier is not None)
@@ -123,7 +123,7 @@ class Attempts:
         with self._tree.lock:
             layer = state.due(node.state)
             if layer is not None:
-                self._tree.change(node, state.put_off, failure)
+                self._tree.change(node, transitions.put_off, failure)
             return None if layer is None else layer.version
 
     def renew(self, sending: Sending) -> None:
@@ -134,7 +134,7 @@ class Attempts:
                 tx.abandon(delivery.attempt.key, delivery.digest)
                 self.yield_to_later(tx, sending, frozenset())
             if sending.is_wanted:
-                self._tree.change(sending.node, state.moved_on, frozenset())
+                self._tree.change(sending.node, transitions.moved_on, frozenset())
         self._settlement.take_up()
         self.discard(sending)
 
@@ -162,7 +162,7 @@ class Attempts:
             overtaken = wanted and state.due(sending.node.state) is not None
             self._note_failure(sending, failure, digest, wanted=wanted, overtaken=overtaken)
             if wanted:
-                self._tree.change(sending.node, state.failed, failure)
+                self._tree.change(sending.node, transitions.failed, failure)
         if not wanted or overtaken:
             self._settlement.take_up()
             self.discard(sending)
@@ -179,7 +179,7 @@ class Attempts:
                 with self._journal.transaction() as tx:
                     tx.set_aside(sending.entry, str(error))
                 if sending.is_wanted:
-                    self._tree.change(node, state.given_up)
+                    self._tree.change(node, transitions.given_up)
                 if container_gone and node.parent is not None:
                     node.container.gone = True
                 self._tree.apply_pending(node)

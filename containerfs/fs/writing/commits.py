@@ -6,7 +6,7 @@ due all the same: closing fails, the file is listed as failed, and it is noted a
 
 from concurrent.futures import Future
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
@@ -63,7 +63,7 @@ class Commits:
             overtaken, written = state.due(node.state), node.state
             written.data.sealed = True
             entry, failure = self._try_to_note(node, written, overtaken)
-            self._tree.change(node, state.closed, entry, None if failure is None else Failure(str(failure)))
+            self._tree.change(node, transitions.closed, entry, None if failure is None else Failure(str(failure)))
             layer = state.due(node.state)
             assert layer is not None
         if overtaken is not None and isinstance(overtaken.version.content, StagedFile):
@@ -87,7 +87,7 @@ class Commits:
                 with self._journal.transaction() as tx:
                     entry = tx.put(entry_of(node, node.state.data, node.state.entry))
                 node.state.data.promise()
-                self._tree.change(node, state.recorded, entry)
+                self._tree.change(node, transitions.recorded, entry)
         if durable:
             self._journal.sync()
 

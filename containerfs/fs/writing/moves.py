@@ -11,7 +11,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.attributes import AttributeStore, directory_key
 from containerfs.fs.namespace.lookup import check_path
 from containerfs.fs.namespace.names import NamePolicy
@@ -156,7 +156,7 @@ class Moves:
             except types.FsError:
                 self._put_back(rename)
                 for each in moved:
-                    self._tree.change(each.node, state.undone, each.before)
+                    self._tree.change(each.node, transitions.undone, each.before)
                 raise
             return rename
 
@@ -184,7 +184,7 @@ class Moves:
         remote, copy = state.base(node.state).remote, None
         if remote is not None and state.due(node.state) is None and state.uploading(node.state) is None:
             copy = Version(remote, self._put(tx, node, remote, stale), keeps_old)
-        self._tree.change(node, state.named, stale, copy, keeps_old=keeps_old)
+        self._tree.change(node, transitions.named, stale, copy, keeps_old=keeps_old)
         for entry in reversed(state.entries(node.state)):
             tx.move(entry, node.path, state.remote_ids(node.state))
         return copy
@@ -199,7 +199,7 @@ class Moves:
         data = moved.node.state.data
         version = Version(data, self._put(tx, moved.node, data, stale), keeps_old)
         data.sealed = True
-        self._tree.change(moved.node, state.published, version, stale)
+        self._tree.change(moved.node, transitions.published, version, stale)
         moved.version, moved.added = version, True
 
     # End
@@ -238,7 +238,7 @@ class Moves:
     def _release(self, tx: Transaction, moved: _Moved, container_id: str) -> frozenset[str]:
         """The old name of a file goes; returns the files of the service that are to be deleted."""
         bottom = state.base(moved.node.state)
-        self._tree.change(moved.node, state.released)
+        self._tree.change(moved.node, transitions.released)
         if bottom.entry is None:
             return frozenset()
         tx.drop(bottom.entry)
@@ -251,7 +251,7 @@ class Moves:
             for entry in state.entries(rename.target.state):
                 tx.drop(entry)
             self._uploader.forget(rename.target)
-            self._tree.change(rename.target, state.unlinked)
+            self._tree.change(rename.target, transitions.unlinked)
         if rename.hidden is not None:
             self._removals.bury(tx, rename.hidden)
 
@@ -291,7 +291,7 @@ class Moves:
             self._release(tx, moved, node.container.remote.id)
             self._follow(tx, node, frozenset(), keeps_old=False)
             return None
-        self._tree.change(node, state.unnamed, moved.before, version)
+        self._tree.change(node, transitions.unnamed, moved.before, version)
         if version is not None and version.entry is not None:
             tx.drop(version.entry)
         for entry in reversed(state.entries(node.state)):

@@ -9,7 +9,7 @@ carried out when no program holds the file.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Hidden, Unlinked
@@ -73,7 +73,7 @@ class Removals:
                     self._drop_entries(tx, node)
                 self._uploader.forget(node)
                 self._tree.detach(node)
-                self._tree.change(node, state.unlinked)
+                self._tree.change(node, transitions.unlinked)
                 return doomed
         try:
             self._deletions.delete(container_id, doomed)
@@ -94,7 +94,7 @@ class Removals:
         with self._tree.lock:
             assert node.parent is not None
             place = (node.parent, node.name)
-            self._tree.change(node, state.hidden, fetched, node.path)
+            self._tree.change(node, transitions.hidden, fetched, node.path)
             self._tree.move(node, parent, name)
             self._hidden[place] = node
         self._decide_later(node)
@@ -125,7 +125,7 @@ class Removals:
         self._drop_entries(tx, node)
         tx.delete_later(container_id, doomed)
         self._tree.hide_ids(container_id, doomed)
-        self._tree.change(node, state.unlinked, doomed)
+        self._tree.change(node, transitions.unlinked, doomed)
         self._uploader.forget(node)
 
     def discard(self, node: FileNode) -> None:
@@ -180,7 +180,7 @@ class Removals:
             if not isinstance(node.state, Hidden) or name in parent.children:
                 return
             fetched = node.state.data
-            self._tree.change(node, state.unhidden)
+            self._tree.change(node, transitions.unhidden)
             self._tree.move(node, parent, name)
             if fetched is not None and fetched not in state.owned_data(node.state):
                 self._journal.discard(fetched)

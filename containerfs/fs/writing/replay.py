@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 
-from containerfs.fs import state
+from containerfs.fs import state, transitions
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
@@ -84,7 +84,7 @@ class Replay:
             failure = Failure(entry.error, entry.held) if entry.error is not None else None
             version = Version(content, entry.sequence)
             node.apply(entry.attributes)
-            self._tree.change(node, lambda _: state.replayed(version, stale, failure))
+            self._tree.change(node, lambda _: transitions.replayed(version, stale, failure))
             self._tree.hide_ids(entry.container_id, stale)
         return node
 

@@ -3,7 +3,7 @@
 Closed content never changes, so what is being uploaded, or waits to be, is copied too.
 """
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.fetch import Fetcher
@@ -36,7 +36,7 @@ class Staging:
         except types.NoSpace:
             with self._tree.lock:
                 if state.writable(node.state) is not None:
-                    self._tree.change(node, state.torn)
+                    self._tree.change(node, transitions.torn)
             raise
 
     def truncate(self, node: FileNode, size: int) -> None:
@@ -72,7 +72,7 @@ class Staging:
             with self._tree.lock, node.lock:
                 before = node.state
                 if state.writable(before) is None and state.content(before) == content:
-                    self._tree.change(node, state.written, copy)
+                    self._tree.change(node, transitions.written, copy)
                     self._discard_sealed(before)
                     return
             copy.remove()  # another thread was faster

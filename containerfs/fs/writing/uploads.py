@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 
-from containerfs.fs import state, types
+from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Failure, Version
@@ -89,7 +89,7 @@ class Uploader:
                 if layer is None:
                     continue
                 if layer.failure is not None:
-                    self._tree.change(node, state.asked)
+                    self._tree.change(node, transitions.asked)
             self.submit(node)
 
     def close(self) -> None:

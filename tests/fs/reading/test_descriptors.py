@@ -134,3 +134,20 @@ def test_what_is_open_can_be_read_without_a_descriptor_to_spare(
     remote.put(container, "a", b"content")
     with programs.opened(memory_fs, "/box/a") as fh, descriptors_left(0):
         assert programs.take(memory_fs, fh) == b"content"
+
+
+def test_an_open_that_failed_leaves_the_kernel_no_pages_of_an_older_content(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.replaces = "new id"
+    remote.put(container, "a", b"older")
+    with programs.opened(memory_fs, "/box/a"):
+        pass
+    remote.put(container, "a", b"newer")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", refuse)
+        with pytest.raises(types.NoSpace):
+            memory_fs.open("/box/a", os.O_RDONLY)
+    fh, keeps_pages = memory_fs.open("/box/a", os.O_RDONLY)
+    memory_fs.release(fh)
+    assert not keeps_pages

@@ -90,7 +90,7 @@ def test_content_arrives_whole(
     remote.lengths, remote.ranges = lengths, ranges
     opened = put(content, len(content) if known else None)
     assert opened.read(0, len(content) + 10) == content
-    assert opened.reader.size == len(content)
+    assert opened.reader.ensure_all() == len(content)
     assert len(remote.asked("content")) == (0 if known and not content else 1)
 
 

@@ -86,3 +86,19 @@ def test_the_directory_is_looked_at_when_an_order_is_to_be_found_only() -> None:
     for sibling in SIBLINGS:
         scan.opened(sibling.ino, siblings)
     assert looks == 1
+
+
+def test_in_a_large_directory_few_of_many_files_here_and_there_have_it_looked_at() -> None:
+    scan, looks = Scan(), 0
+    large = [Sibling(f"{number:05}", number + 1, None) for number in range(10_000)]
+
+    def siblings() -> list[Sibling]:
+        nonlocal looks
+        looks += 1
+        return large
+
+    for number in range(400):
+        assert scan.opened(large[number * 7919 % len(large)].ino, siblings) == []
+    assert 1 < looks <= 400 // 39 + 1
+    named = [scan.opened(sibling.ino, siblings) for sibling in large[:100]]
+    assert any(named[:42]), "a scan that begins then is noticed within half a percent of the directory"
