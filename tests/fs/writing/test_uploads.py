@@ -258,6 +258,25 @@ def test_closing_while_an_upload_runs_waits_for_what_was_written_since(
     assert remote.stored(container) == {"a": b"first second"}
 
 
+def test_what_was_written_during_an_upload_that_is_set_aside_is_uploaded(
+    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    gate = Gate("upload")
+
+    def damage_first(operation: str, subject: str) -> None:
+        if operation == "upload" and len(remote.asked("upload")) == 1:
+            gate(operation, subject)
+            raise types.Damaged("not what was closed")
+
+    remote.before = damage_first
+    programs.write(lazy_fs, "/box/a", b"first")
+    gate.wait()
+    programs.append(lazy_fs, "/box/a", b" second")
+    eventually(lambda: len(lazy_fs._backlog._schedule._running) == 1)  # the second has found the first on its way
+    gate.open()
+    eventually(lambda: remote.stored(container) == {"a": b"first second"})
+
+
 def test_unlinking_a_file_that_somebody_is_closing_leaves_nobody_waiting(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
