@@ -189,6 +189,18 @@ def test_an_open_file_that_is_deleted_is_read_and_written_to_the_end(
     assert remote.asked("upload") == []
 
 
+def test_scratch_that_is_open_can_be_deleted(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    fh = memory_fs.create("/box/.a.swp", os.O_RDWR, 0o644)
+    programs.put(memory_fs, fh, b"content")
+    hide(memory_fs, "/box/.a.swp")
+    assert not programs.exists(memory_fs, "/box/.a.swp")
+    assert programs.take(memory_fs, fh) == b"content"
+    memory_fs.release(fh)
+    memory_fs.unlink(HIDDEN)
+    assert programs.names(memory_fs, "/box") == []
+    assert remote.stored(container) == {}
+
+
 def test_an_open_file_that_was_synced_and_deleted_does_not_come_back(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
