@@ -157,6 +157,7 @@ class Moves:
                 self._put_back(rename)
                 for each in moved:
                     self._tree.change(each.node, state.undone, each.before)
+                    _unseal(each)
                 raise
             return rename
 
@@ -292,6 +293,7 @@ class Moves:
             self._follow(tx, node, frozenset(), keeps_old=False)
             return None
         self._tree.change(node, state.unnamed, moved.before, version)
+        _unseal(moved)
         if version is not None and version.entry is not None:
             tx.drop(version.entry)
         for entry in reversed(state.entries(node.state)):
@@ -327,6 +329,14 @@ class Moves:
         for key, kept in moved.items():
             self._attributes.save(container.remote.id, key, kept)
         self._attributes.forget(container.remote.id, keys.keys() - moved.keys())
+
+
+def _unseal(moved: _Moved) -> None:
+    """Scratch that keeps its name takes writes again."""
+    if isinstance(moved.before, Local):
+        with moved.node.lock:
+            moved.before.data.sealed = False
+            moved.before.data.rest()  # a descriptor that it was read through meanwhile takes none
 
 
 def _check(source: Node, parent: Directory, target: Node | None) -> None:

@@ -101,6 +101,8 @@ def test_a_rename_of_scratch_that_fails_leaves_it_scratch(
     with pytest.raises(types.Failed):
         memory_fs.rename("/box/.a.swp", "/box/a")
     assert programs.state(memory_fs, "/box/.a.swp") == "local"
+    programs.append(memory_fs, "/box/.a.swp", b" and more")
+    assert programs.read(memory_fs, "/box/.a.swp") == b"content and more"
     crash(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:
         assert filesystem.drain(30) == []
