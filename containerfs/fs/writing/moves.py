@@ -106,6 +106,8 @@ class Moves:
             return
         if isinstance(source, Directory) and not lazily:
             self._flush(source)
+        if lazily and isinstance(source, FileNode) and isinstance(source.state, Local):
+            self._journal.sync_data(source.state.data)  # closing scratch has promised nothing
         with self._removals.replacing(parent, name) as hidden:
             rename = self._begin(source, parent, name, target, hidden, lazily=lazily)
             self._move_kept(rename.source, _path(rename.old_parent, rename.old_name))
@@ -159,6 +161,9 @@ class Moves:
                     self._tree.change(each.node, state.undone, each.before)
                     _unseal(each)
                 raise
+            for each in moved:
+                if isinstance(each.before, Local) and each.added:
+                    each.before.data.promise()
             return rename
 
     def _place(self, rename: _Rename) -> None:

@@ -117,6 +117,24 @@ def test_scratch_that_becomes_a_file_is_uploaded(memory_fs: FileSystem, remote: 
     assert programs.state(memory_fs, "/box/a") == "clean"
 
 
+def test_scratch_that_becomes_a_file_is_safe_on_this_machine_first(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.pread(fd, 100, 0)))
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        programs.write(filesystem, "/box/.goutputstream-ABC", b"content")
+        remote.before = failing("upload", 100)
+        filesystem.rename("/box/.goutputstream-ABC", "/box/a")
+        assert synced == [b"content"]
+        crash(filesystem)
+    for path in tmp_path.glob("journal/*/journal.db*"):
+        path.unlink()
+    with mounted(remote, tmp_path) as filesystem:
+        (lost,) = filesystem.drain(30)
+        assert Path(lost.name).read_bytes() == b"content"
+
+
 def test_a_file_that_is_being_written_is_uploaded_under_its_new_name(
     memory_fs: FileSystem, remote: MemoryRemote, container: str
 ) -> None:
