@@ -59,7 +59,7 @@ def built(shape: str) -> State:
         case "X":
             return Unlinked(data("deleted"), None)
         case "H":
-            return state.hidden(built(under), None, "a")
+            return state.hidden(built(under), None)
         case "W" | "T":
             made = Staged(data("written", sealed=False), built(under))  # type: ignore[arg-type]
             return made if top == "W" else state.torn(made)
@@ -113,7 +113,7 @@ EVENTS: dict[str, Event] = {
     "copied": lambda s: state.named(s, frozenset({"replaced"}), Version(remote(), 10), keeps_old=True),
     "published": lambda s: state.published(s, Version(data("local"), 11), frozenset({"replaced"})),
     "released": state.released,
-    "hidden": lambda s: state.hidden(s, None, "a"),
+    "hidden": lambda s: state.hidden(s, None),
     "unhidden": state.unhidden,
     "unlinked": state.unlinked,
     "sized": lambda s: state.sized(s, 5),

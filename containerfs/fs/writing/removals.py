@@ -98,7 +98,7 @@ class Removals:
         with self._tree.lock:
             assert node.parent is not None
             place = (node.parent, node.name)
-            self._tree.change(node, state.hidden, fetched, node.path)
+            self._tree.change(node, state.hidden, fetched)
             self._tree.move(node, parent, name)
             self._hidden[place] = node
         self._decide_later(node)
