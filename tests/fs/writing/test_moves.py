@@ -265,10 +265,10 @@ def test_a_rename_whose_old_name_cannot_be_deleted_is_finished_later(
 
 
 def test_after_a_rename_that_failed_others_changes_are_seen(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     first = remote.put(container, "a", b"content")
-    remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
+    remote.before = failing(copying)
     with pytest.raises(types.Failed):
         memory_fs.rename("/box/a", "/box/b")
     remote.take_away(first)
@@ -291,13 +291,13 @@ def test_an_open_file_that_is_replaced_is_read_to_the_end(
 
 
 def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a") as fh:
         hide(memory_fs, "/box/a")
-        remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
+        remote.before = failing(copying)
         with pytest.raises(types.Failed):
             memory_fs.rename("/box/b", "/box/a")
         assert programs.take(memory_fs, fh) == b"old"
@@ -332,12 +332,12 @@ def test_a_directory_emptied_by_a_move_stays_across_mounts(
 
 @pytest.mark.parametrize("replaces", ["nothing", "new id"])
 def test_a_rename_whose_answer_is_lost_is_finished_later(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, replaces: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str, replaces: str
 ) -> None:
     remote.replaces = replaces
     remote.put(container, "a", b"new")
     remote.put(container, "b", b"old")
-    remote.after = failing("copy" if remote.dialect.copies_by_path else "upload", 3, types.Unreachable)
+    remote.after = failing(copying, 3, types.Unreachable)
     memory_fs.rename("/box/a", "/box/b")
     assert programs.names(memory_fs, "/box") == ["b"]
     assert programs.read(memory_fs, "/box/b") == b"new"
@@ -346,15 +346,14 @@ def test_a_rename_whose_answer_is_lost_is_finished_later(
 
 
 def test_what_is_closed_while_a_rename_fails_is_kept_under_the_old_name(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
-    operation = "copy" if remote.dialect.copies_by_path else "upload"
     remote.put(container, "d/a", b"old")
     remote.put(container, "d/b", b"content")
-    gate = Gate(operation)
+    gate = Gate(copying)
 
     def refuse_one(asked: str, subject: str) -> None:
-        if (asked, subject) == (operation, "e/b"):
+        if (asked, subject) == (copying, "e/b"):
             gate(asked, subject)
             raise types.Refused("no")
 
@@ -374,14 +373,14 @@ def test_what_is_closed_while_a_rename_fails_is_kept_under_the_old_name(
 
 
 def test_what_is_written_to_an_open_file_whose_replacement_does_not_arrive_is_kept(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
         hide(memory_fs, "/box/a")
         programs.put(memory_fs, fh, b"O")
-        remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
+        remote.before = failing(copying)
         with pytest.raises(types.Failed):
             memory_fs.rename("/box/b", "/box/a")
         assert programs.take(memory_fs, fh) == b"Old"

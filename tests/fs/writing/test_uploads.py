@@ -38,6 +38,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.0)
 
 
+def write_refused(fs: FileSystem, remote: MemoryRemote, path: str, content: bytes) -> None:
+    """Write what the service refuses, once; close() fails."""
+    remote.before = failing("upload")
+    with pytest.raises(types.Failed, match="refused"):
+        programs.write(fs, path, content)
+
+
 def test_new_before_old(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
     old = remote.put(container, "a", b"old")
     programs.write(memory_fs, "/box/a", b"new")
@@ -115,9 +122,7 @@ def test_what_was_uploaded_is_read_back_without_a_request(
 def test_a_refused_upload_is_closes_error_and_stays_readable(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed, match="refused"):
-        programs.write(memory_fs, "/box/a", b"content")
+    write_refused(memory_fs, remote, "/box/a", b"content")
     assert programs.state(memory_fs, "/box/a") == "failed"
     assert b"refused" in memory_fs.getxattr("/box/a", "user.containerfs.error")
     assert programs.read(memory_fs, "/box/a") == b"content"
@@ -133,9 +138,7 @@ def test_a_failed_overwrite_leaves_the_old_content_on_the_service(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"new")
+    write_refused(memory_fs, remote, "/box/a", b"new")
     assert remote.stored(container) == {"a": b"old"}
     assert programs.read(memory_fs, "/box/a") == b"new"
 
@@ -162,9 +165,7 @@ def test_pauses_between_attempts_double() -> None:
 def test_deleting_a_failed_upload_discards_it(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"content")
+    write_refused(memory_fs, remote, "/box/a", b"content")
     memory_fs.unlink("/box/a")
     assert memory_fs._backlog.failed() == []
     assert not programs.exists(memory_fs, "/box/a")
@@ -178,9 +179,7 @@ def test_what_an_unlink_cannot_delete_stays_due(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"new")
+    write_refused(memory_fs, remote, "/box/a", b"new")
     remote.before = failing("delete", kind=types.Unreachable)
     with pytest.raises(types.Unreachable):
         memory_fs.unlink("/box/a")
@@ -460,9 +459,7 @@ def test_what_is_released_without_a_close_is_uploaded_in_the_background(
 def test_what_was_due_in_a_container_that_is_gone_is_set_aside(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"content")
+    write_refused(memory_fs, remote, "/box/a", b"content")
     end(memory_fs)
     remote.expire(container)
     with mounted(remote, tmp_path / "cache") as filesystem:
@@ -479,9 +476,7 @@ def test_replaying_into_a_directory_and_over_a_file(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     remote.put(container, "d/a", b"old")
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/d/a", b"new")
+    write_refused(memory_fs, remote, "/box/d/a", b"new")
     memory_fs.chmod("/box/d/a", 0o600)
     crash(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:
