@@ -403,6 +403,21 @@ def test_draining_gives_up_in_time_and_says_what_is_left(
     assert remote.stored(container) == {"a": b"content"}
 
 
+def test_draining_includes_the_deletion_of_what_was_replaced(
+    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.before = gate = Gate("delete")
+    programs.write(lazy_fs, "/box/a", b"new")
+    gate.wait()
+    with ThreadPoolExecutor(1) as unmount:
+        draining = unmount.submit(lazy_fs.drain, 30)
+        gate.wait()
+        gate.open()
+        assert draining.result(30) == []
+    assert remote.stored(container) == {"a": b"new"}
+
+
 def test_a_temporary_name_that_becomes_another_is_uploaded_once(
     memory_fs: FileSystem, remote: MemoryRemote, container: str
 ) -> None:
