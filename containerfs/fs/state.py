@@ -127,12 +127,10 @@ class Hidden:
 
     Attributes:
         data: its content, staged; None while the service still has it.
-        was: the name that it had.
         before: its state under that name, where it returns to if the replacement fails.
     """
 
     data: StagedFile | None
-    was: str
     before: "Pile"
 
 

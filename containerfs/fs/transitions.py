@@ -233,12 +233,12 @@ def undone(_: State, before: State) -> State:
     return before
 
 
-def hidden(state: State, data: StagedFile | None, was: str) -> State:
+def hidden(state: State, data: StagedFile | None) -> State:
     """An open file is deleted, or about to be replaced; ``data`` is its content, if that had to be fetched."""
     if isinstance(state, Local | Hidden | Unlinked):
         raise IllegalTransition(f"hidden: {state}")
     top = content(state)
-    return Hidden(data or (top if isinstance(top, StagedFile) else None), was, state)
+    return Hidden(data or (top if isinstance(top, StagedFile) else None), state)
 
 
 def unhidden(state: State) -> State:

@@ -59,7 +59,7 @@ def built(shape: str) -> State:
         case "X":
             return Unlinked(data("deleted"), None)
         case "H":
-            return transitions.hidden(built(under), None, "a")
+            return transitions.hidden(built(under), None)
         case "W" | "T":
             made = Staged(data("written", sealed=False), built(under))  # type: ignore[arg-type]
             return made if top == "W" else transitions.torn(made)
@@ -113,7 +113,7 @@ EVENTS: dict[str, Event] = {
     "copied": lambda s: transitions.named(s, frozenset({"replaced"}), Version(remote(), 10), keeps_old=True),
     "published": lambda s: transitions.published(s, Version(data("local"), 11), frozenset({"replaced"})),
     "released": transitions.released,
-    "hidden": lambda s: transitions.hidden(s, None, "a"),
+    "hidden": lambda s: transitions.hidden(s, None),
     "unhidden": transitions.unhidden,
     "unlinked": transitions.unlinked,
     "sized": lambda s: transitions.sized(s, 5),

@@ -130,7 +130,7 @@ class Backlog:
             return [Unfinished(self._name(node), "it was still open") for node in nodes]
 
     def _undeleted(self) -> list[Unfinished]:
-        pending = self._deletions.pending()
+        pending = self._journal.deletions()
         names = [f"{self._container_name(deletion.container_id)}/{deletion.file_id}" for deletion in pending]
         return [Unfinished(name, "it is still to be deleted") for name in names]
 

@@ -58,18 +58,11 @@ class Deletions:
         for deletion in self._journal.deletions():
             with self._tree.lock:
                 self._tree.hide_ids(deletion.container_id, [deletion.file_id])
-            with self._lock:
-                self._failures[deletion] = 0
             self._submit(deletion, 0.0)
 
-    def pending(self) -> list[Deletion]:
-        """Those that will be tried again."""
-        with self._lock:
-            return list(self._failures)
-
     def retry_pending(self, deadline: float) -> None:
-        """Try them again now, until the monotonic time ``deadline``."""
-        for deletion in self.pending():
+        """Try now whatever is not done, until the monotonic time ``deadline``."""
+        for deletion in self._journal.deletions():
             if time.monotonic() < deadline:
                 self._attempt(deletion)
 

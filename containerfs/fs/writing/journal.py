@@ -323,7 +323,7 @@ class Journal:
     def all_set_aside(self) -> list[SetAside]:
         """What waits for somebody's decision, of all mounts."""
         rows = self._database.select(
-            "SELECT sequence, container_name || '/' || path, container_id, data, set_aside FROM entries"
+            "SELECT sequence, container_name || '/' || path, data, set_aside FROM entries"
             " WHERE set_aside IS NOT NULL ORDER BY sequence"
         )
         return [SetAside(*row) for row in rows]

@@ -106,6 +106,8 @@ class Moves:
             return
         if isinstance(source, Directory) and not lazily:
             self._flush(source)
+        if lazily and isinstance(source, FileNode) and isinstance(source.state, Local):
+            self._journal.sync_data(source.state.data)  # closing scratch has promised nothing
         with self._removals.replacing(parent, name) as hidden:
             rename = self._begin(source, parent, name, target, hidden, lazily=lazily)
             self._move_kept(rename.source, _path(rename.old_parent, rename.old_name))
@@ -157,7 +159,11 @@ class Moves:
                 self._put_back(rename)
                 for each in moved:
                     self._tree.change(each.node, transitions.undone, each.before)
+                    _unseal(each)
                 raise
+            for each in moved:
+                if isinstance(each.before, Local) and each.added:
+                    each.before.data.promise()
             return rename
 
     def _place(self, rename: _Rename) -> None:
@@ -292,6 +298,7 @@ class Moves:
             self._follow(tx, node, frozenset(), keeps_old=False)
             return None
         self._tree.change(node, transitions.unnamed, moved.before, version)
+        _unseal(moved)
         if version is not None and version.entry is not None:
             tx.drop(version.entry)
         for entry in reversed(state.entries(node.state)):
@@ -327,6 +334,14 @@ class Moves:
         for key, kept in moved.items():
             self._attributes.save(container.remote.id, key, kept)
         self._attributes.forget(container.remote.id, keys.keys() - moved.keys())
+
+
+def _unseal(moved: _Moved) -> None:
+    """Scratch that keeps its name takes writes again."""
+    if isinstance(moved.before, Local):
+        with moved.node.lock:
+            moved.before.data.sealed = False
+            moved.before.data.rest()  # a descriptor that it was read through meanwhile takes none
 
 
 def _check(source: Node, parent: Directory, target: Node | None) -> None:

@@ -88,7 +88,6 @@ class SetAside:
 
     sequence: int
     name: str
-    container_id: str
     data: str | None
     reason: str
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
-from containerfs.fs.state import Hidden, Unlinked
+from containerfs.fs.state import Hidden, Local, Unlinked
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal, Transaction
@@ -85,7 +85,11 @@ class Removals:
 
     def hide(self, node: FileNode, parent: Directory, name: str) -> None:
         """Take an open file's name away. Its content is fetched now, if that is bearable, for a service may drop it
-        when its replacement comes."""
+        when its replacement comes. Scratch, and what is known to be deleted, has nothing to fetch or to undo."""
+        if isinstance(node.state, Local | Hidden | Unlinked):
+            with self._tree.lock:
+                self._tree.move(node, parent, name)
+            return
         content = state.content(node.state)
         fetched = None
         if isinstance(content, RemoteFile) and (content.size or 0) <= _FETCHED_TO_HIDE:
@@ -94,7 +98,7 @@ class Removals:
         with self._tree.lock:
             assert node.parent is not None
             place = (node.parent, node.name)
-            self._tree.change(node, transitions.hidden, fetched, node.path)
+            self._tree.change(node, transitions.hidden, fetched)
             self._tree.move(node, parent, name)
             self._hidden[place] = node
         self._decide_later(node)

@@ -100,6 +100,7 @@ class Schedule:
                     job.due = 0.0
                     heapq.heappush(self._heap, (0.0, next(self._count), job))
             started = self._start_due()
+            self._changed.notify_all()  # where no slot is free, one is once a job is known to hang
         self._launch(started)
 
     def next_due(self, key: Hashable) -> float | None:

@@ -174,7 +174,9 @@ class Uploader:
             sending.delivery.lost = True
             self._failed(sending, error)
         else:
-            self._go_on(sending)
+            later = self._go_on(sending.node)
+            if later != sending.version:
+                _resolve(sending.version)
 
     def _wait_for_others(self, node: FileNode, error: MustWait) -> None:
         """Begin once others have arrived; fail if what has to come first waits for a later attempt itself."""
@@ -196,27 +198,25 @@ class Uploader:
         for node in blocked:
             self.submit(node)
 
-    def _go_on(self, sending: Sending) -> None:
-        """Upload a version that was closed meanwhile, or be done with the file."""
-        layer = state.due(sending.node.state)
+    def _go_on(self, node: FileNode) -> Version | None:
+        """Upload what is due still, such as a version that was closed meanwhile, or be done with the file."""
+        layer = state.due(node.state)
         with self._lock:
             if layer is None:
-                self._due.pop(sending.node, None)
-            elif sending.node in self._due:
-                self._due[sending.node] = 0
-        if layer is not None:
-            self.submit(sending.node)
-        if layer is None or layer.version != sending.version:
-            _resolve(sending.version)
+                self._due.pop(node, None)
+            elif node in self._due:
+                self._due[node] = 0
+        if layer is None:
+            return None
+        self.submit(node)
+        return layer.version
 
     def _failed(self, sending: Sending, error: Exception) -> None:
         """Try again later, unless that is pointless; whoever waits is told why."""
         if not isinstance(error, types.FsError):
             log.error("Upload of %r failed", sending.node.name, exc_info=error)
         if self._attempts.set_aside_if_hopeless(sending, error):
-            if state.due(sending.node.state) is None:
-                with self._lock:
-                    self._due.pop(sending.node, None)
+            self._go_on(sending.node)
         else:
             failure = self._attempts.fail(sending, error)
             if failure is not None:

@@ -101,6 +101,8 @@ def test_a_rename_of_scratch_that_fails_leaves_it_scratch(
     with pytest.raises(types.Failed):
         memory_fs.rename("/box/.a.swp", "/box/a")
     assert programs.state(memory_fs, "/box/.a.swp") == "local"
+    programs.append(memory_fs, "/box/.a.swp", b" and more")
+    assert programs.read(memory_fs, "/box/.a.swp") == b"content and more"
     crash(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:
         assert filesystem.drain(30) == []
@@ -113,6 +115,24 @@ def test_scratch_that_becomes_a_file_is_uploaded(memory_fs: FileSystem, remote: 
     memory_fs.rename("/box/.goutputstream-ABC", "/box/a")
     assert remote.stored(container) == {"a": b"content"}
     assert programs.state(memory_fs, "/box/a") == "clean"
+
+
+def test_scratch_that_becomes_a_file_is_safe_on_this_machine_first(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.pread(fd, 100, 0)))
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        programs.write(filesystem, "/box/.goutputstream-ABC", b"content")
+        remote.before = failing("upload", 100)
+        filesystem.rename("/box/.goutputstream-ABC", "/box/a")
+        assert synced == [b"content"]
+        crash(filesystem)
+    for path in tmp_path.glob("journal/*/journal.db*"):
+        path.unlink()
+    with mounted(remote, tmp_path) as filesystem:
+        (lost,) = filesystem.drain(30)
+        assert Path(lost.name).read_bytes() == b"content"
 
 
 def test_a_file_that_is_being_written_is_uploaded_under_its_new_name(
@@ -189,6 +209,18 @@ def test_an_open_file_that_is_deleted_is_read_and_written_to_the_end(
     assert remote.asked("upload") == []
 
 
+def test_scratch_that_is_open_can_be_deleted(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+    fh = memory_fs.create("/box/.a.swp", os.O_RDWR, 0o644)
+    programs.put(memory_fs, fh, b"content")
+    hide(memory_fs, "/box/.a.swp")
+    assert not programs.exists(memory_fs, "/box/.a.swp")
+    assert programs.take(memory_fs, fh) == b"content"
+    memory_fs.release(fh)
+    memory_fs.unlink(HIDDEN)
+    assert programs.names(memory_fs, "/box") == []
+    assert remote.stored(container) == {}
+
+
 def test_an_open_file_that_was_synced_and_deleted_does_not_come_back(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
@@ -233,10 +265,10 @@ def test_a_rename_whose_old_name_cannot_be_deleted_is_finished_later(
 
 
 def test_after_a_rename_that_failed_others_changes_are_seen(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     first = remote.put(container, "a", b"content")
-    remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
+    remote.before = failing(copying)
     with pytest.raises(types.Failed):
         memory_fs.rename("/box/a", "/box/b")
     remote.take_away(first)
@@ -259,13 +291,13 @@ def test_an_open_file_that_is_replaced_is_read_to_the_end(
 
 
 def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a") as fh:
         hide(memory_fs, "/box/a")
-        remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
+        remote.before = failing(copying)
         with pytest.raises(types.Failed):
             memory_fs.rename("/box/b", "/box/a")
         assert programs.take(memory_fs, fh) == b"old"
@@ -300,12 +332,12 @@ def test_a_directory_emptied_by_a_move_stays_across_mounts(
 
 @pytest.mark.parametrize("replaces", ["nothing", "new id"])
 def test_a_rename_whose_answer_is_lost_is_finished_later(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, replaces: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str, replaces: str
 ) -> None:
     remote.replaces = replaces
     remote.put(container, "a", b"new")
     remote.put(container, "b", b"old")
-    remote.after = failing("copy" if remote.dialect.copies_by_path else "upload", 3, types.Unreachable)
+    remote.after = failing(copying, 3, types.Unreachable)
     memory_fs.rename("/box/a", "/box/b")
     assert programs.names(memory_fs, "/box") == ["b"]
     assert programs.read(memory_fs, "/box/b") == b"new"
@@ -314,15 +346,14 @@ def test_a_rename_whose_answer_is_lost_is_finished_later(
 
 
 def test_what_is_closed_while_a_rename_fails_is_kept_under_the_old_name(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
-    operation = "copy" if remote.dialect.copies_by_path else "upload"
     remote.put(container, "d/a", b"old")
     remote.put(container, "d/b", b"content")
-    gate = Gate(operation)
+    gate = Gate(copying)
 
     def refuse_one(asked: str, subject: str) -> None:
-        if (asked, subject) == (operation, "e/b"):
+        if (asked, subject) == (copying, "e/b"):
             gate(asked, subject)
             raise types.Refused("no")
 
@@ -342,14 +373,14 @@ def test_what_is_closed_while_a_rename_fails_is_kept_under_the_old_name(
 
 
 def test_what_is_written_to_an_open_file_whose_replacement_does_not_arrive_is_kept(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
         hide(memory_fs, "/box/a")
         programs.put(memory_fs, fh, b"O")
-        remote.before = failing("copy" if remote.dialect.copies_by_path else "upload")
+        remote.before = failing(copying)
         with pytest.raises(types.Failed):
             memory_fs.rename("/box/b", "/box/a")
         assert programs.take(memory_fs, fh) == b"Old"

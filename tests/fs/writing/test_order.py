@@ -33,17 +33,22 @@ def fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSys
         yield filesystem
 
 
-def copying(remote: MemoryRemote) -> str:
-    """The request by which the service stores a file under another name."""
-    return "copy" if remote.dialect.copies_by_path else "upload"
+@pytest.fixture
+def renamed(fs: FileSystem, remote: MemoryRemote) -> Gate:
+    """Holds up the upload of ``/box/a``, which has been renamed to ``/box/b`` since it began."""
+    remote.before = gate = Gate("upload")
+    programs.write(fs, "/box/a", b"first")
+    gate.wait()
+    fs.rename("/box/a", "/box/b")
+    return gate
 
 
 def test_a_new_file_of_the_old_name_waits_until_the_old_one_has_its_new_name(
-    fs: FileSystem, remote: MemoryRemote, container: str
+    fs: FileSystem, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     programs.names(fs, "/box")
-    gate = Gate(copying(remote))
+    gate = Gate(copying)
     remote.before = lambda operation, subject: gate(operation, subject) if subject == "b" else None
     fs.rename("/box/a", "/box/b")
     gate.wait()
@@ -56,30 +61,20 @@ def test_a_new_file_of_the_old_name_waits_until_the_old_one_has_its_new_name(
 
 
 def test_a_file_that_was_renamed_on_its_way_does_not_replace_what_has_its_old_name(
-    fs: FileSystem, remote: MemoryRemote, container: str
+    fs: FileSystem, remote: MemoryRemote, container: str, renamed: Gate
 ) -> None:
-    gate = Gate("upload")
-    remote.before = gate
-    programs.write(fs, "/box/a", b"first")
-    gate.wait()
-    fs.rename("/box/a", "/box/b")
     programs.write(fs, "/box/a", b"second")
     eventually(lambda: bool(fs._backlog._uploader._blocked))
-    gate.open()
+    renamed.open()
     assert fs.drain(30) == []
     assert remote.stored(container) == {"a": b"second", "b": b"first"}
 
 
 def test_a_file_that_was_renamed_and_written_to_on_its_way_leaves_nothing_in_the_journal(
-    fs: FileSystem, remote: MemoryRemote, container: str
+    fs: FileSystem, remote: MemoryRemote, container: str, renamed: Gate
 ) -> None:
-    gate = Gate("upload")
-    remote.before = gate
-    programs.write(fs, "/box/a", b"first")
-    gate.wait()
-    fs.rename("/box/a", "/box/b")
     programs.write(fs, "/box/b", b"second")
-    gate.open()
+    renamed.open()
     assert fs.drain(30) == []
     assert fs._files._journal.entries() == []
     assert remote.stored(container) == {"b": b"second"}

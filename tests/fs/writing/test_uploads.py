@@ -38,6 +38,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.0)
 
 
+def write_refused(fs: FileSystem, remote: MemoryRemote, path: str, content: bytes) -> None:
+    """Write what the service refuses, once; close() fails."""
+    remote.before = failing("upload")
+    with pytest.raises(types.Failed, match="refused"):
+        programs.write(fs, path, content)
+
+
 def test_new_before_old(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
     old = remote.put(container, "a", b"old")
     programs.write(memory_fs, "/box/a", b"new")
@@ -115,9 +122,7 @@ def test_what_was_uploaded_is_read_back_without_a_request(
 def test_a_refused_upload_is_closes_error_and_stays_readable(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed, match="refused"):
-        programs.write(memory_fs, "/box/a", b"content")
+    write_refused(memory_fs, remote, "/box/a", b"content")
     assert programs.state(memory_fs, "/box/a") == "failed"
     assert b"refused" in memory_fs.getxattr("/box/a", "user.containerfs.error")
     assert programs.read(memory_fs, "/box/a") == b"content"
@@ -133,9 +138,7 @@ def test_a_failed_overwrite_leaves_the_old_content_on_the_service(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"new")
+    write_refused(memory_fs, remote, "/box/a", b"new")
     assert remote.stored(container) == {"a": b"old"}
     assert programs.read(memory_fs, "/box/a") == b"new"
 
@@ -162,9 +165,7 @@ def test_pauses_between_attempts_double() -> None:
 def test_deleting_a_failed_upload_discards_it(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"content")
+    write_refused(memory_fs, remote, "/box/a", b"content")
     memory_fs.unlink("/box/a")
     assert memory_fs._backlog.failed() == []
     assert not programs.exists(memory_fs, "/box/a")
@@ -178,9 +179,7 @@ def test_what_an_unlink_cannot_delete_stays_due(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"new")
+    write_refused(memory_fs, remote, "/box/a", b"new")
     remote.before = failing("delete", kind=types.Unreachable)
     with pytest.raises(types.Unreachable):
         memory_fs.unlink("/box/a")
@@ -258,6 +257,25 @@ def test_closing_while_an_upload_runs_waits_for_what_was_written_since(
     assert remote.stored(container) == {"a": b"first second"}
 
 
+def test_what_was_written_during_an_upload_that_is_set_aside_is_uploaded(
+    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    gate = Gate("upload")
+
+    def damage_first(operation: str, subject: str) -> None:
+        if operation == "upload" and len(remote.asked("upload")) == 1:
+            gate(operation, subject)
+            raise types.Damaged("not what was closed")
+
+    remote.before = damage_first
+    programs.write(lazy_fs, "/box/a", b"first")
+    gate.wait()
+    programs.append(lazy_fs, "/box/a", b" second")
+    eventually(lambda: len(lazy_fs._backlog._schedule._running) == 1)  # the second has found the first on its way
+    gate.open()
+    eventually(lambda: remote.stored(container) == {"a": b"first second"})
+
+
 def test_unlinking_a_file_that_somebody_is_closing_leaves_nobody_waiting(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,8 +306,9 @@ def test_unlinking_while_it_is_uploaded_deletes_what_arrived(
         unlinking = program.submit(lazy_fs.unlink, "/box/a")
         gate.open()
         unlinking.result(30)
-    assert remote.stored(container) == {}
     assert not programs.exists(lazy_fs, "/box/a")
+    eventually(lambda: not lazy_fs._backlog._uploader._under_way)  # what arrived after the unlink is deleted by then
+    assert remote.stored(container) == {}
 
 
 @pytest.mark.parametrize("durable_first", [True, False])
@@ -379,9 +398,24 @@ def test_draining_gives_up_in_time_and_says_what_is_left(
     assert [unfinished.name for unfinished in lazy_fs.drain(0.0)] == ["box/a"]
     with pytest.raises(types.Failed, match=r"not on the service: box/a \(waiting\)"):
         lazy_fs.sync("/box", 0.0)
-    lazy_fs.sync("/", 0.0) if remote.stored(container) else gate.open()
+    gate.open()
     lazy_fs.sync("/box")
     assert remote.stored(container) == {"a": b"content"}
+
+
+def test_draining_includes_the_deletion_of_what_was_replaced(
+    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.before = gate = Gate("delete")
+    programs.write(lazy_fs, "/box/a", b"new")
+    gate.wait()
+    with ThreadPoolExecutor(1) as unmount:
+        draining = unmount.submit(lazy_fs.drain, 30)
+        gate.wait()
+        gate.open()
+        assert draining.result(30) == []
+    assert remote.stored(container) == {"a": b"new"}
 
 
 def test_a_temporary_name_that_becomes_another_is_uploaded_once(
@@ -440,9 +474,7 @@ def test_what_is_released_without_a_close_is_uploaded_in_the_background(
 def test_what_was_due_in_a_container_that_is_gone_is_set_aside(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/a", b"content")
+    write_refused(memory_fs, remote, "/box/a", b"content")
     end(memory_fs)
     remote.expire(container)
     with mounted(remote, tmp_path / "cache") as filesystem:
@@ -459,9 +491,7 @@ def test_replaying_into_a_directory_and_over_a_file(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     remote.put(container, "d/a", b"old")
-    remote.before = failing("upload")
-    with pytest.raises(types.Failed):
-        programs.write(memory_fs, "/box/d/a", b"new")
+    write_refused(memory_fs, remote, "/box/d/a", b"new")
     memory_fs.chmod("/box/d/a", 0o600)
     crash(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:

@@ -1,0 +1,32 @@
+"""The schedule: what is due runs, whatever hangs."""
+
+import threading
+
+import pytest
+
+from containerfs.fs import types
+from containerfs.fs.writing import schedule
+from containerfs.fs.writing.schedule import Job, Schedule
+
+
+def test_what_is_expedited_while_every_slot_hangs_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_SLOTS", 1)
+    monkeypatch.setattr(schedule, "_STALLED", 0.2)
+    jobs, hanging, goes_on, ran = Schedule(), threading.Event(), threading.Event(), threading.Event()
+
+    def hang(_: Job) -> None:
+        hanging.set()
+        goes_on.wait(30)
+
+    def refused(error: types.FsError) -> None:
+        raise error
+
+    try:
+        jobs.submit("later", 3600.0, lambda _: ran.set(), refused)
+        jobs.submit("hangs", 0.0, hang, refused)
+        assert hanging.wait(30)
+        jobs.expedite(lambda key: key == "later")
+        assert ran.wait(10)
+    finally:
+        goes_on.set()
+        jobs.close()
