@@ -127,7 +127,7 @@ class _Play:
 
     def _start(self, tops: list[Path]) -> Writers:
         seeds = [str(self._chance.randrange(1 << 30)) for _ in tops]
-        command = [sys.executable, "-m", "soaking.writer"]
+        command = [sys.executable, "-P", "-m", "soaking.writer"]
         jobs = zip(seeds, tops, self._logs, strict=True)
         return [subprocess.Popen([*command, seed, top, log, "3600"]) for seed, top, log in jobs]
 
