@@ -31,10 +31,6 @@ class Tally:
         self.counts.update({what: len(getattr(done.verdict, what)) for what in _WRONG})
         self.faults += done.faults
 
-    def add_histories(self, done: histories.Histories) -> None:
-        self.counts.update(done.counts)
-        self.faults += done.faults
-
     @property
     def is_good(self) -> bool:
         return not self.failures and not any(self.counts[what] for what in _WRONG)
@@ -43,7 +39,7 @@ class Tally:
         yield "| | |"
         yield "|---|--:|"
         kills = sorted(what for what in self.counts if what.startswith("kills"))
-        for what in ("rounds", "histories", *kills, "acknowledged", *_WRONG):
+        for what in ("rounds", "rounds of the model", *kills, "acknowledged", *_WRONG):
             yield f"| {what} | {self.counts[what]:,} |"
         yield f"| failed otherwise | {len(self.failures)} |"
         yield f"| faults | {sum(self.faults.values()):,} |"
@@ -68,7 +64,6 @@ class Soak:
         directory.mkdir(parents=True)
         failures = {"crashes": self._crashes, "model": self._model}[part](seed, directory)
         if failures:
-            self.tally.failures += failures if part == "model" else []
             print(f"soak: {part}, seed {seed}: kept in {directory}", file=sys.stderr)
             for failure in failures:
                 print(f"soak: {failure}", file=sys.stderr)
@@ -78,15 +73,17 @@ class Soak:
     def _crashes(self, seed: int, directory: Path) -> list[str]:
         done = crashes.play(seed, directory)
         self.tally.add_round(done)
-        if done.failure:
-            self.tally.failures.append(done.failure)
         wrong = [f"{what}: {path}" for what in _WRONG for path in getattr(done.verdict, what)]
-        return wrong + ([done.failure] if done.failure else [])
+        return wrong + self._failed(done.failure)
 
     def _model(self, seed: int, directory: Path) -> list[str]:
-        done = histories.play(seed, directory)
-        self.tally.add_histories(done)
-        return [done.failure] if done.failure else []
+        self.tally.counts["rounds of the model"] += 1
+        return self._failed(histories.play(seed, directory))
+
+    def _failed(self, failure: str | None) -> list[str]:
+        failures = [failure] if failure else []
+        self.tally.failures += failures
+        return failures
 
 
 def main() -> None:

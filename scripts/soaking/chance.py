@@ -25,19 +25,17 @@ class Dice:
         self._lock = threading.Lock()  # guards the counts and the chance
 
     def __call__(self, exchange: Exchange) -> None:
-        name, fault = self._cast(exchange)
-        if name:
-            self.counts[name] += 1
+        fault = self._cast(exchange)
         fault(exchange)
 
     def end(self) -> None:
         """Nothing is held any longer."""
         self._ended.set()
 
-    def _cast(self, exchange: Exchange) -> tuple[str, Fault]:
+    def _cast(self, exchange: Exchange) -> Fault:
         with self._lock:
             if self._chance.random() >= self._share:
-                return "", passes
+                return passes
             pause = self._chance.choice(_SLOW)
             kinds = {**_ANY, "late answer": lambda each: self._late(each, pause)}
             if exchange.is_upload:
@@ -45,7 +43,8 @@ class Dice:
             if exchange.is_change:
                 kinds |= _CHANGES
             name = self._chance.choice(sorted(kinds))
-        return name, kinds[name]
+            self.counts[name] += 1
+        return kinds[name]
 
     def _late(self, exchange: Exchange, pause: float) -> None:
         answer = exchange.forward()

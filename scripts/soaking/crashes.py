@@ -50,10 +50,6 @@ class Round:
     verdict: Verdict = field(default_factory=Verdict)
     failure: str | None = None
 
-    @property
-    def is_good(self) -> bool:
-        return self.verdict.is_good and self.failure is None
-
 
 def play(seed: int, directory: Path) -> Round:
     """One round, in a directory of its own, in which everything is left that may explain it."""

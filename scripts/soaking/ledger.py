@@ -94,7 +94,7 @@ class Ledger:
     """The worlds that are possible for one writer.
 
     Attributes:
-        seen: the digests that each path has had.
+        seen: the digests of all that was written, or may have been.
         acknowledged: operations.
     """
 

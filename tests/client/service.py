@@ -2,6 +2,7 @@
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,13 +98,14 @@ class _Server(ThreadingHTTPServer):
         """Connections that tests break on purpose are no errors."""
 
 
-class _Exchange(BaseHTTPRequestHandler):
+class _Exchange(BaseHTTPRequestHandler, ABC):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
 
+    @abstractmethod
     def reply(self, request: Request) -> Reply:
-        raise NotImplementedError
+        """The answer to a request."""
 
     def _serve(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}

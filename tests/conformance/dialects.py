@@ -5,6 +5,7 @@ A dialect may change a request on its way in, and an answer on its way out; cont
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -179,15 +180,16 @@ class KeepsDuplicates(Foreign):
         return status, answer
 
 
-class Identities(Foreign):
+class Identities(Foreign, ABC):
     """Ids that are not those below: subclasses say which."""
 
     def __init__(self, app: Callable[..., Any]) -> None:
         super().__init__(app)
         self._inner: dict[str, str] = {}
 
+    @abstractmethod
     def outer_id(self, found: Json, field: str) -> str:
-        raise NotImplementedError
+        """The id that is shown, in a field of an object."""
 
     def path(self, segments: list[str]) -> list[str]:
         return [self._inner.get(segment, segment) for segment in segments]

@@ -58,7 +58,6 @@ class Proxy:
         self.upstream = upstream
         self.manner = manner
         self.exchanges: list[Exchange] = []
-        self.closed = False
         self._rules: list[Rule] = []
         self._gates: list[Gate] = []
         self._connections: set[socket.socket] = set()
@@ -119,7 +118,6 @@ class Proxy:
         self._accept()
 
     def close(self) -> None:
-        self.closed = True
         self.mend()
         self.go_down()
 
@@ -134,11 +132,11 @@ class Proxy:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._connections.add(connection)
             threading.Thread(target=self._talk, args=[connection], name="connection", daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._connections.add(connection)
         with connection, contextlib.suppress(OSError):
             stream = Stream(connection)
             while request := stream.request():

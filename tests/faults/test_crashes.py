@@ -15,6 +15,7 @@ from tests.faults.faults import (
     upload_of,
 )
 from tests.faults.mounting import DEAD, WRITE_BACK, agrees, close, mounted, settled, shows, stays, write
+from tests.faults.proxy import Rule
 from tests.faults.service import Service
 from tests.fuse.mounted import Home, errno_of
 
@@ -78,11 +79,12 @@ def test_killed_again_and_again_while_its_upload_is_under_way(any_service: Servi
     any_service.create(box)
     for number, fate in enumerate(["stored", "not stored", "stored"]):
         with mounted(any_service, home, WRITE_BACK) as mount:
-            any_service.proxy.on(upload_of("file"), BEGUN[fate])
+            begun = any_service.proxy.on(upload_of("file"), BEGUN[fate])
             with (mount / box / "file").open("ab") as appended:
                 appended.write(b"%d" % number * 100)
             content += b"%d" % number * 100
             any_service.proxy.on(look, refuses(503), times=2)
+            begun.reached()
             mount.kill()
         any_service.proxy.mend()
     with mounted(any_service, home) as mount:
@@ -131,24 +133,26 @@ def test_an_open_file_that_is_deleted(any_service: Service, home: Home, box: str
 def test_an_open_file_that_is_deleted_before_a_crash(any_service: Service, home: Home, box: str) -> None:
     with mounted(any_service, home) as mount:
         (mount / box).mkdir()
-        remove_while_open(mount / box / "removed", any_service, None, times=ALWAYS)
+        # close() returns before the mount hears of it; once the deletion is tried, the journal has it.
+        remove_while_open(mount / box / "removed", any_service, None, times=ALWAYS).reached()
         mount.kill()
     any_service.proxy.mend()
     with mounted(any_service, home) as mount:
         agrees(mount, any_service, box, {})
 
 
-def remove_while_open(path: Path, service: Service, other: Path | None, times: float = 1) -> None:
+def remove_while_open(path: Path, service: Service, other: Path | None, times: float = 1) -> Rule:
     """Make a file, and delete it while it is open, or rename another one over it; deletions fail at the service."""
     path.write_bytes(V1)
     opened = os.open(path, os.O_RDONLY)
-    service.proxy.on(deletion, refuses(503), times=times)
+    failing = service.proxy.on(deletion, refuses(503), times=times)
     if other is None:
         path.unlink()
     else:
         other.rename(path)
     assert os.pread(opened, len(V1), 0) == V1
     assert close(opened) is None
+    return failing
 
 
 def test_what_was_never_closed_nor_synced_leaves_the_old_file(any_service: Service, home: Home, box: str) -> None:

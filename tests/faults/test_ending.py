@@ -207,7 +207,8 @@ def test_the_service_is_down_for_a_while(service: Service, home: Home, box: str)
         with service.proxy.down():
             assert None not in {write(mount / box / name, content) for name, content in wanted.items()}
             assert {name: (mount / box / name).read_bytes() for name in wanted} == wanted
-            assert failed(mount) == sorted(f"{box}/{name}" for name in wanted)
+            listed = sorted(f"{box}/{name}" for name in wanted)
+            eventually(lambda: failed(mount) == listed, "all are listed, but while they are tried again")
         agrees(mount, service, box, wanted)
 
 

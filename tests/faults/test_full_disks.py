@@ -181,7 +181,7 @@ def test_the_service_is_full(service: Service, home: Home, box: str) -> None:
         full = service.proxy.on(upload_of(), refuses(507), times=ALWAYS)
         assert write(mount / box / "file", b"new") == errno.ENOSPC
         assert service.holds(box) == [("file", b"old")]
-        assert failed(mount) == [f"{box}/file"]
+        eventually(lambda: failed(mount) == [f"{box}/file"], "it is listed, but while it is tried again")
         full.stop()
         eventually(lambda: service.holds(box) == [("file", b"new")], "it is tried again by itself")
         agrees(mount, service, box, {"file": b"new"})

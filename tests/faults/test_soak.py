@@ -20,7 +20,7 @@ def test_a_round_of_crashes(tmp_path: Path) -> None:
     command = [soak, "--rounds", "1", "--seed", "3", "--directory", str(tmp_path), "crashes"]
     environment = os.environ | {"PYTHON": sys.executable}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     rows = dict(line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:])
     assert rows["rounds"] == "1"
     assert (rows["lost"], rows["doubled"], rows["wrong"], rows["failed otherwise"]) == ("0", "0", "0", "0")

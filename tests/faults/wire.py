@@ -5,7 +5,7 @@ Source: RFC 9112.
 
 import re
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from socket import socket
 
 _HEAD_LIMIT = 1 << 18
@@ -165,6 +165,8 @@ def forward(request: Request, address: tuple[str, int], body: bytes) -> Answer:
         length = {"content-length"} if request.method == "HEAD" else set()
         headers = [item for item in answer.getheaders() if item[0].lower() not in _HOP_BY_HOP - length]
         return Answer(answer.status, answer.reason, headers, content)
+    except HTTPException as error:
+        raise Disconnected from error
     finally:
         connection.close()
 

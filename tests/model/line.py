@@ -97,6 +97,11 @@ class Faults:
                 event.set()
             self._held.clear()
 
+    def postpone(self, path: str, run: Callable[[], object]) -> None:
+        """Have the service carry out a request later."""
+        with self._lock:
+            self.late.append((path, run))
+
     def arrive(self, path: str | None = None) -> None:
         """Have the service carry out what is late, about one path or all."""
         with self._lock:
@@ -198,7 +203,7 @@ class Line:
         if fault == "cut":
             raise lost("cut before it was stored")
         if fault == "late":
-            self._faults.late.append((path, run))
+            self._faults.postpone(path, run)
             raise lost("it takes too long")
         if fault == "killed before":
             self._die()

@@ -84,9 +84,6 @@ def test_temporary_files_are_removed(checkout: Checkout) -> None:
     assert checkout.left() == []
 
 
-@pytest.mark.skipif(
-    not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="this user may not mount: no access to /dev/fuse"
-)
 def test_mounts_left_behind_are_removed(checkout: Checkout) -> None:
     (checkout.machine.checkout / "leave.py").write_text(LEAVE_A_MOUNT)
     outcome = checkout.test("python", "leave.py")

@@ -1,0 +1,59 @@
+"""The clock of a history: time passes where the model says so, and jobs of a mount run one by one."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.writing.schedule import Schedule
+from tests.model.line import Faults
+
+LATER = 1e6  # seconds; time passes where the model says so
+
+
+def run_one_by_one(faults: Faults) -> None:
+    """Let jobs wait for each other, but for those that are held: so a history is the same each time."""
+
+    def has_slot(schedule: Schedule) -> bool:
+        return len(schedule._running) <= faults.held
+
+    setattr(Schedule, "_has_slot", has_slot)  # noqa: B010, put back by the patch in ``no_clock``
+
+
+def schedule_of(filesystem: FileSystem) -> Schedule:
+    end: Any = filesystem._on_close[0]
+    schedule: Schedule = end.__self__
+    return schedule
+
+
+def busy(filesystem: FileSystem) -> int:
+    """How many jobs run, or are about to."""
+    schedule = schedule_of(filesystem)
+    with schedule._changed:
+        due = [job for job in schedule._waiting.values() if job.due <= time.monotonic()]
+        return len(schedule._running) + len(due)
+
+
+def waiting(filesystem: FileSystem) -> int:
+    schedule = schedule_of(filesystem)
+    with schedule._changed:
+        return len(schedule._waiting)
+
+
+@contextmanager
+def no_clock() -> Iterator[None]:
+    """What happens after a while happens when the model lets time pass."""
+    writing = "containerfs.fs.writing"
+    with (
+        mock.patch.object(Schedule, "_has_slot", Schedule._has_slot),
+        mock.patch(f"{writing}.schedule._STALLED", 0.004),
+        mock.patch(f"{writing}.backoff.FIRST_PAUSE", LATER),
+        mock.patch(f"{writing}.backoff.LONGEST_PAUSE", LATER),
+        mock.patch(f"{writing}.settlement._LOOKS", (0.0, LATER, LATER, LATER)),
+        mock.patch(f"{writing}.removals._UNDECIDED", LATER),
+        mock.patch(f"{writing}.commits._TEMPORARY_DELAY", LATER),
+        mock.patch("os.sync"),  # power cuts are not modelled
+    ):
+        yield
