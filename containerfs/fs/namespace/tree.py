@@ -42,10 +42,13 @@ class Suspect:
 
     def may_be(self, remote: RemoteFile) -> bool:
         """Whether a listed file, that no node stands for, may be it."""
+        return remote.path == self.path and self.fits(remote)
+
+    def fits(self, remote: RemoteFile) -> bool:
+        """Whether a file may be it, whatever it is called. Some services store what was cut short on its way."""
         recent = not remote.created_at or remote.created_at >= self.since
-        if remote.id in self.known or remote.path != self.path:
-            return False
-        return recent and (remote.size is None or self.size in (None, remote.size))
+        small = remote.size is None or self.size is None or remote.size <= self.size
+        return recent and small and remote.id not in self.known
 
 
 class Tree:

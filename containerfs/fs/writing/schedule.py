@@ -163,7 +163,8 @@ class Schedule:
         try:
             job.run(job)
         except Exception:
-            log.exception("%r failed", job.key)
+            if not self._stopping:  # else what it needs has been closed
+                log.exception("%r failed", job.key)
         finally:
             with self._changed:
                 self._running.pop(job, None)

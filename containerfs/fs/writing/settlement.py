@@ -44,8 +44,9 @@ class Settlement:
         self._deletions = deletions
         self._schedule = schedule
         self._renames = False  # whether the service was seen to add to the names of uploads
-        self._unlooked: set[str] = set()
-        self._changed = threading.Condition()  # guards the set; notified when it shrinks
+        self._unlooked: set[str] = set()  # keys of requests that were not looked for yet
+        self._put_off: set[str] = set()  # and of those that were put off, since something is being stored at their path
+        self._changed = threading.Condition()  # guards both; notified when the first shrinks
 
     def find(self, attempt: Attempt, digest: str) -> RemoteFile | None:
         """What a request has stored, if it has. Raises FsError if that cannot be found out now."""
@@ -65,52 +66,62 @@ class Settlement:
                 suspects = self._tree.suspects.setdefault(attempt.container_id, {})
                 if attempt.key in suspects:
                     continue
-                suspects[attempt.key] = Suspect(attempt.path, attempt.size, attempt.started - _SKEW, attempt.known)
+                suspects[attempt.key] = _suspect(attempt)
             with self._changed:
                 self._unlooked.add(attempt.key)
             self._look_later(attempt, 0)
 
     def wait(self, timeout: float) -> None:
-        """Wait until every abandoned request was looked for once, for ``timeout`` seconds at most."""
+        """Wait until every abandoned request was looked for once, for ``timeout`` seconds at most.
+
+        What was put off is looked for now: what was being stored then has been stored, or waits for a later attempt.
+        """
+        with self._changed:
+            put_off, self._put_off = self._put_off, set()
+            self._unlooked |= put_off
+        self._schedule.expedite({("attempt", key) for key in put_off}.__contains__)
         with self._changed:
             self._changed.wait_for(lambda: not self._unlooked, timeout)
 
     def _look_later(self, attempt: Attempt, look: int) -> None:
         def run(_: Job) -> None:
-            self._look(attempt, look)
-            self._note_looked(attempt)
+            try:
+                self._look(attempt, look)
+            except types.FsError as error:
+                again(error)
 
-        def refused(error: types.FsError) -> None:
-            log.warning("What may be left of %r is looked for later: %s", attempt.path, error)
+        def again(error: types.FsError) -> None:
+            log.warning("What may be left of %r is looked for again: %s", attempt.path, error)
             self._note_looked(attempt)
             self._look_later(attempt, max(1, look))
 
-        if look == len(_LOOKS):
-            self._end(attempt)
-        else:
-            self._schedule.submit(("attempt", attempt.key), _LOOKS[look], run, refused)
+        self._schedule.submit(("attempt", attempt.key), _LOOKS[look], run, again)
 
-    def _note_looked(self, attempt: Attempt) -> None:
+    def _note_looked(self, attempt: Attempt, *, put_off: bool = False) -> None:
         with self._changed:
             self._unlooked.discard(attempt.key)
+            if put_off:
+                self._put_off.add(attempt.key)
             self._changed.notify_all()
 
     def _look(self, attempt: Attempt, look: int) -> None:
         """Remove what a request has left, and look again later: it may have been sent several times."""
         attempt = self._journal.attempt(attempt.key) or attempt
         if self._journal.is_attempted(attempt.container_id, attempt.path):
-            self._look_later(attempt, max(1, look))  # what is being stored there is not to be taken for what was left
+            self._note_looked(attempt, put_off=True)  # what is being stored there is not to be taken for what was left
+            self._look_later(attempt, max(1, look))
             return
         try:
             left = self._left_by(attempt)
+            last = look + 1 == len(_LOOKS)
         except types.NotFound:  # its container is gone
+            left, last = [], True
+        if left:
+            self._remove(attempt.container_id, [file.id for file in left])
+        if last:
             self._end(attempt)
-        except types.FsError as error:
-            log.warning("What may be left of %r is looked for again: %s", attempt.path, error)
-            self._look_later(attempt, max(1, look))
-        else:
-            if left:
-                self._remove(attempt.container_id, [file.id for file in left])
+        self._note_looked(attempt)
+        if not last:
             self._look_later(attempt, look + 1)
 
     def _remove(self, container_id: str, file_ids: list[str]) -> None:
@@ -160,12 +171,8 @@ class Settlement:
             return container is not None and file.id in container.by_id
 
     def _candidates(self, attempt: Attempt) -> list[RemoteFile]:
-        newest = self._remote.newest(attempt.container_id, attempt.started)
-        found = [
-            file
-            for file in newest
-            if file.id not in attempt.known and self._may_be_named(file.path, attempt.path) and _fits(file, attempt)
-        ]
+        newest, suspect = self._remote.newest(attempt.container_id, attempt.started), _suspect(attempt)
+        found = [file for file in newest if self._may_be_named(file.path, attempt.path) and suspect.fits(file)]
         return self._unknown(attempt, found) if found else []
 
     def _unknown(self, attempt: Attempt, files: list[RemoteFile]) -> list[RemoteFile]:
@@ -227,5 +234,5 @@ class Settlement:
         return hash_.hexdigest()
 
 
-def _fits(file: RemoteFile, attempt: Attempt) -> bool:
-    return file.size is None or attempt.size is None or file.size <= attempt.size
+def _suspect(attempt: Attempt) -> Suspect:
+    return Suspect(attempt.path, attempt.size, attempt.started - _SKEW, attempt.known)
