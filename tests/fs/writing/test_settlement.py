@@ -1,5 +1,6 @@
 """What requests whose answers were lost have left: found by its content, removed, and never taken for another's."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,55 @@ def test_a_file_that_was_stored_in_the_end_is_shown_by_the_next_mount(
         crash(fs)
     with mounted(remote, tmp_path) as again:
         assert programs.read(again, "/box/a") == b"content"
+
+
+def test_what_a_service_stored_of_a_body_that_was_cut_is_never_shown(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    _lose(memory_fs, remote, container, left=b"cont")
+    remote.before = failing("newest", 1, types.Unreachable)
+    memory_fs.unlink("/box/a")
+    eventually(lambda: bool(remote.asked("newest")))
+    assert programs.names(memory_fs, "/box") == []
+    eventually(lambda: remote.stored(container) == {})
+
+
+def test_a_look_that_an_upload_to_the_same_path_puts_off_is_made_before_a_drain_ends(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "_LOOKS", (0.0, 3600.0, 3600.0))
+    with mounted(remote, tmp_path, write_back=True) as fs:
+        _lose(fs, remote, container, left=b"cont")
+        remote.before = failing("newest", 1, types.Unreachable)
+        fs.unlink("/box/a")
+        eventually(lambda: bool(remote.asked("newest")) and not fs._backlog._settlement._unlooked)
+        remote.before = gate = Gate("upload")
+        programs.write(fs, "/box/a", b"new")
+        gate.wait()
+        fs._backlog._schedule.expedite(lambda key: True)
+        eventually(lambda: bool(fs._backlog._settlement._put_off))
+        gate.open()
+        assert fs.drain(30) == []
+        assert remote.stored(container) == {"a": b"new"}
+
+
+def test_a_look_that_meets_a_full_journal_is_made_again(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lose(memory_fs, remote, container, left=b"content")
+    remote.before = gate = Gate("newest")
+    memory_fs.unlink("/box/a")
+    gate.wait()
+    journal = memory_fs._files._journal
+    transaction = journal.transaction
+
+    def full() -> None:
+        monkeypatch.setattr(journal, "transaction", transaction)
+        raise types.NoSpace("the disk is full")
+
+    monkeypatch.setattr(journal, "transaction", full)
+    gate.open()
+    eventually(lambda: remote.stored(container) == {})
 
 
 def test_a_later_file_with_the_same_content_is_not_taken_for_what_a_lost_request_left(
@@ -118,3 +168,12 @@ def test_nothing_is_left_of_a_file_that_was_deleted_during_its_upload(
     with mounted(remote, tmp_path) as again:
         assert again.drain(30) == []
     assert remote.stored(container) == {}
+
+
+def _lose(fs: FileSystem, remote: MemoryRemote, container: str, left: bytes) -> None:
+    """Write ``/box/a``, of which ``left`` is stored, though no answer tells."""
+    remote.before = failing("upload", 3, types.AnswerLost)
+    with suppress(types.AnswerLost):
+        programs.write(fs, "/box/a", b"content")
+    eventually(lambda: bool(fs._backlog.failed()))
+    remote.put(container, "a", left)
