@@ -17,7 +17,7 @@ from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.attempts import Attempts, Sending
 from containerfs.fs.writing.deletions import Deletions
-from containerfs.fs.writing.delivery import Courier
+from containerfs.fs.writing.delivery import Courier, Delivery
 from containerfs.fs.writing.journal import Journal, Transaction
 from containerfs.fs.writing.settlement import Settlement
 
@@ -103,7 +103,10 @@ class Acceptance:
         under_way = state.uploading(node.state)
         assert under_way is not None
         version = under_way.version  # whether it keeps what is old may have been decided since it was sent
-        replaced = state.remote_ids(state.base(node.state)) - {stored.id}
+        there = state.remote_ids(state.base(node.state)) - {stored.id}
+        replaced = _older(there, sending.delivery)
+        if replaced != there:
+            node.container.listed_at = 0.0  # whether what was stored is still there, the next listing tells
         gone = replaced & {stored.replaced_id}
         with self._journal.transaction() as tx:
             abandoned = self._end_attempts(tx, sending)
@@ -179,3 +182,11 @@ class Acceptance:
         except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
             log.warning("What was uploaded of %r is not cached: %s", stored.path, error)
             content.remove()
+
+
+def _older(there: frozenset[str], delivery: Delivery) -> frozenset[str]:
+    """Of the files that a name stands for, those that are surely older than what was stored.
+
+    An answer that comes at a later request may be about the first one; another client may have replaced that since.
+    """
+    return there & delivery.attempt.known if delivery.lost else there

@@ -177,3 +177,32 @@ def _lose(fs: FileSystem, remote: MemoryRemote, container: str, left: bytes) -> 
         programs.write(fs, "/box/a", b"content")
     eventually(lambda: bool(fs._backlog.failed()))
     remote.put(container, "a", left)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("newer", [b"newer", None])
+def test_what_another_client_did_after_a_lost_upload_was_stored_is_not_undone(
+    remote: MemoryRemote, container: str, tmp_path: Path, newer: bytes | None, crashes: bool
+) -> None:
+    remote.replaces, remote.tells_replaced = "new id", True
+    remote.dialect = Dialect(idempotency=True, replaces_by_path=True)
+    old = remote.put(container, "a", b"old")
+    with mounted(remote, tmp_path, write_back=True) as fs:
+        remote.after = failing("upload", 3, types.Unreachable)
+        programs.write(fs, "/box/a", b"ours")
+        eventually(lambda: bool(fs._backlog.failed()))
+        assert remote.stored(container) == {"a": b"ours"}
+        assert old not in remote._files
+        remote.take_away(*remote._files)
+        if newer is not None:
+            remote.put(container, "a", newer)
+        programs.names(fs, "/box")
+        if crashes:
+            crash(fs)
+        else:
+            assert fs.drain(30) == []
+    with mounted(remote, tmp_path) as again:
+        programs.names(again, "/box")
+        assert again.drain(30) == []
+        assert programs.names(again, "/box") == ([] if newer is None else ["a"])
+        assert remote.stored(container) == ({} if newer is None else {"a": newer})
