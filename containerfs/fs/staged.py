@@ -5,13 +5,14 @@ uploaded is what was closed. A descriptor is open only while somebody uses the f
 upload.
 """
 
-import hashlib
 import os
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from blake3 import blake3
 
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors, write_all
@@ -20,9 +21,9 @@ _COPY_BLOCK = 8 << 20
 _HASH_BLOCK = 1 << 20
 
 
-def new_hash() -> "hashlib._Hash":
-    """The hash that identifies contents: SHA-256, for which processors have instructions."""
-    return hashlib.sha256()
+def new_hash() -> blake3:
+    """The hash that identifies contents. SHA-256 would take a third of the time of writing a large file."""
+    return blake3()
 
 
 class StagedFile:
