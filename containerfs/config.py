@@ -13,6 +13,7 @@ from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -58,6 +59,8 @@ class Settings(BaseSettings):
         profile: a section of the config file.
         api_key, api_key_file: the key, or a file that holds it.
         auth_header: how it is sent: ``bearer``, or ``api-key`` for Azure.
+        ca_file: PEM file of the certificate authorities to trust, in place of the system's.
+        default_headers: sent with every request, as a gateway may need them.
         default_query: sent with every request, as ``{"api-version": "..."}``.
         data_dir: the embedded store's home.
         cache_dir: holds content cache, journal and local attributes.
@@ -77,7 +80,9 @@ class Settings(BaseSettings):
     api_key_file: Path | None = None
     organization: str | None = Field(None, validation_alias=_names("organization", "OPENAI_ORG_ID"))
     project: str | None = Field(None, validation_alias=_names("project", "OPENAI_PROJECT_ID"))
-    auth_header: Literal["bearer", "api-key"] = "bearer"
+    auth_header: AuthHeader = "bearer"
+    ca_file: Path | None = None
+    default_headers: dict[str, str] = Field({}, repr=False)
     default_query: dict[str, str] = {}
     data_dir: Path = Field(default_factory=lambda: user_data_path("containerfs") / "store")
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("containerfs"))
