@@ -26,7 +26,7 @@ class SettingsError(ContainerFSError):
     """Invalid setting; the message names it."""
 
 
-def parse_size(text: object) -> object:
+def parse_size(text: object) -> int:
     """``10G`` as bytes; units are K, M, G and T, powers of 1024."""
     match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     if match is None:
@@ -34,12 +34,17 @@ def parse_size(text: object) -> object:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
-def parse_span(text: object) -> object:
+def parse_span(text: object) -> float:
     """``10s`` as seconds; units are ms, s, m, h and d."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|[smhd]?)", str(text).strip())
     if match is None:
         raise ValueError(f"{text!r} is not a time like 10s or 5m")
     return float(match[1]) * _SPANS[match[2]]
+
+
+def default_data_dir() -> Path:
+    """Where the embedded store and a server keep what they store, unless told otherwise."""
+    return user_data_path("containerfs") / "store"
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -84,7 +89,7 @@ class Settings(BaseSettings):
     ca_file: Path | None = None
     default_headers: dict[str, str] = Field({}, repr=False)
     default_query: dict[str, str] = {}
-    data_dir: Path = Field(default_factory=lambda: user_data_path("containerfs") / "store")
+    data_dir: Path = Field(default_factory=default_data_dir)
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("containerfs"))
     cache_size: Size = 10 << 30
     metadata_expiry: Span = 10.0
