@@ -13,6 +13,7 @@ from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -25,7 +26,7 @@ class SettingsError(ContainerFSError):
     """Invalid setting; the message names it."""
 
 
-def parse_size(text: object) -> object:
+def parse_size(text: object) -> int:
     """``10G`` as bytes; units are K, M, G and T, powers of 1024."""
     match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     if match is None:
@@ -33,12 +34,17 @@ def parse_size(text: object) -> object:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
-def parse_span(text: object) -> object:
+def parse_span(text: object) -> float:
     """``10s`` as seconds; units are ms, s, m, h and d."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|[smhd]?)", str(text).strip())
     if match is None:
         raise ValueError(f"{text!r} is not a time like 10s or 5m")
     return float(match[1]) * _SPANS[match[2]]
+
+
+def default_data_dir() -> Path:
+    """Where the embedded store and a server keep what they store, unless told otherwise."""
+    return user_data_path("containerfs") / "store"
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -58,6 +64,8 @@ class Settings(BaseSettings):
         profile: a section of the config file.
         api_key, api_key_file: the key, or a file that holds it.
         auth_header: how it is sent: ``bearer``, or ``api-key`` for Azure.
+        ca_file: PEM file of the certificate authorities to trust, in place of the system's.
+        default_headers: sent with every request, as a gateway may need them.
         default_query: sent with every request, as ``{"api-version": "..."}``.
         data_dir: the embedded store's home.
         cache_dir: holds content cache, journal and local attributes.
@@ -77,9 +85,11 @@ class Settings(BaseSettings):
     api_key_file: Path | None = None
     organization: str | None = Field(None, validation_alias=_names("organization", "OPENAI_ORG_ID"))
     project: str | None = Field(None, validation_alias=_names("project", "OPENAI_PROJECT_ID"))
-    auth_header: Literal["bearer", "api-key"] = "bearer"
+    auth_header: AuthHeader = "bearer"
+    ca_file: Path | None = None
+    default_headers: dict[str, str] = Field({}, repr=False)
     default_query: dict[str, str] = {}
-    data_dir: Path = Field(default_factory=lambda: user_data_path("containerfs") / "store")
+    data_dir: Path = Field(default_factory=default_data_dir)
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("containerfs"))
     cache_size: Size = 10 << 30
     metadata_expiry: Span = 10.0

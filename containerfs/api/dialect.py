@@ -6,7 +6,7 @@ the published API says nothing about it, so the default is what is safe with any
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from containerfs.api.paths import DATA_ROOT
 
@@ -16,6 +16,15 @@ FEATURES_HEADER = "containerfs-features"
 FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes"
 """What our server lists there."""
 
+AuthHeader = Literal["bearer", "api-key"]
+"""How the API key is sent: ``Authorization: Bearer KEY``, or ``api-key: KEY`` as Azure wants it."""
+
+AUTH_HEADERS: Mapping[AuthHeader, tuple[str, str]] = {
+    "bearer": ("authorization", "Bearer "),
+    "api-key": ("api-key", ""),
+}
+"""The header of each, in lower case, and what stands before the key in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -23,17 +32,13 @@ class Dialect:
 
     Attributes:
         idempotency: whether a POST that is sent again with its ``Idempotency-Key`` happens once, and is answered again.
-        replaces_by_path: whether an upload to a path that is taken replaces the file there, under a new id.
         copies_by_path: whether a copy of a file may be stored under a path that the request names.
-        ranges: whether a part of a content can be requested; None where that is not known.
         tells_sizes: whether HEAD tells the size of a content; None where that is not known.
         data_root: the directory that the paths of files begin with.
     """
 
     idempotency: bool = False
-    replaces_by_path: bool = False
     copies_by_path: bool = False
-    ranges: bool | None = None
     tells_sizes: bool | None = None
     data_root: str = DATA_ROOT
 
@@ -52,8 +57,6 @@ class Dialect:
         words = {word.strip() for word in headers.get(FEATURES_HEADER, "").split(",")}
         return cls(
             idempotency="idempotency-keys" in words,
-            replaces_by_path="replaces-by-path" in words,
             copies_by_path="copies-by-path" in words,
-            ranges="ranges" in words or None,
             tells_sizes="sizes" in words or None,
         )

@@ -20,7 +20,9 @@
 The names and attributes are those of the ``openai`` SDK, so that ``except`` clauses need only a new import.
 """
 
+import re
 from collections.abc import Mapping
+from html import unescape
 
 __all__ = [
     "APIConnectionError",
@@ -165,6 +167,10 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 
+_PAGE = re.compile(r"(?:\s|\ufeff|<!--.*?-->|<\?xml[^>]*>)*<(?:!doctype\s+html|html|head)\b", re.I | re.S)
+_TITLE = re.compile(r"<title[^>]*>([^<]*)</title", re.I)
+
+
 def from_response(status_code: int, headers: Mapping[str, str], body: object) -> APIStatusError:
     """The error for an answer with an error status.
 
@@ -179,8 +185,16 @@ def from_response(status_code: int, headers: Mapping[str, str], body: object) ->
 
 def _message(status_code: int, body: object) -> str:
     details = _error_object(body)
-    said = details.get("message") or (body if isinstance(body, str) else None)
+    said = details.get("message") or (_said(body) if isinstance(body, str) else None)
     return f"{status_code}: {str(said).strip()[:500]}" if said else f"{status_code}: the service gave no reason"
+
+
+def _said(text: str) -> str | None:
+    """What a body that is not JSON says: of a page of HTML, its title."""
+    if not _PAGE.match(text):
+        return text
+    title = _TITLE.search(text)
+    return " ".join(unescape(title[1]).split()) if title else None
 
 
 def _error_object(body: object) -> Mapping[str, object]:

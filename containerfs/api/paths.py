@@ -6,7 +6,7 @@ a legal file name: not empty, not ``.`` or ``..``, without ``/`` and NUL, and va
 """
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 DATA_ROOT = "/mnt/data/"
 """Where the files of a container lie, as its own programs see it. Source: the published spec, ``path``."""
@@ -19,14 +19,21 @@ def url_path(template: str, **ids: str) -> str:
     """Fill ids into a URL template, percent-encoded: ``url_path("/containers/{id}", id="cntr_1")``.
 
     Raises:
-        ValueError: if an id is empty, or would walk up the path (``.``, ``..``).
+        ValueError: if an id is empty, or a proxy that decodes and normalizes paths would walk up from it (``a/../b``).
     """
     for name, value in ids.items():
         if not value:
             raise ValueError(f"Expected a non-empty value for `{name}` but received {value!r}")
-        if value in (".", ".."):
-            raise ValueError(f"`{name}` must not be {value!r}")
+        if any(segment in (".", "..") for segment in re.split(r"[/\\]", _decoded(value))):
+            raise ValueError(f"`{name}` must not hold '.' or '..' as a segment: {value!r}")
     return template.format_map({name: quote(value, safe="") for name, value in ids.items()})
+
+
+def _decoded(value: str) -> str:
+    """A value as it is after the last proxy on the way has decoded it."""
+    while (decoded := unquote(value)) != value:
+        value = decoded
+    return value
 
 
 # What cannot stand in a file name is shown as a rare lookalike; a name that happens to contain a lookalike has it

@@ -10,8 +10,6 @@ from containerfs.cli import descriptors
 if TYPE_CHECKING:
     from containerfs.server.requests import ExpiryRule
 
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on. Any but this machine's own needs --api-keys.")] = (
@@ -40,6 +38,7 @@ def serve(
 ) -> None:
     """Serve the containers API from this machine."""
     # Imported here, so that the other commands start without a web server and a database.
+    from containerfs.config import default_data_dir
     from containerfs.server.auth import KeyFileError
     from containerfs.server.listener import ListenError
     from containerfs.server.run import run
@@ -70,13 +69,6 @@ def serve(
         raise typer.Exit(1) from error
 
 
-def default_data_dir() -> Path:
-    """Where a server keeps its store unless told otherwise: in the user's data directory."""
-    from platformdirs import user_data_path
-
-    return user_data_path("containerfs") / "store"
-
-
 def _address(text: str) -> tuple[str, int] | None:
     if not text:
         return None
@@ -87,18 +79,24 @@ def _address(text: str) -> tuple[str, int] | None:
 
 
 def _size(text: str) -> int | None:
-    number, unit = text.rstrip("KMGTkmgt"), text.lstrip("0123456789").upper()
-    if not number.isdecimal() or unit not in _UNITS:
-        raise typer.BadParameter(f"{text!r} is not a size like 512M or 2G", param_hint="--max-upload-size")
-    return int(number) * _UNITS[unit] or None
+    from containerfs.config import parse_size
+
+    try:
+        return parse_size(text) or None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--max-upload-size") from error
 
 
 def _expiry(text: str) -> "ExpiryRule | None":
+    from containerfs.config import parse_span
     from containerfs.server.requests import ExpiryRule
 
     if not text:
         return None
-    number, unit = text[:-1], text[-1]
-    if not number.isdecimal() or unit not in "mhd" or not int(number):
-        raise typer.BadParameter(f"{text!r} is not a time like 20m, 12h or 7d", param_hint="--default-expiry")
-    return ExpiryRule(anchor="last_active_at", minutes=int(number) * {"m": 1, "h": 60, "d": 1440}[unit])
+    try:
+        minutes, rest = divmod(parse_span(text), 60)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--default-expiry") from error
+    if rest or not minutes:
+        raise typer.BadParameter(f"{text!r} is not one or more whole minutes", param_hint="--default-expiry")
+    return ExpiryRule(anchor="last_active_at", minutes=int(minutes))

@@ -22,6 +22,8 @@ def connect(settings: "Settings", embedded: "EmbeddedStore | None") -> tuple[Cli
             organization=settings.organization,
             project=settings.project,
             auth_header=settings.auth_header,
+            ca_file=settings.ca_file and settings.ca_file.expanduser(),
+            default_headers=settings.default_headers,
             default_query=settings.default_query,
             uds=embedded.uds if embedded else None,
             timeout=_TIMEOUT,

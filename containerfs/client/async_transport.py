@@ -12,7 +12,8 @@ from containerfs.api.models import Item, ListPage
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
-from containerfs.client.options import LIMITS, ClientOptions, tls
+from containerfs.client.network import LIMITS, proxy_blamed, tls
+from containerfs.client.options import ClientOptions
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
 from containerfs.client.transport import Transport
 from containerfs.client.types import T
@@ -26,9 +27,11 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         """Prepare to send; the first request connects."""
         if http is not None:
             return cls(options, http)
-        verify = tls(options.uds)
+        verify = tls(options.uds, options.ca_file)
         wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
-        return cls(options, httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify))
+        with proxy_blamed(options.proxy):
+            own = httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify, trust_env=options.proxy is not None)
+        return cls(options, own)
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call; returns what its answer means."""

@@ -28,6 +28,7 @@ class BaseClient(ABC, Generic[C, H]):
         project: str | None = None,
         timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
         max_retries: int = DEFAULT_MAX_RETRIES,
+        ca_file: str | os.PathLike[str] | None = None,
         default_headers: Mapping[str, str | Omit] | None = None,
         default_query: Mapping[str, object] | None = None,
         uds: str | os.PathLike[str] | None = None,
@@ -43,6 +44,7 @@ class BaseClient(ABC, Generic[C, H]):
             timeout: in seconds, for connecting and for each wait after it; 600, and 5 to connect, if left out; None is
                 no limit. A ``Timeout`` sets each apart.
             max_retries: how often a failed request is sent again, 0 or more.
+            ca_file: PEM file of the certificate authorities to trust; else ``SSL_CERT_FILE``, else the usual ones.
             default_headers: sent with every request; ``omit`` as a value takes a default header away.
             default_query: sent with every request, as ``{"api-version": "..."}``.
             uds: the path of a Unix socket on which the service listens. ``base_url`` then gives the path below it, and
@@ -60,6 +62,7 @@ class BaseClient(ABC, Generic[C, H]):
             project=project,
             timeout=timeout,
             max_retries=max_retries,
+            ca_file=ca_file,
             default_headers=default_headers,
             default_query=default_query,
             uds=uds,

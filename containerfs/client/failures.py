@@ -18,15 +18,19 @@ from containerfs.api.errors import (
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise the client's errors in place of httpx's."""
+def translated(proxy: str | None = None) -> Iterator[None]:
+    """Raise the client's errors in place of httpx's.
+
+    Args:
+        proxy: the variable that names the proxy in between; None if there is none.
+    """
     try:
         yield
     except httpx.LocalProtocolError:
         # Its text quotes the offending header, which may be a secret; so it is not chained either.
         raise APIConnectionError("the request is not valid HTTP: look at its extra headers") from None
     except httpx.RequestError as error:
-        raise _translation(error) from error
+        raise _translation(error, proxy) from error
     except httpx.StreamError as error:
         raise ContentConsumedError("the content was read or closed before; it streams, once") from error
 
@@ -35,8 +39,9 @@ _BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, 
 """What goes wrong before there is a connection to send on."""
 
 
-def _translation(error: httpx.RequestError) -> APIError:
+def _translation(error: httpx.RequestError, proxy: str | None) -> APIError:
     said = f": {error}" if str(error) else ""
+    said += f"; through the proxy of {proxy}" if proxy else ""
     sent = not isinstance(error, _BEFORE_SENDING)
     match error:
         case httpx.TimeoutException():

@@ -5,24 +5,21 @@ Invariant: the API key is in no repr, and in no error.
 
 import os
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 import httpx
 
 from containerfs import __version__
+from containerfs.api.dialect import AUTH_HEADERS
 from containerfs.api.errors import ContainerFSError
+from containerfs.client.network import proxy_variable
 from containerfs.client.types import AuthHeader, NotGiven, Omit
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_TIMEOUT = httpx.Timeout(600, connect=5)
 HTTPX_TIMEOUT = httpx.Timeout(5)  # what httpx does where nobody chose
 DEFAULT_MAX_RETRIES = 2
-
-LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepalive_expiry=15)
-"""For some 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before use."""
 
 _FIELD_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"|[!-~]([\t -~]*[!-~])?")
@@ -41,6 +38,8 @@ class ClientOptions:
         timeout: of every request that does not say otherwise.
         max_retries: how often a request is sent again, 0 or more.
         uds: the path of the Unix socket to connect to; None for TCP.
+        ca_file: the certificate authorities to trust, as PEM; None for the usual ones.
+        proxy: the variable that names the proxy to connect through; None without one.
     """
 
     base_url: str
@@ -50,6 +49,8 @@ class ClientOptions:
     timeout: httpx.Timeout
     max_retries: int
     uds: str | None
+    ca_file: str | None
+    proxy: str | None
 
     @classmethod
     def resolve(
@@ -61,6 +62,7 @@ class ClientOptions:
         project: str | None,
         timeout: float | httpx.Timeout | NotGiven | None,
         max_retries: int,
+        ca_file: str | os.PathLike[str] | None,
         default_headers: Mapping[str, str | Omit] | None,
         default_query: Mapping[str, object] | None,
         uds: str | os.PathLike[str] | None,
@@ -84,16 +86,9 @@ class ClientOptions:
             timeout=_own_timeout(http_client) if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=max_retries,
             uds=None if uds is None else os.fspath(uds),
+            ca_file=None if ca_file is None else os.fspath(ca_file),
+            proxy=None if uds is not None or http_client is not None else proxy_variable(url),
         )
-
-
-@cache
-def tls(uds: str | None) -> ssl.SSLContext:
-    """How to check certificates: as httpx does; on a Unix socket, where none are met, by trusting nobody.
-
-    Shared by all clients: reading the certificate authorities takes 25 ms, and all else in opening a client 1 ms.
-    """
-    return httpx.create_ssl_context() if uds is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _own_timeout(http_client: httpx.Client | httpx.AsyncClient | None) -> httpx.Timeout:
@@ -152,11 +147,11 @@ def _key(api_key: str | None, url: httpx.URL) -> str | None:
 def _default_headers(
     key: str | None, auth_header: AuthHeader, organization: str | None, project: str | None
 ) -> dict[str, str]:
-    auth = {"bearer": ("authorization", f"Bearer {key}"), "api-key": ("api-key", key)}[auth_header]
+    name, prefix = AUTH_HEADERS[auth_header]
     headers = {
         "accept": "application/json",
         "user-agent": f"containerfs/{__version__}",
-        auth[0]: key and auth[1],
+        name: key and prefix + key,
         "openai-organization": organization or os.environ.get("OPENAI_ORG_ID"),
         "openai-project": project or os.environ.get("OPENAI_PROJECT_ID"),
     }

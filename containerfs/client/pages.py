@@ -1,7 +1,7 @@
 """Pages of a listing, and how to go from one to the next.
 
-Invariants: walking ends, whatever the service says: no cursor is used twice, and a page that brings nothing new ends
-the walk; nothing is fetched before it is asked for.
+Invariants: walking ends, whatever the service says: no cursor is used twice, pages that come round again end the walk,
+and so, as an error, do too many empty pages in a row; nothing is fetched before it is asked for.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
+from containerfs.api.errors import APIResponseValidationError
 from containerfs.api.models import Item, ListPage
 from containerfs.client.calls import Call
 from containerfs.client.coroutines import iterate, run
+
+MAX_EMPTY_PAGES = 1000
+"""Empty pages in a row after which a listing is taken to be endless. A filter may well leave some pages empty."""
 
 Fetch: TypeAlias = "Callable[[Call[ListPage[Item]]], Coroutine[object, None, ListPage[Item]]]"
 
@@ -60,14 +64,6 @@ class CursorPage(Generic[Item]):
             raise RuntimeError("There is no next page; ask has_next_page() before get_next_page()")
         call = self._call.with_query(after=self._cursor)
         return type(self)(await self._fetch(call), call, self._fetch, self._used | {self._cursor})
-
-    async def _next_with_news(self) -> Self | None:
-        """The next page; None at the end, and where the service sends what this page holds already."""
-        if self._cursor is None:
-            return None
-        page = await self._next()
-        known = {item.id for item in self.data}
-        return None if page.data and all(item.id in known for item in page.data) else page
 
 
 class SyncCursorPage(CursorPage[Item]):
@@ -133,17 +129,52 @@ class PageWalk(Generic[P]):
     def __init__(self, first: P) -> None:
         self._first: P | None = first
         self._last: P = first
+        self._circle = Circle()
+        self._empty = 0
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> P:
         page, self._first = self._first, None
-        page = page or await self._last._next_with_news()
         if page is None:
+            if not self._last.has_next_page():
+                raise StopAsyncIteration
+            page = await self._last._next()
+        if self._is_circling(page):
             raise StopAsyncIteration
         self._last = page
         return page
+
+    def _is_circling(self, page: P) -> bool:
+        """Whether the pages come round again. Raises APIResponseValidationError after too many empty ones."""
+        if page.data:
+            self._empty = 0
+            return self._circle.closes({item.id for item in page.data})
+        self._empty += 1
+        if self._empty > MAX_EMPTY_PAGES:
+            raise APIResponseValidationError(f"the service sends empty pages without end ({self._empty} in a row)")
+        return False
+
+
+class Circle:
+    """Notices that pages come round again, holding one of them: Brent's algorithm for finding cycles.
+
+    The page that it holds is replaced after 1, 2, 4, 8, ... others, so that a circle of any length is found.
+    """
+
+    def __init__(self) -> None:
+        self._held: set[str] = set()
+        self._power = self._steps = 1
+
+    def closes(self, ids: set[str]) -> bool:
+        """Whether a page, by the ids on it, brings nothing that the page held has not."""
+        if ids <= self._held:
+            return True
+        if self._steps == self._power:
+            self._held, self._power, self._steps = ids, self._power * 2, 0
+        self._steps += 1
+        return False
 
 
 def _next_cursor(page: ListPage[Item], used: frozenset[str]) -> str | None:

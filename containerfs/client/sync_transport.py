@@ -12,7 +12,8 @@ from containerfs.client.calls import Call
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
 from containerfs.client.early_answers import notice_early_answers
-from containerfs.client.options import LIMITS, ClientOptions, tls
+from containerfs.client.network import LIMITS, proxy_blamed, tls
+from containerfs.client.options import ClientOptions
 from containerfs.client.pages import SyncCursorPage
 from containerfs.client.transport import Transport
 from containerfs.client.types import T
@@ -26,9 +27,10 @@ class SyncTransport(Transport[httpx.Client]):
         """Prepare to send; the first request connects."""
         if http is not None:
             return cls(options, http)
-        verify = tls(options.uds)
+        verify = tls(options.uds, options.ca_file)
         wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
-        own = httpx.Client(transport=wire, limits=LIMITS, verify=verify)
+        with proxy_blamed(options.proxy):
+            own = httpx.Client(transport=wire, limits=LIMITS, verify=verify, trust_env=options.proxy is not None)
         notice_early_answers(own)
         transport = cls(options, own)
         weakref.finalize(transport, own.close)

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from containerfs.api.dialect import AUTH_HEADERS
 from containerfs.api.errors import APIConnectionError, APIResponseValidationError, from_response
 from containerfs.client.answers import Answer
 from containerfs.client.body import FormBody
@@ -127,7 +128,7 @@ class Transport(ABC, Generic[H]):
     async def _attempt(self, request: httpx.Request, *, stream: bool) -> httpx.Response | APIConnectionError:
         """Send a request once, through its redirects. Only the content of a success is left unread, if ``stream``."""
         try:
-            with translated():
+            with translated(self._options.proxy):
                 response = await self._send_through_redirects(request)
                 if not (stream and response.is_success):
                     await self._read(response)
@@ -136,7 +137,7 @@ class Transport(ABC, Generic[H]):
             return error
 
     async def _send_through_redirects(self, request: httpx.Request) -> httpx.Response:
-        # httpx says where to go, but would take our ``api-key`` header to whatever host a redirect names.
+        # httpx says where to go, but would take an ``api-key`` header to whatever host a redirect names.
         for _ in range(MAX_REDIRECTS):
             response = await self._send(request)
             if response.next_request is None:
@@ -144,7 +145,7 @@ class Transport(ABC, Generic[H]):
             await self._read(response)
             origin, request = request.url, response.next_request
             if (request.url.scheme, request.url.netloc) != (origin.scheme, origin.netloc):
-                request.headers.pop("api-key", None)
+                request.headers.pop(AUTH_HEADERS["api-key"][0], None)
         raise httpx.TooManyRedirects("redirected too often", request=request)
 
     def _abandon(self, response: httpx.Response) -> None:

@@ -9,13 +9,12 @@ from typing import IO, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, 
 
 import httpx
 
+from containerfs.api.dialect import AuthHeader as AuthHeader
+
 T = TypeVar("T")
 
 Timeout = httpx.Timeout
 """Time-outs by phase, in seconds: ``Timeout(600, connect=5, read=..., write=..., pool=...)``."""
-
-AuthHeader = Literal["bearer", "api-key"]
-"""How the API key is sent: ``Authorization: Bearer KEY``, or ``api-key: KEY`` as Azure wants it."""
 
 
 class _Absent:

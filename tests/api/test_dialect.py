@@ -5,7 +5,7 @@ from containerfs.api.dialect import FEATURES, FEATURES_HEADER, Dialect
 
 def test_a_service_that_advertises_nothing_is_met_with_caution() -> None:
     dialect = Dialect.of({"server": "nginx"})
-    assert dialect == Dialect(False, False, False, ranges=None, tells_sizes=None)
+    assert dialect == Dialect(False, False, tells_sizes=None)
 
 
 def test_each_feature_is_known_by_its_word() -> None:
@@ -13,9 +13,9 @@ def test_each_feature_is_known_by_its_word() -> None:
     dialects = [Dialect.of({FEATURES_HEADER: word}) for word in words]
     assert dialects == [
         Dialect(idempotency=True),
-        Dialect(replaces_by_path=True),
+        Dialect(),
         Dialect(copies_by_path=True),
-        Dialect(ranges=True),
+        Dialect(),
         Dialect(tells_sizes=True),
     ]
 

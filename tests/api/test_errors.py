@@ -21,7 +21,10 @@ def test_the_services_words_and_details() -> None:
     [
         (DETAILS, "400: no"),
         ({"error": "plain"}, "400: plain"),
-        ("<html>", "400: <html>"),
+        ("<html>", "400: the service gave no reason"),
+        ("<!-- a --><html><body>text</body></html>", "400: the service gave no reason"),
+        ("\n<!DOCTYPE html>\n<head><title>\n 502 Bad &amp; Gateway</title></head><p>x", "400: 502 Bad & Gateway"),
+        ("a < b <title>c</title>", "400: a < b <title>c</title>"),
         ("x" * 600, "400: " + "x" * 500),
         (None, "400: the service gave no reason"),
         ({}, "400: the service gave no reason"),

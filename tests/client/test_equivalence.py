@@ -250,6 +250,17 @@ BAD_IDS = ["", ".", ".."]
 BY_ID = ["containers.retrieve", "containers.delete", "containers.files.list", "files.retrieve", "files.delete"]
 
 
+WALKING_IDS = ["a/../b", "../a", "a/..", "a/./b", "%2e%2e", "a%2F..%2Fb", "a%252f%252e%252e%252fb", "a\\..\\b"]
+
+
+@pytest.mark.parametrize("id", WALKING_IDS)
+@pytest.mark.parametrize("method", [*BY_ID, "files.content"])
+def test_an_id_that_a_proxy_would_walk_up_from_is_refused(service: Service, method: str, id: str) -> None:
+    with Client(base_url=service.url) as client, pytest.raises(ValueError, match=r"_id"):
+        case(method, id)(client)
+    assert service.requests == []
+
+
 @pytest.mark.parametrize("id", BAD_IDS)
 @pytest.mark.parametrize("method", [*BY_ID, "files.content"])
 def test_an_id_that_leads_elsewhere_is_refused_by_both(service: Service, method: str, id: str) -> None:

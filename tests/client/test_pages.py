@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containerfs import AsyncClient, Client, Container, ListPage
+from containerfs import APIResponseValidationError, AsyncClient, Client, Container, ListPage
 from containerfs.client.calls import Call, list_containers
 from containerfs.client.coroutines import run
 from containerfs.client.pages import SyncCursorPage
@@ -123,6 +123,31 @@ def test_a_cursor_that_stays_the_same_ends_the_walk(service: Service, client: Cl
     service.respond = lambda _: page([], has_more=True, last_id="cursor")
     assert ids(client) == []
     assert len(service.requests) == 2
+
+
+def test_empty_pages_with_fresh_cursors_are_an_error_at_last(service: Service, client: Client) -> None:
+    service.respond = lambda _: page([], has_more=True, last_id=str(len(service.requests)))
+    with pytest.raises(APIResponseValidationError, match="empty pages without end"):
+        ids(client)
+
+
+def test_many_empty_pages_in_between_are_passed(service: Service, client: Client) -> None:
+    def respond(_: Request) -> Reply:
+        count = len(service.requests)
+        return page(items("z")) if count == 200 else page([], has_more=True, last_id=str(count))
+
+    service.respond = respond
+    assert ids(client) == ["z"]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+def test_pages_that_come_round_under_fresh_cursors_end(service: Service, client: Client, length: int) -> None:
+    def respond(_: Request) -> Reply:
+        count = len(service.requests)
+        return page(items(f"i{count % length}"), has_more=True, last_id=str(count))
+
+    service.respond = respond
+    assert set(ids(client)) == {f"i{number}" for number in range(length)}
 
 
 @pytest.mark.parametrize("has_more", [True, None])

@@ -127,9 +127,7 @@ class FailingMounts:
         self, replaces: str, tells: bool, copies: bool, idempotency: bool, write_back: bool, there: set[str]
     ) -> None:
         self.remote.replaces, self.remote.tells_replaced = replaces, tells
-        self.remote.dialect = Dialect(
-            idempotency=idempotency, copies_by_path=copies, replaces_by_path=replaces == "new id"
-        )
+        self.remote.dialect = Dialect(idempotency=idempotency, copies_by_path=copies)
         self.write_back, self._replaces = write_back, replaces != "nothing"
         self.container = self.remote.made("box")
         run_one_by_one(self.faults)

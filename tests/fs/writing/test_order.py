@@ -13,7 +13,7 @@ from tests.fs.gates import Gate, down, eventually
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, mounted
 
-OURS = Dialect(idempotency=True, replaces_by_path=True, copies_by_path=True)
+OURS = Dialect(idempotency=True, copies_by_path=True)
 
 
 @pytest.fixture(params=["ours", "foreign, replaces"])

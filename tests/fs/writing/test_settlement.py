@@ -185,7 +185,7 @@ def test_what_another_client_did_after_a_lost_upload_was_stored_is_not_undone(
     remote: MemoryRemote, container: str, tmp_path: Path, newer: bytes | None, crashes: bool
 ) -> None:
     remote.replaces, remote.tells_replaced = "new id", True
-    remote.dialect = Dialect(idempotency=True, replaces_by_path=True)
+    remote.dialect = Dialect(idempotency=True)
     old = remote.put(container, "a", b"old")
     with mounted(remote, tmp_path, write_back=True) as fs:
         remote.after = failing("upload", 3, types.Unreachable)

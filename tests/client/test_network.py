@@ -1,0 +1,95 @@
+"""Proxies and certificates: what the environment names is used, named in errors, and blamed where it cannot be used."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from containerfs import APIConnectionError, AsyncClient, Client, ContainerFSError
+from containerfs.cli.service import connect as connect_mount
+from containerfs.client.network import tls
+from containerfs.config import load
+from tests.client.service import Service
+
+PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+UNUSABLE = ["nonsense://x", "http://[::1", "http://x:port"]
+
+
+def connect(colour: type[Client] | type[AsyncClient], url: str) -> None:
+    colour(base_url=url)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_no_proxy_for_loopback_addresses(service: Service, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for url in (service.url, service.url.replace("127.0.0.1", "localhost")):
+        with Client(base_url=url, max_retries=0) as client:
+            client.containers.retrieve("c")
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_an_error_names_the_proxys_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "http://user:secret@127.0.0.1:1")
+    with (
+        Client(base_url="http://service.invalid/v1", max_retries=0) as client,
+        pytest.raises(APIConnectionError, match=name) as raised,
+    ):
+        client.containers.retrieve("c")
+    assert "secret" not in str(raised.value)
+
+    async def retrieve() -> None:
+        async with AsyncClient(base_url="http://service.invalid/v1", max_retries=0) as client:
+            await client.containers.retrieve("c")
+
+    with pytest.raises(APIConnectionError, match=name):
+        asyncio.run(retrieve())
+
+
+def test_a_host_that_no_proxy_lists_is_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "service.invalid")
+    with (
+        Client(base_url="http://service.invalid/v1", max_retries=0) as client,
+        pytest.raises(APIConnectionError) as raised,
+    ):
+        client.containers.retrieve("c")
+    assert "PROXY" not in str(raised.value)
+
+
+@pytest.mark.parametrize("colour", [Client, AsyncClient])
+@pytest.mark.parametrize("proxy", UNUSABLE)
+def test_a_proxy_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, colour: type[Client] | type[AsyncClient], proxy: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(ContainerFSError, match="HTTP_PROXY"):
+        connect(colour, "http://service.invalid/v1")
+
+
+@pytest.mark.parametrize("colour", [Client, AsyncClient])
+def test_certificates_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, colour: type[Client] | type[AsyncClient]
+) -> None:
+    (tmp_path / "no.pem").write_text("no certificate")
+    with pytest.raises(ContainerFSError, match="ca_file"):
+        colour(base_url="https://x/v1", ca_file=tmp_path / "no.pem")
+    with pytest.raises(ContainerFSError, match="ca_file"):
+        colour(base_url="https://x/v1", ca_file=tmp_path / "missing.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no.pem"))
+    tls.cache_clear()
+    with pytest.raises(ContainerFSError, match="SSL_CERT_FILE"):
+        connect(colour, "https://x/v1")
+
+
+def test_a_mount_has_these_settings_from_the_environment(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CONTAINERFS_DEFAULT_HEADERS", '{"X-Gateway": "yes"}')
+    for client in connect_mount(load(url=service.url), None):
+        with client:
+            client.containers.retrieve("c")
+        assert service.requests[-1].headers["x-gateway"] == "yes"
+    monkeypatch.setenv("CONTAINERFS_CA_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(ContainerFSError, match="ca_file"):
+        connect_mount(load(url=service.url), None)
