@@ -37,7 +37,7 @@ def entry_of(node: FileNode, content: StagedFile | RemoteFile, sequence: int | N
     return Entry(container.id, container.name, node.path, data, source, replaces, node.attributes(), sequence=sequence)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sending:
     """A version of a file on its way, and its row in the journal."""
 

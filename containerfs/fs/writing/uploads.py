@@ -39,8 +39,9 @@ class Uploader:
         self._due: dict[FileNode, int] = {}  # files that are due, and how often their upload has failed in a row
         self._sending: dict[FileNode, Delivery] = {}
         self._blocked: set[FileNode] = set()  # files that wait until others have arrived
-        self._under_way = 0  # uploads that have begun, and whose end is not noted yet
+        self._under_way: set[Sending] = set()  # uploads that have begun, and whose end is not noted yet
         self._lock = threading.Lock()  # guards all above
+        self._ended = threading.Condition(self._lock)  # notified when an upload has ended
         self._beginning = threading.Lock()  # held while an upload begins, so that no two to one path do
 
     def submit(self, node: FileNode, delay: float = 0.0) -> None:
@@ -80,6 +81,16 @@ class Uploader:
             return False
         due_at = self._schedule.next_due(node)
         return due_at is None or due_at > time.monotonic()
+
+    def wait_for_unwanted(self, deadline: float) -> None:
+        """Wait until uploads of files that were deleted since they began have ended, and what they stored is noted as
+        to be deleted; until the monotonic time ``deadline`` at most."""
+        with self._lock:
+            under_way = set(self._under_way)
+        with self._tree.lock:
+            unwanted = {sending for sending in under_way if not sending.is_wanted}
+        with self._ended:
+            self._ended.wait_for(lambda: not unwanted & self._under_way, max(0.0, deadline - time.monotonic()))
 
     def ask(self, nodes: list[FileNode]) -> None:
         """Try again now what has failed, whatever the reason."""
@@ -128,7 +139,7 @@ class Uploader:
                 _reject(sending.version, error)
                 raise
             finally:
-                self._unblock()
+                self._end(sending)
 
     def _send(self, sending: Sending, job: Job) -> None:
         try:
@@ -149,7 +160,7 @@ class Uploader:
             if sending is not None:
                 with self._lock:
                     self._sending[node] = sending.delivery
-                    self._under_way += 1
+                    self._under_way.add(sending)
             return sending
 
     def _deliver(self, sending: Sending, job: Job) -> RemoteFile:
@@ -181,7 +192,7 @@ class Uploader:
     def _wait_for_others(self, node: FileNode, error: MustWait) -> None:
         """Begin once others have arrived; fail if what has to come first waits for a later attempt itself."""
         with self._lock:
-            others = self._under_way > 0
+            others = bool(self._under_way)
             if others:
                 self._blocked.add(node)
         if others:
@@ -191,9 +202,10 @@ class Uploader:
         else:
             self.submit(node, _SOON)
 
-    def _unblock(self) -> None:
-        with self._lock:
-            self._under_way -= 1
+    def _end(self, sending: Sending) -> None:
+        with self._ended:
+            self._under_way.discard(sending)
+            self._ended.notify_all()
             blocked, self._blocked = self._blocked, set()
         for node in blocked:
             self.submit(node)
