@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
-from containerfs.fs.state import Hidden, Local, Unlinked
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.state import Hidden, Unlinked
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal, Transaction
@@ -85,23 +86,49 @@ class Removals:
 
     def hide(self, node: FileNode, parent: Directory, name: str) -> None:
         """Take an open file's name away. Its content is fetched now, if that is bearable, for a service may drop it
-        when its replacement comes. Scratch, and what is known to be deleted, has nothing to fetch or to undo."""
-        if isinstance(node.state, Local | Hidden | Unlinked):
-            with self._tree.lock:
-                self._tree.move(node, parent, name)
-            return
-        content = state.content(node.state)
-        fetched = None
-        if isinstance(content, RemoteFile) and (content.size or 0) <= _FETCHED_TO_HIDE:
-            fetched = self._staging.fetched(content)
-            fetched.sealed = True  # a write goes to a copy, which is kept if the file gets its name back
-        with self._tree.lock:
-            assert node.parent is not None
-            place = (node.parent, node.name)
+        when its replacement comes. What is known to be deleted has nothing to fetch or to undo.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        while True:
+            content = state.content(node.state)
+            fetched = None if node.concealed else self._fetched(content)
+            try:
+                with self._tree.lock, node.lock:
+                    if state.content(node.state) == content:
+                        self._hide(node, parent, name, fetched)
+                        fetched = None
+                        break
+            finally:
+                if fetched is not None:  # it was written to meanwhile
+                    fetched.remove()
+        if isinstance(node.state, Hidden):
+            self._decide_later(node)
+
+    def _fetched(self, content: StagedFile | RemoteFile | None) -> StagedFile | None:
+        """A copy of what only the service has, if fetching it is bearable."""
+        if not isinstance(content, RemoteFile) or (content.size or 0) > _FETCHED_TO_HIDE:
+            return None
+        fetched = self._staging.fetched(content)
+        fetched.sealed = True  # a write goes to a copy, which is kept if the file gets its name back
+        return fetched
+
+    def _hide(self, node: FileNode, parent: Directory, name: str, fetched: StagedFile | None) -> None:
+        if node.parent is None:
+            raise types.NotFound(node.name)
+        place = (node.parent, node.name)
+        if not isinstance(node.state, Hidden | Unlinked):
             self._tree.change(node, transitions.hidden, fetched)
-            self._tree.move(node, parent, name)
             self._hidden[place] = node
-        self._decide_later(node)
+        self._tree.move(node, parent, name)
+
+    def unlink_concealed(self, directory: Directory) -> None:
+        """Files that were deleted from a directory, and are open, go with it."""
+        with self._tree.lock:
+            deleted = [node for node in directory.children.values() if isinstance(node, FileNode) and node.concealed]
+        for node in deleted:
+            self.unlink(node)
 
     @contextmanager
     def replacing(self, parent: Directory, name: str) -> Iterator[FileNode | None]:

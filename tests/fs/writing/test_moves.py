@@ -109,6 +109,35 @@ def test_a_rename_of_scratch_that_fails_leaves_it_scratch(
     assert remote.stored(container) == {}
 
 
+def test_what_is_written_to_scratch_while_its_new_name_fails_is_kept(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    gate = Gate("upload")
+
+    def refuse(asked: str, subject: str) -> None:
+        if asked == "upload":
+            gate(asked, subject)
+            raise types.Refused("no")
+
+    fh = memory_fs.create("/box/.a.swp", os.O_RDWR, 0o644)
+    programs.put(memory_fs, fh, b"content")
+    remote.before = refuse
+    with ThreadPoolExecutor(1) as mv:
+        moving = mv.submit(memory_fs.rename, "/box/.a.swp", "/box/a")
+        gate.wait()
+        programs.put(memory_fs, fh, b"CON")
+        gate.open()
+        with pytest.raises(types.Refused):
+            moving.result()
+    programs.put(memory_fs, fh, b"TENT", 3)
+    assert programs.take(memory_fs, fh) == b"CONTENT"
+    memory_fs.release(fh)
+    assert programs.state(memory_fs, "/box/.a.swp") == "local"
+    assert programs.read(memory_fs, "/box/.a.swp") == b"CONTENT"
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {}
+
+
 def test_scratch_that_becomes_a_file_is_uploaded(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
     programs.write(memory_fs, "/box/.goutputstream-ABC", b"content")
     assert remote.stored(container) == {}
@@ -214,6 +243,7 @@ def test_scratch_that_is_open_can_be_deleted(memory_fs: FileSystem, remote: Memo
     programs.put(memory_fs, fh, b"content")
     hide(memory_fs, "/box/.a.swp")
     assert not programs.exists(memory_fs, "/box/.a.swp")
+    assert programs.names(memory_fs, "/box") == []
     assert programs.take(memory_fs, fh) == b"content"
     memory_fs.release(fh)
     memory_fs.unlink(HIDDEN)
@@ -317,6 +347,40 @@ def test_a_directory_whose_last_file_is_open_and_deleted_can_be_removed(
         assert programs.take(memory_fs, fh) == b"content"
         assert programs.names(memory_fs, "/box") == []
     assert not programs.exists(memory_fs, hidden)
+    assert remote.stored(container) == {}
+
+
+def test_a_directory_takes_the_place_of_one_whose_last_file_is_open_and_deleted(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "d/a", b"old")
+    remote.put(container, "e/a", b"new")
+    with programs.opened(memory_fs, "/box/d/a") as fh:
+        memory_fs.rename("/box/d/a", "/box/d/.fuse_hidden0000000100000001")
+        memory_fs.rename("/box/e", "/box/d")
+        assert programs.take(memory_fs, fh) == b"old"
+        assert memory_fs.fgetattr(fh).size == 3
+        assert programs.read(memory_fs, "/box/d/a") == b"new"
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"d/a": b"new"}
+
+
+def test_what_is_written_to_an_open_file_while_it_is_deleted_is_kept(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    gate = Gate("content")
+    with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh, ThreadPoolExecutor(1) as rm:
+        remote.before = gate
+        hiding = rm.submit(hide, memory_fs, "/box/a")
+        gate.wait()
+        memory_fs.ftruncate(fh, 0)
+        programs.put(memory_fs, fh, b"new")
+        gate.open()
+        hiding.result()
+        assert programs.take(memory_fs, fh) == b"new"
+    memory_fs.unlink(HIDDEN)
+    assert memory_fs.drain(30) == []
     assert remote.stored(container) == {}
 
 
