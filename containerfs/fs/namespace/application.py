@@ -46,9 +46,9 @@ def apply_containers(
         if directory.remote.id not in seen and directory.changed_at < started:
             tree.expire(directory)
     for remote in oldest_first:
-        directory = tree.container(remote.id)
-        if directory is not None:
-            directory.remote, directory.gone = remote, False
+        known = tree.container(remote.id)
+        if known is not None:
+            known.remote, known.gone = remote, False
         directory = tree.add_container(remote)
         if remote.id in kept and directory.changed_at < started:
             directory.apply(kept[remote.id])

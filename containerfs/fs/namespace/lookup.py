@@ -113,7 +113,9 @@ class Lookup:
     def container(self, name: str) -> ContainerDirectory:
         """The container that a name of the root, or an id, stands for. Raises NotFound."""
         known = self._listed(name)
-        if known is not None and (known.gone or self._metadata.root_fresh or self._metadata.fresh(known)):
+        if known is not None and known.gone:
+            known = None  # another may have the name by now
+        if known is not None and (self._metadata.root_fresh or self._metadata.fresh(known)):
             return known
         if known is not None and known.pages <= _MOST_PAGES:
             try:
