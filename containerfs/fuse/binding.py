@@ -127,9 +127,9 @@ def _fuse_class(module: ModuleType) -> Any:
         decoded = None if path is None else path.decode(_ENCODING)
         return self.operations.chmod(decoded, mode, fip.contents if fip else None)  # type: ignore[no-any-return]
 
-    for method in (truncate_fuse_3, chmod_fuse_3):
-        if hasattr(base, method.__name__):
-            setattr(Fuse, method.__name__, method)
+    for taking_handles in (truncate_fuse_3, chmod_fuse_3):
+        if hasattr(base, taking_handles.__name__):
+            setattr(Fuse, taking_handles.__name__, taking_handles)
     for method in (utimens, rename):
         for suffix in ("", "_fuse_2", "_fuse_3"):  # mfusepy has one for each libfuse
             if hasattr(base, method.__name__ + suffix):
