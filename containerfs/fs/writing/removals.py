@@ -146,8 +146,15 @@ class Removals:
             raise
         finally:
             if node is not None:
-                with self._tree.lock:
-                    self._being_replaced.discard(node)
+                self._replaced(node)
+
+    def _replaced(self, node: FileNode) -> None:
+        """A rename to the name of a hidden file has ended. If the file was closed meanwhile, it goes now."""
+        with self._tree.lock:
+            self._being_replaced.discard(node)
+            closed = isinstance(node.state, Unlinked) and not node.opens and node.parent is not None
+        if closed:
+            self._unlink_hidden(node)
 
     def bury(self, tx: Transaction, node: FileNode) -> None:
         """A hidden file is known to be deleted: nothing of it is due. Wants the tree's lock held."""
@@ -166,8 +173,13 @@ class Removals:
             self._journal.discard(data)
 
     def _unlink_hidden(self, node: FileNode) -> None:
-        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails."""
+        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails.
+
+        One that is being replaced stays until that is done: if it fails, the file has its name back.
+        """
         with self._tree.lock:
+            if node in self._being_replaced:
+                return
             self._forget_hidden(node)
             container_id = node.container.remote.id
             if isinstance(node.state, Hidden):

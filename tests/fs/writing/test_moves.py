@@ -336,6 +336,36 @@ def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
     assert remote.stored(container) == {"a": b"old", "b": b"new"}
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_an_open_file_that_is_closed_while_its_replacement_is_on_its_way_goes_when_that_has_arrived(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str, arrives: bool
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.put(container, "b", b"new")
+    gate = Gate(copying)
+
+    def fault(asked: str, subject: str) -> None:
+        gate(asked, subject)
+        if asked == copying and not arrives:
+            raise types.Refused("no")
+
+    fh = memory_fs.open("/box/a", os.O_RDONLY)[0]
+    hide(memory_fs, "/box/a")
+    remote.before = fault
+    with ThreadPoolExecutor(1) as mv:
+        moving = mv.submit(memory_fs.rename, "/box/b", "/box/a")
+        gate.wait()
+        memory_fs.release(fh)
+        memory_fs.unlink(HIDDEN)
+        assert remote.asked("delete") == [], "new before old"
+        gate.open()
+        error = moving.exception(30)
+    assert error is None if arrives else isinstance(error, types.Refused)
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == ({"a": b"new"} if arrives else {"a": b"old", "b": b"new"})
+    assert programs.names(memory_fs, "/box") == (["a"] if arrives else ["a", "b"])
+
+
 def test_a_directory_whose_last_file_is_open_and_deleted_can_be_removed(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
