@@ -157,13 +157,21 @@ class OpenFiles:
             self._let_go(node)
 
     def _find(self, path: str) -> FileNode:
-        """The file to open. Raises Gone for one that was replaced since the kernel found it: the kernel looks again."""
+        """The file to open, which may have been replaced since the kernel has found it.
+
+        Raises:
+            Gone: it cannot be had any more; the kernel looks again.
+        """
         try:
             return self._lookup.file(path)
         except types.NotFound as error:
-            if self._names.is_hidden(path.rpartition("/")[2]):
+            name = path.rpartition("/")[2]
+            replaced = self._removals.just_replaced(name)
+            if replaced is None and self._names.is_hidden(name):
                 raise types.Gone(path) from error
-            raise
+            if replaced is None:
+                raise
+            return replaced
 
     def _let_go(self, node: FileNode) -> None:
         """No program holds the file any more."""

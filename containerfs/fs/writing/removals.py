@@ -7,7 +7,7 @@ carried out when no program holds the file.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import Directory, FileNode
@@ -23,6 +23,7 @@ from containerfs.fs.writing.staging import Staging
 from containerfs.fs.writing.uploads import Uploader
 
 _FETCHED_TO_HIDE = 64 << 20  # an open file up to this size is fetched whole before it is deleted on the service
+_FOUND_BEFORE = 1.0  # seconds for which a file that was replaced can still be opened by who has found it before
 _UNDECIDED = 0.2  # seconds after which a file that was hidden and not replaced is taken for deleted
 
 
@@ -49,6 +50,7 @@ class Removals:
         # Guarded by the tree's lock, as is the next.
         self._hidden: dict[tuple[Directory, str], FileNode] = {}
         self._being_replaced: set[FileNode] = set()
+        self._just_replaced: dict[str, FileNode] = {}  # by the name that libfuse gave them
 
     def unlink(self, node: FileNode) -> None:
         """Delete a file, on the service too. Source: unlink(2)."""
@@ -148,10 +150,18 @@ class Removals:
             if node is not None:
                 self._replaced(node)
 
+    def just_replaced(self, name: str) -> FileNode | None:
+        """The file that libfuse has given this name, for who has found it before it was replaced, and opens it now."""
+        with self._tree.lock:
+            return self._just_replaced.get(name)
+
     def _replaced(self, node: FileNode) -> None:
         """A rename to the name of a hidden file has ended. If the file was closed meanwhile, it goes now."""
         with self._tree.lock:
             self._being_replaced.discard(node)
+            if isinstance(node.state, Unlinked) and node.state.data is not None:
+                self._just_replaced[node.name] = node
+                self._forget_later(node)
             closed = isinstance(node.state, Unlinked) and not node.opens and node.parent is not None
         if closed:
             self._unlink_hidden(node)
@@ -168,6 +178,9 @@ class Removals:
 
     def discard(self, node: FileNode) -> None:
         """No program holds a deleted file any more: what was staged of it goes."""
+        with self._tree.lock:
+            if self._just_replaced.get(node.name) is node:
+                return  # it is discarded when that is over
         for data in state.owned_data(node.state):
             data.rest()
             self._journal.discard(data)
@@ -206,6 +219,22 @@ class Removals:
             self._forget_hidden(node)
         self._settlement.take_up()
         return True
+
+    def _forget_later(self, node: FileNode) -> None:
+        def forget(_: Job) -> None:
+            with self._tree.lock:
+                del self._just_replaced[node.name]
+                closed = not node.opens
+            if closed:
+                self.discard(node)
+
+        def refused(_: types.FsError) -> None:
+            self._forget_later(node)
+
+        for data in state.owned_data(node.state):
+            with suppress(FileNotFoundError):
+                data.release()  # should the mount end before, nothing of it is anybody's
+        self._schedule.submit(("replaced", node), _FOUND_BEFORE, forget, refused)
 
     def _decide_later(self, node: FileNode) -> None:
         def decide(_: Job) -> None:

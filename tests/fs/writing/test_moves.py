@@ -9,7 +9,7 @@ import pytest
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.writing import backoff
+from containerfs.fs.writing import backoff, removals
 from tests.fs import programs
 from tests.fs.gates import Gate, eventually, failing
 from tests.fs.memory import MemoryRemote
@@ -364,6 +364,25 @@ def test_an_open_file_that_is_closed_while_its_replacement_is_on_its_way_goes_wh
     assert memory_fs.drain(30) == []
     assert remote.stored(container) == ({"a": b"new"} if arrives else {"a": b"old", "b": b"new"})
     assert programs.names(memory_fs, "/box") == (["a"] if arrives else ["a", "b"])
+
+
+def test_a_file_that_was_found_before_it_was_replaced_can_still_be_opened(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removals, "_FOUND_BEFORE", 3600.0)
+    remote.put(container, "a", b"old")
+    remote.put(container, "b", b"new")
+    with programs.opened(memory_fs, "/box/a"):
+        hide(memory_fs, "/box/a")
+        memory_fs.rename("/box/b", "/box/a")
+    memory_fs.unlink(HIDDEN)
+    for _ in range(2):
+        with programs.opened(memory_fs, HIDDEN) as fh:
+            assert programs.take(memory_fs, fh) == b"old"
+    assert programs.names(memory_fs, "/box") == ["a"]
+    assert remote.stored(container) == {"a": b"new"}
+    with pytest.raises(types.Gone):
+        memory_fs.open(HIDDEN.replace("1", "2"), os.O_RDONLY)
 
 
 def test_a_directory_whose_last_file_is_open_and_deleted_can_be_removed(
