@@ -39,15 +39,43 @@ def _decoded(value: str) -> str:
 # What cannot stand in a file name is shown as a rare lookalike; a name that happens to contain a lookalike has it
 # quoted. (Percent signs would be plainer, but names like "a%2Fb" are common: every URL that was saved to disk.)
 _QUOTE = "\u29f7"
-_LOOKALIKES = {"/": "\u29f8", "\0": "\u2400"}
 _DOT, _NOTHING = "\u2024", "\u2422"
 _WHOLE = {"": _NOTHING, ".": _DOT, "..": _DOT * 2}
 _WHOLE_DECODED = {entry: name for name, entry in _WHOLE.items()}
-_ENCODE = str.maketrans(
-    {**_LOOKALIKES, **{character: _QUOTE + character for character in (_QUOTE, *_LOOKALIKES.values())}}
-)
-_DECODE = re.compile(f"{_QUOTE}(.)|([{''.join(_LOOKALIKES.values())}])", re.DOTALL)
-_MEANING = {lookalike: character for character, lookalike in _LOOKALIKES.items()}
+
+
+class _Names:
+    """How names become directory entries, and back.
+
+    Args:
+        lookalikes: by the character that they stand for, which no entry may have.
+    """
+
+    def __init__(self, lookalikes: dict[str, str]) -> None:
+        special = (_QUOTE, *lookalikes.values())
+        self._encoded = str.maketrans({**lookalikes, **{character: _QUOTE + character for character in special}})
+        self._entry = re.compile(f"{_QUOTE}(.)|([{''.join(lookalikes.values())}])", re.DOTALL)
+        self._meaning = {lookalike: character for character, lookalike in lookalikes.items()}
+
+    def encode(self, name: str) -> str:
+        if name in _WHOLE:
+            return _WHOLE[name]
+        if name in _WHOLE_DECODED:
+            return _QUOTE + name
+        return name.translate(self._encoded).encode("utf-8", "replace").decode()
+
+    def decode(self, entry: str) -> str:
+        if entry in _WHOLE_DECODED:
+            return _WHOLE_DECODED[entry]
+        if entry[:1] == _QUOTE and entry[1:] in _WHOLE_DECODED:
+            return entry[1:]
+        name = self._entry.sub(lambda match: match[1] or self._meaning[match[2]], entry)
+        return name if self.encode(name) == entry else entry
+
+
+_ANY = _Names({"/": "\u29f8", "\0": "\u2400"})
+_SEGMENTS = _Names({"\0": "\u2400"})
+"""A slash ends a segment, so that the lookalike of one stands for itself there."""
 
 
 def encode_name(name: str) -> str:
@@ -55,11 +83,7 @@ def encode_name(name: str) -> str:
 
     The result may still be longer than ``NAME_MAX_BYTES``; what to do then depends on what else is in the directory.
     """
-    if name in _WHOLE:
-        return _WHOLE[name]
-    if name in _WHOLE_DECODED:
-        return _QUOTE + name
-    return name.translate(_ENCODE).encode("utf-8", "replace").decode()
+    return _ANY.encode(name)
 
 
 def decode_name(entry: str) -> str:
@@ -67,12 +91,7 @@ def decode_name(entry: str) -> str:
 
     An entry that no name encodes to stands for itself.
     """
-    if entry in _WHOLE_DECODED:
-        return _WHOLE_DECODED[entry]
-    if entry[:1] == _QUOTE and entry[1:] in _WHOLE_DECODED:
-        return entry[1:]
-    name = _DECODE.sub(lambda match: match[1] or _MEANING[match[2]], entry)
-    return name if encode_name(name) == entry else entry
+    return _ANY.decode(entry)
 
 
 def relative_path(container_path: str, data_root: str = DATA_ROOT) -> str:
@@ -81,10 +100,9 @@ def relative_path(container_path: str, data_root: str = DATA_ROOT) -> str:
     ``/mnt/data/a/b.txt`` is ``a/b.txt``; every segment is encoded, so that the result never leads out of the directory.
     """
     inner = container_path.removeprefix(data_root)
-    return "/".join(map(encode_name, inner.split("/")))
+    return "/".join(map(_SEGMENTS.encode, inner.split("/")))
 
 
 def upload_name(relative: str) -> str:
     """The file name to upload a path below the mounted container under: the inverse of ``relative_path``."""
-    segments = ((entry, decode_name(entry)) for entry in relative.split("/"))
-    return "/".join(entry if "/" in name else name for entry, name in segments)
+    return "/".join(map(_SEGMENTS.decode, relative.split("/")))

@@ -5,6 +5,7 @@ says what is wrong and quotes nothing of the answer.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +15,11 @@ from pydantic import BaseModel, ValidationError
 from containerfs.api.errors import APIResponseValidationError
 
 M = TypeVar("M", bound=BaseModel)
+
+# A pair of surrogates, which is one character; half of one; any other escape.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,23 @@ def model(model: type[M]) -> Callable[[Answer], M]:
     def parse(answer: Answer) -> M:
         try:
             return model.model_validate_json(answer.body)
+        except ValidationError:
+            text = _without_surrogates(answer.body)
+        try:
+            return model.model_validate_json(text)
         except ValidationError as error:
             raise _invalid(_complaint(error)) from None
 
     return parse
+
+
+def _without_surrogates(body: bytes) -> str:
+    """JSON with a replacement character for what is no character: one bad name is not to hide all others.
+
+    Half of a surrogate pair, escaped, is JSON by its grammar, and no text. Source: RFC 8259, 8.2.
+    """
+    text = body.decode(errors="replace")
+    return _ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
 
 
 def _complaint(error: ValidationError) -> str:
@@ -49,7 +68,7 @@ def deleted(answer: Answer) -> None:
     if answer.body.strip():
         try:
             json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _invalid("not JSON") from None
 
 

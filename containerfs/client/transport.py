@@ -197,5 +197,5 @@ class Transport(ABC, Generic[H]):
             text = text.replace(self._options.secret, "[API key]")
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text or None

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from contextlib import suppress
 
 from containerfs.api.paths import decode_name
 from containerfs.fs import types
@@ -44,24 +45,30 @@ class Directories:
         self._handles: HandleTable[DirectoryHandle] = HandleTable()
 
     def open(self, path: str) -> int:
-        """Open a directory and take note of what is in it."""
+        """Open a directory."""
         directory = self._lookup.directory(path)
+        self._refresh(directory)
+        return self._handles.add(DirectoryHandle(directory))
+
+    def directory(self, fh: int) -> Directory:
+        """The directory that a handle is open for."""
+        return self._handles[fh].directory
+
+    def entries(self, fh: int) -> list[Entry]:
+        """What is in an open directory. The listing that opening it asked for is good for the first time."""
+        handle = self._handles[fh]
+        if handle.listed:
+            with suppress(types.NotFound):  # it was removed, and is empty
+                self._refresh(handle.directory)
+        handle.listed = True
+        with self._tree.lock:
+            return [Entry(child.name, child.ino, child.kind) for child in handle.directory.visible()]
+
+    def _refresh(self, directory: Directory) -> None:
         if directory is self._tree.root:
             self._metadata.refresh_containers()
         else:
             self._lookup.refresh(directory.container)
-        with self._tree.lock:
-            entries = [
-                Entry(name, child.ino, child.kind)
-                for name, child in directory.children.items()
-                if not (isinstance(child, FileNode) and isinstance(child.state, Hidden | Unlinked))
-                and not (isinstance(child, ContainerDirectory) and child.gone)
-            ]
-        return self._handles.add(DirectoryHandle(entries))
-
-    def entries(self, fh: int) -> list[Entry]:
-        """What was in an open directory when it was opened."""
-        return self._handles[fh].entries
 
     def release(self, fh: int) -> None:
         """Close a directory."""
@@ -82,8 +89,9 @@ class Directories:
         """Delete an empty container, or remove an empty directory. Raises DirectoryNotEmpty."""
         container = directory.container
         if directory is container:
-            self._metadata.expire(container)  # what others put there a moment ago is not to be lost
-        self._lookup.refresh(container)
+            self._lookup.ask(container)  # what others put there a moment ago is not to be lost
+        else:
+            self._lookup.refresh(container)
         with self._tree.lock:
             children = list(directory.children.values())
         local = [c for c in children if isinstance(c, FileNode) and isinstance(c.state, Local | Hidden | Unlinked)]
@@ -107,12 +115,27 @@ class Directories:
     def _make_container(self, name: str) -> ContainerDirectory:
         if self._names.is_refused_as_container(name):
             raise types.NotPermitted(f"{name!r} is a desktop's or an editor's own; it is not made a container")
-        remote = self._remote.create_container(decode_name(name))
+        self._metadata.ask(None)
+        if self._listed(name) is not None:
+            raise types.AlreadyExists(name)
+        try:
+            remote = self._remote.create_container(decode_name(name))
+        except types.AnswerLost:
+            self._metadata.ask(None)
+            made = self._listed(name)
+            if made is None:
+                raise
+            return made
         with self._tree.lock:
             container = self._tree.add_container(remote)
             container.touch()
             container.listed_at = time.monotonic()  # a new one is known to be empty
             return container
+
+    def _listed(self, name: str) -> ContainerDirectory | None:
+        with self._tree.lock:
+            found = self._tree.root.children.get(name)
+            return found if isinstance(found, ContainerDirectory) and not found.gone else None
 
     def _delete_container(self, container: ContainerDirectory) -> None:
         self._remote.delete_container(container.remote.id)

@@ -66,7 +66,7 @@ class OpenFiles:
 
     def open(self, path: str, flags: int, pid: int) -> tuple[int, bool]:
         """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good."""
-        node = self._lookup.file(path)
+        node = self._find(path)
         self._headroom.check()
         with self._tree.lock:
             written, remote = not isinstance(node.state, Stored | state.Outdated), node.remote
@@ -155,6 +155,23 @@ class OpenFiles:
             last = node.opens == 0
         if last:
             self._let_go(node)
+
+    def _find(self, path: str) -> FileNode:
+        """The file to open, which may have been replaced since the kernel has found it.
+
+        Raises:
+            Gone: it cannot be had any more; the kernel looks again.
+        """
+        try:
+            return self._lookup.file(path)
+        except types.NotFound as error:
+            name = path.rpartition("/")[2]
+            replaced = self._removals.just_replaced(name)
+            if replaced is None and self._names.is_hidden(name):
+                raise types.Gone(path) from error
+            if replaced is None:
+                raise
+            return replaced
 
     def _let_go(self, node: FileNode) -> None:
         """No program holds the file any more."""

@@ -75,12 +75,16 @@ class FileSystem:
         """Source: stat(2)."""
         return self._inodes.attr(self._lookup.node(path))
 
+    def fgetattr(self, fh: int) -> Attr:
+        """The same of an open file, which may have no name any more. Source: fstat(2)."""
+        return self._inodes.attr(self._files.handle(fh).node)
+
     def opendir(self, path: str) -> int:
-        """Open a directory and take note of what is in it. Source: opendir(3)."""
+        """Open a directory. Source: opendir(3)."""
         return self._directories.open(path)
 
     def readdir(self, fh: int) -> list[Entry]:
-        """What was in the directory when it was opened; without "." and "..". Source: readdir(3)."""
+        """What is in the directory; called again after rewinddir(3). Without "." and "..". Source: readdir(3)."""
         return self._directories.entries(fh)
 
     def releasedir(self, fh: int) -> None:
@@ -110,7 +114,7 @@ class FileSystem:
     def create(self, path: str, flags: int, mode: int, pid: int = 0, owner: Owner | None = None) -> int:
         """Create a file, on this machine, and open it; the service has it once it is closed. Source: open(2)."""
         self._check_writable()
-        parent, name = self._lookup.parent(path)
+        parent, name = self._lookup.known_parent(path)
         if parent is self._tree.root:
             raise types.NotPermitted("only containers can be made here: use mkdir")
         check_new(parent, name)
@@ -226,6 +230,11 @@ class FileSystem:
         """Set permission bits, on this machine. Source: chmod(2)."""
         self._set(path, mode=mode & 0o7777)
 
+    def fchmod(self, fh: int, mode: int) -> None:
+        """The same of an open file. Source: fchmod(2)."""
+        self._check_writable()
+        self._inodes.set(self._files.handle(fh).node, mode=mode & 0o7777)
+
     def chown(self, path: str, uid: int, gid: int) -> None:
         """Set the owner, on this machine; -1 leaves one as it is. Source: chown(2)."""
         self._set(path, **{name: value for name, value in (("uid", uid), ("gid", gid)) if value != -1})
@@ -265,7 +274,13 @@ class FileSystem:
 
     def sync(self, path: str, timeout: float = 300.0) -> None:
         """Wait until what is below ``path`` is on the service. Raises Failed, naming what is not."""
-        directory = self._lookup.directory(path)
+        self._sync(self._lookup.directory(path), timeout)
+
+    def fsyncdir(self, fh: int) -> None:
+        """The same of an open directory. Source: fsync(2)."""
+        self._sync(self._directories.directory(fh), 300.0)
+
+    def _sync(self, directory: Directory, timeout: float) -> None:
         if directory is self._tree.root:
             self._replay.run_returned()
         with self._tree.lock:

@@ -9,10 +9,10 @@ import threading
 from typing import Generic, TypeVar
 
 from containerfs.fs import state, types
-from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.reading.fetch import Fetcher, Reader
 from containerfs.fs.staged import StagedFile
-from containerfs.fs.types import Entry, RemoteFile
+from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.staging import Staging
 
 H = TypeVar("H")
@@ -93,10 +93,15 @@ class WriteHandle(ReadHandle):
 
 
 class DirectoryHandle:
-    """A directory open for listing: what was in it when it was opened."""
+    """A directory open for listing.
 
-    def __init__(self, entries: list[Entry]) -> None:
-        self.entries = entries
+    Attributes:
+        listed: whether a program has read what is in it, so that what it asks for next is what is there by then.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.listed = False
 
 
 class HandleTable(Generic[H]):

@@ -60,7 +60,8 @@ class Remote(Protocol):
     def container(self, container_id: str) -> RemoteContainer:
         """One container, also where the listing leaves it out. Raises NotFound."""
 
-    def create_container(self, name: str) -> RemoteContainer: ...
+    def create_container(self, name: str) -> RemoteContainer:
+        """Create a container, once at most. Raises AnswerLost where it may or may not have been created."""
 
     def delete_container(self, container_id: str) -> None:
         """Succeeds where it is gone already."""

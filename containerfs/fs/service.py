@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from containerfs.api import errors
 from containerfs.api.dialect import FEATURES_HEADER, Dialect
@@ -23,6 +24,8 @@ from containerfs.fs.breaker import CircuitBreaker
 from containerfs.fs.remote import Stream, UploadRequest
 from containerfs.fs.translation import translate, translate_storing
 from containerfs.fs.types import RemoteContainer, RemoteFile
+
+S = TypeVar("S")
 
 _PAGE = 100  # the most that the API gives at once
 _CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
@@ -72,8 +75,8 @@ class ApiRemote:
         return _container(container)
 
     def create_container(self, name: str) -> RemoteContainer:
-        with self._call():
-            return _container(self._client.containers.create(name=name))
+        client = self._client if self.dialect.idempotency else self._single_shot
+        return _container(self._store(lambda: client.containers.create(name=name)))
 
     def delete_container(self, container_id: str) -> None:
         with suppress(types.NotFound), self._call():
@@ -148,7 +151,7 @@ class ApiRemote:
             self.dialect = replace(self.dialect, tells_sizes=False)
         return length
 
-    def _store(self, send: Callable[[], ContainerFile]) -> ContainerFile:
+    def _store(self, send: Callable[[], S]) -> S:
         """Send something to store."""
         with self._call(translate_storing):
             return _patiently(send)
@@ -188,7 +191,7 @@ class ApiRemote:
         self._breaker.answered()
 
 
-def _patiently(send: Callable[[], ContainerFile]) -> ContainerFile:
+def _patiently(send: Callable[[], S]) -> S:
     """Send, and again where the service asks to come back later, which says that it stored nothing."""
     steps: Steps[errors.RateLimitError] = exchange(_PATIENCE, lambda: True)
     step: Send | Wait = next(steps)

@@ -131,7 +131,7 @@ class Hidden:
     """
 
     data: StagedFile | None
-    before: "Pile"
+    before: "Pile | Local"
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,8 @@ def unnamed(state: State, before: State, added: Version | None) -> State:
     if isinstance(state, Hidden | Local | Unlinked):
         raise IllegalTransition(f"unnamed: {state}")
     if isinstance(before, Local):
-        return before
+        newest = content(state)
+        return Local(newest) if isinstance(newest, StagedFile) and newest is not before.data else before
     bottom = base(before)
 
     def lowered(layer: Pile) -> Pile:
@@ -235,7 +236,7 @@ def undone(_: State, before: State) -> State:
 
 def hidden(state: State, data: StagedFile | None) -> State:
     """An open file is deleted, or about to be replaced; ``data`` is its content, if that had to be fetched."""
-    if isinstance(state, Local | Hidden | Unlinked):
+    if isinstance(state, Hidden | Unlinked):
         raise IllegalTransition(f"hidden: {state}")
     top = content(state)
     return Hidden(data or (top if isinstance(top, StagedFile) else None), state)

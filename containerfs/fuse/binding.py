@@ -1,9 +1,10 @@
 """The FUSE binding: the one module that imports it.
 
 mfusepy with libfuse 3, whose requests carry up to 1 MiB; where only libfuse 2 is, fusepy, with 128 KiB. mfusepy is
-fusepy's maintained fork, and both call the same ``Operations``. Four methods are replaced: reads and writes go straight
+fusepy's maintained fork, and both call the same ``Operations``. Six methods are replaced: reads and writes go straight
 between the kernel's buffer and a file descriptor, without the two copies that Python bytes would cost; times keep what
-utimensat(2) says of "now" and "leave it"; renames keep the flags of renameat2(2).
+utimensat(2) says of "now" and "leave it"; renames keep the flags of renameat2(2); truncating and changing modes keep
+the handle, where the kernel gives one.
 """
 
 import codecs
@@ -119,6 +120,16 @@ def _fuse_class(module: ModuleType) -> Any:
     def rename(self: Any, old: bytes, new: bytes, flags: int = 0) -> int:
         return self.operations.move(old.decode(_ENCODING), new.decode(_ENCODING), flags)  # type: ignore[no-any-return]
 
+    def truncate_fuse_3(self: Any, path: bytes | None, length: int, fip: Any) -> int:
+        return self.ftruncate(path, length, fip)  # type: ignore[no-any-return]
+
+    def chmod_fuse_3(self: Any, path: bytes | None, mode: int, fip: Any) -> int:
+        decoded = None if path is None else path.decode(_ENCODING)
+        return self.operations.chmod(decoded, mode, fip.contents if fip else None)  # type: ignore[no-any-return]
+
+    for taking_handles in (truncate_fuse_3, chmod_fuse_3):
+        if hasattr(base, taking_handles.__name__):
+            setattr(Fuse, taking_handles.__name__, taking_handles)
     for method in (utimens, rename):
         for suffix in ("", "_fuse_2", "_fuse_3"):  # mfusepy has one for each libfuse
             if hasattr(base, method.__name__ + suffix):

@@ -51,6 +51,8 @@ class ContainerOperations:
     """
 
     use_ns = True
+    # What comes with a handle comes without a path: the file, or its directory, may have none any more.
+    flag_nullpath_ok = flag_nopath = 1
     flag_utime_omit_ok = 1
 
     def __init__(
@@ -69,22 +71,22 @@ class ContainerOperations:
     def init(self, path: str) -> None:
         self._on_ready()
 
-    def getattr(self, path: str, fi: Any = None) -> dict[str, int]:
-        return _stat(self._fs.getattr(path))
+    def getattr(self, path: Any, fi: Any = None) -> dict[str, int]:
+        return _stat(self._fs.getattr(path) if fi is None else self._fs.fgetattr(fi.fh))
 
     def opendir(self, path: str) -> int:
         return self._fs.opendir(path)
 
-    def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
+    def readdir(self, path: str | None, fh: int) -> list[tuple[str, dict[str, int], int]]:
         itself = [(name, {"st_ino": 1, "st_mode": stat.S_IFDIR}, 0) for name in (".", "..")]  # 0 would hide them
         inside = self._fs.readdir(fh)
         return itself + [(entry.name, {"st_ino": entry.ino, "st_mode": entry.mode}, 0) for entry in inside]
 
-    def releasedir(self, path: str, fh: int) -> None:
+    def releasedir(self, path: str | None, fh: int) -> None:
         self._fs.releasedir(fh)
 
-    def fsyncdir(self, path: str, datasync: int, fh: int) -> None:
-        self._fs.sync(path)
+    def fsyncdir(self, path: str | None, datasync: int, fh: int) -> None:
+        self._fs.fsyncdir(fh)
 
     def mkdir(self, path: str, mode: int) -> None:
         uid, gid, _ = self._context()
@@ -114,20 +116,20 @@ class ContainerOperations:
     def write(self, path: str, data: bytes, offset: int, fi: Any) -> int:
         return self._fs.write(fi.fh, memoryview(data), offset)
 
-    def truncate(self, path: str, length: int, fi: Any = None) -> None:
+    def truncate(self, path: Any, length: int, fi: Any = None) -> None:
         if fi is None:
             self._fs.truncate(path, length)
         else:
             self._fs.ftruncate(fi.fh, length)
 
-    def flush(self, path: str, fi: Any) -> None:
+    def flush(self, path: str | None, fi: Any) -> None:
         _, _, pid = self._context()
         self._fs.flush(fi.fh, pid)
 
-    def fsync(self, path: str, datasync: int, fi: Any) -> None:
+    def fsync(self, path: str | None, datasync: int, fi: Any) -> None:
         self._fs.fsync(fi.fh)
 
-    def release(self, path: str, fi: Any) -> None:
+    def release(self, path: str | None, fi: Any) -> None:
         self._fs.release(fi.fh)
 
     def unlink(self, path: str) -> None:
@@ -150,8 +152,11 @@ class ContainerOperations:
     def mknod(self, path: str, mode: int, dev: int) -> None:
         self._fs.refuse("the API has no special files")
 
-    def chmod(self, path: str, mode: int) -> None:
-        self._fs.chmod(path, mode)
+    def chmod(self, path: Any, mode: int, fi: Any = None) -> None:
+        if fi is None:
+            self._fs.chmod(path, mode)
+        else:
+            self._fs.fchmod(fi.fh, mode)
 
     def chown(self, path: str, uid: int, gid: int) -> None:
         self._fs.chown(path, uid, gid)

@@ -66,6 +66,11 @@ def test_what_is_uploaded_is_found_under_its_name_or_was_sent_under_it(relative:
     assert all(entry in (name, shown) for entry, name, shown in segments)
 
 
+def test_a_slashs_lookalike_is_uploaded_and_listed_as_itself() -> None:
+    assert upload_name("a\u29f8b/c") == "a\u29f8b/c"
+    assert relative_path("/mnt/data/a\u29f8b/c") == "a\u29f8b/c"
+
+
 @pytest.mark.parametrize(
     ("path", "relative"),
     [

@@ -49,6 +49,11 @@ def test_iterating_crosses_pages_and_keeps_the_parameters(abcde: Service, client
     assert {request.headers["x-a"] for request in abcde.requests} == {"b"}
 
 
+def test_half_a_surrogate_pair_is_a_replacement_character(service: Service, client: Client) -> None:
+    service.replies(page([{**CONTAINER, "name": "x\ud800y \\ud800 \U0001f600"}, {**CONTAINER, "id": "b", "name": "b"}]))
+    assert [container.name for container in client.containers.list()] == ["x\ufffdy \\ud800 \U0001f600", "b"]
+
+
 def test_nothing_is_fetched_before_it_is_needed(abcde: Service, client: Client) -> None:
     containers = iter(client.containers.list(limit=2))
     assert [next(containers).id, next(containers).id] == ["a", "b"]

@@ -211,6 +211,7 @@ def test_each_status_is_its_error(
     [
         (b"<html>", "Invalid JSON"),
         (b"", "Invalid JSON"),
+        (b"[" * 100_000, "Invalid JSON"),
         ({"name": "n"}, "id: Field required"),
         ({"id": 7}, "id: Input should be a valid string"),
         ([], "Input should be an object"),
@@ -239,7 +240,8 @@ def test_any_success_deletes(service: Service, client: Client, reply: Reply) -> 
     assert service.requests[0].method == "DELETE"
 
 
-def test_a_page_of_html_deletes_nothing(service: Service, client: Client) -> None:
-    service.replies(Reply(b"<html>Please log in</html>"))
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"[" * 100_000])
+def test_a_page_of_html_deletes_nothing(service: Service, client: Client, body: bytes) -> None:
+    service.replies(Reply(body))
     with pytest.raises(containerfs.APIResponseValidationError, match="not JSON"):
         client.containers.delete("c")

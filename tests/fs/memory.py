@@ -107,7 +107,7 @@ class MemoryRemote:
             return self._container(container_id)
 
     def create_container(self, name: str) -> RemoteContainer:
-        with self._request("create", name):
+        with self._storing("create", name):
             return self._containers[self.made(name)]
 
     def delete_container(self, container_id: str) -> None:

@@ -86,6 +86,24 @@ def test_pages_are_kept_while_the_content_is_the_same(
     assert kept == [False, True, False]
 
 
+def test_what_comes_with_a_handle_needs_no_path(operations: ContainerOperations, remote: MemoryRemote) -> None:
+    info = FileInfo()
+    operations("create", "/box/a", 0o640, info)
+    operations("unlink", "/box/a")
+    operations("truncate", None, 5, info)
+    operations("chmod", None, 0o600, info)
+    attr = operations("getattr", None, info)
+    assert (attr["st_size"], attr["st_mode"] & 0o777) == (5, 0o600)
+    operations("fsync", None, 0, info)
+    operations("flush", None, info)
+    operations("release", None, info)
+    fh = operations("opendir", "/box")
+    assert len(operations("readdir", None, fh)) == 2
+    operations("fsyncdir", None, 0, fh)
+    operations("releasedir", None, fh)
+    assert number(operations, "open", "/box/.fuse_hidden1", FileInfo(os.O_RDONLY)) == "ESTALE"
+
+
 def test_directories(operations: ContainerOperations, ready: list[None]) -> None:
     operations("init", "/")
     assert ready == [None]

@@ -136,7 +136,8 @@ Tb      -        -         Tb    b         Db      Db         HTb     -         
 TUb     -        -         TUb   Ub        DUb     DUb        HTUb    -         X
 TDb     -        -         TDb   Db        Db      Db         HTDb    -         X
 TDUb    -        -         TDUb  DUb       DUb     DUb        HTDUb   -         X
-L       -        -         L     -         -       -          -       -         X
+L       -        -         L     -         -       -          HL      -         X
+HL      -        -         HL    -         -       -          -       L         X
 Hb      Hb       -         Hb    -         -       -          -       b         X
 HUb     HUb      -         HUb   -         -       -          -       Ub        X
 HDUb    HDUb     -         HDUb  -         -       -          -       DUb       X
@@ -161,6 +162,7 @@ TUb     -      TS        TDb     TDb      TDb       Tb        -        -      TU
 TDb     TUb    -         -       -        -         -         TDb      TDb    TDb
 TDUb    -      TDS       TDb     TDb      TDb       TDb       TDUb     TDUb   TDUb
 L       -      -         -       -        -         -         -        -      L
+HL      -      -         -       -        -         -         -        -      HL
 Hb      -      -         -       -        -         -         -        -      Hb
 HUb     -      HS        HDb     HDb      HDb       Hb        -        -      HUb
 HDUb    -      HDS       HDb     HDb      HDb       HDb       HDUb     HDUb   HDUb
@@ -185,6 +187,7 @@ TUb     TUb    -       -          TUb
 TDb     TDb    -       -          TDb
 TDUb    TDUb   -       -          TDUb
 L       -      -       DN         L
+HL      -      -       -          HL
 Hb      -      -       -          Hb
 HWDUb   -      -       -          HWDUb
 X       -      -       -          X
@@ -322,8 +325,17 @@ def test_what_was_written_during_a_rename_that_failed_stays() -> None:
 
 
 def test_a_scratch_file_is_local_again_where_its_new_name_failed() -> None:
+    local = Local(data("local"))
+    published = transitions.published(local, Version(local.data, 11), frozenset())
+    assert transitions.unnamed(published, local, None) is local
+
+
+def test_what_was_written_to_a_scratch_file_whose_new_name_failed_stays() -> None:
     local = built("L")
-    assert transitions.unnamed(EVENTS["published"](local), local, None) is local
+    written = transitions.written(EVENTS["published"](local), data("written", sealed=False))
+    assert transitions.unnamed(written, local, None) == Local(written.data)  # type: ignore[union-attr]
+    closed = transitions.closed(written, 11)
+    assert transitions.unnamed(closed, local, None) == Local(written.data)  # type: ignore[union-attr]
 
 
 def test_a_change_that_was_not_noted_has_not_happened() -> None:

@@ -27,6 +27,7 @@ NAMES = [
     "new\nline",
     "\u29f8 looks like a slash",
     "\x1b[31mred\x7f",
+    "half a pair \ud800",
     "ordinary",
 ]
 IDS = [

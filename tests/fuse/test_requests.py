@@ -113,7 +113,7 @@ def test_deleting(server: LiveServer, mount: Mount, file: Path) -> None:
 def test_containers(server: LiveServer, mount: Mount) -> None:
     with asked(server) as cost:
         mount.home.run("mkdir", mount / "short-lived")
-    assert cost.requests == {"create container": 1}
+    assert cost.requests == {"list containers": 1, "create container": 1}
     with asked(server) as cost:
         mount.home.run("rmdir", mount / "short-lived")
     assert cost.requests == {"list files": 1, "delete container": 1}

@@ -4,8 +4,9 @@ A listing never touches a file that is open or written here; what it says of one
 counts once the file is closed. What was changed here after a listing was begun is not undone by it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import Attributes, directory_key
@@ -30,8 +31,14 @@ class FileListing:
     kept: dict[str, Attributes] = field(default_factory=dict)
 
 
-def apply_containers(tree: Tree, listed: Sequence[RemoteContainer], started: float) -> None:
-    """Take over a listing of containers, newest first, that was asked for at ``started``."""
+def apply_containers(
+    tree: Tree, listed: Sequence[RemoteContainer], started: float, kept: Mapping[str, Attributes] = MappingProxyType({})
+) -> None:
+    """Take over a listing of containers, newest first, that was asked for at ``started``.
+
+    Args:
+        kept: what was set here for the containers themselves, by id.
+    """
     oldest_first = list(reversed(listed))
     oldest_first.sort(key=lambda remote: remote.created_at)  # stable: many are of one second
     seen = {remote.id for remote in oldest_first}
@@ -39,8 +46,12 @@ def apply_containers(tree: Tree, listed: Sequence[RemoteContainer], started: flo
         if directory.remote.id not in seen and directory.changed_at < started:
             tree.expire(directory)
     for remote in oldest_first:
+        known = tree.container(remote.id)
+        if known is not None:
+            known.remote, known.gone = remote, False
         directory = tree.add_container(remote)
-        directory.remote, directory.gone = remote, False
+        if remote.id in kept and directory.changed_at < started:
+            directory.apply(kept[remote.id])
 
 
 def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing) -> None:

@@ -72,6 +72,14 @@ class AttributeStore:
         )
         return {row[0]: Attributes(*row[1:]) for row in rows}
 
+    def load_containers(self) -> dict[str, Attributes]:
+        """What is kept for the containers themselves, by their id."""
+        rows = self._run(
+            f"SELECT container, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND key = ?",
+            [(self._service, directory_key(""))],
+        )
+        return {row[0]: Attributes(*row[1:]) for row in rows}
+
     def save(self, container_id: str, key: str, attributes: Attributes) -> None:
         marks = ", ".join("?" for _ in range(3 + len(_COLUMNS)))
         self._run(

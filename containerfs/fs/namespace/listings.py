@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _MOST_FILES = 1_000_000  # listed at a time; containers looked at longest ago are forgotten first
 _ABSENT_IDS = 10_000
 
+Take = Callable[[Callable[[], bool]], None]
+"""Lists something, and takes over what is listed, to be believed if the argument says so then."""
+
 
 class MetadataCache:
     """Keeps the tree as fresh as ``expiry`` asks.
@@ -39,7 +42,8 @@ class MetadataCache:
         self._attributes = attributes
         self._expiry = expiry
         self._root_listed_at = 0.0
-        self._flights: dict[str, Future[None]] = {}  # guarded by _flights_lock
+        # Listings under way that will be believed, by container id, "" for the containers. Guarded by _flights_lock.
+        self._flights: dict[str, Future[None]] = {}
         self._flights_lock = threading.Lock()
         self._absent: TTLCache[str, bool] = TTLCache(_ABSENT_IDS, max(expiry, 0.001))  # guarded by the tree's lock
         self._listed = _ListedContainers(tree)  # guarded by the tree's lock
@@ -54,26 +58,34 @@ class MetadataCache:
         return self._is_fresh(self._root_listed_at)
 
     def expire(self, container: ContainerDirectory | None) -> None:
-        """Ask again at the next look: for a container's files, or, with None, for the containers."""
-        if container is None:
-            self._root_listed_at = 0.0
-        else:
-            container.listed_at = 0.0
+        """Ask again at the next look: for a container's files, or, with None, for the containers.
+
+        A listing that is under way will not be believed: what it says may be older.
+        """
         with self._tree.lock:
+            with self._flights_lock:
+                self._flights.pop("" if container is None else container.remote.id, None)
+            if container is None:
+                self._root_listed_at = 0.0
+            else:
+                container.listed_at = 0.0
             self._absent.clear()
+
+    def ask(self, container: ContainerDirectory | None) -> None:
+        """List a container's files, or, with None, the containers, now. Raises FsError: nothing older will do."""
+        self.expire(container)
+        if container is None:
+            self._list_containers(has_older=False)
+        else:
+            self._list_files(container, has_older=False)
 
     def refresh_containers(self) -> None:
         """List the containers, if the last listing has expired. Raises FsError where there is none to fall back to."""
-        self._refresh("", lambda: self.root_fresh, self._list_containers, self._root_listed_at > 0)
+        self._list_containers(has_older=self._root_listed_at > 0)
 
     def refresh_files(self, container: ContainerDirectory) -> None:
         """List a container's files, likewise. Raises NotFound if the container is gone."""
-        self._refresh(
-            container.remote.id,
-            lambda: self.fresh(container),
-            lambda: self._list_files(container),
-            container.listed_at > 0 or bool(container.by_id),
-        )
+        self._list_files(container, has_older=container.listed_at > 0 or bool(container.by_id))
 
     def find_unlisted(self, container_id: str) -> ContainerDirectory | None:
         """The container with an id, also where no listing has it; None if the service knows none."""
@@ -87,39 +99,59 @@ class MetadataCache:
             with self._tree.lock:
                 self._absent[container_id] = True
             return None
+        kept = self._attributes.load_containers()
         with self._tree.lock:
-            return self._tree.add_container(remote, listed=False)
+            found = self._tree.add_container(remote, listed=False)
+            if container_id in kept:
+                found.apply(kept[container_id])
+            return found
 
     def _is_fresh(self, listed_at: float) -> bool:
         return listed_at > 0 and time.monotonic() < listed_at + self._expiry
 
-    def _list_containers(self) -> None:
+    def _list_containers(self, *, has_older: bool) -> None:
+        self._refresh("", lambda: self.root_fresh, self._take_containers, has_older=has_older)
+
+    def _list_files(self, container: ContainerDirectory, *, has_older: bool) -> None:
+        def take(is_believed: Callable[[], bool]) -> None:
+            self._take_files(container, is_believed)
+
+        self._refresh(container.remote.id, lambda: self.fresh(container), take, has_older=has_older)
+
+    def _take_containers(self, is_believed: Callable[[], bool]) -> None:
         started = time.monotonic()
         listed = self._remote.containers()
+        kept = self._attributes.load_containers()
         with self._tree.lock:
-            apply_containers(self._tree, listed, started)
-            self._root_listed_at = started
+            if started < self._root_listed_at:  # one that was begun later has arrived before
+                return
+            apply_containers(self._tree, listed, started, kept)
+            self._root_listed_at = started if is_believed() else 0.0
 
-    def _list_files(self, container: ContainerDirectory) -> None:
+    def _take_files(self, container: ContainerDirectory, is_believed: Callable[[], bool]) -> None:
         started = time.monotonic()
         files = self._remote.files(container.remote.id)
         kept = self._attributes.load(container.remote.id)
         with self._tree.lock:
+            if started < container.listed_at:  # one that was begun later has arrived before
+                return
             apply_files(self._tree, container, FileListing(started, files, kept))
             self._listed.pop(container.remote.id, None)
             self._listed[container.remote.id] = len(files)
+            if not is_believed():
+                container.listed_at = 0.0
 
-    def _refresh(self, key: str, fresh: Callable[[], bool], list_: Callable[[], None], has_older: bool) -> None:
+    def _refresh(self, key: str, fresh: Callable[[], bool], take: Take, *, has_older: bool) -> None:
         """Run one listing for all who want it now."""
-        if fresh():
-            return
         with self._flights_lock:
+            if fresh():
+                return
             flight = self._flights.get(key)
             leads = flight is None
             if flight is None:
                 flight = self._flights[key] = Future()
         if leads:
-            self._lead(key, flight, list_)
+            self._lead(key, flight, take)
         try:
             flight.result()
         except types.Unreachable as error:
@@ -127,15 +159,20 @@ class MetadataCache:
                 raise
             log.warning("Showing what was listed last: %s", error)
 
-    def _lead(self, key: str, flight: "Future[None]", list_: Callable[[], None]) -> None:
+    def _lead(self, key: str, flight: "Future[None]", take: Take) -> None:
         try:
-            list_()
+            take(lambda: self._is_latest(key, flight))
             flight.set_result(None)
         except BaseException as error:
             flight.set_exception(error)
         finally:
             with self._flights_lock:
-                del self._flights[key]
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+
+    def _is_latest(self, key: str, flight: "Future[None]") -> bool:
+        with self._flights_lock:
+            return self._flights.get(key) is flight
 
 
 class _ListedContainers(LRUCache[str, int]):

@@ -5,6 +5,8 @@ vouches for it as well, and is what whoever looks inside needs next. So ``ls`` o
 hundred files, and ``cat`` one listing at most. Files that are open or being written are known without asking.
 """
 
+from collections.abc import Callable
+
 from containerfs.api.paths import DATA_ROOT, NAME_MAX_BYTES
 from containerfs.fs import types
 from containerfs.fs.namespace.listings import MetadataCache
@@ -60,6 +62,8 @@ class Lookup:
             return known
         container = self.container(name)
         if not inner:
+            if container.gone and name != container.remote.id:
+                raise types.NotFound(path)
             return container
         if known is None and self._names.is_scratch(path.rpartition("/")[2]):
             raise types.NotFound(path)
@@ -96,10 +100,22 @@ class Lookup:
         directory, _, name = path.rpartition("/")
         return self.directory(directory), name
 
+    def known_parent(self, path: str) -> tuple[Directory, str]:
+        """The same for a name that was just looked up: what is known of the directory is not asked for again."""
+        directory, _, name = path.rpartition("/")
+        known = self._known(directory)
+        if isinstance(known, Directory) and known is not self._tree.root:
+            container = known.container
+            if container.listed_at and not container.gone:
+                return known, name
+        return self.parent(path)
+
     def container(self, name: str) -> ContainerDirectory:
         """The container that a name of the root, or an id, stands for. Raises NotFound."""
         known = self._listed(name)
-        if known is not None and (known.gone or self._metadata.root_fresh or self._metadata.fresh(known)):
+        if known is not None and known.gone:
+            known = None  # another may have the name by now
+        if known is not None and (self._metadata.root_fresh or self._metadata.fresh(known)):
             return known
         if known is not None and known.pages <= _MOST_PAGES:
             try:
@@ -116,10 +132,16 @@ class Lookup:
 
     def refresh(self, container: ContainerDirectory) -> None:
         """List a container's files, if that is due. A container that turns out to be gone leaves the tree."""
-        if container.gone:
-            return
+        if not container.gone:
+            self._list(container, self._metadata.refresh_files)
+
+    def ask(self, container: ContainerDirectory) -> None:
+        """List a container's files now, likewise. Raises FsError: nothing older will do."""
+        self._list(container, self._metadata.ask)
+
+    def _list(self, container: ContainerDirectory, list_: Callable[[ContainerDirectory], None]) -> None:
         try:
-            self._metadata.refresh_files(container)
+            list_(container)
         except types.NotFound:
             self._metadata.expire(None)
             with self._tree.lock:

@@ -40,6 +40,11 @@ class Node:
         self.atime = self.mtime = self.ctime = created
         self.changed_at = 0.0
 
+    @property
+    def concealed(self) -> bool:
+        """Whether it is there for those only who have it open."""
+        return False
+
     def touch(self, *, modified: bool = True) -> None:
         """Note a change made here, now."""
         self.ctime = time.time_ns()
@@ -116,6 +121,10 @@ class Directory(Node):
             del self.children[node.name]
         node.parent = None
 
+    def visible(self) -> list[Node]:
+        """What programs see in it: without files that were deleted and are open, and containers that have gone."""
+        return [node for node in self.children.values() if not node.concealed]
+
     def below(self) -> Iterator[Node]:
         """Everything below, each directory before what is in it."""
         waiting = list(self.children.values())
@@ -151,6 +160,10 @@ class ContainerDirectory(Directory):
         self.by_id: dict[str, FileNode] = {}
         self.kept_attributes: dict[str, Attributes] = {}
 
+    @property
+    def concealed(self) -> bool:
+        return self.gone
+
 
 class FileNode(Node):
     """A file.
@@ -181,6 +194,10 @@ class FileNode(Node):
     def local(self) -> bool:
         """Whether this mount knows better than any listing."""
         return self.opens > 0 or not isinstance(self.state, state.Stored)
+
+    @property
+    def concealed(self) -> bool:
+        return isinstance(self.state, state.Hidden | state.Unlinked)
 
     @property
     def dirty(self) -> bool:

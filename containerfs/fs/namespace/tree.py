@@ -18,7 +18,7 @@ from containerfs.api.paths import encode_name
 from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import file_key
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
-from containerfs.fs.namespace.shown import free_name
+from containerfs.fs.namespace.shown import fitting, free_name
 from containerfs.fs.state import State
 from containerfs.fs.types import RemoteContainer, RemoteFile
 
@@ -120,8 +120,16 @@ class Tree:
             directory.parent = self.root
             self._by_container[remote.id] = directory
         if listed and self.root.children.get(directory.name) is not directory:
-            self.root.add(directory, free_name(self.root, encode_name(remote.name or remote.id), remote.id))
+            self._list(directory, fitting(encode_name(remote.name or remote.id), remote.id))
         return directory
+
+    def _list(self, directory: ContainerDirectory, name: str) -> None:
+        """Show a container in the root. One that has gone gives its name to the living, and has its id from then on."""
+        there = self.root.children.get(name)
+        if isinstance(there, ContainerDirectory) and there.gone:
+            self.root.remove(there)
+            there.name, there.parent = there.remote.id, self.root
+        self.root.add(directory, free_name(self.root, name, directory.remote.id))
 
     def remove_container(self, directory: ContainerDirectory) -> None:
         """Forget a container."""
@@ -131,7 +139,7 @@ class Tree:
         self.root.remove(directory)
 
     def expire(self, directory: ContainerDirectory) -> None:
-        """The service dropped a container: whoever has files of it open reads on, from the cache."""
+        """The service dropped a container: whoever has files of it open reads on, from the cache. Its name is free."""
         directory.gone = any(node.local for node in directory.files())
         if not directory.gone:
             self.remove_container(directory)

@@ -18,7 +18,7 @@ from containerfs.fs.writing.schedule import Job
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.staging import Staging
 
-_UNDELIVERABLE = (types.NotFound, types.Damaged, types.Cancelled)
+_NOT_OF_THE_ANSWER = (types.NotFound, types.Damaged, types.Cancelled, types.KeyConflict)
 _TRIES = 3  # in a row, where answers are lost
 
 
@@ -74,7 +74,7 @@ class Courier:
         try:
             return self._deliver(delivery, job)
         except types.FsError as error:
-            if delivery.lost and not error.lasting and not isinstance(error, _UNDELIVERABLE):
+            if delivery.lost and not error.lasting and not isinstance(error, _NOT_OF_THE_ANSWER):
                 raise types.AnswerLost(str(error)) from error
             raise
 

@@ -101,6 +101,8 @@ class Moves:
         if source is target:
             return
         _check(source, parent, target)
+        if isinstance(target, Directory):
+            self._removals.unlink_concealed(target)
         if isinstance(source, FileNode) and self._names.is_hidden(name):
             self._removals.hide(source, parent, name)
             return
@@ -159,7 +161,7 @@ class Moves:
                 self._put_back(rename)
                 for each in moved:
                     self._tree.change(each.node, transitions.undone, each.before)
-                    _unseal(each)
+                    _unseal(each.node)
                 raise
             for each in moved:
                 if isinstance(each.before, Local) and each.added:
@@ -274,6 +276,9 @@ class Moves:
         self._move_kept(rename.source, _path(rename.parent, rename.name))
         self._settlement.take_up()
         self._deletions.carry_out(container_id, unwanted)
+        for moved in rename.moved:
+            if isinstance(moved.before, Local) and moved.before.data not in state.owned_data(moved.node.state):
+                self._journal.discard(moved.before.data)  # it was written to since
         for node in [*(moved.node for moved in rename.moved), rename.target]:
             if isinstance(node, FileNode) and state.due(node.state) is not None:
                 self._uploader.submit(node)
@@ -297,13 +302,21 @@ class Moves:
             self._release(tx, moved, node.container.remote.id)
             self._follow(tx, node, frozenset(), keeps_old=False)
             return None
+        if isinstance(moved.before, Local):
+            self._unpublish(tx, node)
         self._tree.change(node, transitions.unnamed, moved.before, version)
-        _unseal(moved)
+        _unseal(node)
         if version is not None and version.entry is not None:
             tx.drop(version.entry)
         for entry in reversed(state.entries(node.state)):
             tx.move(entry, node.path, state.remote_ids(node.state))
         return now.remote if now.remote != before.remote else None
+
+    def _unpublish(self, tx: Transaction, node: FileNode) -> None:
+        """What is due of a file will not be uploaded: it is scratch again."""
+        self._uploader.forget(node)
+        for entry in state.entries(node.state):
+            tx.drop(entry)
 
     def _keep_emptied(self, directory: Directory) -> None:
         """The service knows of no directory without files: it is kept here, across mounts."""
@@ -336,12 +349,12 @@ class Moves:
         self._attributes.forget(container.remote.id, keys.keys() - moved.keys())
 
 
-def _unseal(moved: _Moved) -> None:
+def _unseal(node: FileNode) -> None:
     """Scratch that keeps its name takes writes again."""
-    if isinstance(moved.before, Local):
-        with moved.node.lock:
-            moved.before.data.sealed = False
-            moved.before.data.rest()  # a descriptor that it was read through meanwhile takes none
+    with node.lock:
+        if isinstance(node.state, Local):
+            node.state.data.sealed = False
+            node.state.data.rest()  # a descriptor that it was read through meanwhile takes none
 
 
 def _check(source: Node, parent: Directory, target: Node | None) -> None:
@@ -350,7 +363,7 @@ def _check(source: Node, parent: Directory, target: Node | None) -> None:
     if isinstance(target, Directory):
         if isinstance(source, FileNode):
             raise types.IsADirectory(target.name)
-        if target.children:
+        if target.visible():
             raise types.DirectoryNotEmpty(target.name)
     elif target is not None and isinstance(source, Directory):
         raise types.NotADirectory(target.name)

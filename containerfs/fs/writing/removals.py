@@ -7,12 +7,13 @@ carried out when no program holds the file.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
-from containerfs.fs.state import Hidden, Local, Unlinked
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.state import Hidden, Unlinked
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal, Transaction
@@ -22,6 +23,7 @@ from containerfs.fs.writing.staging import Staging
 from containerfs.fs.writing.uploads import Uploader
 
 _FETCHED_TO_HIDE = 64 << 20  # an open file up to this size is fetched whole before it is deleted on the service
+_FOUND_BEFORE = 1.0  # seconds for which a file that was replaced can still be opened by who has found it before
 _UNDECIDED = 0.2  # seconds after which a file that was hidden and not replaced is taken for deleted
 
 
@@ -48,6 +50,7 @@ class Removals:
         # Guarded by the tree's lock, as is the next.
         self._hidden: dict[tuple[Directory, str], FileNode] = {}
         self._being_replaced: set[FileNode] = set()
+        self._just_replaced: dict[str, FileNode] = {}  # by the name that libfuse gave them
 
     def unlink(self, node: FileNode) -> None:
         """Delete a file, on the service too. Source: unlink(2)."""
@@ -85,23 +88,49 @@ class Removals:
 
     def hide(self, node: FileNode, parent: Directory, name: str) -> None:
         """Take an open file's name away. Its content is fetched now, if that is bearable, for a service may drop it
-        when its replacement comes. Scratch, and what is known to be deleted, has nothing to fetch or to undo."""
-        if isinstance(node.state, Local | Hidden | Unlinked):
-            with self._tree.lock:
-                self._tree.move(node, parent, name)
-            return
-        content = state.content(node.state)
-        fetched = None
-        if isinstance(content, RemoteFile) and (content.size or 0) <= _FETCHED_TO_HIDE:
-            fetched = self._staging.fetched(content)
-            fetched.sealed = True  # a write goes to a copy, which is kept if the file gets its name back
-        with self._tree.lock:
-            assert node.parent is not None
-            place = (node.parent, node.name)
+        when its replacement comes. What is known to be deleted has nothing to fetch or to undo.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        while True:
+            content = state.content(node.state)
+            fetched = None if node.concealed else self._fetched(content)
+            try:
+                with self._tree.lock, node.lock:
+                    if state.content(node.state) == content:
+                        self._hide(node, parent, name, fetched)
+                        fetched = None
+                        break
+            finally:
+                if fetched is not None:  # it was written to meanwhile
+                    fetched.remove()
+        if isinstance(node.state, Hidden):
+            self._decide_later(node)
+
+    def _fetched(self, content: StagedFile | RemoteFile | None) -> StagedFile | None:
+        """A copy of what only the service has, if fetching it is bearable."""
+        if not isinstance(content, RemoteFile) or (content.size or 0) > _FETCHED_TO_HIDE:
+            return None
+        fetched = self._staging.fetched(content)
+        fetched.sealed = True  # a write goes to a copy, which is kept if the file gets its name back
+        return fetched
+
+    def _hide(self, node: FileNode, parent: Directory, name: str, fetched: StagedFile | None) -> None:
+        if node.parent is None:
+            raise types.NotFound(node.name)
+        place = (node.parent, node.name)
+        if not isinstance(node.state, Hidden | Unlinked):
             self._tree.change(node, transitions.hidden, fetched)
-            self._tree.move(node, parent, name)
             self._hidden[place] = node
-        self._decide_later(node)
+        self._tree.move(node, parent, name)
+
+    def unlink_concealed(self, directory: Directory) -> None:
+        """Files that were deleted from a directory, and are open, go with it."""
+        with self._tree.lock:
+            deleted = [node for node in directory.children.values() if isinstance(node, FileNode) and node.concealed]
+        for node in deleted:
+            self.unlink(node)
 
     @contextmanager
     def replacing(self, parent: Directory, name: str) -> Iterator[FileNode | None]:
@@ -119,8 +148,23 @@ class Removals:
             raise
         finally:
             if node is not None:
-                with self._tree.lock:
-                    self._being_replaced.discard(node)
+                self._replaced(node)
+
+    def just_replaced(self, name: str) -> FileNode | None:
+        """The file that libfuse has given this name, for who has found it before it was replaced, and opens it now."""
+        with self._tree.lock:
+            return self._just_replaced.get(name)
+
+    def _replaced(self, node: FileNode) -> None:
+        """A rename to the name of a hidden file has ended. If the file was closed meanwhile, it goes now."""
+        with self._tree.lock:
+            self._being_replaced.discard(node)
+            if isinstance(node.state, Unlinked) and node.state.data is not None:
+                self._just_replaced[node.name] = node
+                self._forget_later(node)
+            closed = isinstance(node.state, Unlinked) and not node.opens and node.parent is not None
+        if closed:
+            self._unlink_hidden(node)
 
     def bury(self, tx: Transaction, node: FileNode) -> None:
         """A hidden file is known to be deleted: nothing of it is due. Wants the tree's lock held."""
@@ -134,13 +178,21 @@ class Removals:
 
     def discard(self, node: FileNode) -> None:
         """No program holds a deleted file any more: what was staged of it goes."""
+        with self._tree.lock:
+            if self._just_replaced.get(node.name) is node:
+                return  # it is discarded when that is over
         for data in state.owned_data(node.state):
             data.rest()
             self._journal.discard(data)
 
     def _unlink_hidden(self, node: FileNode) -> None:
-        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails."""
+        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails.
+
+        One that is being replaced stays until that is done: if it fails, the file has its name back.
+        """
         with self._tree.lock:
+            if node in self._being_replaced:
+                return
             self._forget_hidden(node)
             container_id = node.container.remote.id
             if isinstance(node.state, Hidden):
@@ -167,6 +219,22 @@ class Removals:
             self._forget_hidden(node)
         self._settlement.take_up()
         return True
+
+    def _forget_later(self, node: FileNode) -> None:
+        def forget(_: Job) -> None:
+            with self._tree.lock:
+                del self._just_replaced[node.name]
+                closed = not node.opens
+            if closed:
+                self.discard(node)
+
+        def refused(_: types.FsError) -> None:
+            self._forget_later(node)
+
+        for data in state.owned_data(node.state):
+            with suppress(FileNotFoundError):
+                data.release()  # should the mount end before, nothing of it is anybody's
+        self._schedule.submit(("replaced", node), _FOUND_BEFORE, forget, refused)
 
     def _decide_later(self, node: FileNode) -> None:
         def decide(_: Job) -> None:

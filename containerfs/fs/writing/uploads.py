@@ -171,10 +171,17 @@ class Uploader:
                 del self._sending[sending.node]
 
     def _renew(self, sending: Sending, error: types.KeyConflict) -> None:
+        """Try again under another key: at once, but for a service that refuses that, too."""
         try:
             self._attempts.renew(sending)
         except types.FsError:  # the journal has no room
             self._failed(sending, error)
+            return
+        with self._lock:
+            again = self._due.get(sending.node, 0) > 0
+            self._due[sending.node] = self._due.get(sending.node, 0) + 1
+        if again:
+            self._put_off(sending.node, error)
         else:
             self.submit(sending.node)
 

@@ -168,6 +168,122 @@ def test_who_reads_in_a_container_that_has_gone_reads_on(
     assert not programs.exists(patient_fs, "/box/a")
 
 
+def test_a_container_that_is_made_again_has_the_name_and_the_one_that_has_gone_its_id(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock, container: str
+) -> None:
+    with programs.opened(patient_fs, "/box/a") as fh:
+        assert programs.take(patient_fs, fh) == b"content"
+        remote.expire(container)
+        clock.now += 10.1
+        assert not programs.exists(patient_fs, "/box"), "the name is free"
+        patient_fs.mkdir("/box", 0o755)
+        assert programs.names(patient_fs, "/") == ["box"]
+        programs.write(patient_fs, "/box/a", b"new")
+        assert programs.take(patient_fs, fh) == b"content"
+        assert programs.read(patient_fs, f"/{container}/a") == b"content"
+    assert not programs.exists(patient_fs, f"/{container}/a")
+    assert programs.read(patient_fs, "/box/a") == b"new"
+
+
+def test_a_listing_that_was_begun_before_is_not_believed(
+    patient_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    gate = Gate("files")
+    remote.after = gate
+    with ThreadPoolExecutor(1) as ls:
+        listing = ls.submit(programs.names, patient_fs, "/box")
+        gate.wait()
+        remote.after = no_fault
+        remote.put(container, "b", b"")
+        patient_fs.setxattr("/box", "user.containerfs.refresh", b"")
+        assert programs.names(patient_fs, "/box") == ["a", "b"]
+        gate.open()
+        listing.result()
+    assert programs.names(patient_fs, "/box") == ["a", "b"]
+
+
+def test_a_container_that_another_machine_has_filled_during_a_listing_is_not_removed(
+    patient_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.take_away(next(iter(remote.contents)))
+    gate = Gate("files")
+    remote.after = gate
+    with ThreadPoolExecutor(1) as ls:
+        listing = ls.submit(programs.names, patient_fs, "/box")
+        gate.wait()
+        remote.after = no_fault
+        remote.put(container, "b", b"content")
+        with pytest.raises(types.DirectoryNotEmpty):
+            patient_fs.rmdir("/box")
+        gate.open()
+        listing.result()
+    assert remote.stored(container) == {"b": b"content"}
+
+
+def test_a_container_that_another_machine_has_made_exists(patient_fs: FileSystem, remote: MemoryRemote) -> None:
+    assert not programs.exists(patient_fs, "/other")
+    remote.made("other")
+    with pytest.raises(types.AlreadyExists):
+        patient_fs.mkdir("/other", 0o755)
+    assert remote.asked("create") == []
+
+
+def test_a_container_whose_making_is_answered_by_nothing_is_made_once(
+    patient_fs: FileSystem, remote: MemoryRemote
+) -> None:
+    remote.after = failing("create", kind=types.Unreachable)
+    patient_fs.mkdir("/other", 0o755)
+    assert programs.names(patient_fs, "/") == ["box", "other"]
+    remote.before = failing("create", kind=types.Unreachable)
+    with pytest.raises(types.Unreachable):
+        patient_fs.mkdir("/another", 0o755)
+    assert sorted(container.name for container in remote.containers()) == ["box", "other"]
+
+
+def test_what_was_set_for_a_container_holds_before_its_files_are_listed(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    with mounted(remote, tmp_path / "cache") as filesystem:
+        filesystem.chmod("/box", 0o700)
+        filesystem.chown("/box", 5, 6)
+    with mounted(remote, tmp_path / "cache", metadata_expiry=3600.0) as filesystem:
+        attr = filesystem.getattr("/box")
+        assert (attr.mode & 0o777, attr.uid, attr.gid) == (0o700, 5, 6)
+        assert len(remote.asked("files")) == 2, "of the first mount"
+
+
+def test_a_file_is_made_where_a_directory_is_known_without_asking(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock
+) -> None:
+    programs.names(patient_fs, "/box")
+    clock.now += 100
+    remote.before = down
+    patient_fs.release(patient_fs.create("/box/.b.swp", 2, 0o644))
+    assert listed(remote) == 1
+
+
+def test_a_directory_that_is_read_again_shows_what_is_there_by_then(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock, container: str
+) -> None:
+    fh = patient_fs.opendir("/box")
+    assert [entry.name for entry in patient_fs.readdir(fh)] == ["a"]
+    programs.write(patient_fs, "/box/b", b"")
+    remote.put(container, "c", b"")
+    clock.now += 10.1
+    assert sorted(entry.name for entry in patient_fs.readdir(fh)) == ["a", "b", "c"]
+    patient_fs.releasedir(fh)
+
+
+def test_a_thousand_levels_that_were_deleted_elsewhere_go(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock, container: str
+) -> None:
+    deep = remote.put(container, "d/" * 1200 + "file", b"")
+    assert programs.names(patient_fs, "/box") == ["a", "d"]
+    remote.take_away(deep)
+    clock.now += 10.1
+    assert programs.names(patient_fs, "/box") == ["a"]
+
+
 def test_a_container_that_no_listing_has_is_found_by_its_id(
     patient_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.writing import backoff
+from containerfs.fs.writing import backoff, removals
 from tests.fs import programs
 from tests.fs.gates import Gate, eventually, failing
 from tests.fs.memory import MemoryRemote
@@ -106,6 +106,35 @@ def test_a_rename_of_scratch_that_fails_leaves_it_scratch(
     crash(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:
         assert filesystem.drain(30) == []
+    assert remote.stored(container) == {}
+
+
+def test_what_is_written_to_scratch_while_its_new_name_fails_is_kept(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    gate = Gate("upload")
+
+    def refuse(asked: str, subject: str) -> None:
+        if asked == "upload":
+            gate(asked, subject)
+            raise types.Refused("no")
+
+    fh = memory_fs.create("/box/.a.swp", os.O_RDWR, 0o644)
+    programs.put(memory_fs, fh, b"content")
+    remote.before = refuse
+    with ThreadPoolExecutor(1) as mv:
+        moving = mv.submit(memory_fs.rename, "/box/.a.swp", "/box/a")
+        gate.wait()
+        programs.put(memory_fs, fh, b"CON")
+        gate.open()
+        with pytest.raises(types.Refused):
+            moving.result()
+    programs.put(memory_fs, fh, b"TENT", 3)
+    assert programs.take(memory_fs, fh) == b"CONTENT"
+    memory_fs.release(fh)
+    assert programs.state(memory_fs, "/box/.a.swp") == "local"
+    assert programs.read(memory_fs, "/box/.a.swp") == b"CONTENT"
+    assert memory_fs.drain(30) == []
     assert remote.stored(container) == {}
 
 
@@ -214,6 +243,7 @@ def test_scratch_that_is_open_can_be_deleted(memory_fs: FileSystem, remote: Memo
     programs.put(memory_fs, fh, b"content")
     hide(memory_fs, "/box/.a.swp")
     assert not programs.exists(memory_fs, "/box/.a.swp")
+    assert programs.names(memory_fs, "/box") == []
     assert programs.take(memory_fs, fh) == b"content"
     memory_fs.release(fh)
     memory_fs.unlink(HIDDEN)
@@ -306,6 +336,55 @@ def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
     assert remote.stored(container) == {"a": b"old", "b": b"new"}
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_an_open_file_that_is_closed_while_its_replacement_is_on_its_way_goes_when_that_has_arrived(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str, arrives: bool
+) -> None:
+    remote.put(container, "a", b"old")
+    remote.put(container, "b", b"new")
+    gate = Gate(copying)
+
+    def fault(asked: str, subject: str) -> None:
+        gate(asked, subject)
+        if asked == copying and not arrives:
+            raise types.Refused("no")
+
+    fh = memory_fs.open("/box/a", os.O_RDONLY)[0]
+    hide(memory_fs, "/box/a")
+    remote.before = fault
+    with ThreadPoolExecutor(1) as mv:
+        moving = mv.submit(memory_fs.rename, "/box/b", "/box/a")
+        gate.wait()
+        memory_fs.release(fh)
+        memory_fs.unlink(HIDDEN)
+        assert remote.asked("delete") == [], "new before old"
+        gate.open()
+        error = moving.exception(30)
+    assert error is None if arrives else isinstance(error, types.Refused)
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == ({"a": b"new"} if arrives else {"a": b"old", "b": b"new"})
+    assert programs.names(memory_fs, "/box") == (["a"] if arrives else ["a", "b"])
+
+
+def test_a_file_that_was_found_before_it_was_replaced_can_still_be_opened(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removals, "_FOUND_BEFORE", 3600.0)
+    remote.put(container, "a", b"old")
+    remote.put(container, "b", b"new")
+    with programs.opened(memory_fs, "/box/a"):
+        hide(memory_fs, "/box/a")
+        memory_fs.rename("/box/b", "/box/a")
+    memory_fs.unlink(HIDDEN)
+    for _ in range(2):
+        with programs.opened(memory_fs, HIDDEN) as fh:
+            assert programs.take(memory_fs, fh) == b"old"
+    assert programs.names(memory_fs, "/box") == ["a"]
+    assert remote.stored(container) == {"a": b"new"}
+    with pytest.raises(types.Gone):
+        memory_fs.open(HIDDEN.replace("1", "2"), os.O_RDONLY)
+
+
 def test_a_directory_whose_last_file_is_open_and_deleted_can_be_removed(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
@@ -317,6 +396,40 @@ def test_a_directory_whose_last_file_is_open_and_deleted_can_be_removed(
         assert programs.take(memory_fs, fh) == b"content"
         assert programs.names(memory_fs, "/box") == []
     assert not programs.exists(memory_fs, hidden)
+    assert remote.stored(container) == {}
+
+
+def test_a_directory_takes_the_place_of_one_whose_last_file_is_open_and_deleted(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "d/a", b"old")
+    remote.put(container, "e/a", b"new")
+    with programs.opened(memory_fs, "/box/d/a") as fh:
+        memory_fs.rename("/box/d/a", "/box/d/.fuse_hidden0000000100000001")
+        memory_fs.rename("/box/e", "/box/d")
+        assert programs.take(memory_fs, fh) == b"old"
+        assert memory_fs.fgetattr(fh).size == 3
+        assert programs.read(memory_fs, "/box/d/a") == b"new"
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"d/a": b"new"}
+
+
+def test_what_is_written_to_an_open_file_while_it_is_deleted_is_kept(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"old")
+    gate = Gate("content")
+    with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh, ThreadPoolExecutor(1) as rm:
+        remote.before = gate
+        hiding = rm.submit(hide, memory_fs, "/box/a")
+        gate.wait()
+        memory_fs.ftruncate(fh, 0)
+        programs.put(memory_fs, fh, b"new")
+        gate.open()
+        hiding.result()
+        assert programs.take(memory_fs, fh) == b"new"
+    memory_fs.unlink(HIDDEN)
+    assert memory_fs.drain(30) == []
     assert remote.stored(container) == {}
 
 

@@ -53,6 +53,24 @@ def test_new_before_old(memory_fs: FileSystem, remote: MemoryRemote, container: 
     assert remote.stored(container) == {"a": b"new"}
 
 
+def test_a_key_that_stands_for_something_else_is_replaced_at_once(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+) -> None:
+    remote.before = failing("upload", kind=types.KeyConflict)
+    programs.write(memory_fs, "/box/a", b"content")
+    assert remote.stored(container) == {"a": b"content"}
+
+
+def test_a_service_that_refuses_every_key_is_not_asked_without_pause(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+) -> None:
+    remote.before = failing("upload", 1_000_000, kind=types.KeyConflict)
+    with pytest.raises(types.KeyConflict):
+        programs.write(memory_fs, "/box/a", b"content")
+    assert len(remote.asked("upload")) == 2
+    assert programs.state(memory_fs, "/box/a") == "failed"
+
+
 @pytest.mark.parametrize("replaces", ["nothing", "new id", "same id"])
 def test_whatever_the_service_does_with_the_old_one_the_new_one_is_there(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, replaces: str
