@@ -13,7 +13,7 @@ from containerfs.api.paths import DATA_ROOT
 FEATURES_HEADER = "containerfs-features"
 """The header in which our server lists its extensions: words, separated by commas."""
 
-FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes"
+FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes, etags"
 """What our server lists there."""
 
 
@@ -27,6 +27,7 @@ class Dialect:
         copies_by_path: whether a copy of a file may be stored under a path that the request names.
         ranges: whether a part of a content can be requested; None where that is not known.
         tells_sizes: whether HEAD tells the size of a content; None where that is not known.
+        etags: whether the ETag of a content is the id of its file.
         data_root: the directory that the paths of files begin with.
     """
 
@@ -35,6 +36,7 @@ class Dialect:
     copies_by_path: bool = False
     ranges: bool | None = None
     tells_sizes: bool | None = None
+    etags: bool = False
     data_root: str = DATA_ROOT
 
     @property
@@ -56,4 +58,5 @@ class Dialect:
             copies_by_path="copies-by-path" in words,
             ranges="ranges" in words or None,
             tells_sizes="sizes" in words or None,
+            etags="etags" in words,
         )

@@ -12,6 +12,7 @@ from containerfs.api.models import Item, ListPage
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
+from containerfs.client.leftovers import close_on_leftovers
 from containerfs.client.options import LIMITS, ClientOptions, tls
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
 from containerfs.client.transport import Transport
@@ -28,7 +29,9 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
             return cls(options, http)
         verify = tls(options.uds)
         wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
-        return cls(options, httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify))
+        own = httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify)
+        close_on_leftovers(own)
+        return cls(options, own)
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call; returns what its answer means."""

@@ -12,6 +12,7 @@ from containerfs.client.calls import Call
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
 from containerfs.client.early_answers import notice_early_answers
+from containerfs.client.leftovers import close_on_leftovers
 from containerfs.client.options import LIMITS, ClientOptions, tls
 from containerfs.client.pages import SyncCursorPage
 from containerfs.client.transport import Transport
@@ -30,6 +31,7 @@ class SyncTransport(Transport[httpx.Client]):
         wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         own = httpx.Client(transport=wire, limits=LIMITS, verify=verify)
         notice_early_answers(own)
+        close_on_leftovers(own)
         transport = cls(options, own)
         weakref.finalize(transport, own.close)
         return transport
