@@ -114,6 +114,8 @@ class MetadataCache:
         if fresh():
             return
         with self._flights_lock:
+            if fresh():  # since another listing ended just now
+                return
             flight = self._flights.get(key)
             leads = flight is None
             if flight is None:

@@ -6,6 +6,7 @@ Journal and tree change together; what remains, such as deleting what was replac
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from containerfs.fs import state, transitions, types
@@ -102,6 +103,7 @@ class Acceptance:
         node, container_id = sending.node, stored.container_id
         under_way = state.uploading(node.state)
         assert under_way is not None
+        stored = _measured(stored, under_way.version.content)
         version = under_way.version  # whether it keeps what is old may have been decided since it was sent
         replaced = state.remote_ids(state.base(node.state)) - {stored.id}
         gone = replaced & {stored.replaced_id}
@@ -154,7 +156,6 @@ class Acceptance:
         return doubled
 
     def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
-        node.pages = stored.id
         node.changed_at = time.monotonic()
         kept = node.attributes()
         if stored.path != node.path:
@@ -179,3 +180,11 @@ class Acceptance:
         except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
             log.warning("What was uploaded of %r is not cached: %s", stored.path, error)
             content.remove()
+
+
+def _measured(stored: RemoteFile, content: StagedFile | RemoteFile) -> RemoteFile:
+    """What was stored, with the blocks that it takes here, so that a sparse file goes on to be shown as one."""
+    if isinstance(content, StagedFile):
+        with suppress(types.FsError):
+            return replace(stored, blocks=content.blocks)
+    return stored
