@@ -5,7 +5,8 @@ something waits in the socket of a connection before it uses that again, but not
 may have come together with the end of the answer.
 """
 
-import httpcore
+from typing import Any
+
 import httpx
 
 
@@ -20,23 +21,23 @@ def close_on_leftovers(http: httpx.Client | httpx.AsyncClient) -> None:
             _watch(transport._pool)
 
 
-def _watch(pool: httpcore.ConnectionPool | httpcore.AsyncConnectionPool) -> None:
+def _watch(pool: Any) -> None:
     create = pool.create_connection
 
-    def create_connection(origin: httpcore.Origin) -> object:
+    def create_connection(origin: object) -> Any:
         connection = create(origin)
         has_expired = connection.has_expired
 
         def has_expired_or_leftovers() -> bool:
-            return has_expired() or (connection.is_idle() and _has_leftovers(connection))
+            return bool(has_expired()) or (connection.is_idle() and _has_leftovers(connection))
 
-        connection.has_expired = has_expired_or_leftovers  # type: ignore[method-assign]
+        connection.has_expired = has_expired_or_leftovers
         return connection
 
-    pool.create_connection = create_connection  # type: ignore[method-assign, assignment]
+    pool.create_connection = create_connection
 
 
-def _has_leftovers(connection: object) -> bool:
+def _has_leftovers(connection: Any) -> bool:
     """Whether a connection that waits for a request has read something that no request has asked for."""
     while connection is not None:
         exchange = getattr(connection, "_h11_state", None)

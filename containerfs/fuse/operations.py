@@ -69,7 +69,7 @@ class ContainerOperations:
         self._context = context
         self._forgetting = forgetting
         self._on_ready = on_ready
-        self._ino = _folded if inode32 else int
+        self._ino: Callable[[int], int] = _folded if inode32 else int
 
     def __call__(self, operation: str, *args: Any) -> Any:
         return getattr(self, operation)(*args)

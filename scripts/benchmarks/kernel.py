@@ -10,7 +10,7 @@ from benchmarks.targets import Containerfs, Target
 
 TITLE = "What the kernel remembers"
 
-_WAYS = {
+_WAYS: dict[str, tuple[str, ...]] = {
     "told to forget": (),
     "attr_timeout=0": ("-o", "attr_timeout=0"),
     "direct_io": ("-o", "direct_io"),

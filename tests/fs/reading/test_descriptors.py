@@ -137,7 +137,12 @@ def test_after_an_open_that_failed_the_kernel_still_has_to_forget_an_older_conte
     memory_fs: FileSystem, remote: MemoryRemote, container: str
 ) -> None:
     forgotten: list[str] = []
-    memory_fs.attach_kernel(lambda path: forgotten.append(path) is None)
+
+    def forget(path: str) -> bool:
+        forgotten.append(path)
+        return True
+
+    memory_fs.attach_kernel(forget)
     remote.replaces = "new id"
     remote.put(container, "a", b"older")
     memory_fs.getattr("/box/a")
