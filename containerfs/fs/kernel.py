@@ -15,10 +15,10 @@ Forget = Callable[[str], bool]
 
 
 class KernelMemory:
-    """The way to the kernel. Thread-safe. Before a kernel is attached, nothing remembers anything."""
+    """The way to the kernel. Thread-safe. Where none is attached, nothing is forgotten."""
 
     def __init__(self) -> None:
-        self._forget: Forget = _nothing_remembered
+        self._forget: Forget = _not_at_all
         self._own_thread = ThreadPoolExecutor(1, "kernel")
 
     def attach(self, forget: Forget) -> None:
@@ -31,7 +31,8 @@ class KernelMemory:
         Args:
             paths: all under which it may know the file.
         """
-        return all([self._forget(path) for path in paths])
+        forgotten = [self._forget(path) for path in paths]
+        return all(forgotten)
 
     def forget_read(self, paths: Iterable[str], patience: float = 0.0) -> bool:
         """The same for a file that programs may be reading; does not wait for longer than ``patience`` seconds."""
@@ -45,5 +46,5 @@ class KernelMemory:
         self._own_thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _nothing_remembered(_: str) -> bool:
-    return True
+def _not_at_all(_: str) -> bool:
+    return False

@@ -32,7 +32,6 @@ from containerfs.fs.state import (
 )
 from containerfs.fs.types import RemoteFile
 
-
 C = TypeVar("C")
 
 

@@ -75,7 +75,9 @@ class ContainerOperations:
         return getattr(self, operation)(*args)
 
     def init(self, path: str) -> None:
-        self._fs.attach_kernel(self._forgetting() or _remembered)
+        forget = self._forgetting()
+        if forget is not None:
+            self._fs.attach_kernel(forget)
         self._on_ready()
 
     def getattr(self, path: str, fi: Any = None) -> dict[str, int]:
@@ -201,10 +203,6 @@ class ContainerOperations:
             "f_namemax",
         )
         return {name: getattr(disk, name) for name in names}
-
-
-def _remembered(_: str) -> bool:
-    return False
 
 
 def _folded(ino: int) -> int:

@@ -40,8 +40,8 @@ def section(bench: Bench) -> Iterator[str]:
     """Operations per second of one program on one file, by the way of keeping the kernel's memory right."""
     bench.server.put({"small": bench.random_file("one", 6)})
     yield (
-        "One program and one small file, cached. *told to forget* is the mount as it is: the kernel keeps attributes for"
-        " a second, and is told to forget those of a file that has another content by the time it is opened."
+        "One program and one small file, cached. *told to forget* is the mount as it is: the kernel keeps attributes"
+        " for a second, and is told to forget those of a file that has another content by the time it is opened."
     )
     yield ""
     targets = [Containerfs(bench.server, bench.work, *options, name=name) for name, options in _WAYS.items()]

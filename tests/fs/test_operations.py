@@ -61,7 +61,7 @@ def test_the_life_of_a_file(operations: ContainerOperations, remote: MemoryRemot
     attr = operations("getattr", "/box/a")
     assert (attr["st_size"], attr["st_uid"], attr["st_gid"]) == (7, 11, 22)
     assert attr["st_mode"] == stat.S_IFREG | 0o640
-    assert attr["st_blocks"] == 1
+    assert attr["st_blocks"] * 512 >= 7
     assert remote.stored(container) == {"a": b"content"}
     operations("truncate", "/box/a", 3)
     operations("open", "/box/a", info)

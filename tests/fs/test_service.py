@@ -270,7 +270,7 @@ def test_what_the_service_can_do_is_found_out_by_the_first_check(service: Servic
     assert remote.dialect == Dialect()
     service.respond = lambda request: Reply(canned(request).body, headers=OURS)
     remote.check()
-    assert remote.dialect == Dialect(True, True, True, True, True)
+    assert remote.dialect == Dialect(True, True, True, True, True, etags=True)
 
 
 def test_a_service_that_is_asked_too_often_says_what_it_can_do(service: Service, remote: ApiRemote) -> None:

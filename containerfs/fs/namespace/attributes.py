@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +111,10 @@ def _written(attributes: Attributes) -> list[int | str | None]:
 
 
 def _read(row: tuple[Any, ...]) -> Attributes:
-    kept = Attributes(*row)
-    times = {name: int(time) for name in _TIMES if (time := getattr(kept, name)) is not None}
-    return replace(kept, **times)
+    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+    for name in _TIMES:
+        values[name] = None if values[name] is None else int(values[name])
+    return Attributes(**values)
 
 
 def _open(path: Path) -> sqlite3.Connection:
