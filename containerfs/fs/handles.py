@@ -31,7 +31,7 @@ class ReadHandle:
         self._notes_access = notes_access
         self._fetcher = fetcher
         # An older content stays open until the handle closes, since another thread may be reading it.
-        self._readers: dict[str, Reader] = {}  # by file id; guarded by the node's lock
+        self._readers: dict[RemoteFile, Reader] = {}  # guarded by the node's lock
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
@@ -80,9 +80,9 @@ class ReadHandle:
         """A reader of what the service has; None for a file that was never there."""
         if remote is None:
             return None
-        if remote.id not in self._readers:
-            self._readers[remote.id] = self._fetcher.open(remote)
-        return self._readers[remote.id]
+        if remote not in self._readers:
+            self._readers[remote] = self._fetcher.open(remote)
+        return self._readers[remote]
 
 
 class WriteHandle(ReadHandle):
