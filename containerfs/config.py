@@ -72,6 +72,8 @@ class Settings(BaseSettings):
         cache_size: bytes of content to keep at most.
         metadata_expiry: seconds for which a listing is believed.
         write_back: whether close() returns once a file is safe on this machine.
+        read_only: whether every change is refused.
+        inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
         prefetch: whether to fetch what will probably be read next.
         log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
     """
@@ -95,6 +97,7 @@ class Settings(BaseSettings):
     metadata_expiry: Span = 10.0
     write_back: bool = False
     read_only: bool = False
+    inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"
     log_file: Path | None = None
 

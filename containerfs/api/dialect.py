@@ -13,7 +13,7 @@ from containerfs.api.paths import DATA_ROOT
 FEATURES_HEADER = "containerfs-features"
 """The header in which our server lists its extensions: words, separated by commas."""
 
-FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes"
+FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes, etags"
 """What our server lists there."""
 
 AuthHeader = Literal["bearer", "api-key"]
@@ -34,12 +34,14 @@ class Dialect:
         idempotency: whether a POST that is sent again with its ``Idempotency-Key`` happens once, and is answered again.
         copies_by_path: whether a copy of a file may be stored under a path that the request names.
         tells_sizes: whether HEAD tells the size of a content; None where that is not known.
+        etags: whether the ETag of a content is the id of its file.
         data_root: the directory that the paths of files begin with.
     """
 
     idempotency: bool = False
     copies_by_path: bool = False
     tells_sizes: bool | None = None
+    etags: bool = False
     data_root: str = DATA_ROOT
 
     @property
@@ -59,4 +61,5 @@ class Dialect:
             idempotency="idempotency-keys" in words,
             copies_by_path="copies-by-path" in words,
             tells_sizes="sizes" in words or None,
+            etags="etags" in words,
         )

@@ -42,6 +42,9 @@ def mount(
         bool | None, typer.Option("--write-back", help="Closing a file does not wait for its upload.")
     ] = None,
     read_only: Annotated[bool | None, typer.Option("--read-only", help="Refuse every change.")] = None,
+    inode32: Annotated[
+        bool | None, typer.Option("--inode32", help="Inode numbers of 32 bits, for programs of 32 bits.")
+    ] = None,
     prefetch: Annotated[str | None, typer.Option(help="auto, or off.")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and log to the terminal.")] = False,
     log_file: Annotated[Path | None, typer.Option(help="Where the mount writes what happens.")] = None,
@@ -62,6 +65,7 @@ def mount(
             metadata_expiry=metadata_expiry,
             write_back=write_back,
             read_only=read_only,
+            inode32=inode32,
             prefetch=prefetch,
             log_file=log_file,
         )
@@ -170,6 +174,7 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, tell:
             service=settings.service_url or "embedded",
             metadata_expiry=settings.metadata_expiry,
             read_only=settings.read_only,
+            inode32=settings.inode32,
             options=options,
             on_ready=lambda: tell(ready=f"Mounted {service} on {mountpoint}"),
         )

@@ -12,6 +12,7 @@ from containerfs.api.models import Item, ListPage
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
+from containerfs.client.leftovers import close_on_leftovers
 from containerfs.client.network import LIMITS, proxy_blamed, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
@@ -31,6 +32,7 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         with proxy_blamed(options.proxy):
             own = httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify, trust_env=options.proxy is not None)
+        close_on_leftovers(own)
         return cls(options, own)
 
     async def fetch(self, call: Call[T]) -> T:

@@ -12,6 +12,7 @@ from containerfs.client.calls import Call
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
 from containerfs.client.early_answers import notice_early_answers
+from containerfs.client.leftovers import close_on_leftovers
 from containerfs.client.network import LIMITS, proxy_blamed, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import SyncCursorPage
@@ -32,6 +33,7 @@ class SyncTransport(Transport[httpx.Client]):
         with proxy_blamed(options.proxy):
             own = httpx.Client(transport=wire, limits=LIMITS, verify=verify, trust_env=options.proxy is not None)
         notice_early_answers(own)
+        close_on_leftovers(own)
         transport = cls(options, own)
         weakref.finalize(transport, own.close)
         return transport

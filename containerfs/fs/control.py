@@ -31,10 +31,6 @@ class ControlSurface:
         self._backlog = backlog
         self._cache = cache
 
-    def names(self, node: Node) -> list[str]:
-        """The attributes that a node has."""
-        return [PREFIX + name for name, value in self._values(node).items() if value() is not None]
-
     def get(self, node: Node, name: str) -> bytes:
         """One attribute, as UTF-8. Raises NoAttribute."""
         value = self._values(node).get(name.removeprefix(PREFIX), _none)() if name.startswith(PREFIX) else None
@@ -118,7 +114,12 @@ def _error(value: state.State) -> str | None:
 
 
 def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (OverflowError, ValueError):  # a time of no calendar
+        return str(seconds)
 
 
 def _none() -> None:

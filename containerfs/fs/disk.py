@@ -1,5 +1,6 @@
 """The local disk: its errors as the file system's, and locks that several mounts share."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -17,12 +18,15 @@ _KINDS = {
     errno.EFBIG: types.TooLarge,
     errno.EMFILE: types.TooManyOpenFiles,
     errno.ENFILE: types.TooManyOpenFiles,
+    errno.EOPNOTSUPP: types.NotSupported,
 }
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Around work on local files: each ``OSError`` becomes NoSpace, TooLarge, TooManyOpenFiles, or else Failed."""
+    """Around work on local files: each ``OSError`` becomes what ``_KINDS`` says, or else Failed."""
     try:
         yield
     except OSError as error:
@@ -41,6 +45,18 @@ def write_all(fd: int, data: memoryview | bytes, offset: int) -> int:
         written = os.pwrite(fd, left, offset)
         left, offset = left[written:], offset + written
     return len(data)
+
+
+def fallocate(fd: int, mode: int, offset: int, size: int) -> None:
+    """Allocate, punch out or zero a range; Python's own takes no mode. Source: fallocate(2).
+
+    Raises:
+        NoSpace, TooLarge, NotSupported: as the disk says.
+    """
+    with disk_errors():
+        if _libc.fallocate(fd, mode, offset, size):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
 
 class FileLock:

@@ -2,11 +2,13 @@
 
 import os
 import secrets
+import threading
 import time
 
 from containerfs.fs import state, transitions, types
 from containerfs.fs.descriptors import Headroom
 from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
+from containerfs.fs.kernel import KernelMemory
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import Directory, FileNode
@@ -21,6 +23,8 @@ from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.staging import Staging
 
+_PATIENCE = 1.0  # seconds for which opening a file that others have open waits for the kernel to forget it
+
 Owner = tuple[int, int]
 """User and group id."""
 
@@ -31,6 +35,7 @@ class OpenFiles:
     Args:
         prefetcher: is told what is opened; None if nothing is to be fetched before it is asked for.
         lazily: whether close() returns once a file is safe on this machine, rather than on the service.
+        read_only: whether nothing changes, access times neither.
     """
 
     def __init__(
@@ -44,8 +49,10 @@ class OpenFiles:
         journal: Journal,
         commits: Commits,
         removals: Removals,
+        kernel: KernelMemory,
         *,
         lazily: bool,
+        read_only: bool,
     ) -> None:
         self._tree = tree
         self._lookup = lookup
@@ -57,6 +64,10 @@ class OpenFiles:
         self._commits = commits
         self._removals = removals
         self._lazily = lazily
+        self._read_only = read_only
+        self._kernel = kernel
+        # Held while the kernel is told: nobody reads a file that it is to forget, which it would wait for.
+        self._telling = threading.Lock()
         self._headroom = Headroom()
         self._handles: HandleTable[ReadHandle] = HandleTable()
 
@@ -68,18 +79,14 @@ class OpenFiles:
         """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good."""
         node = self._find(path)
         self._headroom.check()
-        with self._tree.lock:
-            written, remote = not isinstance(node.state, Stored | state.Outdated), node.remote
-            keep_pages = written or (remote is not None and node.pages == remote.id)
         fh = self._open(node, flags, pid)
-        if flags & os.O_TRUNC:
-            try:
+        try:
+            keep_pages = self._update_kernel(node, path)
+            if flags & os.O_TRUNC:
                 self._staging.truncate(node, 0)
-            except BaseException:
-                self.release(fh)
-                raise
-        with self._tree.lock:  # not before: the kernel does not hear of an open() that failed
-            node.pages = remote.id if remote else None
+        except BaseException:
+            self.release(fh)
+            raise
         return fh, keep_pages
 
     def create(self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None) -> int | None:
@@ -90,6 +97,7 @@ class OpenFiles:
         node = FileNode(name, secrets.randbits(63), time.time_ns(), initial)
         node.mode = mode & 0o7777
         node.uid, node.gid = owner or (node.uid, node.gid)
+        node.inherit(parent)
         with self._tree.lock:
             if name not in parent.children:
                 parent.add(node, name)
@@ -111,6 +119,13 @@ class OpenFiles:
         if not isinstance(handle, WriteHandle):
             raise types.BadHandle("opened for reading only")
         self._staging.truncate(handle.node, size)
+
+    def fallocate(self, fh: int, mode: int, offset: int, size: int) -> None:
+        """Allocate, punch out or zero a range of an open file, on this machine."""
+        handle = self._handles[fh]
+        if not isinstance(handle, WriteHandle):
+            raise types.BadHandle("opened for reading only")
+        self._staging.fallocate(handle.node, mode, offset, size)
 
     def flush(self, fh: int, pid: int) -> None:
         """A program closes the file: what was written is made safe, and what fails is close()'s error.
@@ -173,6 +188,25 @@ class OpenFiles:
                 raise
             return replaced
 
+    def _update_kernel(self, node: FileNode, path: str) -> bool:
+        """Have the kernel know nothing but the content of a file that was just opened, and so keeps it.
+
+        Returns:
+            Whether pages that the kernel has are good.
+        """
+        with self._telling:
+            with self._tree.lock:
+                shown = state.identity(node.state)
+                told, good = node.told == shown, node.pages == shown
+                paths = {path, *node.kernel_paths()}
+            if not told:
+                alone = node.opens == 1
+                good = self._kernel.forget(paths) if alone else self._kernel.forget_read(paths, _PATIENCE)
+            with self._tree.lock:
+                if state.identity(node.state) == shown:
+                    node.told = node.pages = shown
+        return good
+
     def _let_go(self, node: FileNode) -> None:
         """No program holds the file any more."""
         if node.parent is None:
@@ -190,14 +224,17 @@ class OpenFiles:
 
     def _open(self, node: FileNode, flags: int, pid: int) -> int:
         access = flags & os.O_ACCMODE
+        notes_access = not flags & os.O_NOATIME and not self._read_only
         handle: ReadHandle
         if access == os.O_RDONLY:
-            handle = ReadHandle(node, self._fetcher)
+            handle = ReadHandle(node, self._fetcher, notes_access=notes_access)
             handle.prepare()
             self._prefetch_after(node)
         else:
             append = bool(flags & os.O_APPEND)
-            handle = WriteHandle(node, self._fetcher, self._staging, append=append, opener=pid)
+            handle = WriteHandle(
+                node, self._fetcher, self._staging, append=append, opener=pid, notes_access=notes_access
+            )
         with self._tree.lock:
             node.opens += 1
             node.writers += isinstance(handle, WriteHandle)

@@ -7,15 +7,17 @@ the root.
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from containerfs.fs import types
 from containerfs.fs.control import PREFIX, ControlSurface
 from containerfs.fs.directories import Directories
 from containerfs.fs.files import OpenFiles, Owner
 from containerfs.fs.inodes import Inodes
+from containerfs.fs.kernel import Forget, KernelMemory
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup, check_new
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.types import Attr, Entry
 from containerfs.fs.writing.backlog import Backlog, Unfinished
@@ -47,6 +49,7 @@ class FileSystem:
         backlog: Backlog,
         replay: Replay,
         control: ControlSurface,
+        kernel: KernelMemory,
         *,
         disk: os.PathLike[str],
         write_back: bool,
@@ -64,10 +67,15 @@ class FileSystem:
         self._backlog = backlog
         self._replay = replay
         self._control = control
+        self._kernel = kernel
         self._disk = disk
         self._write_back = write_back
         self._read_only = read_only
         self._on_close = on_close
+
+    def attach_kernel(self, forget: Forget) -> None:
+        """Tell the kernel from now on when it is to forget a file."""
+        self._kernel.attach(forget)
 
     # Looking
 
@@ -149,6 +157,13 @@ class FileSystem:
         """Set the size of an open file, on this machine. Source: ftruncate(2)."""
         self._files.ftruncate(fh, size)
 
+    def fallocate(self, fh: int, mode: int, offset: int, size: int) -> None:
+        """Allocate, punch out or zero a range of an open file, on this machine, as its disk can.
+
+        Source: fallocate(2).
+        """
+        self._files.fallocate(fh, mode, offset, size)
+
     def flush(self, fh: int, pid: int = 0) -> None:
         """A program closes the file: what was written is made safe, and what fails is close()'s error.
 
@@ -162,7 +177,11 @@ class FileSystem:
 
     def release(self, fh: int) -> None:
         """The last descriptor of a handle is closed. What no close() has waited for is uploaded in the background."""
+        handle = self._files.handle(fh)
         self._files.release(fh)
+        if handle.moved and handle.node.parent is not None:
+            with suppress(types.NotFound):  # its container is gone
+                self._inodes.keep(handle.node)
 
     # Names
 
@@ -252,8 +271,12 @@ class FileSystem:
         return self._control.get(self._lookup.node(path), name)
 
     def listxattr(self, path: str) -> list[str]:
-        """Source: listxattr(2)."""
-        return self._control.names(self._lookup.node(path))
+        """None: what ``getxattr`` answers describes a place, and is not to travel along when a file is copied.
+
+        Source: listxattr(2).
+        """
+        self._lookup.node(path)
+        return []
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
         """Two attributes are commands. Source: setxattr(2).
@@ -267,10 +290,13 @@ class FileSystem:
             self._replay.run_returned()
             self._backlog.expedite()
         elif name == PREFIX + "refresh":
-            node = self._lookup.node(path)
-            self._metadata.expire(None if node is self._tree.root else node.container)
+            self._refresh(self._lookup.node(path))
         else:
             raise types.NotSupported(name)
+
+    def removexattr(self, path: str, name: str) -> None:
+        """There are none to remove. Source: removexattr(2). Raises NoAttribute."""
+        raise types.NoAttribute(name)
 
     def sync(self, path: str, timeout: float = 300.0) -> None:
         """Wait until what is below ``path`` is on the service. Raises Failed, naming what is not."""
@@ -301,6 +327,19 @@ class FileSystem:
         """End. What is not on the service stays in the journal, for the next mount."""
         for end in self._on_close:
             end()
+
+    def _refresh(self, node: Node) -> None:
+        """Ask the service at the next look, and have the kernel ask for files that nobody has open."""
+        if node is self._tree.root:
+            self._metadata.expire(None)
+            return
+        self._metadata.expire(node.container)
+        with self._tree.lock:
+            known = [file for file in node.container.files() if file.told is not None and not file.opens]
+            paths = [path for file in known for path in file.kernel_paths()]
+            for file in known:
+                file.told = None
+        self._kernel.forget(paths)
 
     def _set(self, path: str, **values: int) -> None:
         self._check_writable()

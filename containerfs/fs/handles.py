@@ -19,10 +19,16 @@ H = TypeVar("H")
 
 
 class ReadHandle:
-    """A file open for reading. Thread-safe."""
+    """A file open for reading. Thread-safe.
 
-    def __init__(self, node: FileNode, fetcher: Fetcher) -> None:
+    Attributes:
+        moved: whether reading it has moved the file's access time.
+    """
+
+    def __init__(self, node: FileNode, fetcher: Fetcher, *, notes_access: bool = False) -> None:
         self.node = node
+        self.moved = False
+        self._notes_access = notes_access
         self._fetcher = fetcher
         # An older content stays open until the handle closes, since another thread may be reading it.
         self._readers: dict[RemoteFile, Reader] = {}  # guarded by the node's lock
@@ -34,6 +40,12 @@ class ReadHandle:
             NotFound: the service has dropped the content.
             Unreachable: it does not answer.
         """
+        read = self._read_into(buffer, offset)
+        if read and self._notes_access and self.node.accessed():
+            self.moved = True
+        return read
+
+    def _read_into(self, buffer: memoryview, offset: int) -> int:
         with self.node.lock:
             content = state.content(self.node.state)
             if isinstance(content, StagedFile):
@@ -78,11 +90,21 @@ class WriteHandle(ReadHandle):
 
     Args:
         append: each write goes to the end, wherever that is by then.
+        notes_access: whether reading moves the access time.
         opener: the process (its thread group's id) that opened it.
     """
 
-    def __init__(self, node: FileNode, fetcher: Fetcher, staging: Staging, *, append: bool, opener: int) -> None:
-        super().__init__(node, fetcher)
+    def __init__(
+        self,
+        node: FileNode,
+        fetcher: Fetcher,
+        staging: Staging,
+        *,
+        append: bool,
+        opener: int,
+        notes_access: bool = False,
+    ) -> None:
+        super().__init__(node, fetcher, notes_access=notes_access)
         self._staging = staging
         self._append = append
         self.opener = opener

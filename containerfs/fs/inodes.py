@@ -39,8 +39,9 @@ class Inodes:
             return node.attr()
         with node.lock:
             content, size = state.content(node.state), node.known_size
+            node.tell()
             if size is not None or not isinstance(content, RemoteFile):
-                return node.attr(size or 0)
+                return node.attr(size or 0, node.known_blocks)
         return node.attr(self._learn_size(node, content))
 
     def set_made(self, directory: Directory, mode: int, owner: tuple[int, int] | None) -> None:
@@ -50,6 +51,8 @@ class Inodes:
                 directory.parent.touch()
             directory.mode, directory.kept = mode & 0o7777, True
             directory.uid, directory.gid = owner or (directory.uid, directory.gid)
+            if directory.parent is not None:
+                directory.inherit(directory.parent)
         self.keep(directory)
 
     def set(self, node: Node, **values: int) -> None:
@@ -86,10 +89,7 @@ class Inodes:
         return types.Gone(str(error))
 
     def _learn_size(self, node: FileNode, remote: RemoteFile) -> int:
-        """Ask for the size that the listing left out; where nobody tells it, download to know it. Never a guess.
-
-        A file that is being renamed, or was deleted, is asked about at each look: its state does not hold the answer.
-        """
+        """Ask for the size that the listing left out; where nobody tells it, download to know it. Never a guess."""
         size = self._remote.size(remote)
         if size is None:
             reader = self._fetcher.open(remote)
@@ -97,10 +97,11 @@ class Inodes:
                 size = reader.ensure_all()
             finally:
                 reader.close()
+        key = file_key(remote.id)
         with self._tree.lock:
-            if node.remote == remote:
-                self._tree.change(node, transitions.sized, size)
+            self._tree.change(node, transitions.sized, remote.id, size)
             container = self._tree.container(remote.container_id)
-            known = None if container is None else container.kept_attributes.get(file_key(remote.id))
-        self._attributes.save(remote.container_id, file_key(remote.id), replace(known or Attributes(), size=size))
+            attributes = {} if container is None else container.kept_attributes
+            kept = attributes[key] = replace(attributes.get(key, Attributes()), size=size)
+        self._attributes.save(remote.container_id, key, kept)
         return size

@@ -11,6 +11,7 @@ from containerfs.fs.directories import Directories
 from containerfs.fs.files import OpenFiles
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.inodes import Inodes
+from containerfs.fs.kernel import KernelMemory
 from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
@@ -77,7 +78,8 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
 
 def open_over(remote: Remote, options: Options) -> FileSystem:
     """The same, over any implementation of what the file system needs of a service."""
-    names, tree, service = NamePolicy(), Tree(), remote.service
+    kernel = KernelMemory()
+    names, tree, service = NamePolicy(), Tree(kernel), remote.service
     attributes = AttributeStore(options.cache_dir / "attributes.db", service)
     cache = ContentCache(options.cache_dir / "content", options.cache_size, service)
     journal = Journal(journal_directory(options.cache_dir, service, options.account))
@@ -103,7 +105,18 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     # What programs ask for
     read_ahead = prefetcher if options.prefetch else None
     files = OpenFiles(
-        tree, lookup, names, fetcher, read_ahead, staging, journal, commits, removals, lazily=options.write_back
+        tree,
+        lookup,
+        names,
+        fetcher,
+        read_ahead,
+        staging,
+        journal,
+        commits,
+        removals,
+        kernel,
+        lazily=options.write_back,
+        read_only=options.read_only,
     )
     filesystem = FileSystem(
         tree,
@@ -117,10 +130,19 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
         backlog,
         Replay(tree, journal, uploader, deletions, settlement),
         ControlSurface(service, backlog, cache),
+        kernel,
         disk=journal.directory,
         write_back=options.write_back,
         read_only=options.read_only,
-        on_close=[schedule.close, uploader.close, prefetcher.close, journal.close, cache.close, attributes.close],
+        on_close=[
+            kernel.close,
+            schedule.close,
+            uploader.close,
+            prefetcher.close,
+            journal.close,
+            cache.close,
+            attributes.close,
+        ],
     )
     try:
         remote.check()

@@ -17,7 +17,7 @@ from containerfs.api.dialect import FEATURES_HEADER, Dialect
 from containerfs.api.models import Container, ContainerFile
 from containerfs.api.paths import encode_name, relative_path, upload_name
 from containerfs.client import Client, Timeout
-from containerfs.client.content import Content
+from containerfs.client.content import Content, ContentInfo
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.fs import types
 from containerfs.fs.breaker import CircuitBreaker
@@ -33,6 +33,7 @@ _PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # with
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
 _NO_HEAD = (405, 501)
+_LATEST = 100_000_000_000  # Unix seconds, in the year 5138; as milliseconds, in 1973
 
 
 class ApiRemote:
@@ -132,17 +133,26 @@ class ApiRemote:
             body = self._client.containers.files.content.retrieve(
                 file.id, container_id=file.container_id, extra_headers=headers
             )
-        with body:
-            begin = _range_start(body) if body.status_code == 206 else 0
+        with body:  # closing an answer that is left unread closes its connection
+            self._check_content(body, file)
+            begin = _range_start(body, start, file.size) if body.status_code == 206 else 0
             length = body.content_length
             yield Stream(begin, None if length is None else begin + length, _chunks(body))
+
+    def _check_content(self, answer: ContentInfo, file: RemoteFile) -> None:
+        """Raises Unreachable for an answer to another request, as far as the service gives the means to tell."""
+        etag = answer.headers.get("etag", "").removeprefix("W/")
+        if self.dialect.etags and etag not in ("", f'"{file.id}"'):
+            raise types.Unreachable(f"{file.id} was asked for, and {etag} came")
 
     def _head(self, file: RemoteFile) -> int | None:
         """The size that HEAD tells. That the service has no HEAD, or tells no sizes by it, is remembered."""
         head = self._client.containers.files.content.head
         with self._call():
             try:
-                length = head(file.id, container_id=file.container_id).content_length
+                answer = head(file.id, container_id=file.container_id)
+                self._check_content(answer, file)
+                length = answer.content_length
             except errors.APIStatusError as error:
                 if error.status_code not in _NO_HEAD:
                     raise
@@ -171,7 +181,7 @@ class ApiRemote:
 
     def _file(self, file: ContainerFile, container_id: str) -> RemoteFile:
         path = relative_path(file.path, self.dialect.data_root) if file.path else encode_name(file.file_id or file.id)
-        return RemoteFile(file.id, container_id, path, file.bytes, file.created_at, file.replaced_id)
+        return RemoteFile(file.id, container_id, path, file.bytes, _seconds(file.created_at), file.replaced_id)
 
     @contextmanager
     def _call(self, translated: Callable[[errors.APIError], types.FsError] = translate) -> Iterator[None]:
@@ -209,20 +219,36 @@ def _patiently(send: Callable[[], S]) -> S:
 
 
 def _container(container: Container) -> RemoteContainer:
-    return RemoteContainer(container.id, container.name, container.created_at, container.expires_at)
+    expires_at = None if container.expires_at is None else _seconds(container.expires_at)
+    return RemoteContainer(container.id, container.name, _seconds(container.created_at), expires_at)
+
+
+def _seconds(time: int) -> int:
+    """A time on the wire as Unix seconds: some services tell milliseconds."""
+    return time if time < _LATEST else time // 1000
 
 
 def _is_since(file: ContainerFile, since: int) -> bool:
     """Whether a file may have been created at or after a time. A service that tells no times says 0."""
-    return not file.created_at or file.created_at >= since - _CLOCK_SKEW
+    return not file.created_at or _seconds(file.created_at) >= since - _CLOCK_SKEW
 
 
-def _range_start(body: Content) -> int:
-    """Where a partial answer begins, which need not be where it was asked to. Source: RFC 9110, 14.4."""
-    said = re.match(r"bytes (\d+)-", body.headers.get("content-range", ""))
-    if said is None:
+def _range_start(body: Content, wanted: int, size: int | None) -> int:
+    """Where a partial answer begins, which may be before what was asked for. Source: RFC 9110, 14.4.
+
+    Raises:
+        Failed: it does not say which part it is.
+        Unreachable: it is the answer to another request.
+    """
+    told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", body.headers.get("content-range", ""))
+    if told is None:
         raise types.Failed("the service sent a part of the file without saying which")
-    return int(said[1])
+    start, last, whole = int(told[1]), int(told[2]), told[3]
+    other_size = size is not None and whole not in ("*", str(size))
+    other_length = body.content_length not in (None, last - start + 1)
+    if not start <= wanted <= last or other_size or other_length:
+        raise types.Unreachable(f"bytes from {wanted} on of {size} were asked for, and {told[0]} came")
+    return start
 
 
 def _chunks(body: Content) -> Iterator[bytes]:

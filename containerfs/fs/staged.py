@@ -15,7 +15,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from containerfs.fs import types
-from containerfs.fs.disk import disk_errors, write_all
+from containerfs.fs.disk import disk_errors, fallocate, write_all
 
 _COPY_BLOCK = 8 << 20
 _HASH_BLOCK = 1 << 20
@@ -80,6 +80,17 @@ class StagedFile:
         """Cut or extend the file to ``size`` bytes. Raises NoSpace, TooLarge."""
         with self._lock, disk_errors():
             os.ftruncate(self._descriptor(), size)
+
+    @property
+    def blocks(self) -> int:
+        """What it takes of the disk, in units of 512 bytes."""
+        with self._lock, disk_errors():
+            return os.stat(self.path if self._fd is None else self._fd).st_blocks
+
+    def allocate(self, mode: int, offset: int, size: int) -> None:
+        """Allocate, punch out or zero a range. Source: fallocate(2). Raises NoSpace, TooLarge, NotSupported."""
+        with self._lock:
+            fallocate(self._descriptor(), mode, offset, size)
 
     def sync(self) -> None:
         """Flush the bytes to the disk. Raises Failed, NoSpace."""

@@ -182,6 +182,12 @@ def content(state: State) -> StagedFile | RemoteFile | None:
             return state.data
 
 
+def identity(state: State) -> StagedFile | str | None:
+    """What tells the content from any other: staged data is itself, a file of the service its id."""
+    shown = content(state)
+    return shown.id if isinstance(shown, RemoteFile) else shown
+
+
 def base(state: State) -> Base:
     """What the service has under the name; ``NEW`` for what it has no part in."""
     return next((layer for layer in layers(state) if isinstance(layer, Stored | Outdated)), NEW)

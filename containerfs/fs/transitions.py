@@ -32,6 +32,8 @@ from containerfs.fs.state import (
 )
 from containerfs.fs.types import RemoteFile
 
+C = TypeVar("C")
+
 
 class IllegalTransition(Exception):
     """An event happened in a state in which it cannot."""
@@ -296,13 +298,32 @@ def let_go(state: State) -> State:
     raise IllegalTransition(f"let_go: {state}")
 
 
-def sized(state: State, size: int) -> State:
-    """The size of what the service has was learned."""
+def sized(state: State, file_id: str, size: int) -> State:
+    """The size of a file of the service was learned, wherever the state has it."""
 
-    def learn(layer: Base) -> Base:
-        return layer if layer.remote is None else replace(layer, remote=replace(layer.remote, size=size))
+    def learned(content: C) -> C | RemoteFile:
+        if isinstance(content, RemoteFile) and content.id == file_id:
+            return replace(content, size=size)
+        return content
 
-    return _rebased(state, learn)
+    def learn(layer: Pile) -> Pile:
+        match layer:
+            case Stored():
+                return replace(layer, remote=learned(layer.remote))
+            case Outdated():
+                return replace(layer, remote=learned(layer.remote), newer=learned(layer.newer))
+            case Uploading() | Due():
+                return replace(layer, version=replace(layer.version, content=learned(layer.version.content)))
+            case _:
+                return layer
+
+    if isinstance(state, Unlinked):
+        return replace(state, remote=learned(state.remote))
+    return _mapped(state, (Stored, Outdated, Uploading, Due), learn)
+
+
+KEEPS_BYTES: frozenset[Callable[..., State]] = frozenset([written, hidden, uploaded])
+"""The transitions after which programs read the same bytes from another place."""
 
 
 # How transitions reach into a pile

@@ -152,7 +152,11 @@ def digest(identity: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attr:
-    """What ``stat`` tells. Times are nanoseconds since the epoch; ``mode`` has the type bits. Source: stat(2)."""
+    """What ``stat`` tells. Times are nanoseconds since the epoch; ``mode`` has the type bits. Source: stat(2).
+
+    Attributes:
+        blocks: of 512 bytes, that it takes; None for a content without holes.
+    """
 
     ino: int
     mode: int
@@ -163,6 +167,7 @@ class Attr:
     mtime: int
     ctime: int
     nlink: int = 1
+    blocks: int | None = None
 
     @property
     def is_directory(self) -> bool:
@@ -198,6 +203,8 @@ class RemoteFile:
         created_at: Unix seconds.
         replaced_id: the file whose place it took when it was stored, and which is gone; None where the service does
             not say.
+        blocks: of 512 bytes, that the content took on this machine's disk when it was uploaded; None if it was not
+            uploaded here.
     """
 
     id: str
@@ -206,3 +213,4 @@ class RemoteFile:
     size: int | None
     created_at: int
     replaced_id: str | None = field(default=None, compare=False)
+    blocks: int | None = field(default=None, compare=False)

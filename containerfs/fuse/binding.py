@@ -10,11 +10,13 @@ the handle, where the kernel gives one.
 import codecs
 import contextlib
 import ctypes
+import errno
 import functools
 import importlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from ctypes.util import find_library
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,7 @@ _ENCODING = "containerfs-path"
 _LIBFUSE_2_ONLY = ("big_writes", "atomic_o_trunc")  # libfuse 3 does both unasked
 _THREADS = 64  # libfuse 3.12 begins with 10, which as many readers of a service that hangs would use up
 _TO_LOOK = 8  # descriptors, more than it takes to run a program
+_FORGOTTEN = (0, -errno.ENOENT)  # the latter: it remembers nothing
 _this_thread = threading.local()
 _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2  # Source: linux/stat.h
 
@@ -88,6 +91,22 @@ def context(module: ModuleType) -> tuple[int, int, int]:
     return uid, gid, pid
 
 
+def forgetting(module: ModuleType) -> Callable[[str], bool] | None:
+    """How the kernel is made to forget a file; None with libfuse 2, which has no way. Called within a request.
+
+    Source: fuse_invalidate_path, libfuse 3.2.
+    """
+    if module.__name__ != "mfusepy":
+        return None
+    libfuse = module._libfuse
+    session = ctypes.c_void_p(libfuse.fuse_get_context().contents.fuse)
+
+    def forget(path: str) -> bool:
+        return libfuse.fuse_invalidate_path(session, path.encode("utf-8", "surrogateescape")) in _FORGOTTEN
+
+    return forget
+
+
 def run(module: ModuleType, operations: object, mountpoint: str, options: dict[str, object]) -> None:
     """Mount, and serve until unmounted, on this thread and libfuse's own. Raises RuntimeError if it cannot mount."""
     codecs.register(_path_codec)
@@ -95,6 +114,8 @@ def run(module: ModuleType, operations: object, mountpoint: str, options: dict[s
         options = {name: value for name, value in options.items() if name not in _LIBFUSE_2_ONLY}
         if (module.fuse_version_major, module.fuse_version_minor) >= (3, 12):
             options["max_threads"] = _THREADS
+    else:
+        options = options | {"attr_timeout": 0}  # what the kernel cannot be told to forget it is not to remember
     _fuse_class(module)(operations, mountpoint, foreground=True, raw_fi=True, encoding=_ENCODING, **options)
 
 

@@ -69,6 +69,7 @@ def serve(
     service: str,
     metadata_expiry: float,
     read_only: bool,
+    inode32: bool,
     options: str,
     on_ready: Callable[[], None],
 ) -> None:
@@ -76,6 +77,7 @@ def serve(
 
     Args:
         service: shown by mount(8) as what is mounted.
+        inode32: whether inode numbers are to have 32 bits.
         options: further ones of mount.fuse(8), separated by commas.
         on_ready: called once the mount answers.
 
@@ -89,7 +91,9 @@ def serve(
         answering.set()
         on_ready()
 
-    operations = ContainerOperations(filesystem, lambda: binding.context(module), ready)
+    operations = ContainerOperations(
+        filesystem, lambda: binding.context(module), lambda: binding.forgetting(module), ready, inode32=inode32
+    )
     try:
         binding.run(module, operations, str(mountpoint), _options(service, metadata_expiry, read_only, options))
     except RuntimeError as error:

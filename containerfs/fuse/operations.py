@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.kernel import Forget
 from containerfs.fs.types import Attr
 from containerfs.fuse.errno import errno_of
 
@@ -47,7 +48,9 @@ class ContainerOperations:
 
     Args:
         context: tells who asks: user, group and thread id.
+        forgetting: returns how the kernel is made to forget a file; None where it cannot be.
         on_ready: called once the kernel has the mount.
+        inode32: whether inode numbers are to have 32 bits, for programs that take no longer ones.
     """
 
     use_ns = True
@@ -59,20 +62,29 @@ class ContainerOperations:
         self,
         filesystem: FileSystem,
         context: Callable[[], tuple[int, int, int]],
+        forgetting: Callable[[], Forget | None],
         on_ready: Callable[[], None],
+        *,
+        inode32: bool = False,
     ) -> None:
         self._fs = filesystem
         self._context = context
+        self._forgetting = forgetting
         self._on_ready = on_ready
+        self._ino: Callable[[int], int] = _folded if inode32 else int
 
     def __call__(self, operation: str, *args: Any) -> Any:
         return getattr(self, operation)(*args)
 
     def init(self, path: str) -> None:
+        forget = self._forgetting()
+        if forget is not None:
+            self._fs.attach_kernel(forget)
         self._on_ready()
 
     def getattr(self, path: Any, fi: Any = None) -> dict[str, int]:
-        return _stat(self._fs.getattr(path) if fi is None else self._fs.fgetattr(fi.fh))
+        attr = self._fs.getattr(path) if fi is None else self._fs.fgetattr(fi.fh)
+        return _stat(attr, self._ino(attr.ino))
 
     def opendir(self, path: str) -> int:
         return self._fs.opendir(path)
@@ -80,7 +92,7 @@ class ContainerOperations:
     def readdir(self, path: str | None, fh: int) -> list[tuple[str, dict[str, int], int]]:
         itself = [(name, {"st_ino": 1, "st_mode": stat.S_IFDIR}, 0) for name in (".", "..")]  # 0 would hide them
         inside = self._fs.readdir(fh)
-        return itself + [(entry.name, {"st_ino": entry.ino, "st_mode": entry.mode}, 0) for entry in inside]
+        return itself + [(entry.name, {"st_ino": self._ino(entry.ino), "st_mode": entry.mode}, 0) for entry in inside]
 
     def releasedir(self, path: str | None, fh: int) -> None:
         self._fs.releasedir(fh)
@@ -121,6 +133,9 @@ class ContainerOperations:
             self._fs.truncate(path, length)
         else:
             self._fs.ftruncate(fi.fh, length)
+
+    def fallocate(self, path: str | None, mode: int, offset: int, size: int, fi: Any) -> None:
+        self._fs.fallocate(fi.fh, mode, offset, size)
 
     def flush(self, path: str | None, fi: Any) -> None:
         _, _, pid = self._context()
@@ -177,7 +192,7 @@ class ContainerOperations:
         self._fs.setxattr(path, name, value)
 
     def removexattr(self, path: str, name: str) -> None:
-        self._fs.setxattr(path, name, b"")
+        self._fs.removexattr(path, name)
 
     def statfs(self, path: str) -> dict[str, int]:
         disk = self._fs.statfs()
@@ -195,15 +210,21 @@ class ContainerOperations:
         return {name: getattr(disk, name) for name in names}
 
 
-def _stat(attr: Attr) -> dict[str, int]:
+def _folded(ino: int) -> int:
+    """Of 32 bits, and neither 0, which names nothing, nor, but for the root, 1."""
+    folded = (ino ^ ino >> 32) & 0xFFFF_FFFF
+    return folded if folded > 1 or ino == 1 else 2
+
+
+def _stat(attr: Attr, ino: int) -> dict[str, int]:
     return {
-        "st_ino": attr.ino,
+        "st_ino": ino,
         "st_mode": attr.mode,
         "st_nlink": attr.nlink,
         "st_uid": attr.uid,
         "st_gid": attr.gid,
         "st_size": attr.size,
-        "st_blocks": -(-attr.size // BLOCK),
+        "st_blocks": -(-attr.size // BLOCK) if attr.blocks is None else attr.blocks,
         "st_blksize": 128 * 1024,  # what programs read and write at a time; FUSE moves no more at once
         "st_atime": attr.atime,
         "st_mtime": attr.mtime,

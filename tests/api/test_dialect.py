@@ -17,6 +17,7 @@ def test_each_feature_is_known_by_its_word() -> None:
         Dialect(copies_by_path=True),
         Dialect(),
         Dialect(tells_sizes=True),
+        Dialect(etags=True),
     ]
 
 

@@ -35,7 +35,7 @@ def ready() -> list[None]:
 
 @pytest.fixture
 def operations(memory_fs: FileSystem, ready: list[None]) -> ContainerOperations:
-    return ContainerOperations(memory_fs, lambda: (11, 22, os.getpid()), lambda: ready.append(None))
+    return ContainerOperations(memory_fs, lambda: (11, 22, os.getpid()), lambda: None, lambda: ready.append(None))
 
 
 def number(call: Callable[..., Any], *arguments: object) -> str:
@@ -61,7 +61,7 @@ def test_the_life_of_a_file(operations: ContainerOperations, remote: MemoryRemot
     attr = operations("getattr", "/box/a")
     assert (attr["st_size"], attr["st_uid"], attr["st_gid"]) == (7, 11, 22)
     assert attr["st_mode"] == stat.S_IFREG | 0o640
-    assert attr["st_blocks"] == 1
+    assert attr["st_blocks"] * 512 >= 7
     assert remote.stored(container) == {"a": b"content"}
     operations("truncate", "/box/a", 3)
     operations("open", "/box/a", info)
@@ -134,20 +134,17 @@ def test_attributes(operations: ContainerOperations, remote: MemoryRemote, conta
 
 def test_extended_attributes(operations: ContainerOperations, remote: MemoryRemote, container: str) -> None:
     file_id = remote.put(container, "d/a", b"content")
-    names = {path: operations("listxattr", path) for path in ("/", "/box", "/box/d", "/box/d/a")}
-    assert names == {
-        "/": ["user.containerfs.status"],
-        "/box": ["user.containerfs.id", "user.containerfs.name"],
-        "/box/d": [],
-        "/box/d/a": ["user.containerfs.id", "user.containerfs.container_id", "user.containerfs.state"],
-    }
+    for path in ("/", "/box", "/box/d", "/box/d/a"):
+        assert operations("listxattr", path) == []
+    assert b'"pid"' in operations("getxattr", "/", "user.containerfs.status")
     assert operations("getxattr", "/box/d/a", "user.containerfs.id") == file_id.encode()
     assert operations("getxattr", "/box", "user.containerfs.id") == container.encode()
     assert operations("getxattr", "/box/d/a", "user.containerfs.state") == b"clean"
     assert number(operations, "getxattr", "/box", "user.containerfs.expires_at") == "ENODATA"
     assert number(operations, "getxattr", "/box", "security.capability") == "ENODATA"
     assert number(operations, "setxattr", "/box", "user.mine", b"1", 0) == "ENOTSUP"
-    assert number(operations, "removexattr", "/box", "user.mine") == "ENOTSUP"
+    for name in ("user.mine", "user.containerfs.sync", "user.containerfs.refresh"):
+        assert number(operations, "removexattr", "/box", name) == "ENODATA"
 
 
 def test_what_programs_see_when_something_cannot_be(
@@ -253,7 +250,7 @@ def test_a_service_that_is_down_is_an_input_error(
 @pytest.fixture
 def read_only(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[ContainerOperations]:
     with mounted(remote, tmp_path / "read-only", read_only=True) as filesystem:
-        yield ContainerOperations(filesystem, lambda: (0, 0, 0), lambda: None)
+        yield ContainerOperations(filesystem, lambda: (0, 0, 0), lambda: None, lambda: None)
 
 
 def test_a_read_only_mount_changes_nothing(

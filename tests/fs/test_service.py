@@ -270,7 +270,7 @@ def test_what_the_service_can_do_is_found_out_by_the_first_check(service: Servic
     assert remote.dialect == Dialect()
     service.respond = lambda request: Reply(canned(request).body, headers=OURS)
     remote.check()
-    assert remote.dialect == Dialect(True, True, True)
+    assert remote.dialect == Dialect(True, True, True, etags=True)
 
 
 def test_a_service_that_is_asked_too_often_says_what_it_can_do(service: Service, remote: ApiRemote) -> None:
@@ -325,3 +325,42 @@ def test_a_head_that_fails_in_passing_is_tried_again_for_the_next_file(service: 
     with pytest.raises(types.NotFound):
         remote.size(FILE)
     assert remote.size(FILE) == 5
+
+
+OTHERS = [
+    Reply(b"other", headers={"ETag": '"cfile_2"'}),
+    Reply(b"ther", 206, {"ETag": '"cfile_2"', "Content-Range": "bytes 1-4/5"}),
+    Reply(b"other", 206, {"Content-Range": "bytes 5-9/10"}),
+    Reply(b"ther", 206, {"Content-Range": "bytes 1-4/6"}),
+    Reply(b"the", 206, {"Content-Range": "bytes 1-4/5"}),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_answer_to_another_request_is_not_taken_for_a_content(
+    remote: ApiRemote, service: Service, other: Reply
+) -> None:
+    remote.dialect = Dialect.of(OURS)
+    service.replies(other)
+    with pytest.raises(types.Unreachable, match="came"), remote.content(FILE, 1):
+        pass
+    service.replies(Reply(b"hello", headers={"ETag": 'W/"cfile_1"'}))
+    with remote.content(FILE, 1) as stream:
+        assert (stream.start, b"".join(stream.chunks)) == (0, b"hello")
+    assert service.connections == 2
+
+
+def test_an_etag_means_nothing_where_the_service_does_not_say_so(remote: ApiRemote, service: Service) -> None:
+    service.replies(Reply(b"hello", headers={"ETag": '"0815"'}))
+    with remote.content(FILE) as stream:
+        assert b"".join(stream.chunks) == b"hello"
+
+
+def test_times_in_milliseconds_are_times(remote: ApiRemote, service: Service) -> None:
+    told = {"id": "cntr_1", "name": "n", "created_at": 1700000000123, "expires_at": 1800000000456}
+    service.replies(page([told]))
+    (container,) = remote.containers()
+    assert (container.created_at, container.expires_at) == (1700000000, 1800000000)
+    service.replies(page([CONTAINER_FILE | {"created_at": 1700000001999}]))
+    (file,) = remote.files("cntr_1")
+    assert file.created_at == 1700000001

@@ -116,7 +116,7 @@ EVENTS: dict[str, Event] = {
     "hidden": lambda s: transitions.hidden(s, None),
     "unhidden": transitions.unhidden,
     "unlinked": transitions.unlinked,
-    "sized": lambda s: transitions.sized(s, 5),
+    "sized": lambda s: transitions.sized(s, "old", 5),
 }
 
 # In each table: a state, and what each event makes of it; "-" where the event cannot happen. The bottom ``b`` is any of

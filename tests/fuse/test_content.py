@@ -117,3 +117,21 @@ def test_two_containers_of_one_name(other: Mount, sdk: OpenAI) -> None:
         assert (other / container.id / "file").read_text() == content
     other.home.run("rm", "-r", other / "twin")
     assert [container.id for container in sdk.containers.list() if container.name == "twin"] == [second.id]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "zeros"])
+def test_what_this_machines_disk_damages_is_fetched_again(
+    server: LiveServer, home: Home, container: Path, damage: str
+) -> None:
+    content = os.urandom(3 * MiB)
+    (container / "file").write_bytes(content)
+    for _ in range(2):  # the second mount reads what the first one has cached, damaged
+        with home.mounted("--url", server.address) as seen:
+            assert (seen / container.name / "file").read_bytes() == content
+            (cached,) = (path for path in home.cache_dir.glob("content/??/*") if path.stat().st_size > MiB)
+        with cached.open("r+b") as file:
+            file.seek(MiB + 5)
+            if damage == "cut":
+                file.truncate()
+            else:
+                file.write(bytes(5000) if damage == "zeros" else bytes([content[MiB + 5] ^ 1]))

@@ -129,8 +129,9 @@ def test_status(mount: Mount, server: LiveServer) -> None:
 
 def test_attributes_can_be_shown_by_the_usual_program(mount: Mount, container: Path) -> None:
     (container / "file").write_text("content")
-    shown = mount.home.run("getfattr", "-d", "-m", "-", "--absolute-names", container / "file")
+    shown = mount.home.run("getfattr", "-n", "user.containerfs.state", "--absolute-names", container / "file")
     assert 'user.containerfs.state="clean"\n' in shown
+    assert mount.home.run("getfattr", "-d", "-m", "-", "--absolute-names", container / "file") == ""
     told = mount.home.run("getfattr", "--only-values", "-n", "user.containerfs.status", "--absolute-names", mount.path)
     assert json.loads(told)["pid"] == mount.pid
 

@@ -39,6 +39,7 @@ class Attributes:
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS = [field.name for field in fields(Attributes)]
+_TIMES = ("atime", "mtime")
 
 
 def file_key(file_id: str) -> str:
@@ -70,7 +71,7 @@ class AttributeStore:
             f"SELECT key, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND container = ?",
             [(self._service, container_id)],
         )
-        return {row[0]: Attributes(*row[1:]) for row in rows}
+        return {row[0]: _read(row[1:]) for row in rows}
 
     def load_containers(self) -> dict[str, Attributes]:
         """What is kept for the containers themselves, by their id."""
@@ -83,7 +84,7 @@ class AttributeStore:
     def save(self, container_id: str, key: str, attributes: Attributes) -> None:
         marks = ", ".join("?" for _ in range(3 + len(_COLUMNS)))
         self._run(
-            f"REPLACE INTO attributes VALUES ({marks})", [(self._service, container_id, key, *astuple(attributes))]
+            f"REPLACE INTO attributes VALUES ({marks})", [(self._service, container_id, key, *_written(attributes))]
         )
 
     def forget(self, container_id: str, keys: Iterable[str]) -> None:
@@ -109,6 +110,19 @@ class AttributeStore:
         except sqlite3.Error as error:  # attributes are worth less than the operation that sets them
             log.error("The local attributes could not be kept: %s", error)
         return rows
+
+
+def _written(attributes: Attributes) -> list[int | str | None]:
+    """As SQLite takes it, whose integers end with nanoseconds of the year 2262."""
+    values = dict(zip(_COLUMNS, astuple(attributes), strict=True))
+    return [str(value) if name in _TIMES and value is not None else value for name, value in values.items()]
+
+
+def _read(row: tuple[Any, ...]) -> Attributes:
+    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+    for name in _TIMES:
+        values[name] = None if values[name] is None else int(values[name])
+    return Attributes(**values)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -144,7 +144,7 @@ class MetadataCache:
     def _refresh(self, key: str, fresh: Callable[[], bool], take: Take, *, has_older: bool) -> None:
         """Run one listing for all who want it now."""
         with self._flights_lock:
-            if fresh():
+            if fresh():  # since another listing ended just now
                 return
             flight = self._flights.get(key)
             leads = flight is None

@@ -16,7 +16,10 @@ from containerfs.fs.namespace.attributes import Attributes
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import Attr, RemoteContainer, RemoteFile
 
+_DAY = 24 * 3600 * 1_000_000_000  # in nanoseconds
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
+SEVERAL = object()
+"""The kernel may remember attributes of more than one content."""
 
 
 class Node:
@@ -45,6 +48,23 @@ class Node:
         """Whether it is there for those only who have it open."""
         return False
 
+    def accessed(self) -> bool:
+        """Note that a program reads it, now and then only; returns whether that moved the time.
+
+        Source: mount(8), relatime.
+        """
+        now = time.time_ns()
+        if self.atime > max(self.mtime, self.ctime) and now - self.atime < _DAY:
+            return False
+        self.atime = now
+        return True
+
+    def inherit(self, parent: "Directory") -> None:
+        """Take over what a directory with the set-group-ID bit gives to what is made in it. Source: inode(7)."""
+        if parent.mode & stat.S_ISGID:
+            self.gid = parent.gid
+            self.mode |= stat.S_ISGID if isinstance(self, Directory) else 0
+
     def touch(self, *, modified: bool = True) -> None:
         """Note a change made here, now."""
         self.ctime = time.time_ns()
@@ -60,9 +80,10 @@ class Node:
         self.mtime = self.mtime if kept.mtime is None else kept.mtime
         self.atime = self.mtime if kept.atime is None else kept.atime
 
-    def attr(self, size: int = 0) -> Attr:
-        """What ``stat`` shows; ``size``, in bytes, of a file. Source: stat(2)."""
-        return Attr(self.ino, self.kind | self.mode, size, self.uid, self.gid, self.atime, self.mtime, self.ctime)
+    def attr(self, size: int = 0, blocks: int | None = None) -> Attr:
+        """What ``stat`` shows; ``size``, in bytes, and ``blocks``, of 512, of a file. Source: stat(2)."""
+        mode, times = self.kind | self.mode, (self.atime, self.mtime, self.ctime)
+        return Attr(self.ino, mode, size, self.uid, self.gid, *times, blocks=blocks)
 
     def attributes(self) -> Attributes:
         """What of a node the service cannot hold."""
@@ -83,6 +104,14 @@ class Node:
             names.append(node.name)
             node = node.parent
         return "/".join(reversed(names))
+
+    def kernel_paths(self) -> set[str]:
+        """The paths from the root under which the kernel may know it; none once it is in no container."""
+        try:
+            container, path = self.container, self.path
+        except types.NotFound:
+            return set()
+        return {f"/{name}/{path}" for name in (container.name, container.remote.id)}
 
     @property
     def container(self) -> "ContainerDirectory":
@@ -171,7 +200,9 @@ class FileNode(Node):
     Attributes:
         state: what is true of its content. ``Tree.change`` alone assigns it.
         opens, writers: how many handles are open, and how many of them to write.
-        pages: the file id whose content the kernel's page cache may hold; None if it holds none.
+        told: the content whose attributes the kernel may remember, by ``state.identity``; ``SEVERAL``, or None where
+            that is not known.
+        pages: the content of which it may remember pages, likewise.
         lock: guards the state's replacement, and the bytes in its staged data. Never held across the network.
     """
 
@@ -182,8 +213,14 @@ class FileNode(Node):
         super().__init__(name, ino, created)
         self.state = initial
         self.opens = self.writers = 0
-        self.pages: str | None = None
+        self.told: object = None
+        self.pages: object = None
         self.lock = threading.RLock()
+
+    def tell(self) -> None:
+        """The kernel is about to be told the attributes. Needs ``lock`` held."""
+        shown = state.identity(self.state)
+        self.told = shown if self.told in (None, shown) else SEVERAL
 
     @property
     def remote(self) -> RemoteFile | None:
@@ -214,6 +251,12 @@ class FileNode(Node):
                 return size
             case _:
                 return 0
+
+    @property
+    def known_blocks(self) -> int | None:
+        """Of 512 bytes, that the content takes; None where it is known to have no holes, or not known."""
+        content = state.content(self.state)
+        return None if content is None else content.blocks
 
 
 def inode(identity: str) -> int:

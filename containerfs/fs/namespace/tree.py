@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec
 
 from containerfs.api.paths import encode_name
 from containerfs.fs import state, transitions
+from containerfs.fs.kernel import KernelMemory
 from containerfs.fs.namespace.attributes import file_key
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.shown import fitting, free_name
@@ -58,8 +59,9 @@ class Tree:
         suspects: by container id and the key of the attempt that may have left them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: KernelMemory | None = None) -> None:
         self.lock = threading.RLock()
+        self._kernel = kernel or KernelMemory()
         self.root = Directory("", 1, time.time_ns())
         self.suspects: dict[str, dict[str, Suspect]] = {}
         self._by_container: dict[str, ContainerDirectory] = {}
@@ -77,9 +79,10 @@ class Tree:
     ) -> State:
         """Apply a transition to a file's state; returns the new state. The one place that assigns it."""
         with node.lock:
-            before = node.remote
+            before, read = node.remote, state.identity(node.state)
             node.state = transition(node.state, *args, **kwargs)
             after = node.remote
+            self._follow(node, read, same_bytes=transition in transitions.KEEPS_BYTES)
         if before is not after and node.parent is not None:
             by_id = node.container.by_id
             if before is not None and by_id.get(before.id) is node:
@@ -87,6 +90,17 @@ class Tree:
             if after is not None:
                 by_id[after.id] = node
         return node.state
+
+    def _follow(self, node: FileNode, before: object, *, same_bytes: bool) -> None:
+        """See to what the kernel remembers of a file whose content was ``before``."""
+        now = state.identity(node.state)
+        if now == before:
+            return
+        if same_bytes:
+            node.told = now if node.told == before else node.told
+            node.pages = now if node.pages == before else node.pages
+        elif node.opens:  # else it is told when the file is opened
+            self._kernel.forget_read(node.kernel_paths())
 
     # Looking
 

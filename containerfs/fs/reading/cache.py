@@ -20,7 +20,8 @@ from pathlib import Path
 from cachetools import LRUCache
 
 from containerfs.fs.disk import FileLock, disk_errors
-from containerfs.fs.reading.entry import NOTE_SUFFIX, CacheEntry
+from containerfs.fs.reading import sums
+from containerfs.fs.reading.entry import NOTE_SUFFIX, NOWHERE, CacheEntry
 from containerfs.fs.reading.marker import UseMarker
 from containerfs.fs.types import RemoteFile, digest
 
@@ -67,6 +68,13 @@ class ContentCache:
             entry.pins += 1
             return entry
 
+    def pin_without_room(self, file: RemoteFile) -> CacheEntry:
+        """An entry that holds nothing, of a file for which the disk has no room. Raises TooManyOpenFiles."""
+        with disk_errors():
+            entry = CacheEntry(file, NOWHERE)
+        entry.pins = 1
+        return entry
+
     def has(self, file: RemoteFile) -> bool:
         """Whether there is anything of a file here."""
         return self._unpinned.path(self._key(file.container_id, file.id)).exists()
@@ -94,12 +102,14 @@ class ContentCache:
         """
         key = self._key(file.container_id, file.id)
         path = self._unpinned.path(key)
+        with disk_errors():
+            size = _sum_up(staged)
         with self._lock, self._names, disk_errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.replace(staged, path)
             path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
             self._pinned.pop(key, None)
-            self._unpinned.keep(key, file.size or 0)
+            self._unpinned.keep(key, size)
 
     def drop(self, container_id: str, file_id: str) -> None:
         """Forget content that nobody will ask for again, since its id is gone. Existing readers keep it."""
@@ -146,10 +156,10 @@ class ContentCache:
         if entry.evicted:
             entry.close()  # its name is nobody's, or another's
             return
-        os.utime(entry.fd)  # the order of eviction, across mounts
         kept = 0
         try:
             kept = entry.close()
+            os.utime(entry.path)  # the order of eviction, across mounts
         except OSError as error:
             log.warning("%r is not kept: %s", entry.file.path, error)
         if kept:
@@ -171,6 +181,17 @@ class ContentCache:
                 found += [(entry.stat(), entry.name) for entry in entries if "." not in entry.name]
         for stat, name in sorted(found, key=lambda item: item[0].st_mtime):
             self._unpinned.keep(name, min(stat.st_size, stat.st_blocks * 512))
+
+
+def _sum_up(staged: Path) -> int:
+    """Put its checksums behind a content; returns its size. Raises OSError."""
+    fd = os.open(staged, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        sums.append(fd, size, sums.of_file(fd, size))
+    finally:
+        os.close(fd)
+    return size
 
 
 class _Unpinned(LRUCache[str, int]):
@@ -209,7 +230,6 @@ class _Unpinned(LRUCache[str, int]):
             self.popitem()
 
     def _unlink(self, key: str) -> None:
-        """The content goes before its note: without a note it would pass for complete."""
         path = self.path(key)
         path.unlink(missing_ok=True)
         path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)

@@ -1,20 +1,29 @@
 """One file id's content on this disk: an open descriptor of a sparse file, and which of its bytes are there.
 
-Invariants: a byte inside the present ranges is the service's byte. While some are missing, a note beside the file says
-which are present, and it is true at every moment: a mount that is killed leaves the note before, or half of one, which
-counts for nothing. A file without a note is complete, or new and empty.
+Invariants: a byte inside the present ranges was the service's when it was stored, and is compared with a checksum when
+it is read. A content that is complete ends in a trailer with its checksums. One that is there in part has a note beside
+it: what is present, with the checksums. What has neither counts for nothing, so that a mount may be killed, and the
+machine lose its power, at any moment.
 """
 
 import json
+import logging
 import os
 import threading
+from array import array
 from pathlib import Path
 
 from containerfs.fs.disk import disk_errors, write_all
+from containerfs.fs.reading import sums
 from containerfs.fs.reading.ranges import Ranges
+from containerfs.fs.reading.sums import BLOCK, checksum
 from containerfs.fs.types import RemoteFile
 
+log = logging.getLogger(__name__)
+
 NOTE_SUFFIX = ".ranges"
+NOWHERE = Path("/dev/full")
+"""Takes nothing: every write says that the disk is full. Source: full(4)."""
 
 
 class CacheEntry:
@@ -24,13 +33,13 @@ class CacheEntry:
         file: what the service says of it.
         fd: a descriptor to read from; the bytes outside ``present`` mean nothing.
         pins: how many use it. Guarded by the cache.
-        lock: guards ``size``, ``present`` and ``complete``.
+        lock: guards ``size``, ``present``, ``complete`` and the checksums.
         size: in bytes; None until it is known.
         present: which bytes are here.
-        complete: whether all of them are. It never becomes false again, and may be read without the lock.
+        complete: whether all of them are; may be read without the lock. It becomes false again if some prove damaged.
 
     Raises:
-        OSError: it cannot be opened, or not be noted as partial. Nothing stays open then.
+        OSError: it cannot be opened. Nothing stays open then.
     """
 
     def __init__(self, file: RemoteFile, path: Path) -> None:
@@ -41,9 +50,10 @@ class CacheEntry:
         self.pins = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self.present, self._noted = self._load()
+            self._sums = sums.empty(self.size or 0)
+            self.present = Ranges()
+            self._noted = self._load()
             self.complete = self._is_complete()
-            self.note()  # a hole must never pass for content, however this ends
         except BaseException:
             os.close(self.fd)
             raise
@@ -51,62 +61,199 @@ class CacheEntry:
     @property
     def evicted(self) -> bool:
         """Whether its name is another file's by now, or nobody's: readers go on, and what they have is not kept."""
-        return not os.fstat(self.fd).st_nlink
+        return self.path == NOWHERE or not os.fstat(self.fd).st_nlink
+
+    def has(self, start: int, stop: int) -> bool:
+        """Whether ``[start, stop)``, as far as the file has it, is present."""
+        with self.lock:
+            return self.present.covers(start, stop if self.size is None else min(stop, self.size))
 
     def write(self, offset: int, data: bytes) -> None:
         """Write bytes that the service sent; they count once they are added. Raises NoSpace."""
         with disk_errors():
             write_all(self.fd, data, offset)
+        self._make_room(offset + len(data))
+        view = memoryview(data)
+        for start, stop in sums.pieces(offset, offset + len(data)):
+            if stop - start == BLOCK:
+                self._sums[start // BLOCK] = checksum(view[start - offset : stop - offset])
 
     def add(self, start: int, stop: int) -> None:
         """Count ``[start, stop)`` as present. Needs the lock held."""
         self.present.add(start, stop)
+        for block in {start // BLOCK, (stop - 1) // BLOCK}:  # those in between were written in one go
+            self._sum_up(block)
         self._noted = False
         self.complete = self._is_complete()
 
     def learn_size(self, size: int) -> None:
         """Take over the size that nobody knew. Needs the lock held."""
         self.size = size
+        self._make_room(size)
+        self._sum_up((size - 1) // BLOCK)
+        self._noted = False
         self.complete = self._is_complete()
+
+    def read_into(self, buffer: memoryview, offset: int) -> int | None:
+        """Read what is present at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end.
+
+        Returns None if they prove damaged; those are not present any more.
+        """
+        stop = self._readable(offset, offset + len(buffer))
+        if stop is None or stop <= offset:
+            return None if stop is None else 0
+        view = buffer[: stop - offset]
+        try:
+            read = os.preadv(self.fd, [view], offset)
+        except OSError as error:
+            log.warning("%s: %s", self.path, error)
+            read = 0
+        return read if self._is_sound(offset, stop, view[:read]) else None
+
+    def is_sound(self, start: int, stop: int) -> bool:
+        """Whether ``[start, stop)``, which is present, is what was stored; what is not is not present any more."""
+        found = [self._is_sound(at, end, None) for at, end in sums.pieces(start, stop)]
+        return all(found)
 
     def note(self) -> None:
         """Note on disk what is present, unless that is noted or the file is evicted. Raises OSError."""
         if not self.evicted:
-            self._write_note()
+            self._put(self._prepare_note())
 
     def close(self) -> int:
         """Note what is present, close, and return how many bytes are kept. Raises OSError; it is closed even so."""
-        evicted = self.evicted
-        os.close(self.fd)  # first: the note needs a descriptor, and this may have been the last
+        try:
+            evicted = self.evicted
+            note = None if evicted else self._prepare_note()
+        finally:
+            os.close(self.fd)  # before the note, which needs a descriptor: this may have been the last
         if evicted:
             return 0
-        self._write_note()
+        self._put(note)
         return self.present.total()
 
-    def _write_note(self) -> None:
+    def _readable(self, start: int, stop: int) -> int | None:
+        """How far a read of ``[start, stop)`` gets; None if some of it was dropped just now."""
         with self.lock:
-            ranges, complete = list(self.present), self.complete
-            noted, self._noted = self._noted, True
-        if noted:
-            return
-        note = self.path.with_suffix(NOTE_SUFFIX)
-        if complete:
-            note.unlink(missing_ok=True)
+            size, here = self.size, self.present.end_of(start)
+            if size is None:
+                return min(stop, here) if here > start else None
+            stop = min(stop, size)
+            return stop if here >= stop else None
+
+    # Checksums
+
+    def _make_room(self, size: int) -> None:
+        with self.lock:
+            missing = len(sums.blocks(0, size)) - len(self._sums)
+            self._sums.frombytes(bytes(8 * max(missing, 0)))
+
+    def _bounds(self, block: int) -> tuple[int, int]:
+        stop = (block + 1) * BLOCK
+        return block * BLOCK, stop if self.size is None else min(stop, self.size)
+
+    def _is_whole(self, block: int) -> bool:
+        start, stop = self._bounds(block)
+        return start < stop and self.present.covers(start, stop)
+
+    def _sum_up(self, block: int) -> None:
+        """Take the checksum of a block that was put together from parts, once it is whole. Needs the lock held."""
+        if block >= 0 and self._is_whole(block):
+            start, stop = self._bounds(block)
+            self._sums[block] = checksum(os.pread(self.fd, stop - start, start))
+
+    def _is_sound(self, start: int, stop: int, data: memoryview | None) -> bool:
+        """Compare the blocks that ``[start, stop)`` touches with their checksums; ``data``, what was read."""
+        with self.lock:
+            whole = [block for block in sums.blocks(start, stop) if self.complete or self._is_whole(block)]
+        short = data is not None and len(data) < stop - start
+        damaged = [block for block in whole if short or not self._matches(block, start, stop, data)]
+        if damaged or short:
+            self._drop(damaged, start, stop)
+        return not (damaged or short)
+
+    def _matches(self, block: int, start: int, stop: int, data: memoryview | None) -> bool:
+        first, last = self._bounds(block)
+        if data is not None and start <= first and last <= stop:
+            found = checksum(data[first - start : last - start])
         else:
-            note.write_text(json.dumps(ranges))
+            try:
+                found = checksum(os.pread(self.fd, last - first, first))
+            except OSError:
+                return False
+        return found == self._sums[block]
+
+    def _drop(self, damaged: list[int], start: int, stop: int) -> None:
+        """Count blocks, or where none is whole the range, as present no more."""
+        log.warning("%s was damaged on this machine's disk; what is wanted of it is fetched again", self.path)
+        with self.lock:
+            for first, last in map(self._bounds, damaged):
+                self.present.remove(first, last)
+            if not damaged:
+                self.present.remove(start, stop)
+            self._noted = False
+            self.complete = self._is_complete()
+
+    # What the disk says
+
+    def _prepare_note(self) -> str | None:
+        """The note, unless the content is complete, which then has its trailer; "" where all is noted already."""
+        with self.lock:
+            noted, self._noted = self._noted, True
+            if noted:
+                return ""
+            if not self.complete:
+                return json.dumps([[start, stop, self._noted_sums(start, stop)] for start, stop in self.present])
+            assert self.size is not None
+            sums.append(self.fd, self.size, self._sums[: len(sums.blocks(0, self.size))])
+            return None
+
+    def _noted_sums(self, start: int, stop: int) -> str:
+        found = array("Q")
+        for first, last in sums.pieces(start, stop):
+            block = first // BLOCK
+            whole = (first, last) == self._bounds(block)
+            found.append(self._sums[block] if whole else checksum(os.pread(self.fd, last - first, first)))
+        return found.tobytes().hex()
+
+    def _put(self, note: str | None) -> None:
+        path = self.path.with_suffix(NOTE_SUFFIX)
+        if note is None:
+            path.unlink(missing_ok=True)
+        elif note:
+            path.write_text(note)
 
     def _is_complete(self) -> bool:
         return self.size is not None and self.present.covers(0, self.size)
 
-    def _load(self) -> tuple[Ranges, bool]:
-        """What is present, and whether the disk says exactly that."""
-        stored = os.fstat(self.fd).st_size
+    def _load(self) -> bool:
+        """Find out what is present; returns whether the disk says exactly that."""
         try:
             noted = json.loads(self.path.with_suffix(NOTE_SUFFIX).read_text())
-            present = Ranges((start, min(stop, stored)) for start, stop in noted)
-            return present, list(map(list, present)) == noted  # an orphaned note says more than there is
+            for start, stop, found in noted:
+                self._load_range(start, stop, array("Q", bytes.fromhex(found)))
         except FileNotFoundError:
-            whole = stored == self.size
-            return Ranges([(0, stored)] if whole else []), whole
+            return self._load_complete()
         except (ValueError, TypeError):
-            return Ranges(), False
+            return False
+        return list(self.present) == [(start, stop) for start, stop, _ in noted]
+
+    def _load_complete(self) -> bool:
+        found = sums.read(self.fd)
+        if found is None or self.size not in (None, found[0]):
+            return True  # nothing is here, and nothing says otherwise
+        self.size, self._sums = found
+        self.present.add(0, self.size)
+        return True
+
+    def _load_range(self, start: int, stop: int, found: "array[int]") -> None:
+        """Take over a noted range. Parts of blocks, at its ends, are compared now, and blocks when they are read."""
+        if not 0 <= start < stop <= os.fstat(self.fd).st_size:
+            raise ValueError("noted is more than there is")
+        self._make_room(stop)
+        for (first, last), noted in zip(sums.pieces(start, stop), found, strict=True):
+            if (first, last) == self._bounds(first // BLOCK):
+                self._sums[first // BLOCK] = noted
+            elif checksum(os.pread(self.fd, last - first, first)) != noted:
+                continue
+            self.present.add(first, last)

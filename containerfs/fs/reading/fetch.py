@@ -6,7 +6,6 @@ the service honours ranges, else it waits for the one that runs.
 A file's ``changed`` is the innermost lock: neither the cache nor the service is called with it held.
 """
 
-import os
 import threading
 from weakref import WeakValueDictionary
 
@@ -14,10 +13,12 @@ from containerfs.fs import types
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.downloads import Download
 from containerfs.fs.reading.entry import CacheEntry
+from containerfs.fs.reading.passing import PassingStream
 from containerfs.fs.reading.readahead import MAX_AHEAD, SMALL, ReadAhead, Step
 from containerfs.fs.remote import Remote
 from containerfs.fs.types import RemoteFile
 
+_READINGS = 3  # of what proves damaged; each time it is fetched again
 _STREAMS = 4  # per file; random readers would otherwise pile up streams
 
 
@@ -34,19 +35,24 @@ class Fetcher:
         """Open a file, without asking the service. Close the reader when it is done.
 
         Raises:
-            NoSpace: the disk is full.
             TooManyOpenFiles: no descriptor is left.
         """
-        try:
-            entry = self._cache.pin(file)
-        except types.NoSpace:
-            self._cache.shrink()
-            entry = self._cache.pin(file)
+        entry = self._pin(file)
         with self._lock:
             shared = self._shared.get(entry)
             if shared is None:
                 shared = self._shared[entry] = _SharedFile(self._remote, self._cache, entry)
         return Reader(shared)
+
+    def _pin(self, file: RemoteFile) -> CacheEntry:
+        try:
+            return self._cache.pin(file)
+        except types.NoSpace:
+            self._cache.shrink()
+        try:
+            return self._cache.pin(file)
+        except types.NoSpace:
+            return self._cache.pin_without_room(file)
 
     def evict(self) -> None:
         """Drop all cached content that nobody has open."""
@@ -64,25 +70,44 @@ class Reader:
         self.fd = shared.entry.fd
         self._shared = shared
         self._entry = shared.entry
+        self._passing: PassingStream | None = None  # set once, with what the file's readers share locked
         shared.enter()
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
 
-        Waits until they are in the cache.
+        Waits until they are in the cache; where the disk has no room for them, they pass by it.
 
         Raises:
             NotFound: the service has dropped the file.
             Unreachable: it broke off repeatedly, or does not answer.
-            NoSpace: the disk is full.
             Failed: it sent something else than it had announced.
         """
-        if not self._entry.complete:
-            self._shared.ensure(offset, offset + len(buffer))
-        return os.preadv(self.fd, [buffer], offset)
+        passing = self._passing
+        if passing is None or self._entry.has(offset, offset + len(buffer)):
+            try:
+                return self._read_cached(buffer, offset)
+            except types.NoSpace:
+                passing = self._pass_by()
+        return passing.read_into(buffer, offset)
+
+    def _read_cached(self, buffer: memoryview, offset: int) -> int:
+        for _ in range(_READINGS):
+            if not self._entry.complete:
+                self._shared.ensure(offset, offset + len(buffer))
+            read = self._entry.read_into(buffer, offset)
+            if read is not None:
+                return read
+        raise types.Failed(f"this machine's disk damages what is stored of {self._entry.file.path!r}")
+
+    def _pass_by(self) -> PassingStream:
+        with self._shared.changed:
+            if self._passing is None:
+                self._passing = self._shared.stream_past()
+            return self._passing
 
     def ensure_all(self) -> int:
-        """Wait until the whole file is in the cache; returns its size in bytes. Raises as ``read_into``."""
+        """Wait until the cache has all of the file; returns its size in bytes. Raises as ``read_into``, and NoSpace."""
         entry = self._entry
         while not entry.complete:
             with entry.lock:
@@ -91,9 +116,30 @@ class Reader:
         assert entry.size is not None
         return entry.size
 
+    def ensure_sound(self, size: int | None) -> int:
+        """Wait until the whole file is in the cache, and compare what it begins with with its checksums.
+
+        Args:
+            size: how many bytes of it to compare; None for all.
+
+        Returns:
+            The size of the file, in bytes.
+
+        Raises:
+            NoSpace: the disk is full.
+            FsError: as ``read_into``.
+        """
+        for _ in range(_READINGS):
+            whole = self.ensure_all()
+            if self._entry.is_sound(0, whole if size is None else min(size, whole)):
+                return whole
+        raise types.Failed(f"this machine's disk damages what is stored of {self._entry.file.path!r}")
+
     def close(self) -> None:
         """Close it. Without readers a file's downloads stop, but for a small rest; what came so far is kept."""
         self._shared.leave()
+        if self._passing is not None:
+            self._passing.close()
 
 
 class _SharedFile:
@@ -123,6 +169,10 @@ class _SharedFile:
             self.readers -= 1
             self.changed.notify_all()
         self._cache.unpin(self.entry)
+
+    def stream_past(self) -> PassingStream:
+        """A way to the content that needs no room on the disk."""
+        return PassingStream(self._remote, self.file)
 
     def ensure(self, start: int, stop: int) -> None:
         """Wait until the bytes ``[start, stop)``, as far as the file has them, are in the cache."""

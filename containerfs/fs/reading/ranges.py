@@ -28,6 +28,15 @@ class Ranges:
         self._starts[first:last] = [start]
         self._stops[first:last] = [stop]
 
+    def remove(self, start: int, stop: int) -> None:
+        """Take a range out, as far as it is in."""
+        if start >= stop:
+            return
+        before = Ranges((first, min(last, start)) for first, last in self)
+        for first, last in self:
+            before.add(max(first, stop), last)
+        self._starts, self._stops = before._starts, before._stops
+
     def end_of(self, offset: int) -> int:
         """Where the bytes that are present from ``offset`` on end; ``offset`` itself if that byte is missing."""
         index = bisect_right(self._starts, offset) - 1

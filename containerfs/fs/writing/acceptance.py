@@ -6,6 +6,7 @@ Journal and tree change together; what remains, such as deleting what was replac
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from containerfs.fs import state, transitions, types
@@ -102,6 +103,7 @@ class Acceptance:
         node, container_id = sending.node, stored.container_id
         under_way = state.uploading(node.state)
         assert under_way is not None
+        stored = _measured(stored, under_way.version.content)
         version = under_way.version  # whether it keeps what is old may have been decided since it was sent
         there = state.remote_ids(state.base(node.state)) - {stored.id}
         replaced = _older(there, sending.delivery)
@@ -157,7 +159,6 @@ class Acceptance:
         return doubled
 
     def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
-        node.pages = stored.id
         node.changed_at = time.monotonic()
         kept = node.attributes()
         if stored.path != node.path:
@@ -190,3 +191,11 @@ def _older(there: frozenset[str], delivery: Delivery) -> frozenset[str]:
     An answer that comes at a later request may be about the first one; another client may have replaced that since.
     """
     return there & delivery.attempt.known if delivery.lost else there
+
+
+def _measured(stored: RemoteFile, content: StagedFile | RemoteFile) -> RemoteFile:
+    """What was stored, with the blocks that it takes here, so that a sparse file goes on to be shown as one."""
+    if isinstance(content, StagedFile):
+        with suppress(types.FsError):
+            return replace(stored, blocks=content.blocks)
+    return stored

@@ -3,6 +3,8 @@
 Closed content never changes, so what is being uploaded, or waits to be, is copied too.
 """
 
+from collections.abc import Callable
+
 from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
@@ -44,14 +46,25 @@ class Staging:
         with node.lock:
             if state.writable(node.state) is None and node.known_size == size:
                 return
-        while True:
-            self.stage(node, keep=size)
-            with node.lock:
-                staged = state.writable(node.state)
-                if staged is not None:  # else it was closed between the two lines
-                    staged.truncate(size)
-                    node.touch()
-                    return
+        self._change(node, lambda staged: staged.truncate(size), keep=size)
+
+    def fallocate(self, node: FileNode, mode: int, offset: int, size: int) -> None:
+        """Allocate, punch out or zero a range, on this machine.
+
+        Raises:
+            NoSpace: the disk is full, also without what is cached; the file is as before.
+            NotSupported: the disk's file system cannot do that.
+            NotFound, Unreachable: the content that is to be changed cannot be had.
+        """
+
+        def allocate(staged: StagedFile) -> None:
+            staged.allocate(mode, offset, size)
+
+        try:
+            self._change(node, allocate)
+        except types.NoSpace:
+            self._fetcher.evict()
+            self._change(node, allocate)
 
     def stage(self, node: FileNode, keep: int | None = None) -> None:
         """Make a file writable.
@@ -81,6 +94,16 @@ class Staging:
         """A staged copy of a file of the service. Raises NoSpace, NotFound, Unreachable."""
         return self._copy(content, None)
 
+    def _change(self, node: FileNode, change: Callable[[StagedFile], None], keep: int | None = None) -> None:
+        while True:
+            self.stage(node, keep)
+            with node.lock:
+                staged = state.writable(node.state)
+                if staged is not None:  # else it was closed between the two lines
+                    change(staged)
+                    node.touch()
+                    return
+
     def _write(self, node: FileNode, data: memoryview, offset: int | None) -> int:
         while True:
             with node.lock:
@@ -101,7 +124,7 @@ class Staging:
                 case RemoteFile() if keep != 0:
                     reader = self._fetcher.open(content)
                     try:
-                        copy.copy_from(reader.fd, _wanted(reader.ensure_all(), keep))
+                        copy.copy_from(reader.fd, _wanted(reader.ensure_sound(keep), keep))
                     finally:
                         reader.close()
         except BaseException:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from containerfs.fs import types
 from containerfs.fs.reading import marker
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.entry import CacheEntry
+from containerfs.fs.reading.sums import BLOCK
 from containerfs.fs.types import RemoteFile
 
 CONTENT = bytes(range(250)) * 40  # 10,000 bytes
@@ -296,4 +297,74 @@ def test_content_of_unknown_size_is_complete_once_it_is_known(cache: ContentCach
 def test_a_note_is_what_json_says(cache: ContentCache, tmp_path: Path) -> None:
     cache.unpin(fill(cache, file(), (0, 10), (20, 30)))
     (note,) = tmp_path.rglob("*.ranges")
-    assert json.loads(note.read_text()) == [[0, 10], [20, 30]]
+    noted = json.loads(note.read_text())
+    assert [(start, stop) for start, stop, _ in noted] == [(0, 10), (20, 30)]
+
+
+LARGE = os.urandom(5 * BLOCK + 1000)
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "a bit in the first block": lambda stored: flipped(stored, 0),
+    "a bit within": lambda stored: flipped(stored, 3 * BLOCK + 17),
+    "a bit in the last block": lambda stored: flipped(stored, len(LARGE) - 1),
+    "a bit of the checksums": lambda stored: flipped(stored, len(LARGE) + 3),
+    "cut": lambda stored: stored[: 2 * BLOCK + 5],
+    "cut at the end of the content": lambda stored: stored[: len(LARGE)],
+    "emptied": lambda stored: b"",
+    "zeros": lambda stored: bytes(len(stored)),
+    "zeros within": lambda stored: stored[:BLOCK] + bytes(BLOCK) + stored[2 * BLOCK :],
+}
+
+
+def sound(entry: CacheEntry, content: bytes) -> bool:
+    """Whether all that is read of an entry is right; what is not there, or not any more, is not read."""
+    for start in range(0, len(content), 40_000):
+        buffer = bytearray(40_000)
+        if entry.present.covers(start, min(start + 40_000, len(content))):
+            read = entry.read_into(memoryview(buffer), start)
+            if read is not None and buffer[:read] != content[start : start + 40_000]:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_what_the_disk_has_damaged_is_not_read(cache: ContentCache, damage: Callable[[bytes], bytes]) -> None:
+    remote = file(size=len(LARGE))
+    entry = cache.pin(remote)
+    entry.write(0, LARGE)
+    with entry.lock:
+        entry.add(0, len(LARGE))
+    assert entry.complete
+    cache.unpin(entry)
+    entry.path.write_bytes(damage(entry.path.read_bytes()))
+    entry = cache.pin(remote)
+    assert sound(entry, LARGE)
+    assert not entry.complete
+    cache.unpin(entry)
+
+
+@pytest.mark.parametrize("at", [0, BLOCK + 5, 2 * BLOCK + 99])
+def test_damage_to_what_is_there_in_part_is_noticed(cache: ContentCache, at: int) -> None:
+    remote = file(size=len(LARGE))
+    entry = cache.pin(remote)
+    entry.write(0, LARGE[: 2 * BLOCK + 100])
+    with entry.lock:
+        entry.add(0, 2 * BLOCK + 100)
+    cache.unpin(entry)
+    entry.path.write_bytes(flipped(entry.path.read_bytes(), at))
+    entry = cache.pin(remote)
+    assert sound(entry, LARGE)
+    assert not entry.present.covers(at, at + 1)
+    cache.unpin(entry)
+
+
+def test_a_content_that_is_complete_tells_its_size(cache: ContentCache) -> None:
+    cache.unpin(fill(cache, file(), (0, len(CONTENT))))
+    entry = cache.pin(file(size=None))
+    assert (entry.complete, entry.size) == (True, len(CONTENT))
+    cache.unpin(entry)

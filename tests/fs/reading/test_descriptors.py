@@ -90,17 +90,14 @@ def refuse(*_: object, **__: object) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_too_full_for_the_note_of_a_new_entry_leaves_nothing_open(
-    cache: ContentCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_for_which_there_is_no_room_leaves_nothing_open(cache: ContentCache) -> None:
     before = open_descriptors()
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", refuse)
-        with pytest.raises(types.NoSpace):
-            cache.pin(FILE)
+    entry = cache.pin_without_room(FILE)
+    with pytest.raises(types.NoSpace):
+        entry.write(0, b"content")
+    cache.unpin(entry)
     assert open_descriptors() == before
     assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 0}
-    cache.unpin(partial(cache))
 
 
 def test_an_entry_that_cannot_be_noted_is_closed_and_dropped(
@@ -136,18 +133,26 @@ def test_what_is_open_can_be_read_without_a_descriptor_to_spare(
         assert programs.take(memory_fs, fh) == b"content"
 
 
-def test_an_open_that_failed_leaves_the_kernel_no_pages_of_an_older_content(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+def test_after_an_open_that_failed_the_kernel_still_has_to_forget_an_older_content(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
 ) -> None:
+    forgotten: list[str] = []
+
+    def forget(path: str) -> bool:
+        forgotten.append(path)
+        return True
+
+    memory_fs.attach_kernel(forget)
     remote.replaces = "new id"
     remote.put(container, "a", b"older")
+    memory_fs.getattr("/box/a")
     with programs.opened(memory_fs, "/box/a"):
         pass
+    assert forgotten == []
     remote.put(container, "a", b"newer")
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", refuse)
-        with pytest.raises(types.NoSpace):
-            memory_fs.open("/box/a", os.O_RDONLY)
-    fh, keeps_pages = memory_fs.open("/box/a", os.O_RDONLY)
-    memory_fs.release(fh)
-    assert not keeps_pages
+    with descriptors_left(0), pytest.raises(types.TooManyOpenFiles):
+        memory_fs.open("/box/a", os.O_RDONLY)
+    for expected in (["/box/a", f"/{container}/a"], []):
+        forgotten.clear()
+        with programs.opened(memory_fs, "/box/a"):
+            assert sorted(forgotten) == sorted(expected)

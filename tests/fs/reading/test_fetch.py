@@ -1,6 +1,7 @@
 """Downloads: started by the first reader, shared by all, and right whatever the service does meanwhile."""
 
 import errno
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -290,14 +291,14 @@ def test_a_disk_too_full_to_open_a_file_evicts_what_nobody_reads(
     other.read(0, len(SMALL))
     other.close()
     put.opened.remove(other)
-    write_text = Path.write_text
+    opening = CacheEntry.__init__
 
-    def full(path: Path, text: str) -> int:
+    def full(entry: CacheEntry, file: RemoteFile, path: Path) -> None:
         if cache._unpinned:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_text(path, text)
+        opening(entry, file, path)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(CacheEntry, "__init__", full)
     assert put(SMALL).read(0, len(SMALL)) == SMALL
     assert cache.usage()["entries"] == 0
 
@@ -356,16 +357,78 @@ def test_a_full_disk_evicts_what_nobody_reads(put: Put, cache: ContentCache, mon
     assert cache.usage()["entries"] == 0
 
 
-def test_a_disk_that_stays_full_is_said_to_be(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["no room for content", "no room for a name"])
+def full_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk on which nothing can be evicted, and for which nothing is left."""
+
     def full(*_: object) -> None:
         raise types.NoSpace("full")
 
-    monkeypatch.setattr(CacheEntry, "write", full)
+    if request.param == "no room for content":
+        monkeypatch.setattr(CacheEntry, "write", full)
+    else:
+        monkeypatch.setattr(ContentCache, "pin", full)
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("content", [SMALL, LARGE, b""])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_without_room_on_the_disk_content_passes_by_the_cache(
+    put: Put, remote: MemoryRemote, content: bytes, known: bool, ranges: bool
+) -> None:
+    remote.ranges = ranges
+    opened = put(content, len(content) if known else None)
+    pieces = [opened.read(start, start + 131072) for start in range(0, len(content) + 1, 131072)]
+    assert b"".join(pieces) == content
+    assert opened.read(len(content) // 2, len(content)) == content[len(content) // 2 :]
+    assert opened.read(0, 100) == content[:100]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_what_passes_by_the_cache_takes_one_stream_in_whatever_order_it_is_asked_for(
+    put: Put, remote: MemoryRemote
+) -> None:
+    opened = put(LARGE)
+    opened.read(0, 10)  # finds out that there is no room
+    asked = len(remote.asked("content"))
+    half = 1 << 19
+    for start in range(0, len(LARGE), 2 * half):
+        for at in (start + half, start):
+            assert opened.read(at, at + half) == LARGE[at : at + half]
+    assert len(remote.asked("content")) == asked
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_what_passes_by_the_cache_is_resumed_where_it_breaks_off(put: Put, remote: MemoryRemote) -> None:
+    opened = put(LARGE)
+    assert opened.read(0, 10) == LARGE[:10]
+    remote.before = broken_at(2 << 20, 3 << 20)
+    assert opened.read(0, 4 << 20) == LARGE[: 4 << 20]
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_all_of_a_file_needs_room(put: Put) -> None:
     with pytest.raises(types.NoSpace):
-        put(SMALL).read(0, 10)
+        put(SMALL).reader.ensure_all()
 
 
 def test_all_of_a_file_and_its_size(put: Put, remote: MemoryRemote) -> None:
     remote.lengths = False
     assert put(LARGE, None).reader.ensure_all() == len(LARGE)
     assert put(b"", None).reader.ensure_all() == 0
+
+
+@pytest.mark.parametrize("at", [0, 5 * MiB + 3, len(LARGE) - 1])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_was_damaged_on_the_disk_is_fetched_again(
+    put: Put, remote: MemoryRemote, fetcher: Fetcher, at: int, ranges: bool
+) -> None:
+    remote.ranges = ranges
+    opened = put(LARGE)
+    assert opened.read(0, len(LARGE)) == LARGE
+    os.pwrite(opened.reader.fd, bytes([LARGE[at] ^ 1]), at)
+    assert opened.read(0, len(LARGE)) == LARGE
+    os.pwrite(opened.reader.fd, bytes([LARGE[at] ^ 1]), at)
+    assert opened.reader.ensure_sound(None) == len(LARGE)
+    assert os.pread(opened.reader.fd, 1, at) == LARGE[at : at + 1]

@@ -21,6 +21,13 @@ def test_ranges_hold_what_a_set_of_numbers_holds(added: list[tuple[int, int]], s
     assert end not in numbers
 
 
+@given(st.lists(bounds, max_size=12), bounds)
+def test_what_is_taken_out_is_not_held(added: list[tuple[int, int]], taken: tuple[int, int]) -> None:
+    ranges, numbers = Ranges(added), {number for low, high in added for number in range(low, high)}
+    ranges.remove(*taken)
+    assert {number for low, high in ranges for number in range(low, high)} == numbers - set(range(*taken))
+
+
 @given(st.lists(bounds, max_size=12))
 def test_ranges_are_as_few_as_possible(added: list[tuple[int, int]]) -> None:
     held = list(Ranges(added))

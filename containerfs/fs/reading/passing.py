@@ -1,0 +1,103 @@
+"""A file that is read past the cache, for which the disk has no room: one stream, and the last bytes that it brought.
+
+Whoever reads ahead asks for several pieces at a time, which arrive in any order. So what came a little earlier is held
+in memory, and what lies a little further on is waited for; for all else the stream begins anew.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from containerfs.fs import types
+from containerfs.fs.remote import Remote
+from containerfs.fs.types import RemoteFile
+
+_HELD = 4 << 20  # bytes
+_SKIPPED = 4 << 20  # bytes that are read and dropped rather than asking anew
+_ATTEMPTS = 3  # without progress
+
+
+class PassingStream:
+    """Reads one file. Thread-safe: those who read it wait for each other, and so for the network."""
+
+    def __init__(self, remote: Remote, file: RemoteFile) -> None:
+        self._remote = remote
+        self._file = file
+        self._size = file.size
+        self._lock = threading.Lock()  # guards all that follows
+        self._stream = ExitStack()
+        self._chunks: Iterator[bytes] | None = None
+        self._held = bytearray()
+        self._start = 0  # of what is held
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Read at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end of the file.
+
+        Raises:
+            NotFound: the service has dropped the file.
+            Unreachable: it broke off repeatedly, or does not answer.
+        """
+        stop = offset + len(buffer)
+        with self._lock:
+            if not self._start <= offset <= self._end + _SKIPPED:
+                self._begin(offset)
+            while self._end < stop and self._take():
+                self._trim(offset)
+            data = self._held[offset - self._start : stop - self._start]
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            self._stop()
+
+    @property
+    def _end(self) -> int:
+        return self._start + len(self._held)
+
+    def _begin(self, offset: int) -> None:
+        """Stream from ``offset`` on next; nothing is held any more."""
+        self._stop()
+        self._held.clear()
+        self._start = offset
+
+    def _take(self) -> bool:
+        """Hold the next bytes of the stream as well; returns False at the end of the file."""
+        for attempt in range(_ATTEMPTS):
+            if self._end == self._size:
+                return False
+            try:
+                chunk = self._next()
+            except types.Unreachable:
+                self._stop()
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            if chunk:
+                self._held += chunk
+                return True
+            self._stop()
+            if self._size is None:
+                self._size = self._end
+        raise types.Unreachable(f"{self._file.path!r} broke off after {self._end} of {self._size} bytes")
+
+    def _next(self) -> bytes:
+        if self._chunks is None:
+            stream = self._stream.enter_context(self._remote.content(self._file, self._end))
+            if stream.start != self._end:  # the service ignores ranges
+                self._held.clear()
+                self._start = stream.start
+            self._chunks = iter(stream.chunks)
+        return next(self._chunks, b"")
+
+    def _trim(self, offset: int) -> None:
+        """Let go of what came long ago, but for what is wanted now."""
+        surplus = min(len(self._held) - _HELD, offset - self._start)
+        if surplus > 0:
+            del self._held[:surplus]
+            self._start += surplus
+
+    def _stop(self) -> None:
+        self._chunks = None
+        self._stream.close()
