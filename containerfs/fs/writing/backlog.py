@@ -87,7 +87,7 @@ class Backlog:
         left = [self._unfinished(node) for node in self._due() if within is None or node in within]
         if within is not None:
             return left
-        self._uploader.wait_for_unwanted(deadline)
+        self._uploader.wait_for_deleted(deadline)
         self._settlement.wait(max(0.0, deadline - time.monotonic()))
         self._deletions.retry_pending(deadline)
         return left + self._recorded() + self._undeleted() + self.set_aside()

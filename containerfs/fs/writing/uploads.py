@@ -82,15 +82,14 @@ class Uploader:
         due_at = self._schedule.next_due(node)
         return due_at is None or due_at > time.monotonic()
 
-    def wait_for_unwanted(self, deadline: float) -> None:
+    def wait_for_deleted(self, deadline: float) -> None:
         """Wait until uploads of files that were deleted since they began have ended, and what they stored is noted as
         to be deleted; until the monotonic time ``deadline`` at most."""
         with self._lock:
             under_way = set(self._under_way)
-        with self._tree.lock:
-            unwanted = {sending for sending in under_way if not sending.is_wanted}
+        deleted = {sending for sending in under_way if isinstance(sending.node.state, state.Unlinked)}
         with self._ended:
-            self._ended.wait_for(lambda: not unwanted & self._under_way, max(0.0, deadline - time.monotonic()))
+            self._ended.wait_for(lambda: not deleted & self._under_way, max(0.0, deadline - time.monotonic()))
 
     def ask(self, nodes: list[FileNode]) -> None:
         """Try again now what has failed, whatever the reason."""
