@@ -62,7 +62,6 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
         _show(tree, container, path, remote)
         tree.apply_kept(container, file_id)
     _apply_directories(tree, container)
-    container.listed_at = listing.started
     container.pages = max(1, -(-len(listing.files) // 100))
     tree.forget_deleted(container.remote.id, listing.started)
 
