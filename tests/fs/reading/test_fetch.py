@@ -293,7 +293,7 @@ def test_a_disk_too_full_to_open_a_file_evicts_what_nobody_reads(
     write_text = Path.write_text
 
     def full(path: Path, text: str) -> int:
-        if cache._unpinned:
+        if cache._evictable:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write_text(path, text)
 
