@@ -57,7 +57,11 @@ class Directories:
                 if not (isinstance(child, FileNode) and isinstance(child.state, Hidden | Unlinked))
                 and not (isinstance(child, ContainerDirectory) and child.gone)
             ]
-        return self._handles.add(DirectoryHandle(entries))
+        return self._handles.add(DirectoryHandle(directory, entries))
+
+    def directory(self, fh: int) -> Directory:
+        """The directory that a handle is open for."""
+        return self._handles[fh].directory
 
     def entries(self, fh: int) -> list[Entry]:
         """What was in an open directory when it was opened."""

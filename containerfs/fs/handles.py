@@ -9,7 +9,7 @@ import threading
 from typing import Generic, TypeVar
 
 from containerfs.fs import state, types
-from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.reading.fetch import Fetcher, Reader
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import Entry, RemoteFile
@@ -95,7 +95,8 @@ class WriteHandle(ReadHandle):
 class DirectoryHandle:
     """A directory open for listing: what was in it when it was opened."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, directory: Directory, entries: list[Entry]) -> None:
+        self.directory = directory
         self.entries = entries
 
 

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.types import Attr
+from containerfs.fs.types import Attr, Entry
 from containerfs.fuse.errno import errno_of
 
 C = TypeVar("C", bound=type)
@@ -76,9 +76,21 @@ class ContainerOperations:
         return self._fs.opendir(path)
 
     def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
-        itself = [(name, {"st_ino": 1, "st_mode": stat.S_IFDIR}, 0) for name in (".", "..")]  # 0 would hide them
-        inside = self._fs.readdir(fh)
-        return itself + [(entry.name, {"st_ino": entry.ino, "st_mode": entry.mode}, 0) for entry in inside]
+        return [(entry.name, _brief(entry), 0) for entry in self.entries(fh)]
+
+    def entries(self, fh: int) -> list[Entry]:
+        """What is in an open directory, as its entries come: by ``readdir``, or one by one by the two below."""
+        itself = [Entry(name, 1, stat.S_IFDIR) for name in (".", "..")]  # inode number 0 would hide them
+        return itself + self._fs.readdir(fh)
+
+    def brief(self, fh: int, entry: Entry) -> dict[str, int]:
+        """What a listing of names needs of an entry."""
+        return _brief(entry)
+
+    def full(self, fh: int, entry: Entry) -> dict[str, int] | None:
+        """What ``getattr`` would answer for an entry; None where only that can."""
+        attr = self._fs.attr_in(fh, entry.name)
+        return None if attr is None else _stat(attr)
 
     def releasedir(self, path: str, fh: int) -> None:
         self._fs.releasedir(fh)
@@ -188,6 +200,10 @@ class ContainerOperations:
             "f_namemax",
         )
         return {name: getattr(disk, name) for name in names}
+
+
+def _brief(entry: Entry) -> dict[str, int]:
+    return {"st_ino": entry.ino, "st_mode": entry.mode}
 
 
 def _stat(attr: Attr) -> dict[str, int]:
