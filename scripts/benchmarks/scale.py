@@ -98,7 +98,7 @@ def _looks(bench: Bench) -> Iterator[list[str]]:
         run("ls", mounted.path.parent)
         time.sleep(_EXPIRY + 0.1)
         asked = [f"c{number:04}" for number in range(containers)]
-        yield _look(bench, mounted, label, lambda root: timed(sys.executable, "-c", _STAT, root, *asked))
+        yield _look(bench, mounted, label, lambda root: timed(sys.executable, "-P", "-c", _STAT, root, *asked))
     with bench.patient.mounted(bench.fresh(), _ROUND_TRIP) as mounted:
         yield _look(
             bench, mounted, f"`ls` of {names:,} names, far away", lambda root: timed("ls", root / "ten thousand")
@@ -128,7 +128,7 @@ def _look(bench: Bench, mounted: Mounted, label: str, do: Callable[[Path], float
 def _opens(bench: Bench) -> Iterator[list[str]]:
     with bench.patient.mounted(bench.fresh()) as mounted:
         for container, count in (("few", _SMALL), ("many", bench.scale.many)):
-            mean, longest = map(float, run(sys.executable, "-c", _OPEN, mounted.path.parent / container).split())
+            mean, longest = map(float, run(sys.executable, "-P", "-c", _OPEN, mounted.path.parent / container).split())
             label = f"`open` here and there in a directory of {count:,}: mean, longest of 1,000"
             yield [label, f"{duration(mean)}, {duration(longest)}"]
 
@@ -145,7 +145,9 @@ def _memory(bench: Bench) -> list[str]:
 
 def _cache(bench: Bench) -> Iterator[list[str]]:
     directory = bench.fresh()
-    started, evicted, longest = map(float, run(sys.executable, "-c", _CACHE, directory, str(bench.scale.many)).split())
+    started, evicted, longest = map(
+        float, run(sys.executable, "-P", "-c", _CACHE, directory, str(bench.scale.many)).split()
+    )
     shutil.rmtree(directory)
     yield [f"start with {bench.scale.many:,} contents in the cache", duration(started)]
     yield ["half of them evicted, in", duration(evicted)]
