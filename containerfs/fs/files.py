@@ -16,8 +16,7 @@ from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.process import is_other_live_process
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
-from containerfs.fs.reading.scans import Sibling
-from containerfs.fs.state import Due, Local, Staged, Stored, Torn, Unlinked
+from containerfs.fs.state import Due, Local, Staged, Torn, Unlinked
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
@@ -246,7 +245,7 @@ class OpenFiles:
         with self._tree.lock:
             directory = node.parent
             if directory is not None and node.remote is not None:
-                self._prefetcher.opened(directory, node.ino, lambda: _siblings(directory))
+                self._prefetcher.opened(directory, node.name, directory.children)
 
     def _commit(self, node: FileNode) -> None:
         if node.dirty and node.parent is not None:
@@ -274,12 +273,3 @@ class OpenFiles:
 
 def _did_not_fit(node: FileNode) -> types.NoSpace:
     return types.NoSpace(f"{node.name!r} did not fit on this machine's disk, and is as it was before")
-
-
-def _siblings(directory: Directory) -> list[Sibling]:
-    """The files of a directory, as listed. Wants the tree's lock held."""
-    return [
-        Sibling(node.name, node.ino, node.state.remote if isinstance(node.state, Stored) else None)
-        for node in directory.children.values()
-        if isinstance(node, FileNode)
-    ]

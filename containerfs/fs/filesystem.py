@@ -25,6 +25,8 @@ from containerfs.fs.writing.moves import Moves
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.replay import Replay
 
+_USER = "user."  # the names that programs may choose. Source: xattr(7)
+
 
 class FileSystem:
     """Containers and their files. Safe to call from any thread; every method raises ``FsError``.
@@ -94,6 +96,11 @@ class FileSystem:
     def readdir(self, fh: int) -> list[Entry]:
         """What is in the directory; called again after rewinddir(3). Without "." and "..". Source: readdir(3)."""
         return self._directories.entries(fh)
+
+    def attr_in(self, fh: int, name: str) -> Attr | None:
+        """The attributes of what an open directory has under a name; None if that is nothing, or takes a request."""
+        node = self._directories.directory(fh).children.get(name)
+        return None if node is None else self._inodes.attr_at_hand(node)
 
     def releasedir(self, fh: int) -> None:
         """Source: closedir(3)."""
@@ -265,7 +272,14 @@ class FileSystem:
     # Control
 
     def getxattr(self, path: str, name: str) -> bytes:
-        """Source: getxattr(2). Raises NoAttribute, for all that is not ours at once: the kernel asks at every write."""
+        """Source: getxattr(2). For what is not ours, which the kernel asks about at every write, no file is looked up.
+
+        Raises:
+            NoAttribute: there is none of that name.
+            NotSupported: there can be none. ``ls -l`` then asks about one file, and not about each.
+        """
+        if not name.startswith(_USER):
+            raise types.NotSupported(name)
         if not name.startswith(PREFIX):
             raise types.NoAttribute(name)
         return self._control.get(self._lookup.node(path), name)

@@ -10,7 +10,7 @@ from containerfs.fs.namespace.nodes import Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.remote import Remote
-from containerfs.fs.state import Outdated, Stored
+from containerfs.fs.state import Hidden, Outdated, Stored, Unlinked
 from containerfs.fs.types import Attr, RemoteFile
 
 
@@ -43,6 +43,12 @@ class Inodes:
             if size is not None or not isinstance(content, RemoteFile):
                 return node.attr(size or 0, node.known_blocks)
         return node.attr(self._learn_size(node, content))
+
+    def attr_at_hand(self, node: Node) -> Attr | None:
+        """The same where that takes no request; None where it would, or where nobody is to see the node any more."""
+        if isinstance(node, FileNode) and (node.known_size is None or isinstance(node.state, Hidden | Unlinked)):
+            return None
+        return self.attr(node)
 
     def set_made(self, directory: Directory, mode: int, owner: tuple[int, int] | None) -> None:
         """Give a directory that was just made its mode and owner."""

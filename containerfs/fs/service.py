@@ -24,6 +24,7 @@ from containerfs.fs.breaker import CircuitBreaker
 from containerfs.fs.remote import Stream, UploadRequest
 from containerfs.fs.translation import translate, translate_storing
 from containerfs.fs.types import RemoteContainer, RemoteFile
+from containerfs.fs.walk import Walker
 
 S = TypeVar("S")
 
@@ -52,6 +53,7 @@ class ApiRemote:
         self._client = client
         self._single_shot = single_shot
         self._breaker = CircuitBreaker()
+        self._walker = Walker()
 
     def check(self) -> None:
         with self._call():
@@ -85,8 +87,10 @@ class ApiRemote:
 
     def files(self, container_id: str) -> list[RemoteFile]:
         with self._call():
-            listed = list(self._client.containers.files.list(container_id, limit=_PAGE))
-        return [self._file(file, container_id) for file in listed]
+            return self._walker.files(
+                lambda order: self._client.containers.files.list(container_id, limit=_PAGE, order=order).iter_pages(),
+                lambda file: self._file(file, container_id),
+            )
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         found: list[ContainerFile] = []

@@ -1,10 +1,11 @@
 """The FUSE binding: the one module that imports it.
 
 mfusepy with libfuse 3, whose requests carry up to 1 MiB; where only libfuse 2 is, fusepy, with 128 KiB. mfusepy is
-fusepy's maintained fork, and both call the same ``Operations``. Six methods are replaced: reads and writes go straight
+fusepy's maintained fork, and both call the same ``Operations``. Some methods are replaced: reads and writes go straight
 between the kernel's buffer and a file descriptor, without the two copies that Python bytes would cost; times keep what
 utimensat(2) says of "now" and "leave it"; renames keep the flags of renameat2(2); truncating and changing modes keep
-the handle, where the kernel gives one.
+the handle, where the kernel gives one; with libfuse 3, directories are given
+out as far as the kernel asks for, and where it asks for them with attributes, so that it need not ask for each.
 """
 
 import codecs
@@ -28,6 +29,8 @@ from containerfs.api.errors import ContainerFSError
 _ENCODING = "containerfs-path"
 _LIBFUSE_2_ONLY = ("big_writes", "atomic_o_trunc")  # libfuse 3 does both unasked
 _THREADS = 64  # libfuse 3.12 begins with 10, which as many readers of a service that hangs would use up
+_ITSELF = (".", "..")  # of which no attributes are kept
+_READDIR_PLUS, _FILL_DIR_PLUS = 1 << 0, 1 << 1  # Source: fuse.h, libfuse 3
 _TO_LOOK = 8  # descriptors, more than it takes to run a program
 _FORGOTTEN = (0, -errno.ENOENT)  # the latter: it remembers nothing
 _this_thread = threading.local()
@@ -141,6 +144,9 @@ def _fuse_class(module: ModuleType) -> Any:
     def rename(self: Any, old: bytes, new: bytes, flags: int = 0) -> int:
         return self.operations.move(old.decode(_ENCODING), new.decode(_ENCODING), flags)  # type: ignore[no-any-return]
 
+    if module.__name__ == "mfusepy":
+        _give_out_directories(Fuse, module)
+
     def truncate_fuse_3(self: Any, path: bytes | None, length: int, fip: Any) -> int:
         return self.ftruncate(path, length, fip)  # type: ignore[no-any-return]
 
@@ -156,6 +162,33 @@ def _fuse_class(module: ModuleType) -> Any:
             if hasattr(base, method.__name__ + suffix):
                 setattr(Fuse, method.__name__ + suffix, method)
     return Fuse
+
+
+def _give_out_directories(fuse: Any, module: ModuleType) -> None:
+    """Let a class answer readdir with offsets, and with attributes. Source: fuse_operations.readdir, libfuse 3."""
+    listed: dict[int, list[Any]] = {}  # by handle: what the offsets are in
+    base = fuse.releasedir
+
+    def readdir_fuse_3(self: Any, _: bytes | None, buf: Any, filler: Any, offset: int, fip: Any, flags: int) -> int:
+        fh = fip.contents.fh
+        if not offset:
+            listed[fh] = self.operations.entries(fh)
+        entries, attributes = listed[fh], module.c_stat()
+        pointer = ctypes.pointer(attributes)
+        for place in range(offset, len(entries)):
+            entry = entries[place]
+            full = self.operations.full(fh, entry) if flags & _READDIR_PLUS else None
+            module.set_st_attrs(attributes, full or self.operations.brief(fh, entry), use_ns=True)
+            name = entry.name.encode(_ENCODING)
+            if filler(buf, name, pointer, place + 1, _FILL_DIR_PLUS if full or entry.name in _ITSELF else 0):
+                break
+        return 0
+
+    def releasedir(self: Any, path: bytes | None, fip: Any) -> int:
+        listed.pop(fip.contents.fh, None)
+        return base(self, path, fip)  # type: ignore[no-any-return]
+
+    fuse.readdir_fuse_3, fuse.releasedir = readdir_fuse_3, releasedir
 
 
 def _keep_thread_state() -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.kernel import Forget
-from containerfs.fs.types import Attr
+from containerfs.fs.types import Attr, Entry
 from containerfs.fuse.errno import errno_of
 
 C = TypeVar("C", bound=type)
@@ -90,9 +90,21 @@ class ContainerOperations:
         return self._fs.opendir(path)
 
     def readdir(self, path: str | None, fh: int) -> list[tuple[str, dict[str, int], int]]:
-        itself = [(name, {"st_ino": 1, "st_mode": stat.S_IFDIR}, 0) for name in (".", "..")]  # 0 would hide them
-        inside = self._fs.readdir(fh)
-        return itself + [(entry.name, {"st_ino": self._ino(entry.ino), "st_mode": entry.mode}, 0) for entry in inside]
+        return [(entry.name, self.brief(fh, entry), 0) for entry in self.entries(fh)]
+
+    def entries(self, fh: int) -> list[Entry]:
+        """What is in an open directory, as its entries come: by ``readdir``, or one by one by the two below."""
+        itself = [Entry(name, 1, stat.S_IFDIR) for name in (".", "..")]  # inode number 0 would hide them
+        return itself + self._fs.readdir(fh)
+
+    def brief(self, fh: int, entry: Entry) -> dict[str, int]:
+        """What a listing of names needs of an entry."""
+        return {"st_ino": self._ino(entry.ino), "st_mode": entry.mode}
+
+    def full(self, fh: int, entry: Entry) -> dict[str, int] | None:
+        """What ``getattr`` would answer for an entry; None where only that can."""
+        attr = self._fs.attr_in(fh, entry.name)
+        return None if attr is None else _stat(attr, self._ino(attr.ino))
 
     def releasedir(self, path: str | None, fh: int) -> None:
         self._fs.releasedir(fh)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import counts, kernel, memory, names, small_files, start, throughput
+from benchmarks import counts, kernel, memory, names, scale, small_files, start, throughput
 from benchmarks.bench import QUICK, Bench, Scale, opened
 from benchmarks.processes import run
 
@@ -19,6 +19,7 @@ SECTIONS = {
     "memory": memory,
     "small": small_files,
     "names": names,
+    "scale": scale,
     "start": start,
     "kernel": kernel,
 }
@@ -27,8 +28,8 @@ SECTIONS = {
 def main() -> None:
     asked = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends too
-    scale = QUICK if asked.quick else Scale()
-    with opened(scale, asked.directory) as bench:
+    size = QUICK if asked.quick else Scale()
+    with opened(size, asked.directory) as bench:
         _print(_head(bench, quick=asked.quick))
         for name in asked.sections or SECTIONS:
             print(f"bench: {name}", file=sys.stderr)

@@ -23,6 +23,8 @@ class Scale:
         large: bytes of the large file.
         small_files: how many of 4 KiB.
         names: in one directory.
+        many: as many as are meant to work: names in one directory, and contents in the cache.
+        containers: beside each other.
         starts: of a mount.
         repetitions: of everything else that is timed.
     """
@@ -30,11 +32,13 @@ class Scale:
     large: int = 1024 * MiB
     small_files: int = 500
     names: int = 10_000
+    many: int = 100_000
+    containers: int = 1_000
     starts: int = 5
     repetitions: int = 3
 
 
-QUICK = Scale(64 * MiB, 20, 1_000, 1, 1)
+QUICK = Scale(64 * MiB, 20, 1_000, 2_000, 120, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,12 @@ def memory(pid: int) -> tuple[int, int]:
     return peak, now
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has computed so far. Source: proc(5), stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def forget_peak(pid: int) -> None:
     """Let VmHWM begin anew. Source: proc(5), clear_refs."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -141,7 +141,7 @@ def test_extended_attributes(operations: ContainerOperations, remote: MemoryRemo
     assert operations("getxattr", "/box", "user.containerfs.id") == container.encode()
     assert operations("getxattr", "/box/d/a", "user.containerfs.state") == b"clean"
     assert number(operations, "getxattr", "/box", "user.containerfs.expires_at") == "ENODATA"
-    assert number(operations, "getxattr", "/box", "security.capability") == "ENODATA"
+    assert number(operations, "getxattr", "/box", "security.capability") == "ENOTSUP"
     assert number(operations, "setxattr", "/box", "user.mine", b"1", 0) == "ENOTSUP"
     for name in ("user.mine", "user.containerfs.sync", "user.containerfs.refresh"):
         assert number(operations, "removexattr", "/box", name) == "ENODATA"

@@ -3,6 +3,9 @@
 A listing is asked for because somebody looks, never by a clock: on hosted services any request may keep a container
 alive, and billed. What a listing leaves out is known to be absent until it expires, so that a name that is not there
 costs no request either. While the service does not answer, what was listed last goes on being shown.
+
+The expiry counts from when a listing arrived: one that takes longer than that is used, too. What was changed here is
+compared with when it was asked for.
 """
 
 import logging
@@ -24,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _MOST_FILES = 1_000_000  # listed at a time; containers looked at longest ago are forgotten first
 _ABSENT_IDS = 10_000
+_PAGE = 100  # containers that one request lists
+_REQUESTS = 10  # that looking at containers whose listing has expired takes, where they are not more than a thousand
 
 Take = Callable[[Callable[[], bool]], None]
 """Lists something, and takes over what is listed, to be believed if the argument says so then."""
@@ -42,6 +47,9 @@ class MetadataCache:
         self._attributes = attributes
         self._expiry = expiry
         self._root_listed_at = 0.0
+        self._root_pages = 1
+        self._vouched = 0  # requests since the containers were listed. Guarded by _flights_lock
+        self._root_asked_at = 0.0  # guarded by the tree's lock
         # Listings under way that will be believed, by container id, "" for the containers. Guarded by _flights_lock.
         self._flights: dict[str, Future[None]] = {}
         self._flights_lock = threading.Lock()
@@ -87,6 +95,19 @@ class MetadataCache:
         """List a container's files, likewise. Raises NotFound if the container is gone."""
         self._list_files(container, has_older=container.listed_at > 0 or bool(container.by_id))
 
+    def may_vouch(self, container: ContainerDirectory) -> bool:
+        """Whether to list a container's files to know that it is there, rather than to list the containers.
+
+        A few containers are cheaper to ask for one by one, and their files are looked at next. For many, the containers
+        are listed: both together take ten requests at most; where the containers alone take more, as many as those are.
+        """
+        with self._flights_lock:
+            vouched = self._vouched + container.pages
+            if vouched > abs(_REQUESTS - self._root_pages):
+                return False
+            self._vouched = vouched
+            return True
+
     def find_unlisted(self, container_id: str) -> ContainerDirectory | None:
         """The container with an id, also where no listing has it; None if the service knows none."""
         with self._tree.lock:
@@ -123,28 +144,31 @@ class MetadataCache:
         listed = self._remote.containers()
         kept = self._attributes.load_containers()
         with self._tree.lock:
-            if started < self._root_listed_at:  # one that was begun later has arrived before
+            if started < self._root_asked_at:  # one that was begun later has arrived before
                 return
             apply_containers(self._tree, listed, started, kept)
-            self._root_listed_at = started if is_believed() else 0.0
+            self._root_asked_at = started
+            self._root_listed_at = time.monotonic() if is_believed() else 0.0
+        with self._flights_lock:
+            self._root_pages, self._vouched = max(1, -(-len(listed) // _PAGE)), 0
 
     def _take_files(self, container: ContainerDirectory, is_believed: Callable[[], bool]) -> None:
         started = time.monotonic()
         files = self._remote.files(container.remote.id)
         kept = self._attributes.load(container.remote.id)
         with self._tree.lock:
-            if started < container.listed_at:  # one that was begun later has arrived before
+            if started < container.asked_at:  # one that was begun later has arrived before
                 return
             apply_files(self._tree, container, FileListing(started, files, kept))
+            container.asked_at = started
+            container.listed_at = time.monotonic() if is_believed() else 0.0
             self._listed.pop(container.remote.id, None)
             self._listed[container.remote.id] = len(files)
-            if not is_believed():
-                container.listed_at = 0.0
 
     def _refresh(self, key: str, fresh: Callable[[], bool], take: Take, *, has_older: bool) -> None:
         """Run one listing for all who want it now."""
         with self._flights_lock:
-            if fresh():  # since another listing ended just now
+            if fresh():
                 return
             flight = self._flights.get(key)
             leads = flight is None

@@ -1,8 +1,9 @@
 """From a path to a node, asking the service no more than it must.
 
 A container is known by the listing of containers; once that has expired, a listing of the container's own files
-vouches for it as well, and is what whoever looks inside needs next. So ``ls`` of a container costs one request for each
-hundred files, and ``cat`` one listing at most. Files that are open or being written are known without asking.
+vouches for it as well, and is what whoever looks inside needs next, unless many containers are looked at. So ``ls`` of
+a container costs one request for each hundred files, and ``cat`` one listing at most. Files that are open or being
+written are known without asking.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 
-_MOST_PAGES = 10  # of a listing of files that is worth asking for, where one of containers would do
 _PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # the service's own programs open it below that. Source: limits.h, PATH_MAX
 _SHORTEST_ID = 16  # a name that might be the id of a container that no listing has
 
@@ -117,7 +117,7 @@ class Lookup:
             known = None  # another may have the name by now
         if known is not None and (self._metadata.root_fresh or self._metadata.fresh(known)):
             return known
-        if known is not None and known.pages <= _MOST_PAGES:
+        if known is not None and self._metadata.may_vouch(known):
             try:
                 self.refresh(known)
             except types.NotFound:

@@ -1,7 +1,8 @@
 """Nodes: what the mount shows under one name.
 
 A file's node holds the state of its content, which the functions of ``fs.transitions`` change, through ``Tree.change``
-only. All else that nodes hold is guarded by the tree's lock.
+only. All else that nodes hold is guarded by the tree's lock. There may be a million of them: they have slots, share
+what they can, and get a lock when they need one.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ _DAY = 24 * 3600 * 1_000_000_000  # in nanoseconds
 _FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
 SEVERAL = object()
 """The kernel may remember attributes of more than one content."""
+_making_locks = threading.Lock()
 
 
 class Node:
@@ -31,6 +33,7 @@ class Node:
         changed_at: monotonic time of the last change made here; listings begun before say nothing about it.
     """
 
+    __slots__ = ("atime", "changed_at", "ctime", "gid", "ino", "mode", "mtime", "name", "parent", "uid")
     kind = 0
     default_mode = 0
 
@@ -96,6 +99,11 @@ class Node:
         )
 
     @property
+    def fetchable(self) -> RemoteFile | None:
+        """What of the service's is its content, and nothing else; None if there is no such file."""
+        return None
+
+    @property
     def path(self) -> str:
         """Below the container (or the root, for a container); "" for the container itself once it is asked for."""
         names: list[str] = []
@@ -131,6 +139,7 @@ class Directory(Node):
         kept: made or emptied here; it stays while it holds no file, which the service knows nothing of.
     """
 
+    __slots__ = ("children", "kept")
     kind = stat.S_IFDIR
     default_mode = _DIRECTORY_MODE
 
@@ -173,17 +182,20 @@ class ContainerDirectory(Directory):
 
     Attributes:
         remote: what the service says of it.
-        listed_at: monotonic time at which the listing that is shown was asked for; 0 if none was.
+        listed_at: monotonic time at which the listing that is shown arrived; 0 if none has.
+        asked_at: when it was asked for.
         pages: how many requests that listing took.
         by_id: its files by their id on the service.
         gone: the service has dropped it; it is shown to those only who have files of it open.
         kept_attributes: what was set here for its files and directories, by key.
     """
 
+    __slots__ = ("asked_at", "by_id", "gone", "kept_attributes", "listed_at", "pages", "remote")
+
     def __init__(self, remote: RemoteContainer, name: str) -> None:
         super().__init__(name, inode(remote.id), remote.created_at * 1_000_000_000)
         self.remote = remote
-        self.listed_at = 0.0
+        self.asked_at = self.listed_at = 0.0
         self.pages = 1
         self.gone = False
         self.by_id: dict[str, FileNode] = {}
@@ -203,9 +215,9 @@ class FileNode(Node):
         told: the content whose attributes the kernel may remember, by ``state.identity``; ``SEVERAL``, or None where
             that is not known.
         pages: the content of which it may remember pages, likewise.
-        lock: guards the state's replacement, and the bytes in its staged data. Never held across the network.
     """
 
+    __slots__ = ("_lock", "opens", "pages", "state", "told", "writers")
     kind = stat.S_IFREG
     default_mode = _FILE_MODE
 
@@ -215,7 +227,15 @@ class FileNode(Node):
         self.opens = self.writers = 0
         self.told: object = None
         self.pages: object = None
-        self.lock = threading.RLock()
+        self._lock: threading.RLock | None = None
+
+    @property
+    def lock(self) -> "threading.RLock":
+        """Guards the state's replacement, and the bytes in its staged data. Never held across the network."""
+        if self._lock is None:
+            with _making_locks:
+                self._lock = self._lock or threading.RLock()
+        return self._lock
 
     def tell(self) -> None:
         """The kernel is about to be told the attributes. Needs ``lock`` held."""
@@ -226,6 +246,10 @@ class FileNode(Node):
     def remote(self) -> RemoteFile | None:
         """What the service has under the name; None where it never had anything."""
         return state.base(self.state).remote
+
+    @property
+    def fetchable(self) -> RemoteFile | None:
+        return self.state.remote if isinstance(self.state, state.Stored) else None
 
     @property
     def local(self) -> bool:

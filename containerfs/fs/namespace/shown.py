@@ -31,13 +31,13 @@ def shown_paths(files: Sequence[RemoteFile], kept: Mapping[str, Attributes]) -> 
         wanted[remote.id] = (fitting(set_here.path or remote.path, remote.id), remote)
     taken = _directories(path for path, _ in wanted.values())
     taken |= {key.removeprefix(directory_key("")) for key in kept if key.startswith(directory_key(""))}
-    shown: Shown = {}
     for file_id, (path, remote) in wanted.items():
-        while path in taken:
-            path = distinct(path, file_id)
+        if path in taken:
+            while path in taken:
+                path = distinct(path, file_id)
+            wanted[file_id] = (path, remote)
         taken.add(path)
-        shown[file_id] = (path, remote)
-    return shown
+    return wanted
 
 
 def free_name(directory: Directory, name: str, identity: str) -> str:

@@ -15,19 +15,26 @@ import logging
 import os
 import shutil
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
-from cachetools import LRUCache
-
+from containerfs.fs import types
 from containerfs.fs.disk import FileLock, disk_errors
 from containerfs.fs.reading import sums
 from containerfs.fs.reading.entry import NOTE_SUFFIX, NOWHERE, CacheEntry
+from containerfs.fs.reading.eviction import Evictable
 from containerfs.fs.reading.marker import UseMarker
 from containerfs.fs.types import RemoteFile, digest
 
 log = logging.getLogger(__name__)
 
 _SHARDS = "[0-9a-f][0-9a-f]"
+_AT_ONCE = 16  # files deleted while others wait, which takes about a millisecond
+_PAUSE = 0.001  # seconds in between: without it, who lets go of a lock is the first to have it again
+_LEARNT_AT_ONCE = 1000
 
 
 class ContentCache:
@@ -37,14 +44,19 @@ class ContentCache:
         directory: created if missing; nobody else's.
         budget: bytes to keep at most, not counting what is pinned.
         service: names the service; content of different services never mixes.
+
+    Raises:
+        Failed: if no thread can be started.
     """
 
     def __init__(self, directory: Path, budget: int, service: str) -> None:
         self._directory = directory
         self._service = service
-        self._lock = threading.Lock()  # guards _pinned, _unpinned and every entry's pins
+        self._lock = threading.Lock()  # guards _pinned, _evictable and every entry's pins
         self._pinned: dict[str, CacheEntry] = {}
-        self._unpinned = _Unpinned(directory, budget)
+        self._evictable = Evictable(budget)
+        self._closed = False
+        self._learnt = threading.Event()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._names = FileLock(directory / "lock")  # held while files of the cache are opened, noted, renamed, deleted
         self._marker = UseMarker(directory)
@@ -53,7 +65,11 @@ class ContentCache:
                 log.warning("The machine went down while %s was in use: its contents are dropped", directory)
                 self._drop_all()
                 self._marker.forget_earlier_boots()
-            self._load_unpinned()
+        self._background = ThreadPoolExecutor(1, "cache")
+        try:
+            self._background.submit(self._learn)
+        except RuntimeError as error:
+            raise types.Failed(f"no thread can be started ({error}): raise the limit on processes") from error
 
     def pin(self, file: RemoteFile) -> CacheEntry:
         """The entry of a file, kept until ``unpin``; created empty if it is new. Raises NoSpace, TooManyOpenFiles."""
@@ -63,7 +79,7 @@ class ContentCache:
             if entry is None:
                 with disk_errors(), self._names:
                     entry = self._open(file, key)
-                self._unpinned.forget(key)
+                self._evictable.forget(key)
                 self._pinned[key] = entry
             entry.pins += 1
             return entry
@@ -77,7 +93,7 @@ class ContentCache:
 
     def has(self, file: RemoteFile) -> bool:
         """Whether there is anything of a file here."""
-        return self._unpinned.path(self._key(file.container_id, file.id)).exists()
+        return self._path(self._key(file.container_id, file.id)).exists()
 
     def repin(self, entry: CacheEntry) -> None:
         """Keep an entry, that is pinned, for one more ``unpin``."""
@@ -101,7 +117,7 @@ class ContentCache:
             FsError: it cannot be moved here, and is where it was.
         """
         key = self._key(file.container_id, file.id)
-        path = self._unpinned.path(key)
+        path = self._path(key)
         with disk_errors():
             size = _sum_up(staged)
         with self._lock, self._names, disk_errors():
@@ -109,29 +125,32 @@ class ContentCache:
             os.replace(staged, path)
             path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
             self._pinned.pop(key, None)
-            self._unpinned.keep(key, size)
+            self._keep(key, size)
 
     def drop(self, container_id: str, file_id: str) -> None:
         """Forget content that nobody will ask for again, since its id is gone. Existing readers keep it."""
         with self._lock, self._names:
-            self._unpinned.discard(self._key(container_id, file_id))
+            self._discard(self._key(container_id, file_id))
 
     def shrink(self) -> None:
         """Evict all that is not pinned: the disk is full."""
-        with self._lock, self._names:
-            self._unpinned.clear()
+        self._learnt.wait()
+        self._evict(budget=0)
 
     def usage(self) -> dict[str, int]:
         """Bytes and entries that are evictable, and entries that are pinned."""
         with self._lock:
             return {
-                "bytes": int(self._unpinned.currsize),
-                "entries": len(self._unpinned),
+                "bytes": self._evictable.total,
+                "entries": len(self._evictable),
                 "pinned": len(self._pinned),
             }
 
     def close(self) -> None:
         """Leave the cache usable for the next mount. What is pinned stays open, until those who use it let go of it."""
+        self._closed = True
+        self._background.shutdown(cancel_futures=True)
+        self._learnt.set()
         with self._lock, self._names:
             for entry in self._pinned.values():
                 try:
@@ -141,7 +160,7 @@ class ContentCache:
         self._marker.leave()
 
     def _open(self, file: RemoteFile, key: str) -> CacheEntry:
-        path = self._unpinned.path(key)
+        path = self._path(key)
         try:
             return CacheEntry(file, path)
         except FileNotFoundError:  # the first file of its shard
@@ -163,9 +182,12 @@ class ContentCache:
         except OSError as error:
             log.warning("%r is not kept: %s", entry.file.path, error)
         if kept:
-            self._unpinned.keep(key, kept)
+            self._keep(key, kept)
         else:
-            self._unpinned.discard(key)
+            self._discard(key)
+
+    def _path(self, key: str) -> Path:
+        return self._directory / key[:2] / key
 
     def _key(self, container_id: str, file_id: str) -> str:
         return digest(json.dumps([self._service, container_id, file_id]))
@@ -174,13 +196,61 @@ class ContentCache:
         for shard in self._directory.glob(_SHARDS):
             shutil.rmtree(shard, ignore_errors=True)
 
-    def _load_unpinned(self) -> None:
-        found = []
+    def _forget_file(self, key: str) -> None:
+        """Delete a file. Needs both locks held. The content goes before its note: without one it passes for whole."""
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
+
+    def _discard(self, key: str) -> None:
+        self._evictable.forget(key)
+        self._forget_file(key)
+
+    def _keep(self, key: str, size: int) -> None:
+        """Let a file be evicted from now on. Needs both locks held. What much has to give way for goes by and by."""
+        self._evictable.keep(key, size)
+        for evicted in self._evictable.take_excess(_AT_ONCE):
+            self._forget_file(evicted)
+        if self._evictable.total > self._evictable.budget:
+            with suppress(RuntimeError):  # closed, or as many threads as there may be
+                self._background.submit(self._evict)
+
+    def _evict(self, budget: int | None = None) -> None:
+        """Delete what is beyond the budget, a little at a time: an operation that comes waits for that little only."""
+        while not self._closed:
+            with self._lock, self._names:
+                evicted = self._evictable.take_excess(_AT_ONCE, budget)
+                for key in evicted:
+                    self._forget_file(key)
+            if not evicted:
+                return
+            time.sleep(_PAUSE)
+
+    def _learn(self) -> None:
+        """Find out what an earlier mount left."""
+        try:
+            found = sorted(self._on_disk(), reverse=True)
+            for start in range(0, len(found), _LEARNT_AT_ONCE):
+                with self._lock:
+                    learnt = found[start : start + _LEARNT_AT_ONCE]
+                    self._evictable.learn((key, size) for _, key, size in learnt if key not in self._pinned)
+            with self._lock:
+                self._evictable.all_learnt()
+        finally:
+            self._learnt.set()
+        self._evict()
+
+    def _on_disk(self) -> Iterator[tuple[float, str, int]]:
+        """When each file was used last, its key, and how many bytes it takes."""
         for shard in self._directory.glob(_SHARDS):
-            with os.scandir(shard) as entries:
-                found += [(entry.stat(), entry.name) for entry in entries if "." not in entry.name]
-        for stat, name in sorted(found, key=lambda item: item[0].st_mtime):
-            self._unpinned.keep(name, min(stat.st_size, stat.st_blocks * 512))
+            with suppress(FileNotFoundError), os.scandir(shard) as files:
+                for file in files:
+                    if self._closed:
+                        return
+                    if "." not in file.name:
+                        with suppress(FileNotFoundError):  # another mount has evicted it
+                            stat = file.stat()
+                            yield stat.st_mtime, file.name, min(stat.st_size, stat.st_blocks * 512)
 
 
 def _sum_up(staged: Path) -> int:
@@ -192,44 +262,3 @@ def _sum_up(staged: Path) -> int:
     finally:
         os.close(fd)
     return size
-
-
-class _Unpinned(LRUCache[str, int]):
-    """Which entries may be evicted, oldest use first, and how many bytes each has; evicting deletes the file."""
-
-    def __init__(self, directory: Path, budget: int) -> None:
-        super().__init__(budget, getsizeof=int)
-        self._directory = directory
-
-    def path(self, key: str) -> Path:
-        return self._directory / key[:2] / key
-
-    def keep(self, key: str, size: int) -> None:
-        self.forget(key)
-        if size > self.maxsize:
-            self._unlink(key)
-        else:
-            self[key] = size
-
-    def forget(self, key: str) -> None:
-        """Take out of the order without deleting the file."""
-        if key in self:
-            super().pop(key)
-
-    def discard(self, key: str) -> None:
-        self.forget(key)
-        self._unlink(key)
-
-    def popitem(self) -> tuple[str, int]:
-        key, size = super().popitem()
-        self._unlink(key)
-        return key, size
-
-    def clear(self) -> None:
-        while self:  # cachetools' own forgets what it holds without ``popitem``
-            self.popitem()
-
-    def _unlink(self, key: str) -> None:
-        path = self.path(key)
-        path.unlink(missing_ok=True)
-        path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)

@@ -28,23 +28,22 @@ class Prefetcher:
         self._lock = threading.Lock()  # guards the scans
         self._pool = ThreadPoolExecutor(_WORKERS, "prefetch")
 
-    def opened(self, directory: Hashable, ino: int, siblings: Siblings) -> None:
+    def opened(self, directory: Hashable, name: str, siblings: Siblings) -> None:
         """A file was opened to be read. Never waits for the service, and never fails.
 
         Args:
             directory: identifies the directory that the file is in.
-            ino: identifies the file among its siblings.
-            siblings: is called before this returns, if at all; the caller holds what guards the directory.
+            name: of the file in its directory.
+            siblings: is read before this returns; the caller holds what guards the directory.
         """
         with self._lock:
             scan = self._scans.get(directory)
             if scan is None:
                 scan = self._scans[directory] = Scan()
-            following = scan.opened(ino, siblings)
-        for sibling in following:
-            if sibling.file is not None:
-                with suppress(RuntimeError):  # closed, or as many threads as there may be: nobody waits for it
-                    self._pool.submit(self._fetch, sibling.file)
+            following = scan.opened(name, siblings)
+        for file in following:
+            with suppress(RuntimeError):  # closed, or as many threads as there may be: nobody waits for it
+                self._pool.submit(self._fetch, file)
 
     def close(self) -> None:
         """Begin nothing more."""

@@ -6,9 +6,9 @@ files does not cost a round trip each. Files that are opened here and there begi
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Protocol
 
 from containerfs.fs.types import RemoteFile
 
@@ -16,83 +16,96 @@ _FIRST_WINDOW, _WIDEST_WINDOW = 8, 64  # files
 _GAP = 4  # files of the order that a scan may leave out: they are cached already, or of no interest to it
 _IN_A_ROW = 3  # files that begin a scan
 _LOOK = 256  # files; for each so many that were looked at in vain, one opened file goes without a look
+_SAMPLE = 1000  # files among which it shows whether an order is worth establishing
 
 
-@dataclass(frozen=True, slots=True)
-class Sibling:
-    """A file of a directory.
+class Sibling(Protocol):
+    """What has a name in a directory."""
 
-    Attributes:
-        ino: tells it from the others.
-        file: what could be fetched of it; None for nothing, such as for one that is being written.
-    """
-
-    name: str
-    ino: int
-    file: RemoteFile | None
+    @property
+    def ino(self) -> int: ...
+    @property
+    def fetchable(self) -> RemoteFile | None:
+        """None for a directory, and for a file of which the service has nothing to fetch, such as one being written."""
 
 
-Siblings = Callable[[], Iterable[Sibling]]
-"""The files of a directory, in the order of its listing."""
+Siblings = Mapping[str, Sibling]
+"""What is in a directory by name, in the order of its listing."""
 
-_ORDERS: tuple[Callable[[Sibling], str | int] | None, ...] = (None, lambda file: file.name, lambda file: file.ino)
+Key = Callable[[str], str | int]
 
 
 class Scan:
     """How one directory is being read: which files were opened last, and, once that is known, in which order."""
 
     def __init__(self) -> None:
-        self._recent: deque[int] = deque(maxlen=_IN_A_ROW)
-        self._order: list[Sibling] = []
-        self._position: dict[int, int] = {}  # of a file in the order, by its inode number
+        self._recent: deque[str] = deque(maxlen=_IN_A_ROW)
+        self._order: list[str] = []
+        self._position: dict[str, int] = {}  # of a name in the order
         self._named = 0  # up to which position of the order
         self._window = _FIRST_WINDOW
         self._without_look = 0  # opened files
 
-    def opened(self, ino: int, siblings: Siblings) -> list[Sibling]:
+    def opened(self, name: str, siblings: Siblings) -> list[RemoteFile]:
         """A file was opened; returns the files that are to be fetched now.
 
         Args:
-            siblings: is asked when an order has to be found.
+            siblings: is read through where an order has to be found.
         """
-        follows = self._follows(ino)
-        self._recent.append(ino)
+        follows = self._follows(name)
+        self._recent.append(name)
         if not follows and not self._look(siblings):
             return []
-        here = self._position[ino] + 1
+        here = self._position[name] + 1
         if self._named - here > self._window // 2:
             return []
         start, self._named = max(here, self._named), here + self._window
         self._window = min(self._window * 2, _WIDEST_WINDOW)
-        return self._order[start : self._named]
+        there = [siblings[name] for name in self._order[start : self._named] if name in siblings]
+        return [sibling.fetchable for sibling in there if sibling.fetchable is not None]
 
-    def _follows(self, ino: int) -> bool:
+    def _follows(self, name: str) -> bool:
         """Whether a file is one of the next in the order that was found, and not of a new pass through it."""
-        if not self._recent or ino not in self._position or self._recent[-1] not in self._position:
+        if not self._recent or name not in self._position or self._recent[-1] not in self._position:
             return False
-        place = self._position[ino]
+        place = self._position[name]
         return 0 <= place - self._position[self._recent[-1]] <= _GAP and self._named - place <= _WIDEST_WINDOW
 
     def _look(self, siblings: Siblings) -> bool:
-        """Whether a scan begins here. In ten thousand files a look takes some 25 ms, and the directory is locked."""
+        """Whether a scan begins here. In a hundred thousand files a look in vain takes some two milliseconds."""
         if len(self._recent) < _IN_A_ROW:
             return False
         if self._without_look:
             self._without_look -= 1
             return False
-        files = list(siblings())
-        found = self._find_order(files)
-        self._without_look = 0 if found else len(files) // _LOOK
+        found = all(name in siblings for name in self._recent) and self._find_order(siblings)
+        self._without_look = 0 if found else len(siblings) // _LOOK
         return found
 
-    def _find_order(self, siblings: list[Sibling]) -> bool:
-        """Look for an order in which the last files follow each other."""
-        for key in _ORDERS:
-            order = siblings if key is None else sorted(siblings, key=key)
-            position = {sibling.ino: index for index, sibling in enumerate(order)}
-            places = [position.get(ino, -1) for ino in self._recent]
-            if places[0] >= 0 and all(0 < after - before <= _GAP for before, after in pairwise(places)):
-                self._order, self._position = order, position
-                self._named, self._window = places[-1] + 1, _FIRST_WINDOW
-                return True
-        return False
+    def _find_order(self, siblings: Siblings) -> bool:
+        """Look for an order in which the last files follow each other: as listed, by name, by inode number."""
+        names = list(siblings)
+        return (
+            self._try_order(names)
+            or self._try_sorted(names, lambda name: name)
+            or self._try_sorted(names, lambda name: siblings[name].ino)
+        )
+
+    def _try_sorted(self, names: list[str], key: Key) -> bool:
+        """Sort, if a sample does not show that the last files are apart."""
+        places = [key(name) for name in self._recent]
+        if not all(before < after for before, after in pairwise(places)):  # type: ignore[operator]
+            return False
+        sample = map(key, names[:: max(1, len(names) // _SAMPLE)])
+        between = sum(places[0] < place < places[-1] for place in sample)  # type: ignore[operator]
+        return between < (_IN_A_ROW - 1) * _GAP and self._try_order(sorted(names, key=key))
+
+    def _try_order(self, order: list[str]) -> bool:
+        start = order.index(self._recent[0])
+        places = {name: start + index for index, name in enumerate(order[start : start + _IN_A_ROW * _GAP])}
+        steps = pairwise(places.get(name, -1) for name in self._recent)
+        if not all(0 < after - before <= _GAP for before, after in steps):
+            return False
+        self._order, self._position = order, {name: index for index, name in enumerate(order)}
+        self._named, self._window = self._position[self._recent[-1]] + 1, _FIRST_WINDOW
+        return True

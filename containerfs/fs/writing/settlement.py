@@ -7,6 +7,7 @@ a request may still be on its way when its answer is given up.
 
 import logging
 import threading
+import time
 
 from containerfs.fs import types
 from containerfs.fs.namespace.attributes import AttributeStore, file_key
@@ -16,12 +17,14 @@ from containerfs.fs.staged import new_hash
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.newest import NewestFiles
 from containerfs.fs.writing.records import Attempt, may_be_named
 from containerfs.fs.writing.schedule import Job, Schedule
 
 log = logging.getLogger(__name__)
 
 _LOOKS = (0.0, 5.0, 30.0, 120.0)  # seconds after which an abandoned request is looked for, one after the other
+_EARLY = 0.8  # of that time, after which a listing was begun that several requests can share
 _SKEW = 300  # seconds by which the service's clock may be behind ours
 
 
@@ -38,6 +41,7 @@ class Settlement:
         schedule: Schedule,
     ) -> None:
         self._remote = remote
+        self._newest = NewestFiles(remote)
         self._tree = tree
         self._journal = journal
         self._attributes = attributes
@@ -50,7 +54,7 @@ class Settlement:
 
     def find(self, attempt: Attempt, digest: str) -> RemoteFile | None:
         """What a request has stored, if it has. Raises FsError if that cannot be found out now."""
-        for candidate in self._candidates(attempt):
+        for candidate in self._candidates(attempt, time.monotonic()):
             if candidate.size in (None, attempt.size) and self._digest(candidate, attempt.size) == digest:
                 return candidate
         return None
@@ -61,15 +65,9 @@ class Settlement:
 
     def take_up(self) -> None:
         """Look for what abandoned requests have left, from now on; until that is known, it is not shown."""
-        for attempt in self._journal.attempts():
-            with self._tree.lock:
-                suspects = self._tree.suspects.setdefault(attempt.container_id, {})
-                if attempt.key in suspects:
-                    continue
-                suspects[attempt.key] = _suspect(attempt)
-            with self._changed:
-                self._unlooked.add(attempt.key)
-            self._look_later(attempt, 0)
+        now = time.monotonic()  # which is after all of them, so that one listing does
+        for attempt in [attempt for attempt in self._journal.attempts() if self._suspect(attempt)]:
+            self._look_later(attempt, 0, now)
 
     def wait(self, timeout: float) -> None:
         """Wait until every abandoned request was looked for once, for ``timeout`` seconds at most.
@@ -83,10 +81,23 @@ class Settlement:
         with self._changed:
             self._changed.wait_for(lambda: not self._unlooked, timeout)
 
-    def _look_later(self, attempt: Attempt, look: int) -> None:
+    def _suspect(self, attempt: Attempt) -> bool:
+        """Hide what a request may have left, until it was looked for; returns whether that is news."""
+        with self._tree.lock:
+            suspects = self._tree.suspects.setdefault(attempt.container_id, {})
+            if attempt.key in suspects:
+                return False
+            suspects[attempt.key] = _suspect(attempt)
+        with self._changed:
+            self._unlooked.add(attempt.key)
+        return True
+
+    def _look_later(self, attempt: Attempt, look: int, now: float | None = None) -> None:
+        due = (time.monotonic() if now is None else now) + _EARLY * _LOOKS[look]
+
         def run(_: Job) -> None:
             try:
-                self._look(attempt, look)
+                self._look(attempt, look, due)
             except types.FsError as error:
                 again(error)
 
@@ -104,7 +115,7 @@ class Settlement:
                 self._put_off.add(attempt.key)
             self._changed.notify_all()
 
-    def _look(self, attempt: Attempt, look: int) -> None:
+    def _look(self, attempt: Attempt, look: int, due: float) -> None:
         """Remove what a request has left, and look again later: it may have been sent several times."""
         attempt = self._journal.attempt(attempt.key) or attempt
         if self._journal.is_attempted(attempt.container_id, attempt.path):
@@ -112,7 +123,7 @@ class Settlement:
             self._look_later(attempt, max(1, look))
             return
         try:
-            left = self._left_by(attempt)
+            left = self._left_by(attempt, due)
             last = look + 1 == len(_LOOKS)
         except types.NotFound:  # its container is gone
             left, last = [], True
@@ -142,10 +153,10 @@ class Settlement:
         if attempt.data is not None:
             self._journal.discard(self._journal.staged(attempt.data))
 
-    def _left_by(self, attempt: Attempt) -> list[RemoteFile]:
+    def _left_by(self, attempt: Attempt, due: float) -> list[RemoteFile]:
         """Files that hold what the request sent, or the beginning of it, and that nobody has taken for others."""
         left = []
-        for file in self._candidates(attempt):
+        for file in self._candidates(attempt, due):
             if self._is_left_by(file, attempt):
                 left.append(file)
             else:
@@ -170,10 +181,18 @@ class Settlement:
             container = self._tree.container(file.container_id)
             return container is not None and file.id in container.by_id
 
-    def _candidates(self, attempt: Attempt) -> list[RemoteFile]:
-        newest, suspect = self._remote.newest(attempt.container_id, attempt.started), _suspect(attempt)
+    def _candidates(self, attempt: Attempt, due: float) -> list[RemoteFile]:
+        """Files that a request may have stored, of a listing that was begun at ``due`` or later."""
+        newest = self._newest.listed(attempt.container_id, self._oldest_start(attempt), due)
+        suspect = _suspect(attempt)
         found = [file for file in newest if self._may_be_named(file.path, attempt.path) and suspect.fits(file)]
         return self._unknown(attempt, found) if found else []
+
+    def _oldest_start(self, attempt: Attempt) -> int:
+        """When the first request of the container began that is looked for: one listing serves them all."""
+        with self._tree.lock:
+            others = self._tree.suspects.get(attempt.container_id, {}).values()
+            return min([attempt.started, *(suspect.since + _SKEW for suspect in others)])
 
     def _unknown(self, attempt: Attempt, files: list[RemoteFile]) -> list[RemoteFile]:
         """Those that are not to be deleted, and that this machine has not stored before: it keeps the times of such."""

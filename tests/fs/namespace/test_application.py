@@ -1,6 +1,6 @@
 """Listings applied to the tree: what the service says is shown, and what this mount knows better stays."""
 
-from containerfs.fs.namespace.application import apply_containers
+from containerfs.fs.namespace.application import FileListing, apply_containers, apply_files
 from containerfs.fs.namespace.attributes import Attributes, directory_key, file_key
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
 from containerfs.fs.namespace.tree import Tree
@@ -128,3 +128,19 @@ def test_a_container_that_was_made_after_the_listing_was_begun_stays(tree: Tree,
     directory.touch()
     apply_containers(tree, [], directory.changed_at - 1)
     assert list(tree.root.children) == ["box"]
+
+
+def test_what_is_listed_again_as_it_was_is_kept_once(tree: Tree, directory: ContainerDirectory) -> None:
+    show(tree, directory, file("a"))
+    node = node_at(tree, "a")
+    known = node.remote
+    listing = FileListing(LATER, [file("b"), file("a")])
+    apply_files(tree, directory, listing)
+    assert listing.files[1] is known
+    assert node.remote is known
+
+
+def test_nodes_have_no_room_for_more_than_they_need(tree: Tree, directory: ContainerDirectory) -> None:
+    show(tree, directory, file("d/a"))
+    for node in (directory, directory.children["d"], node_at(tree, "d/a")):
+        assert not hasattr(node, "__dict__")

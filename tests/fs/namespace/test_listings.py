@@ -71,6 +71,34 @@ def test_the_containers_are_listed_once_and_again_when_that_has_expired(
     assert len(remote.asked("containers")) == 2
 
 
+def test_a_listing_that_takes_longer_than_it_is_believed_is_believed_from_when_it_came(
+    patient_fs: FileSystem, remote: MemoryRemote, clock: Clock
+) -> None:
+    def slowly(operation: str, subject: str) -> None:
+        clock.now += 60
+
+    remote.before = slowly
+    for _ in range(3):
+        assert programs.names(patient_fs, "/box") == ["a"]
+        assert programs.exists(patient_fs, "/box/a")
+        clock.now += 3
+    assert (len(remote.asked("containers")), listed(remote)) == (1, 1)
+
+
+@pytest.mark.parametrize(("containers", "listings", "others"), [(5, 1, 5), (30, 2, 9), (1000, 2, 0), (1500, 2, 5)])
+def test_many_containers_are_asked_about_together(
+    remote: MemoryRemote, clock: Clock, tmp_path: Path, containers: int, listings: int, others: int
+) -> None:
+    for number in range(containers):
+        remote.made(f"{number}")
+    with mounted(remote, tmp_path / "cache", metadata_expiry=10.0) as fs:
+        programs.names(fs, "/")
+        clock.now += 10.1
+        for number in range(containers):
+            assert programs.exists(fs, f"/{number}")
+    assert (len(remote.asked("containers")), listed(remote)) == (listings, others)
+
+
 def test_a_listing_of_its_files_vouches_for_a_container(
     patient_fs: FileSystem, remote: MemoryRemote, clock: Clock
 ) -> None:

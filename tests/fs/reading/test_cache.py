@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def quick_sync(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
 def opened(directory: Path, budget: int = 1 << 20) -> ContentCache:
     return ContentCache(directory, budget, "service")
+
+
+def settled(cache: ContentCache) -> ContentCache:
+    """The cache, once it has done what it does by and by."""
+    cache._background.submit(lambda: None).result(30)
+    return cache
 
 
 @pytest.fixture
@@ -146,8 +153,57 @@ def test_the_order_of_eviction_survives_a_remount(tmp_path: Path) -> None:
         cache.unpin(entry)
         os.utime(entry.path, (0, 100 - int(name)))
     cache.close()
-    cache = opened(tmp_path, budget=25_000)
+    cache = settled(opened(tmp_path, budget=25_000))
     assert [cache.has(file(name)) for name in "123"] == [True, True, False]
+    cache.close()
+
+
+def test_what_is_used_while_the_cache_learns_what_it_holds_is_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = opened(tmp_path)
+    for name in ("1", "2", "3", "4"):
+        entry = fill(cache, file(name), (0, 10_000))
+        cache.unpin(entry)
+        os.utime(entry.path, (0, 100 - int(name)))
+    cache.close()
+    on_disk, found, go_on = ContentCache._on_disk, threading.Event(), threading.Event()
+
+    def slowly(cache: ContentCache) -> Iterator[tuple[float, str, int]]:
+        yield from list(on_disk(cache))
+        found.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(ContentCache, "_on_disk", slowly)
+    cache = opened(tmp_path, budget=25_000)
+    assert found.wait(30)
+    pinned = cache.pin(file("2"))
+    cache.unpin(cache.pin(file("4")))
+    cache.drop("box", "1")
+    assert cache.usage() == {"bytes": 10_000, "entries": 1, "pinned": 1}
+    go_on.set()
+    assert settled(cache).usage() == {"bytes": 20_000, "entries": 2, "pinned": 1}
+    cache.unpin(pinned)
+    assert [cache.has(file(name)) for name in "1234"] == [False, True, False, True]
+    cache.close()
+
+
+def test_what_one_large_file_takes_the_place_of_goes_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = settled(opened(tmp_path, budget=1_000_000))
+    for number in range(100):
+        cache.unpin(fill(cache, file(f"{number}"), (0, 10_000)))
+    pauses = []
+    monkeypatch.setattr("containerfs.fs.reading.cache.time.sleep", pauses.append)
+    large, path = file("large", 505_000), tmp_path / "large"
+    path.write_bytes(bytes(505_000))
+    cache.adopt(large, path)
+    settled(cache)
+    assert len(pauses) == 3, "sixteen at a time, of which the first go at once"
+    assert [cache.has(file(f"{number}")) for number in (50, 51)] == [False, True]
+    assert cache.has(large)
+    assert cache.usage() == {"bytes": 995_000, "entries": 50, "pinned": 0}
+    cache.shrink()
+    assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 0}
     cache.close()
 
 

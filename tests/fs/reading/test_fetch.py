@@ -294,7 +294,7 @@ def test_a_disk_too_full_to_open_a_file_evicts_what_nobody_reads(
     opening = CacheEntry.__init__
 
     def full(entry: CacheEntry, file: RemoteFile, path: Path) -> None:
-        if cache._unpinned:
+        if cache._evictable:
             raise OSError(errno.ENOSPC, "No space left on device")
         opening(entry, file, path)
 

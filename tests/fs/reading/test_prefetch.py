@@ -11,11 +11,11 @@ from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
-from containerfs.fs.reading.scans import Sibling
 from containerfs.fs.types import RemoteFile
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import mounted
+from tests.fs.reading.test_scans import Child
 
 COUNT = 40
 
@@ -110,11 +110,11 @@ def test_files_that_are_being_written_or_are_large_are_not_fetched(
     files[3] = None
     files[4] = RemoteFile(ids[4], container, "", 5 << 20, 0)
     files[5] = RemoteFile(ids[5], container, "", None, 0)
-    siblings = [Sibling(f"{number}", number, file) for number, file in enumerate(files)]
+    siblings = {f"{number}": Child(number, file) for number, file in enumerate(files)}
     cache = ContentCache(tmp_path / "content", 1 << 20, "memory")
     prefetcher = Prefetcher(Fetcher(remote, cache), cache)
     for number in range(3):
-        prefetcher.opened("directory", number, lambda: siblings)
+        prefetcher.opened("directory", f"{number}", siblings)
     fetched.wait_for(ids[6])
     fetched.wait_for(ids[7])
     prefetcher.close()

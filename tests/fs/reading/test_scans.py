@@ -1,47 +1,79 @@
 """Scans: three files in a row of some order begin one, and name what comes next."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
-from containerfs.fs.reading.scans import Scan, Sibling
+from containerfs.fs.reading.scans import Scan
 from containerfs.fs.types import RemoteFile
 
 COUNT = 300
 
-# Listed in one order, named in a second, numbered in a third.
-SIBLINGS = [
-    Sibling(f"{number * 7 % COUNT:03}", number * 11 % COUNT + 1, RemoteFile(f"{number}", "box", "", 1, 0))
-    for number in range(COUNT)
-]
+
+@dataclass(frozen=True)
+class Child:
+    ino: int
+    fetchable: RemoteFile | None
+
+
+class Looked(dict[str, Child]):
+    """A directory that counts how often it is read through."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def directory(count: int) -> Looked:
+    """Listed in one order, named in a second, numbered in a third."""
+    files = {}
+    for number in range(count):
+        name = f"{number * 7 % count:06}"
+        files[name] = Child(number * 11 % count + 1, RemoteFile(name, "box", name, 1, 0))
+    return Looked(files)
+
+
+FILES = directory(COUNT)
 ORDERS = {
-    "as listed": SIBLINGS,
-    "by name": sorted(SIBLINGS, key=lambda sibling: sibling.name),
-    "by inode number": sorted(SIBLINGS, key=lambda sibling: sibling.ino),
+    "as listed": list(FILES),
+    "by name": sorted(FILES),
+    "by inode number": sorted(FILES, key=lambda name: FILES[name].ino),
 }
 
 
-def opened(scan: Scan, *siblings: Sibling) -> list[Sibling]:
-    """What is named after all of these are opened."""
-    return [named for sibling in siblings for named in scan.opened(sibling.ino, lambda: SIBLINGS)]
+def opened(scan: Scan, *names: str, files: dict[str, Child] = FILES) -> list[str]:
+    """The names of what is to be fetched after all of these are opened."""
+    return [file.path for name in names for file in scan.opened(name, files)]
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
-def test_three_in_a_row_begin_a_scan(order: list[Sibling]) -> None:
+def test_three_in_a_row_begin_a_scan(order: list[str]) -> None:
     scan = Scan()
     assert opened(scan, *order[:2]) == []
     assert opened(scan, order[2]) == order[3:11]
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
-def test_a_scan_names_every_file_that_follows_once_and_before_its_turn(order: list[Sibling]) -> None:
+def test_a_scan_names_every_file_that_follows_once_and_before_its_turn(order: list[str]) -> None:
     scan = Scan()
-    named: list[Sibling] = []
-    for position, sibling in enumerate(order):
-        assert position < 3 or sibling in named
-        named += opened(scan, sibling)
+    named: list[str] = []
+    for position, name in enumerate(order):
+        assert position < 3 or name in named
+        named += opened(scan, name)
         assert len(named) <= position + 64
     assert named == order[3:]
+
+
+@pytest.mark.parametrize(
+    "key", [lambda files: list(files), sorted, lambda files: sorted(files, key=lambda n: files[n].ino)]
+)
+def test_a_scan_of_a_large_directory_begins_as_soon(key: Callable[[Looked], list[str]]) -> None:
+    large = directory(20_011)
+    order = key(large)
+    assert opened(Scan(), *order[7000:7003], files=large) == order[7003:7011]
 
 
 def test_a_scan_may_leave_files_out() -> None:
@@ -54,51 +86,50 @@ def test_files_that_are_opened_twice_are_named_once() -> None:
     order = ORDERS["by name"]
     scan = Scan()
     named = opened(scan, *order[:3])
-    for sibling in order[3:]:
-        named += opened(scan, sibling, sibling)
+    for name in order[3:]:
+        named += opened(scan, name, name)
     assert named == order[3:]
 
 
 def test_files_here_and_there_begin_nothing() -> None:
-    assert opened(Scan(), *(SIBLINGS[number] for number in (150, 3, 250, 9, 70))) == []
+    assert opened(Scan(), *(ORDERS["as listed"][number] for number in (150, 3, 250, 9, 70))) == []
 
 
 def test_a_second_pass_begins_anew_with_what_the_directory_holds_by_then() -> None:
     scan = Scan()
-    opened(scan, *SIBLINGS)
-    later = [replace(sibling, file=None) for sibling in SIBLINGS]
-    named = [scan.opened(sibling.ino, lambda: later) for sibling in later[:3]]
-    assert named == [[], [], later[3:11]]
+    opened(scan, *FILES)
+    later = {name: Child(child.ino, RemoteFile(name, "box", f"{name}'", 1, 0)) for name, child in FILES.items()}
+    named = [opened(scan, name, files=later) for name in list(later)[:3]]
+    assert named == [[], [], [f"{name}'" for name in list(later)[3:11]]]
+
+
+def test_what_has_gone_or_is_being_written_is_not_named() -> None:
+    order, files = list(FILES), dict(FILES)
+    scan = Scan()
+    opened(scan, *order[:2], files=files)
+    files[order[4]] = Child(files[order[4]].ino, None)
+    assert opened(scan, order[2], files=files) == [order[3], *order[5:11]]
+    del files[order[12]]
+    assert order[12] not in opened(scan, *order[3:8], files=files)
 
 
 def test_a_file_that_the_directory_does_not_hold_begins_nothing() -> None:
-    assert opened(Scan(), *(Sibling("gone", 10_000 + number, None) for number in range(5))) == []
+    assert opened(Scan(), *(f"gone {number}" for number in range(5))) == []
 
 
 def test_the_directory_is_looked_at_when_an_order_is_to_be_found_only() -> None:
-    scan, looks = Scan(), 0
-
-    def siblings() -> list[Sibling]:
-        nonlocal looks
-        looks += 1
-        return SIBLINGS
-
-    for sibling in SIBLINGS:
-        scan.opened(sibling.ino, siblings)
-    assert looks == 1
+    files = directory(COUNT)
+    names = list(files)
+    files.looks = 0
+    opened(Scan(), *names, files=files)
+    assert files.looks == 1
 
 
 def test_in_a_large_directory_few_of_many_files_here_and_there_have_it_looked_at() -> None:
-    scan, looks = Scan(), 0
-    large = [Sibling(f"{number:05}", number + 1, None) for number in range(10_000)]
-
-    def siblings() -> list[Sibling]:
-        nonlocal looks
-        looks += 1
-        return large
-
-    for number in range(400):
-        assert scan.opened(large[number * 7919 % len(large)].ino, siblings) == []
-    assert 1 < looks <= 400 // 39 + 1
-    named = [scan.opened(sibling.ino, siblings) for sibling in large[:100]]
+    scan, large = Scan(), directory(10_000)
+    names = list(large)
+    large.looks = 0
+    assert opened(scan, *(names[number * 7919 % len(names)] for number in range(400)), files=large) == []
+    assert 1 < large.looks <= 400 // 39 + 1
+    named = [opened(scan, name, files=large) for name in names[:100]]
     assert any(named[:42]), "a scan that begins then is noticed within half a percent of the directory"

@@ -75,6 +75,27 @@ def test_a_look_that_an_upload_to_the_same_path_puts_off_is_made_before_a_drain_
         assert remote.stored(container) == {"a": b"new"}
 
 
+def test_what_many_requests_have_left_is_looked_for_in_one_listing(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "_LOOKS", (3600.0, 3600.0))
+    with mounted(remote, tmp_path) as fs:
+        for number in range(4):
+            remote.before = failing("upload", 1, types.AnswerLost)
+            with suppress(types.FsError):
+                programs.write(fs, f"/box/{number}", b"content")
+        for number in range(4):
+            fs.unlink(f"/box/{number}")
+            remote.put(container, f"{number}", b"content")
+        crash(fs)
+    monkeypatch.setattr(settlement, "_LOOKS", (0.0, 3600.0))
+    remote.requests.clear()
+    with mounted(remote, tmp_path) as again:
+        again.replay()
+        eventually(lambda: remote.stored(container) == {})
+    assert len(remote.asked("newest")) == 1
+
+
 def test_a_look_that_meets_a_full_journal_is_made_again(
     memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

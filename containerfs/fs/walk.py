@@ -1,0 +1,143 @@
+"""A long listing, walked from both of its ends at once, so that it takes half the round trips.
+
+Each walk covers one stretch of the order of creation without a gap: a file that is there all the time is on a page, or
+beyond where the walk has come. So once a page of one walk has a file that the other has brought, every such file was
+on a page of one of them, whatever was created or deleted meanwhile; and if they never meet, the walk from the newest
+file goes to the end by itself.
+
+A service may ignore ``order``. Then both walks begin with the newest files, and the second meets the first on its
+first page; or it brings what they share in the same order, where walks that meet bring it in opposite orders. Such a
+walk is given up, and the listing is walked from one end, as it is where a service refuses ``order``.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeAlias
+
+from containerfs.api import errors
+from containerfs.api.models import ContainerFile, Order
+from containerfs.client.pages import SyncCursorPage
+from containerfs.fs.types import RemoteFile
+
+log = logging.getLogger(__name__)
+
+_ALONE = 5  # pages; a second walk costs one request or two, which shorter listings do without
+
+Page: TypeAlias = "SyncCursorPage[ContainerFile]"
+Pages = Callable[[Order], Iterator[Page]]
+"""The pages of a listing in an order, each asked for when it is wanted."""
+
+
+class Stretches:
+    """What two walks have brought. Decisions only.
+
+    Attributes:
+        met: whether they have met, and so brought everything.
+        opposed: whether the second may begin with the oldest file, as far as is known.
+    """
+
+    def __init__(self) -> None:
+        self.met = False
+        self.opposed = True
+        self._newest: dict[str, RemoteFile] = {}
+        self._oldest: dict[str, RemoteFile] = {}
+        self._first_page: frozenset[str] = frozenset()
+
+    def add_newest(self, files: list[RemoteFile]) -> None:
+        """A page of the walk from the newest file came."""
+        self._first_page = self._first_page or frozenset(file.id for file in files)
+        self._newest |= {file.id: file for file in files}
+        self.met = self.met or any(file.id in self._oldest for file in files)
+
+    def add_oldest(self, files: list[RemoteFile]) -> None:
+        """A page of the walk from the oldest file came."""
+        shared = [file.id for file in files if file.id in self._newest]
+        if shared and not self._is_opposite(shared):
+            self.opposed = False
+            self._oldest.clear()
+            return
+        self._oldest |= {file.id: file for file in files}
+        self.met = self.met or bool(shared)
+
+    def files(self) -> list[RemoteFile]:
+        """All files, newest first, once the walks have met or the first is at its end."""
+        if not self.met:
+            return list(self._newest.values())
+        upwards = list(reversed(self._oldest.values()))
+        meeting = next(place for place, file in enumerate(upwards) if file.id in self._newest)
+        created_since, older = upwards[:meeting], upwards[meeting:]
+        return [*created_since, *self._newest.values(), *(file for file in older if file.id not in self._newest)]
+
+    def _is_opposite(self, shared: list[str]) -> bool:
+        among = frozenset(shared)
+        downwards = [file_id for file_id in self._newest if file_id in among]
+        return among.isdisjoint(self._first_page) and shared == downwards[::-1]
+
+
+class Walker:
+    """Lists files from both ends, where the service allows it. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._ascends = True  # as far as is known
+
+    def files(self, pages: Pages, convert: Callable[[ContainerFile], RemoteFile]) -> list[RemoteFile]:
+        """All files of a listing, newest first. Raises what asking for the pages from the newest on raises."""
+        stretches, more = Stretches(), False
+        newest = pages("desc")
+        for page in islice(newest, _ALONE if self._ascends else None):
+            stretches.add_newest(_converted(page, convert))
+            more = page.has_next_page()
+        if more:
+            self._walk_both(stretches, newest, pages("asc"), convert)
+        return stretches.files()
+
+    def _walk_both(
+        self,
+        stretches: Stretches,
+        newest: Iterator[Page],
+        oldest: Iterator[Page],
+        convert: Callable[[ContainerFile], RemoteFile],
+    ) -> None:
+        """Ask for a page at each end, and for the next two once both are there."""
+        pool = ThreadPoolExecutor(1, "listing")
+        going = True
+        try:
+            while not stretches.met:
+                other = _begin(pool, oldest) if going else None
+                page = next(newest, None)
+                if page is None:
+                    return
+                stretches.add_newest(_converted(page, convert))
+                going = other is not None and not stretches.met and self._take(stretches, other, convert)
+        finally:
+            pool.shutdown(wait=False)
+
+    def _take(
+        self, stretches: Stretches, answer: "Future[Page | None]", convert: Callable[[ContainerFile], RemoteFile]
+    ) -> bool:
+        """Add what came of the walk from the oldest file; returns whether it goes on."""
+        try:
+            page = answer.result()
+        except errors.APIError as error:
+            log.info("The listing is walked from one end: %s", error)
+            self._ascends = self._ascends and not isinstance(error, errors.BadRequestError)
+            return False
+        if page is None:
+            return False
+        stretches.add_oldest(_converted(page, convert))
+        self._ascends = self._ascends and stretches.opposed
+        return stretches.opposed
+
+
+def _begin(pool: ThreadPoolExecutor, pages: Iterator[Page]) -> "Future[Page | None] | None":
+    """Ask for the next page on another thread; None where there can be none."""
+    try:
+        return pool.submit(next, pages, None)
+    except RuntimeError:
+        return None
+
+
+def _converted(page: Page, convert: Callable[[ContainerFile], RemoteFile]) -> list[RemoteFile]:
+    return [convert(file) for file in page.data]

@@ -1,0 +1,154 @@
+"""Many names, many containers, and a large cache: what looking costs, in requests, time and memory."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+from benchmarks.bench import Bench
+from benchmarks.processes import cpu_seconds, memory, run, timed
+from benchmarks.report import duration, table
+from benchmarks.targets import Containerfs, Mounted
+
+TITLE = "At any size"
+
+_ROUND_TRIP = 0.05  # seconds
+_EXPIRY = 1.0  # seconds, of a mount whose listings take longer
+_SMALL = 100  # names
+
+_OPEN = """
+import os, random, sys, time
+names = os.listdir(sys.argv[1])
+random.seed(1)
+chosen = random.choices(names, k=1000)
+longest = 0.0
+began = time.perf_counter()
+for name in chosen:
+    start = time.perf_counter()
+    os.close(os.open(os.path.join(sys.argv[1], name), os.O_RDONLY))
+    longest = max(longest, time.perf_counter() - start)
+print((time.perf_counter() - began) / len(chosen), longest)
+"""
+
+_STAT = """
+import os, sys
+for name in sys.argv[2:]:
+    os.stat(os.path.join(sys.argv[1], name))
+"""
+
+_CACHE = """
+import os, sys, time, threading
+from pathlib import Path
+from containerfs.fs.reading.cache import ContentCache
+from containerfs.fs.types import RemoteFile
+directory, count, size = Path(sys.argv[1]), int(sys.argv[2]), 4096
+for number in range(count):
+    path = directory / f"{number * 40503 % 256:02x}" / f"{number * 40503 % 256:02x}{number:038x}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+began = time.perf_counter()
+cache = ContentCache(directory, count * size, "service")
+started = time.perf_counter() - began
+while cache.usage()["entries"] < count:
+    time.sleep(0.01)
+large = RemoteFile("large", "box", "large", count * size // 2, 0)
+staged = directory / "staged"
+staged.touch()
+os.truncate(staged, count * size // 2)
+adopting = threading.Thread(target=cache.adopt, args=(large, staged))
+began = time.perf_counter()
+adopting.start()
+longest = 0.0
+while adopting.is_alive() or cache.usage()["bytes"] > count * size:
+    start = time.perf_counter()
+    cache.unpin(cache.pin(RemoteFile("small", "box", "small", 1, 0)))
+    longest = max(longest, time.perf_counter() - start)
+evicted = time.perf_counter() - began
+cache.close()
+print(started, evicted, longest)
+"""
+
+
+def section(bench: Bench) -> Iterator[str]:
+    """Requests, seconds and bytes of what grows with the number of names."""
+    names, many = bench.scale.names, bench.scale.many
+    for container, count in (("few", _SMALL), ("thousand", 1000), ("ten thousand", names), ("many", many)):
+        bench.server.put_many(container, count)
+    for number in range(bench.scale.containers):
+        bench.server.client.containers.create(name=f"c{number:04}")
+    yield (
+        f"*Requests* are what the server counted, *CPU* is what the mount's process computed. At a round trip of"
+        f" {_ROUND_TRIP * 1000:.0f} ms, a look takes as many round trips as its time has of them."
+    )
+    yield ""
+    yield from table(["", "requests", "time", "CPU"], _looks(bench))
+    yield from table(["", "figure"], [*_opens(bench), _memory(bench), *_cache(bench)])
+
+
+def _looks(bench: Bench) -> Iterator[list[str]]:
+    names, many, containers = bench.scale.names, bench.scale.many, bench.scale.containers
+    cache = bench.fresh()
+    impatient = Containerfs(bench.server, bench.work, "--metadata-expiry", f"{_EXPIRY:.0f}s")
+    with impatient.mounted(cache, _ROUND_TRIP) as mounted:
+        label = f"`ls -l` of {names:,} names, far away, believed for {_EXPIRY:.0f} s"
+        yield _look(bench, mounted, label, lambda root: timed("ls", "-l", root / "ten thousand"))
+        label = f"`stat` of {containers:,} containers, once that has expired"
+        run("ls", mounted.path.parent)
+        time.sleep(_EXPIRY + 0.1)
+        asked = [f"c{number:04}" for number in range(containers)]
+        yield _look(bench, mounted, label, lambda root: timed(sys.executable, "-P", "-c", _STAT, root, *asked))
+    with bench.patient.mounted(bench.fresh(), _ROUND_TRIP) as mounted:
+        yield _look(
+            bench, mounted, f"`ls` of {names:,} names, far away", lambda root: timed("ls", root / "ten thousand")
+        )
+    with bench.patient.mounted(bench.fresh()) as mounted:
+        yield _look(bench, mounted, f"`ls` of {many:,} names", lambda root: timed("ls", root / "many"))
+        yield _look(bench, mounted, "the same again", lambda root: timed("ls", root / "many"))
+        yield _look(bench, mounted, "`ls -l` of them", lambda root: timed("ls", "-l", root / "many"))
+        run("ls", mounted.path.parent / "thousand")
+        label = "`ls -l` of 1,000 names, listed, median of 10"
+        yield _look(bench, mounted, label, lambda root: median(_expired_look(root / "thousand") for _ in range(10)))
+
+
+def _expired_look(path: Path) -> float:
+    time.sleep(1.1)  # for which the kernel keeps attributes
+    return timed("ls", "-l", path)
+
+
+def _look(bench: Bench, mounted: Mounted, label: str, do: Callable[[Path], float]) -> list[str]:
+    assert mounted.pid is not None
+    requests, computed = sum(bench.server.requests().values()), cpu_seconds(mounted.pid)
+    seconds = do(mounted.path.parent)
+    sent = sum(bench.server.requests().values()) - requests - 1  # that which asked for the count
+    return [label, str(sent), duration(seconds), duration(cpu_seconds(mounted.pid) - computed)]
+
+
+def _opens(bench: Bench) -> Iterator[list[str]]:
+    with bench.patient.mounted(bench.fresh()) as mounted:
+        for container, count in (("few", _SMALL), ("many", bench.scale.many)):
+            mean, longest = map(float, run(sys.executable, "-P", "-c", _OPEN, mounted.path.parent / container).split())
+            label = f"`open` here and there in a directory of {count:,}: mean, longest of 1,000"
+            yield [label, f"{duration(mean)}, {duration(longest)}"]
+
+
+def _memory(bench: Bench) -> list[str]:
+    many = bench.scale.many
+    with bench.patient.mounted(bench.fresh()) as mounted:
+        assert mounted.pid is not None
+        before = memory(mounted.pid)[1]
+        run("ls", "-l", mounted.path.parent / "many")
+        peak, now = memory(mounted.pid)
+    return [f"memory per name of {many:,}: peak, then", f"{(peak - before) // many} B, {(now - before) // many} B"]
+
+
+def _cache(bench: Bench) -> Iterator[list[str]]:
+    directory = bench.fresh()
+    started, evicted, longest = map(
+        float, run(sys.executable, "-P", "-c", _CACHE, directory, str(bench.scale.many)).split()
+    )
+    shutil.rmtree(directory)
+    yield [f"start with {bench.scale.many:,} contents in the cache", duration(started)]
+    yield ["half of them evicted, in", duration(evicted)]
+    yield ["the longest that an operation waited meanwhile", duration(longest)]
