@@ -126,7 +126,7 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
         Directories(remote, tree, lookup, metadata, attributes, names, journal, removals),
         moves,
         removals,
-        Inodes(remote, tree, lookup, metadata, attributes, fetcher),
+        Inodes(remote, tree, lookup, metadata, attributes, fetcher, commits),
         backlog,
         Replay(tree, journal, uploader, deletions, settlement),
         ControlSurface(service, backlog, cache),
