@@ -105,9 +105,9 @@ class Acceptance:
         assert under_way is not None
         stored = _measured(stored, under_way.version.content)
         version = under_way.version  # whether it keeps what is old may have been decided since it was sent
-        there = state.remote_ids(state.base(node.state)) - {stored.id}
-        replaced = _older(there, sending.delivery)
-        if replaced != there:
+        newer = self._newer(node, sending.delivery)
+        replaced = state.remote_ids(state.base(node.state)) - newer - {stored.id}
+        if newer:
             node.container.listed_at = 0.0  # whether what was stored is still there, the next listing tells
         gone = replaced & {stored.replaced_id}
         with self._journal.transaction() as tx:
@@ -140,6 +140,17 @@ class Acceptance:
                 self._tree.apply_pending(node)
 
         return finish
+
+    def _newer(self, node: FileNode, delivery: Delivery) -> frozenset[str]:
+        """Files that others may have stored after the version that has arrived.
+
+        Where a request is sent again, the answer may be the first one's; since then, others may have replaced what was
+        stored. What is due to go in any case is older.
+        """
+        if not delivery.lost or self._courier.may_double:
+            return frozenset()
+        bottom = state.base(node.state)
+        return state.remote_ids(bottom) - bottom.stale - delivery.attempt.known
 
     def _end_attempts(self, tx: Transaction, sending: Sending) -> bool:
         """End what was tried. Returns whether an earlier request may have left something, or may still arrive."""
@@ -183,14 +194,6 @@ class Acceptance:
         except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
             log.warning("What was uploaded of %r is not cached: %s", stored.path, error)
             content.remove()
-
-
-def _older(there: frozenset[str], delivery: Delivery) -> frozenset[str]:
-    """Of the files that a name stands for, those that are surely older than what was stored.
-
-    An answer that comes at a later request may be about the first one; another client may have replaced that since.
-    """
-    return there & delivery.attempt.known if delivery.lost else there
 
 
 def _measured(stored: RemoteFile, content: StagedFile | RemoteFile) -> RemoteFile:
