@@ -150,6 +150,7 @@ def _default_headers(
     name, prefix = AUTH_HEADERS[auth_header]
     headers = {
         "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
         "user-agent": f"containerfs/{__version__}",
         name: key and prefix + key,
         "openai-organization": organization or os.environ.get("OPENAI_ORG_ID"),

@@ -20,6 +20,7 @@ from containerfs.api.errors import APIConnectionError, APIResponseValidationErro
 from containerfs.client.answers import Answer
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
+from containerfs.client.decoding import decode
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.failures import translated
 from containerfs.client.options import ClientOptions, merged
@@ -130,11 +131,19 @@ class Transport(ABC, Generic[H]):
         try:
             with translated(self._options.proxy):
                 response = await self._send_through_redirects(request)
+                await self._decode(response)
                 if not (stream and response.is_success):
                     await self._read(response)
                 return response
         except APIConnectionError as error:
             return error
+
+    async def _decode(self, response: httpx.Response) -> None:
+        try:
+            decode(response)
+        except httpx.DecodingError:
+            await self._close(response)
+            raise
 
     async def _send_through_redirects(self, request: httpx.Request) -> httpx.Response:
         # httpx says where to go, but would take an ``api-key`` header to whatever host a redirect names.
