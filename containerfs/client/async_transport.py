@@ -9,6 +9,7 @@ import anyio.to_thread
 import httpx
 
 from containerfs.api.models import Item, ListPage
+from containerfs.client.async_early_answers import notice_early_answers
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
@@ -32,6 +33,7 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         with proxy_blamed(options.proxy):
             own = httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify, trust_env=options.proxy is not None)
+        notice_early_answers(own)
         close_on_leftovers(own)
         return cls(options, own)
 
