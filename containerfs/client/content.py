@@ -12,6 +12,7 @@ import httpx
 
 from containerfs.client.closing import AsyncClosing, Closing
 from containerfs.client.failures import translated
+from containerfs.client.network import Proxy
 
 Abandon = Callable[[httpx.Response], None]
 """Takes an answer whose content was dropped unread."""
@@ -50,10 +51,11 @@ class ContentInfo:
 class StreamedContent(ContentInfo):
     """A content that is still on its way."""
 
-    def __init__(self, response: httpx.Response, abandon: Abandon) -> None:
+    def __init__(self, response: httpx.Response, abandon: Abandon, proxy: Proxy | None) -> None:
         super().__init__(response.status_code, response.headers)
         self._response = response
         self._abandon = abandon
+        self._proxy = proxy
 
     def __del__(self) -> None:
         if not self._response.is_closed:
@@ -70,7 +72,7 @@ class Content(Closing, StreamedContent):
             APIConnectionError: if the connection breaks, or ends too early.
             ContentConsumedError: if the content was streamed or closed before.
         """
-        with translated():
+        with translated(self._proxy):
             return self._response.read()
 
     def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
@@ -83,7 +85,7 @@ class Content(Closing, StreamedContent):
             APIConnectionError: if the connection breaks, or ends too early.
             ContentConsumedError: if the content was streamed or closed before.
         """
-        with translated():
+        with translated(self._proxy):
             yield from self._response.iter_bytes(chunk_size)
 
     def write_to_file(self, path: str | os.PathLike[str]) -> None:
@@ -114,12 +116,12 @@ class AsyncContent(AsyncClosing, StreamedContent):
 
     async def read(self) -> bytes:
         """All of it, in memory; it is kept, and may be asked for again. Raises as ``Content.read`` does."""
-        with translated():
+        with translated(self._proxy):
             return await self._response.aread()
 
     async def iter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
         """The bytes as they come in, once. Arguments and errors are those of ``Content.iter_bytes``."""
-        with translated():
+        with translated(self._proxy):
             async for chunk in self._response.aiter_bytes(chunk_size):
                 yield chunk
 

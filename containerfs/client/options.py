@@ -13,7 +13,7 @@ import httpx
 from containerfs import __version__
 from containerfs.api.dialect import AUTH_HEADERS
 from containerfs.api.errors import ContainerFSError
-from containerfs.client.network import proxy_variable
+from containerfs.client.network import Proxy, environment_proxy
 from containerfs.client.types import AuthHeader, NotGiven, Omit
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -39,7 +39,7 @@ class ClientOptions:
         max_retries: how often a request is sent again, 0 or more.
         uds: the path of the Unix socket to connect to; None for TCP.
         ca_file: the certificate authorities to trust, as PEM; None for the usual ones.
-        proxy: the variable that names the proxy to connect through; None without one.
+        proxy: what to connect through; None to connect directly.
     """
 
     base_url: str
@@ -50,7 +50,7 @@ class ClientOptions:
     max_retries: int
     uds: str | None
     ca_file: str | None
-    proxy: str | None
+    proxy: Proxy | None
 
     @classmethod
     def resolve(
@@ -87,7 +87,7 @@ class ClientOptions:
             max_retries=max_retries,
             uds=None if uds is None else os.fspath(uds),
             ca_file=None if ca_file is None else os.fspath(ca_file),
-            proxy=None if uds is not None or http_client is not None else proxy_variable(url),
+            proxy=None if uds is not None or http_client is not None else environment_proxy(url),
         )
 
 
