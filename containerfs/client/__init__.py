@@ -4,7 +4,7 @@
 - ``exchange``: when to send again, and after how long: decisions only
 - ``transport``: sending, written once; ``sync_transport`` and ``async_transport`` give it its colour
 - ``resources``: the methods of both clients, listed once; ``sync`` and ``aio``: the clients
-- ``body``, ``content``, ``pages``: uploads, downloads, listings; ``decoding``: of compressed answers
+- ``body``, ``content``, ``pages``: uploads, downloads, listings; ``decoding`` and ``deadlines``: of bodies
 """
 
 from containerfs.client.aio import AsyncClient

@@ -5,9 +5,11 @@ are an error, never a short success. (httpx decompresses all that came at once, 
 """
 
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
+
+from containerfs.client.streams import Body, FilteredBody
 
 PIECE_SIZE = 64 * 1024
 
@@ -15,8 +17,6 @@ _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _FORMATS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 _NOT_ASKED_FOR = frozenset({"br", "zstd", "compress", "x-compress"})
 """Compressions that no request accepts. Other encodings, as ``identity`` or a wrong ``utf-8``, change no bytes."""
-
-Stream = httpx.SyncByteStream | httpx.AsyncByteStream
 
 
 def decode(response: httpx.Response) -> None:
@@ -30,21 +30,22 @@ def decode(response: httpx.Response) -> None:
         raise httpx.DecodingError(", ".join(sorted(not_asked_for)))
     formats = [_FORMATS[name] for name in reversed(names) if name in _FORMATS]
     for window in formats:
-        response.stream = _Decompressed(response.stream, _Decompressor(window))
+        response.stream = _DecompressedBody(response.stream, window)
     if formats:
         response.headers.pop("content-encoding")
         response.headers.pop("content-length", None)
 
 
-class _Decompressor:
-    """Decompresses data that come in pieces."""
+class _DecompressedBody(FilteredBody):
+    """A body that is decompressed as it is read."""
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, body: Body, window: int) -> None:
+        super().__init__(body)
         self._window = window
         self._zlib = zlib.decompressobj(window)
         self._begun = False
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def _feed(self, data: bytes) -> Iterator[bytes]:
         """What more of the compressed data expand to."""
         try:
             while data:
@@ -76,44 +77,7 @@ class _Decompressor:
             self._window, self._zlib = _RAW, zlib.decompressobj(_RAW)
             return self._zlib.decompress(data, PIECE_SIZE)
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Raise RemoteProtocolError if the data have not come to their end. No data at all is an empty body."""
         if self._begun and not self._zlib.eof:
             raise httpx.RemoteProtocolError("the compressed data end too early")
-
-
-class _Decompressed(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body of either colour, decompressed as it is read; closed where that fails."""
-
-    def __init__(self, stream: Stream, decompressor: _Decompressor) -> None:
-        self._stream = stream
-        self._decompressor = decompressor
-
-    def __iter__(self) -> Iterator[bytes]:
-        assert isinstance(self._stream, httpx.SyncByteStream)
-        try:
-            for data in self._stream:
-                yield from self._decompressor.feed(data)
-            self._decompressor.finish()
-        except httpx.RequestError:
-            self.close()
-            raise
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        assert isinstance(self._stream, httpx.AsyncByteStream)
-        try:
-            async for data in self._stream:
-                for piece in self._decompressor.feed(data):
-                    yield piece
-            self._decompressor.finish()
-        except httpx.RequestError:
-            await self.aclose()
-            raise
-
-    def close(self) -> None:
-        assert isinstance(self._stream, httpx.SyncByteStream)
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        assert isinstance(self._stream, httpx.AsyncByteStream)
-        await self._stream.aclose()
