@@ -10,7 +10,7 @@ import uuid
 from abc import ABC, abstractmethod
 from queue import Empty, SimpleQueue
 from random import random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlencode
 
 import httpx
@@ -32,6 +32,15 @@ H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 MAX_REDIRECTS = 20
 
 
+class Pause:
+    """How long a service wants no requests: until ``ends_at``, by the monotonic clock.
+
+    Threads may overwrite each other's word: delays that are asked for at the same time are about the same.
+    """
+
+    ends_at = 0.0
+
+
 class Transport(ABC, Generic[H]):
     """Sends calls to one service.
 
@@ -46,10 +55,15 @@ class Transport(ABC, Generic[H]):
         # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
         # may run anywhere, and closing takes the connection pool's lock.
         self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
-        # Until then, by the monotonic clock, the service wants no requests. Threads may overwrite each other's word:
-        # delays that are asked for at the same time are about the same.
-        self._resume_at = 0.0
+        self._pause = Pause()
         self._policy = Policy(options.max_retries, clock=time.time, chance=random)
+        self._origin: object = None  # keeps the connections open
+
+    def with_options(self, options: ClientOptions) -> Self:
+        """A transport with other settings over the same connections, which holds up its requests when this one does."""
+        other = type(self)(options, self._http)
+        other._abandoned, other._pause, other._origin = self._abandoned, self._pause, self
+        return other
 
     @abstractmethod
     async def _send(self, request: httpx.Request) -> httpx.Response:
@@ -113,7 +127,7 @@ class Transport(ABC, Generic[H]):
                         outcome = await self._attempt(request, stream=stream)
                     case Wait(seconds, for_all):
                         if for_all:
-                            self._resume_at = max(self._resume_at, time.monotonic() + seconds)
+                            self._pause.ends_at = max(self._pause.ends_at, time.monotonic() + seconds)
                         await self._sleep(seconds)
                 step = steps.send(outcome)
         except StopIteration as end:
@@ -122,7 +136,7 @@ class Transport(ABC, Generic[H]):
 
     async def _hold(self) -> None:
         """Wait while the service wants no requests."""
-        seconds = self._resume_at - time.monotonic()
+        seconds = self._pause.ends_at - time.monotonic()
         if seconds > 0:
             await self._sleep(seconds)
 
