@@ -4,7 +4,7 @@
 - ``exchange``: when to send again, and after how long: decisions only
 - ``transport``: sending, written once; ``sync_transport`` and ``async_transport`` give it its colour
 - ``resources``: the methods of both clients, listed once; ``sync`` and ``aio``: the clients
-- ``body``, ``content``, ``pages``: uploads, downloads, listings
+- ``body``, ``content``, ``pages``: uploads, downloads, listings; ``decoding`` and ``deadlines``: of bodies
 """
 
 from containerfs.client.aio import AsyncClient
@@ -13,7 +13,11 @@ from containerfs.client.pages import AsyncCursorPage, AsyncPaginator, SyncCursor
 from containerfs.client.sync import Client
 from containerfs.client.types import (
     NOT_GIVEN,
+    ContainerExpiry,
+    FileExpiry,
     FileTypes,
+    MemoryLimit,
+    NetworkAccess,
     NotGiven,
     Omit,
     Progress,
@@ -33,10 +37,14 @@ __all__ = [
     "AsyncCursorPage",
     "AsyncPaginator",
     "Client",
+    "ContainerExpiry",
     "Content",
     "ContentInfo",
+    "FileExpiry",
     "FileTypes",
     "HttpxBinaryResponseContent",
+    "MemoryLimit",
+    "NetworkAccess",
     "NotGiven",
     "Omit",
     "Progress",

@@ -9,11 +9,12 @@ import anyio.to_thread
 import httpx
 
 from containerfs.api.models import Item, ListPage
+from containerfs.client.async_early_answers import notice_early_answers
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
 from containerfs.client.leftovers import close_on_leftovers
-from containerfs.client.network import LIMITS, proxy_blamed, tls
+from containerfs.client.network import LIMITS, proxy_blamed, route, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
 from containerfs.client.transport import Transport
@@ -31,7 +32,10 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         verify = tls(options.uds, options.ca_file)
         wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         with proxy_blamed(options.proxy):
-            own = httpx.AsyncClient(transport=wire, limits=LIMITS, verify=verify, trust_env=options.proxy is not None)
+            own = httpx.AsyncClient(
+                transport=wire, limits=LIMITS, verify=verify, trust_env=False, **route(options.proxy)
+            )
+        notice_early_answers(own)
         close_on_leftovers(own)
         return cls(options, own)
 
@@ -49,7 +53,7 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
 
     async def stream(self, call: Call[ContentInfo]) -> AsyncContent:
         """Send a call for content, which is left to be read."""
-        return AsyncContent(await self._perform(call, stream=True), self._abandon)
+        return AsyncContent(await self._perform(call, stream=True), self._abandon, self._options.proxy)
 
     async def close(self) -> None:
         await self._http.aclose()

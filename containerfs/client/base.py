@@ -3,7 +3,8 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Generic
+from copy import copy
+from typing import Generic, Self
 
 import httpx
 
@@ -55,7 +56,7 @@ class BaseClient(ABC, Generic[C, H]):
         Raises:
             ContainerFSError: if a setting is invalid; the message says which.
         """
-        self._options = ClientOptions.resolve(
+        options = ClientOptions.resolve(
             api_key=api_key,
             base_url=base_url,
             organization=organization,
@@ -69,7 +70,35 @@ class BaseClient(ABC, Generic[C, H]):
             auth_header=auth_header,
             http_client=http_client,
         )
-        self._transport: C = self._connect(self._options, http_client)
+        self._use(options, self._connect(options, http_client))
+
+    def with_options(
+        self,
+        *,
+        timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        default_headers: Mapping[str, str | Omit] | None = None,
+        default_query: Mapping[str, object] | None = None,
+    ) -> Self:
+        """A client with other settings over the same connections: closing either closes both.
+
+        Args:
+            timeout, max_retries: as this client's, if left out.
+            default_headers, default_query: these are added to this client's, and win over them.
+
+        Raises:
+            ContainerFSError: if a setting is invalid; the message says which.
+        """
+        options = self._options.changed(
+            timeout=timeout, max_retries=max_retries, default_headers=default_headers, default_query=default_query
+        )
+        other = copy(self)
+        other._use(options, self._transport.with_options(options))
+        return other
+
+    def _use(self, options: ClientOptions, transport: C) -> None:
+        self._options = options
+        self._transport: C = transport
         self.containers = Containers(self._transport)
         self.files = Files(self._transport)
 

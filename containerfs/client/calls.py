@@ -18,7 +18,18 @@ from containerfs.client.answers import Answer, deleted, model
 from containerfs.client.body import Body, FormBody, JsonBody
 from containerfs.client.content import ContentInfo
 from containerfs.client.parameters import given
-from containerfs.client.types import FileTypes, Omit, Progress, RequestOptions, T, omit
+from containerfs.client.types import (
+    ContainerExpiry,
+    FileExpiry,
+    FileTypes,
+    MemoryLimit,
+    NetworkAccess,
+    Omit,
+    Progress,
+    RequestOptions,
+    T,
+    omit,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +64,10 @@ class Call(Generic[T]):
 def create_container(
     *,
     name: str,
-    expires_after: Mapping[str, object] | Omit = omit,
+    expires_after: ContainerExpiry | Omit = omit,
     file_ids: list[str] | Omit = omit,
-    memory_limit: str | Omit = omit,
-    network_policy: Mapping[str, object] | Omit = omit,
+    memory_limit: MemoryLimit | Omit = omit,
+    network_policy: NetworkAccess | Omit = omit,
     skills: Sequence[Mapping[str, object]] | Omit = omit,
     **options: Unpack[RequestOptions],
 ) -> Call[Container]:
@@ -277,7 +288,7 @@ def create_file(
     *,
     file: FileTypes,
     purpose: str,
-    expires_after: Mapping[str, object] | Omit = omit,
+    expires_after: FileExpiry | Omit = omit,
     progress: Progress | None = None,
     **options: Unpack[RequestOptions],
 ) -> Call[File]:

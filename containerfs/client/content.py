@@ -4,6 +4,8 @@ Invariants: a body that is shorter than its Content-Length is an error, never a 
 back when the content is exhausted or closed, and with the next request if it was forgotten.
 """
 
+# ruff: noqa: ASYNC109 - a time-out is an argument in both colours
+
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
@@ -11,7 +13,9 @@ import anyio.to_thread
 import httpx
 
 from containerfs.client.closing import AsyncClosing, Closing
+from containerfs.client.deadlines import limit
 from containerfs.client.failures import translated
+from containerfs.client.network import Proxy
 
 Abandon = Callable[[httpx.Response], None]
 """Takes an answer whose content was dropped unread."""
@@ -50,10 +54,15 @@ class ContentInfo:
 class StreamedContent(ContentInfo):
     """A content that is still on its way."""
 
-    def __init__(self, response: httpx.Response, abandon: Abandon) -> None:
+    def __init__(self, response: httpx.Response, abandon: Abandon, proxy: Proxy | None) -> None:
         super().__init__(response.status_code, response.headers)
         self._response = response
         self._abandon = abandon
+        self._proxy = proxy
+
+    def _limit(self, timeout: float | None) -> None:
+        if timeout is not None:
+            limit(self._response, timeout)
 
     def __del__(self) -> None:
         if not self._response.is_closed:
@@ -63,33 +72,46 @@ class StreamedContent(ContentInfo):
 class Content(Closing, StreamedContent):
     """The content of a file: read it once, whole or in chunks. A context manager, which closes it."""
 
-    def read(self) -> bytes:
+    def read(self, *, timeout: float | None = None) -> bytes:
         """All of it, in memory; it is kept, and may be asked for again.
+
+        Args:
+            timeout: seconds for all of it, beside the time-out for each read; None is no limit.
 
         Raises:
             APIConnectionError: if the connection breaks, or ends too early.
+            APITimeoutError: if it is not whole in time. Silence is noticed after as long again, at most.
             ContentConsumedError: if the content was streamed or closed before.
         """
-        with translated():
+        self._limit(timeout)
+        with translated(self._proxy):
             return self._response.read()
 
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+    def iter_bytes(self, chunk_size: int | None = None, *, timeout: float | None = None) -> Iterator[bytes]:
         """The bytes as they come in, once.
 
         Args:
             chunk_size: bytes in each chunk but the last; as they come, and twice as fast, if left out.
+            timeout: seconds for all of it, the caller's own work included; as for ``read``.
 
         Raises:
             APIConnectionError: if the connection breaks, or ends too early.
+            APITimeoutError: if it is not whole in time.
             ContentConsumedError: if the content was streamed or closed before.
         """
-        with translated():
+        self._limit(timeout)
+        with translated(self._proxy):
             yield from self._response.iter_bytes(chunk_size)
 
-    def write_to_file(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, which is replaced. On an error, what came before it stays in the file."""
+    def write_to_file(self, path: str | os.PathLike[str], *, timeout: float | None = None) -> None:
+        """Write it to a file, which is replaced. On an error, what came before it stays in the file.
+
+        Args:
+            path: of the file.
+            timeout: seconds for all of it; as for ``read``.
+        """
         with open(path, "wb") as file:
-            file.writelines(self.iter_bytes())
+            file.writelines(self.iter_bytes(timeout=timeout))
 
     stream_to_file = write_to_file
 
@@ -112,21 +134,23 @@ class Content(Closing, StreamedContent):
 class AsyncContent(AsyncClosing, StreamedContent):
     """The content of a file: read it once, whole or in chunks. An async context manager, which closes it."""
 
-    async def read(self) -> bytes:
-        """All of it, in memory; it is kept, and may be asked for again. Raises as ``Content.read`` does."""
-        with translated():
+    async def read(self, *, timeout: float | None = None) -> bytes:
+        """All of it, in memory; it is kept, and may be asked for again. As ``Content.read``."""
+        self._limit(timeout)
+        with translated(self._proxy):
             return await self._response.aread()
 
-    async def iter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+    async def iter_bytes(self, chunk_size: int | None = None, *, timeout: float | None = None) -> AsyncIterator[bytes]:
         """The bytes as they come in, once. Arguments and errors are those of ``Content.iter_bytes``."""
-        with translated():
+        self._limit(timeout)
+        with translated(self._proxy):
             async for chunk in self._response.aiter_bytes(chunk_size):
                 yield chunk
 
-    async def write_to_file(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a file, which is replaced. On an error, what came before it stays in the file."""
+    async def write_to_file(self, path: str | os.PathLike[str], *, timeout: float | None = None) -> None:
+        """Write it to a file, which is replaced. As ``Content.write_to_file``."""
         with await anyio.to_thread.run_sync(open, path, "wb") as file:
-            async for chunk in self.iter_bytes(WRITE_SIZE):
+            async for chunk in self.iter_bytes(WRITE_SIZE, timeout=timeout):
                 await anyio.to_thread.run_sync(file.write, chunk)
 
     async def close(self) -> None:

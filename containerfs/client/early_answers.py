@@ -15,10 +15,15 @@ from collections.abc import Iterable
 import httpcore
 import httpx
 
-_STATUS_LINE = len(b"HTTP/1.1 200")
-_READ_SIZE = 64 * 1024
+STATUS_LINE = len(b"HTTP/1.1 200")
+READ_SIZE = 64 * 1024
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket that does not wait raises. In TLS what came may have been no data: session tickets, for instance."""
+
+
+def refuses(received: bytes) -> bool:
+    """Whether an answer that begins like this refuses the request."""
+    return received[9:STATUS_LINE] >= b"300"
 
 
 def notice_early_answers(http: httpx.Client) -> None:
@@ -103,7 +108,7 @@ class _Stream(httpcore.NetworkStream):
     def _wait(self, timeout: float | None) -> tuple[bool, bool]:
         """Wait until something can be read, or sent."""
         poll = select.poll()
-        interest = select.POLLOUT if len(self._received) >= _STATUS_LINE else select.POLLOUT | select.POLLIN
+        interest = select.POLLOUT if len(self._received) >= STATUS_LINE else select.POLLOUT | select.POLLIN
         poll.register(self._socket, interest)
         ready = poll.poll(None if timeout is None else timeout * 1000)
         if not ready:
@@ -114,8 +119,8 @@ class _Stream(httpcore.NetworkStream):
     def _is_refused(self) -> bool:
         """Take what the service has sent: whether it refuses the request, or has closed the connection."""
         try:
-            data = self._socket.recv(_READ_SIZE)
+            data = self._socket.recv(READ_SIZE)
         except _NOTHING_YET:
             return False
         self._received += data
-        return not data or self._received[9:_STATUS_LINE] >= b"300"
+        return not data or refuses(self._received)

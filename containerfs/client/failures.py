@@ -15,14 +15,15 @@ from containerfs.api.errors import (
     APITimeoutError,
     ContentConsumedError,
 )
+from containerfs.client.network import Proxy
 
 
 @contextmanager
-def translated(proxy: str | None = None) -> Iterator[None]:
+def translated(proxy: Proxy | None) -> Iterator[None]:
     """Raise the client's errors in place of httpx's.
 
     Args:
-        proxy: the variable that names the proxy in between; None if there is none.
+        proxy: the proxy in between; None if there is none.
     """
     try:
         yield
@@ -39,9 +40,9 @@ _BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, 
 """What goes wrong before there is a connection to send on."""
 
 
-def _translation(error: httpx.RequestError, proxy: str | None) -> APIError:
+def _translation(error: httpx.RequestError, proxy: Proxy | None) -> APIError:
     said = f": {error}" if str(error) else ""
-    said += f"; through the proxy of {proxy}" if proxy else ""
+    said += f"; through the proxy of {proxy.variable}" if proxy else ""
     sent = not isinstance(error, _BEFORE_SENDING)
     match error:
         case httpx.TimeoutException():

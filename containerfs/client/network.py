@@ -5,10 +5,13 @@ import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
+from typing import TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from httpx._utils import get_environment_proxies
 
 from containerfs.api.errors import ContainerFSError
 
@@ -16,15 +19,47 @@ LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepal
 """For some 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before use."""
 
 
-def proxy_variable(url: httpx.URL) -> str | None:
-    """The environment variable that names the proxy for a URL; None if it is reached directly."""
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that the environment names.
+
+    Attributes:
+        variable: the environment variable that names it.
+        url: may hold a password.
+    """
+
+    variable: str
+    url: str = field(repr=False)
+
+
+def environment_proxy(url: httpx.URL) -> Proxy | None:
+    """The proxy through which the environment wants a URL to be reached; None if it is reached directly."""
     if _is_loopback(url.host) or proxy_bypass(url.host):
         return None
-    scheme = next((scheme for scheme in (url.scheme, "all") if getproxies().get(scheme)), None)
+    proxies = getproxies()
+    scheme = next((scheme for scheme in (url.scheme, "all") if proxies.get(scheme)), None)
     if scheme is None:
         return None
-    name = f"{scheme}_proxy"
-    return name if os.environ.get(name) else name.upper()
+    name, address = f"{scheme}_proxy", proxies[scheme]
+    return Proxy(
+        variable=name if os.environ.get(name) else name.upper(),
+        url=address if "://" in address else f"http://{address}",
+    )
+
+
+class Route(TypedDict, total=False):
+    """What httpx is told of proxies."""
+
+    proxy: str
+    mounts: dict[str, None]
+
+
+def route(proxy: Proxy | None) -> Route:
+    """How to connect through a proxy, or directly. A redirect may lead to what NO_PROXY lists."""
+    if proxy is None:
+        return {}
+    direct = [pattern for pattern, address in get_environment_proxies().items() if address is None]
+    return {"proxy": proxy.url, "mounts": dict.fromkeys(direct)}
 
 
 def _is_loopback(host: str) -> bool:
@@ -35,14 +70,14 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def proxy_blamed(variable: str | None) -> Iterator[None]:
-    """Raise ContainerFSError where the proxy that a variable names cannot be used. The proxy may hold a password."""
+def proxy_blamed(proxy: Proxy | None) -> Iterator[None]:
+    """Raise ContainerFSError where the proxy cannot be used, without its URL."""
     try:
         yield
     except (ValueError, httpx.InvalidURL, ImportError) as error:
-        if variable is None:
+        if proxy is None:
             raise
-        raise ContainerFSError(f"{variable} names a proxy that cannot be used ({type(error).__name__})") from None
+        raise ContainerFSError(f"{proxy.variable} names a proxy that cannot be used ({type(error).__name__})") from None
 
 
 @cache

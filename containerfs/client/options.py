@@ -6,14 +6,14 @@ Invariant: the API key is in no repr, and in no error.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 
 from containerfs import __version__
 from containerfs.api.dialect import AUTH_HEADERS
 from containerfs.api.errors import ContainerFSError
-from containerfs.client.network import proxy_variable
+from containerfs.client.network import Proxy, environment_proxy
 from containerfs.client.types import AuthHeader, NotGiven, Omit
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -39,7 +39,7 @@ class ClientOptions:
         max_retries: how often a request is sent again, 0 or more.
         uds: the path of the Unix socket to connect to; None for TCP.
         ca_file: the certificate authorities to trust, as PEM; None for the usual ones.
-        proxy: the variable that names the proxy to connect through; None without one.
+        proxy: what to connect through; None to connect directly.
     """
 
     base_url: str
@@ -50,7 +50,7 @@ class ClientOptions:
     max_retries: int
     uds: str | None
     ca_file: str | None
-    proxy: str | None
+    proxy: Proxy | None
 
     @classmethod
     def resolve(
@@ -74,8 +74,6 @@ class ClientOptions:
         Raises:
             ContainerFSError: if a setting is invalid; the message says which one to change.
         """
-        if max_retries < 0:
-            raise ContainerFSError(f"max_retries must be 0 or more, not {max_retries}")
         url = _url(base_url or _default_url(uds))
         key = _key(api_key or os.environ.get("OPENAI_API_KEY"), url)
         return cls(
@@ -84,11 +82,34 @@ class ClientOptions:
             secret=key,
             query={**url.params, **(default_query or {})},
             timeout=_own_timeout(http_client) if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
-            max_retries=max_retries,
+            max_retries=_retries(max_retries),
             uds=None if uds is None else os.fspath(uds),
             ca_file=None if ca_file is None else os.fspath(ca_file),
-            proxy=None if uds is not None or http_client is not None else proxy_variable(url),
+            proxy=None if uds is not None or http_client is not None else environment_proxy(url),
         )
+
+    def changed(
+        self,
+        *,
+        timeout: float | httpx.Timeout | NotGiven | None,
+        max_retries: int | NotGiven,
+        default_headers: Mapping[str, str | Omit] | None,
+        default_query: Mapping[str, object] | None,
+    ) -> "ClientOptions":
+        """The same settings but for some. Raises ContainerFSError as ``resolve`` does."""
+        return replace(
+            self,
+            timeout=self.timeout if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
+            max_retries=self.max_retries if isinstance(max_retries, NotGiven) else _retries(max_retries),
+            headers=merged(self.headers, default_headers),
+            query={**self.query, **(default_query or {})},
+        )
+
+
+def _retries(max_retries: int) -> int:
+    if max_retries < 0:
+        raise ContainerFSError(f"max_retries must be 0 or more, not {max_retries}")
+    return max_retries
 
 
 def _own_timeout(http_client: httpx.Client | httpx.AsyncClient | None) -> httpx.Timeout:
@@ -150,6 +171,7 @@ def _default_headers(
     name, prefix = AUTH_HEADERS[auth_header]
     headers = {
         "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
         "user-agent": f"containerfs/{__version__}",
         name: key and prefix + key,
         "openai-organization": organization or os.environ.get("OPENAI_ORG_ID"),

@@ -18,7 +18,7 @@ from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, Content, ContentInfo
 from containerfs.client.pages import AsyncPaginator, SyncCursorPage
 from containerfs.client.sync_transport import SyncTransport
-from containerfs.client.types import NOT_GIVEN, RequestOptions
+from containerfs.client.types import NOT_GIVEN, FileTypes, Omit, Progress, RequestOptions, omit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -122,6 +122,38 @@ class FetchOfFile(_Method[P, R]):
         return self if resource is None else self._bound(resource, resource._transport.fetch)
 
 
+class AddFileMethod(Protocol[R_co]):
+    """A method that uploads a file into a container, or copies one there."""
+
+    @overload
+    def __call__(
+        self,
+        container_id: str,
+        *,
+        file: FileTypes,
+        file_id: Omit = omit,
+        progress: Progress | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> R_co: ...
+    @overload
+    def __call__(
+        self, container_id: str, *, file_id: str, file: Omit = omit, **options: Unpack[RequestOptions]
+    ) -> R_co: ...
+
+
+class AddFile(_Method[P, R]):
+    """A method that adds a file to a container, and returns the object in the answer."""
+
+    @overload
+    def __get__(self, resource: None, owner: object = None) -> Self: ...
+    @overload
+    def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> AddFileMethod[R]: ...
+    @overload
+    def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> AddFileMethod[Awaiting[R]]: ...
+    def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
+        return self if resource is None else self._bound(resource, resource._transport.fetch)
+
+
 class List(_Method[P, ListPage[Item]]):
     """A method that returns a page, which goes on to the next."""
 
@@ -162,7 +194,7 @@ class ContainerFileContent(Resource[C]):
 class ContainerFiles(Resource[C]):
     """Files in containers: ``client.containers.files``."""
 
-    create = Fetch(calls.create_container_file)
+    create = AddFile(calls.create_container_file)
     retrieve = FetchOfFile(calls.retrieve_container_file)
     list = List(calls.list_container_files)
     delete = FetchOfFile(calls.delete_container_file)

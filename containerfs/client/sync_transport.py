@@ -13,7 +13,7 @@ from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
 from containerfs.client.early_answers import notice_early_answers
 from containerfs.client.leftovers import close_on_leftovers
-from containerfs.client.network import LIMITS, proxy_blamed, tls
+from containerfs.client.network import LIMITS, proxy_blamed, route, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import SyncCursorPage
 from containerfs.client.transport import Transport
@@ -31,7 +31,7 @@ class SyncTransport(Transport[httpx.Client]):
         verify = tls(options.uds, options.ca_file)
         wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         with proxy_blamed(options.proxy):
-            own = httpx.Client(transport=wire, limits=LIMITS, verify=verify, trust_env=options.proxy is not None)
+            own = httpx.Client(transport=wire, limits=LIMITS, verify=verify, trust_env=False, **route(options.proxy))
         notice_early_answers(own)
         close_on_leftovers(own)
         transport = cls(options, own)
@@ -48,7 +48,7 @@ class SyncTransport(Transport[httpx.Client]):
 
     def stream(self, call: Call[ContentInfo]) -> Content:
         """Send a call for content, which is left to be read."""
-        return Content(run(self._perform(call, stream=True)), self._abandon)
+        return Content(run(self._perform(call, stream=True)), self._abandon, self._options.proxy)
 
     def close(self) -> None:
         self._http.close()

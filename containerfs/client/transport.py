@@ -10,7 +10,7 @@ import uuid
 from abc import ABC, abstractmethod
 from queue import Empty, SimpleQueue
 from random import random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlencode
 
 import httpx
@@ -20,6 +20,7 @@ from containerfs.api.errors import APIConnectionError, APIResponseValidationErro
 from containerfs.client.answers import Answer
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
+from containerfs.client.decoding import decode
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.failures import translated
 from containerfs.client.options import ClientOptions, merged
@@ -29,6 +30,15 @@ from containerfs.client.types import NOT_GIVEN, NotGiven, T
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 MAX_REDIRECTS = 20
+
+
+class Pause:
+    """How long a service wants no requests: until ``ends_at``, by the monotonic clock.
+
+    Threads may overwrite each other's word: delays that are asked for at the same time are about the same.
+    """
+
+    ends_at = 0.0
 
 
 class Transport(ABC, Generic[H]):
@@ -45,10 +55,15 @@ class Transport(ABC, Generic[H]):
         # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
         # may run anywhere, and closing takes the connection pool's lock.
         self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
-        # Until then, by the monotonic clock, the service wants no requests. Threads may overwrite each other's word:
-        # delays that are asked for at the same time are about the same.
-        self._resume_at = 0.0
+        self._pause = Pause()
         self._policy = Policy(options.max_retries, clock=time.time, chance=random)
+        self._origin: object = None  # keeps the connections open
+
+    def with_options(self, options: ClientOptions) -> Self:
+        """A transport with other settings over the same connections, which holds up its requests when this one does."""
+        other = type(self)(options, self._http)
+        other._abandoned, other._pause, other._origin = self._abandoned, self._pause, self
+        return other
 
     @abstractmethod
     async def _send(self, request: httpx.Request) -> httpx.Response:
@@ -112,7 +127,7 @@ class Transport(ABC, Generic[H]):
                         outcome = await self._attempt(request, stream=stream)
                     case Wait(seconds, for_all):
                         if for_all:
-                            self._resume_at = max(self._resume_at, time.monotonic() + seconds)
+                            self._pause.ends_at = max(self._pause.ends_at, time.monotonic() + seconds)
                         await self._sleep(seconds)
                 step = steps.send(outcome)
         except StopIteration as end:
@@ -121,7 +136,7 @@ class Transport(ABC, Generic[H]):
 
     async def _hold(self) -> None:
         """Wait while the service wants no requests."""
-        seconds = self._resume_at - time.monotonic()
+        seconds = self._pause.ends_at - time.monotonic()
         if seconds > 0:
             await self._sleep(seconds)
 
@@ -130,11 +145,19 @@ class Transport(ABC, Generic[H]):
         try:
             with translated(self._options.proxy):
                 response = await self._send_through_redirects(request)
+                await self._decode(response)
                 if not (stream and response.is_success):
                     await self._read(response)
                 return response
         except APIConnectionError as error:
             return error
+
+    async def _decode(self, response: httpx.Response) -> None:
+        try:
+            decode(response)
+        except httpx.DecodingError:
+            await self._close(response)
+            raise
 
     async def _send_through_redirects(self, request: httpx.Request) -> httpx.Response:
         # httpx says where to go, but would take an ``api-key`` header to whatever host a redirect names.

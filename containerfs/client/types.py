@@ -5,7 +5,7 @@ The names are those of the ``openai`` SDK, so that programs written for it need 
 
 import os
 from collections.abc import Callable, Mapping
-from typing import IO, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, final, runtime_checkable
+from typing import IO, Final, Literal, NotRequired, Protocol, TypeAlias, TypedDict, TypeVar, final, runtime_checkable
 
 import httpx
 
@@ -71,6 +71,57 @@ Progress: TypeAlias = Callable[[int, int | None], object]
 
 A retry starts again from 0. The call is made on the thread (or in the task) that sends: it should return quickly.
 """
+
+
+class SinceCreation(TypedDict):
+    """A container expires so many days after it was created."""
+
+    anchor: Literal["created_at"]
+    days: int
+
+
+class SinceUse(TypedDict):
+    """A container expires so many minutes after it was last used."""
+
+    anchor: Literal["last_active_at"]
+    minutes: int
+
+
+class FileExpiry(TypedDict):
+    """A file expires so many seconds after it was created."""
+
+    anchor: Literal["created_at"]
+    seconds: int
+
+
+ContainerExpiry: TypeAlias = SinceCreation | SinceUse
+
+
+class NoNetwork(TypedDict):
+    """Programs in the container have no network."""
+
+    type: Literal["disabled"]
+
+
+class DomainSecret(TypedDict):
+    """A value that programs may use towards one domain, by its name."""
+
+    domain: str
+    name: str
+    value: str
+
+
+class AllowedDomains(TypedDict):
+    """Programs in the container reach these domains only."""
+
+    type: Literal["allowlist"]
+    allowed_domains: list[str]
+    domain_secrets: NotRequired[list[DomainSecret]]
+
+
+NetworkAccess: TypeAlias = NoNetwork | AllowedDomains
+
+MemoryLimit: TypeAlias = Literal["1g", "4g", "16g", "64g"]
 
 
 class RequestOptions(TypedDict, total=False):

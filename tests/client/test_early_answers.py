@@ -1,17 +1,20 @@
 """A refusal that comes while an upload is sent ends it, over every kind of connection."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 import containerfs
-from containerfs import Client
+from containerfs import AsyncClient, Client
+from containerfs.client.async_early_answers import notice_early_answers as async_notice_early_answers
 from containerfs.client.early_answers import notice_early_answers
 from containerfs.server.auth import KeyFile
 from tests.client.service import Service
@@ -70,52 +73,78 @@ class Peer:
         self._listener.close()
 
 
-Connect = Callable[[Serve], tuple[Client, Peer]]
+class Uploader:
+    """Uploads from a client of either colour."""
+
+    def __init__(self, colour: str, **settings: Any) -> None:
+        self._colour, self._settings = colour, settings
+
+    def upload(self, content: object, container: str = "c", **options: Any) -> containerfs.ContainerFile:
+        if self._colour == "sync":
+            with Client(max_retries=0, http_client=self._http(httpx.Client), **self._settings) as client:
+                return client.containers.files.create(container, file=("a", content), **options)
+        return asyncio.run(self._upload(content, container, options))
+
+    async def _upload(self, content: object, container: str, options: Any) -> containerfs.ContainerFile:
+        async with AsyncClient(max_retries=0, http_client=self._http(httpx.AsyncClient), **self._settings) as client:
+            return await client.containers.files.create(container, file=("a", content), **options)
+
+    def _http(self, colour: Callable[..., Any]) -> Any:
+        if not str(self._settings.get("base_url")).startswith("https:"):
+            return None
+        http = colour(verify=ssl.create_default_context(cafile=str(CERTIFICATE)))
+        (notice_early_answers if colour is httpx.Client else async_notice_early_answers)(http)
+        return http
+
+
+Connect = Callable[[Serve], tuple[Uploader, Peer]]
+
+
+@pytest.fixture(params=["sync", "async"])
+def colour(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(params=["TCP", "Unix", "TLS"])
-def connected(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Connect]:
+def connected(request: pytest.FixtureRequest, colour: str, tmp_path: Path) -> Iterator[Connect]:
     """Starts a peer that serves as it is told, and a client of it."""
     with contextlib.ExitStack() as stack:
 
-        def connect(serve: Serve) -> tuple[Client, Peer]:
-            client, listener, context = {"TCP": over_tcp, "Unix": over_unix, "TLS": over_tls}[request.param](tmp_path)
+        def connect(serve: Serve) -> tuple[Uploader, Peer]:
+            settings, listener, context = {"TCP": over_tcp, "Unix": over_unix, "TLS": over_tls}[request.param](tmp_path)
             peer = Peer(listener, serve, context)
             stack.callback(peer.end)
-            return stack.enter_context(client), peer
+            return Uploader(colour, **settings), peer
 
         yield connect
 
 
-Ends = tuple[Client, socket.socket, ssl.SSLContext | None]
+Ends = tuple[dict[str, Any], socket.socket, ssl.SSLContext | None]
 
 
 def over_tcp(_: Path) -> Ends:
     listener = socket.create_server(("127.0.0.1", 0))
-    return Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1", max_retries=0), listener, None
+    return {"base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1"}, listener, None
 
 
 def over_unix(directory: Path) -> Ends:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(directory / "socket"))
     listener.listen()
-    return Client(uds=directory / "socket", max_retries=0), listener, None
+    return {"uds": directory / "socket"}, listener, None
 
 
 def over_tls(_: Path) -> Ends:
     listener = socket.create_server(("127.0.0.1", 0))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
-    http = httpx.Client(verify=ssl.create_default_context(cafile=str(CERTIFICATE)))
-    notice_early_answers(http)
-    url = f"https://localhost:{listener.getsockname()[1]}/v1"
-    return Client(base_url=url, max_retries=0, http_client=http), listener, context
+    return {"base_url": f"https://localhost:{listener.getsockname()[1]}/v1"}, listener, context
 
 
-def refused(client: Client) -> Zeros:
+def refused(client: Uploader) -> Zeros:
     source = Zeros()
     with pytest.raises(containerfs.APIStatusError) as raised:
-        client.containers.files.create("c", file=("a", source), timeout=30)
+        client.upload(source, timeout=30)
     assert raised.value.status_code == 413
     return source
 
@@ -148,6 +177,16 @@ def test_a_refusal_that_comes_in_pieces_is_whole(connected: Connect) -> None:
     assert refused(client).read < FEW
 
 
+def test_a_refusal_is_noticed_while_the_service_goes_on_reading(connected: Connect) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(REFUSED)
+        while connection.recv(1 << 20):
+            pass
+
+    client, _ = connected(serve)
+    assert refused(client).read < FEW
+
+
 def test_an_answer_that_does_not_refuse_ends_nothing(connected: Connect) -> None:
     def serve(connection: socket.socket) -> None:
         connection.sendall(TAKEN[:30])
@@ -158,7 +197,7 @@ def test_an_answer_that_does_not_refuse_ends_nothing(connected: Connect) -> None
 
     client, _ = connected(serve)
     source = Zeros()
-    assert client.containers.files.create("c", file=("a", source), timeout=30).id == "cfile_1"
+    assert client.upload(source, timeout=30).id == "cfile_1"
     assert source.read == SIZE
 
 
@@ -166,7 +205,7 @@ def test_a_connection_that_ends_meanwhile_is_an_error(connected: Connect) -> Non
     client, _ = connected(lambda connection: None)
     source = Zeros()
     with pytest.raises(containerfs.APIConnectionError) as raised:
-        client.containers.files.create("c", file=("a", source), timeout=30)
+        client.upload(source, timeout=30)
     assert raised.value.sent
     assert source.read < FEW
 
@@ -177,7 +216,7 @@ def test_a_service_that_neither_reads_nor_answers_is_given_up(
     client, peer = connected(lambda connection: peer.done.wait(60))
     source = Zeros()
     with pytest.raises(containerfs.APITimeoutError):
-        client.containers.files.create("c", file=("a", source), timeout=containerfs.Timeout(30, write=0.1))
+        client.upload(source, timeout=containerfs.Timeout(30, write=0.1))
     assert source.read < FEW
 
 
@@ -194,25 +233,36 @@ def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield server
 
 
-def test_our_server_refuses_what_is_too_large_before_it_is_sent(strict: LiveServer) -> None:
+def test_our_server_refuses_what_is_too_large_before_it_is_sent(strict: LiveServer, colour: str) -> None:
     key = strict.data_dir.with_name("key").read_text()
-    with Client(base_url=strict.base_url, uds=strict.uds, api_key=key) as client:
+    settings = {"base_url": strict.base_url, "uds": strict.uds, "api_key": key}
+    with Client(**settings) as client:
         container = client.containers.create(name="strict").id
-        source = Zeros()
-        with pytest.raises(containerfs.APIStatusError, match="larger than this server takes"):
-            client.containers.files.create(container, file=("a", source))
-        assert source.read < FEW
-        assert client.containers.files.create(container, file=("a", b"12345")).bytes == 5
-
-
-def test_our_server_refuses_an_unknown_key_before_the_content_is_sent(strict: LiveServer) -> None:
-    source = Zeros()
-    with (
-        Client(base_url=strict.base_url, uds=strict.uds, api_key="sk-unknown") as client,
-        pytest.raises(containerfs.AuthenticationError),
-    ):
-        client.containers.files.create("cntr_1", file=("a", source))
+    uploader, source = Uploader(colour, **settings), Zeros()
+    with pytest.raises(containerfs.APIStatusError, match="larger than this server takes"):
+        uploader.upload(source, container)
     assert source.read < FEW
+    assert uploader.upload(b"12345", container).bytes == 5
+
+
+def test_our_server_refuses_an_unknown_key_before_the_content_is_sent(strict: LiveServer, colour: str) -> None:
+    source = Zeros()
+    with pytest.raises(containerfs.AuthenticationError):
+        Uploader(colour, base_url=strict.base_url, uds=strict.uds, api_key="sk-unknown").upload(source)
+    assert source.read < FEW
+
+
+def test_async_connections_are_kept_where_nothing_came_early() -> None:
+    async def upload(url: str) -> None:
+        async with AsyncClient(base_url=url) as client:
+            for _ in range(3):
+                await client.containers.files.create("c", file=("a", bytes(3 << 20)))
+                await client.containers.retrieve("c")
+
+    with Service() as service:
+        asyncio.run(upload(service.url))
+        assert service.connections == 1
+        assert [len(request.body) > 3 << 20 for request in service.requests] == [True, False] * 3
 
 
 def test_connections_are_kept_where_nothing_came_early() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from containerfs import APIConnectionError, AsyncClient, Client, ContainerFSError
+from containerfs import APIConnectionError, AsyncClient, Client, ContainerFSError, Content
 from containerfs.cli.service import connect as connect_mount
 from containerfs.client.network import tls
 from containerfs.config import load
-from tests.client.service import Service
+from tests.client.service import CONTENT, Reply, Service
 
 PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
 UNUSABLE = ["nonsense://x", "http://[::1", "http://x:port"]
@@ -93,3 +93,46 @@ def test_a_mount_has_these_settings_from_the_environment(
     monkeypatch.setenv("CONTAINERFS_CA_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(ContainerFSError, match="ca_file"):
         connect_mount(load(url=service.url), None)
+
+
+@pytest.mark.parametrize("colour", [Client, AsyncClient])
+def test_a_proxy_of_no_concern_is_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, colour: type[Client] | type[AsyncClient]
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:1")  # as curl, without a scheme
+    monkeypatch.setenv("HTTPS_PROXY", "nonsense://x")
+    connect(colour, "http://service.invalid/v1")
+    with pytest.raises(ContainerFSError, match="HTTPS_PROXY"):
+        connect(colour, "https://service.invalid/v1")
+
+
+def test_content_that_breaks_names_the_proxy(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", service.url.removesuffix("/v1"))
+    service.respond = lambda _: Reply(CONTENT, sent=5)
+    url = "http://service.invalid/v1"
+    with Client(base_url=url) as client:
+        for read in (Content.read, lambda content: list(content.iter_bytes())):
+            with pytest.raises(APIConnectionError, match="HTTP_PROXY"):
+                read(client.files.content("f"))
+
+    async def async_read() -> None:
+        async with AsyncClient(base_url=url) as client:
+            with pytest.raises(APIConnectionError, match="HTTP_PROXY"):
+                await (await client.files.content("f")).read()
+            with pytest.raises(APIConnectionError, match="HTTP_PROXY"):
+                async for _ in (await client.files.content("f")).iter_bytes():
+                    pass
+
+    asyncio.run(async_read())
+    assert service.requests[0].target == "http://service.invalid/v1/files/f/content"
+
+
+def test_a_redirect_to_what_no_proxy_lists_is_followed_directly(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", service.url.removesuffix("/v1"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Service() as storage, Client(base_url="http://service.invalid/v1") as client:
+        service.replies(Reply(b"", 302, {"Location": f"{storage.url}/files/f/content"}))
+        assert client.files.content("f").read() == CONTENT
+        assert [request.target for request in storage.requests] == ["/v1/files/f/content"]

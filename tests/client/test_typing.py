@@ -1,7 +1,9 @@
-"""Types: a program that uses every method passes ``mypy --strict``, and one that misuses them does not."""
+"""Types: a program that uses every method passes ``mypy --strict`` and pyright, and one that misuses them does not."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,21 @@ MISUSES = {
     "client.containers.retrieve('c', timeout='long')": 'Argument "timeout"',
     "client.containers.list(order='newest')": 'Argument "order"',
     "client.containers.files.retrieve('c')": "No overload variant",
-    "client.containers.files.create('c', file='a path')": 'Argument "file"',
+    "client.containers.files.create('c', file='a path')": "No overload variant",
+    "client.containers.files.create('c')": "No overload variant",
+    "client.containers.files.create('c', file=b'', file_id='f')": "No overload variant",
+    "client.containers.files.create('c', file=None)": "No overload variant",
+    "aclient.containers.files.create('c')": "No overload variant",
+    "client.containers.create(name='n', expires_after={'anchor': 'created', 'days': 7})": "expires_after",
+    "client.containers.create(name='n', expires_after={'anchor': 'created_at', 'minutes': 7})": "expires_after",
+    "client.containers.create(name='n', expires_after={'anchor': 'last_active_at', 'minutes': '20'})": "expires_after",
+    "client.containers.create(name='n', expires_after={'anchor': 'last_active_at'})": "expires_after",
+    "client.containers.create(name='n', expires_after={'minutes': 20})": "expires_after",
+    "aclient.containers.create(name='n', expires_after={'anchor': 'x', 'minutes': 20})": "expires_after",
+    "client.containers.create(name='n', memory_limit='2g')": "memory_limit",
+    "client.containers.create(name='n', network_policy={'type': 'allowlist'})": "network_policy",
+    "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'created_at', 'days': 7})": "expires_after",
+    "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'x', 'seconds': 7})": "expires_after",
     "client.containers.retrieve('c').nam": '"Container" has no attribute "nam"',
     "len(client.containers.files.delete('c', 'f'))": 'Argument 1 to "len"',
     "client.containers.update": 'has no attribute "update"',
@@ -25,27 +41,45 @@ MISUSES = {
 }
 
 
-def check(program: Path, cache: Path) -> list[str]:
-    """What mypy has to say about a program."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", str(program)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+def mypy(*programs: Path) -> dict[tuple[str, int], str]:
+    """What mypy complains of, by the program's name and line."""
+    command = ["mypy", "--strict", "--config-file=", "--cache-dir=/dev/null", "--output=json", *map(str, programs)]
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.stderr == ""
-    return done.stdout.splitlines()
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return by_line((each["file"], each["line"], each["message"]) for each in found if each["severity"] == "error")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mypy")
+def pyright(*programs: Path) -> dict[tuple[str, int], str]:
+    """What pyright complains of, by the program's name and line."""
+    command = ["pyright", "--outputjson", "--pythonpath", sys.executable, *map(str, programs)]
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    return by_line(
+        (each["file"], each["range"]["start"]["line"] + 1, each["message"])
+        for each in found
+        if each["severity"] == "error" and each["rule"] != "reportUnusedCoroutine"
+    )
 
 
-def test_a_program_that_uses_every_method_is_well_typed(cache: Path) -> None:
-    assert check(PROGRAM, cache) == ["Success: no issues found in 1 source file"]
+def by_line(complaints: Iterable[tuple[str, int, str]]) -> dict[tuple[str, int], str]:
+    """Several complaints of one line are one text."""
+    found: dict[tuple[str, int], str] = {}
+    for file, line, message in complaints:
+        place = (Path(file).name, line)
+        found[place] = f"{found.get(place, '')}{message}\n"
+    return found
 
 
-def test_misuse_is_found(cache: Path, tmp_path: Path) -> None:
-    program = tmp_path / "misuse.py"
+@pytest.mark.parametrize("check", [mypy, pyright])
+def test_types(check: Callable[..., dict[tuple[str, int], str]], tmp_path: Path) -> None:
+    misuse = tmp_path / "misuse.py"
     head = "from containerfs import AsyncClient, Client\nclient = Client()\naclient = AsyncClient()\n"
-    program.write_text(head + "".join(f"{statement}\n" for statement in MISUSES))
-    complaints = check(program, cache)
-    for line, (statement, expected) in enumerate(MISUSES.items(), start=4):
-        assert any(f":{line}: error: " in said and expected in said for said in complaints), (statement, complaints)
+    misuse.write_text(head + "".join(f"{statement}\n" for statement in MISUSES))
+    complaints = check(PROGRAM, misuse)
+    missed = [statement for line, statement in enumerate(MISUSES, start=4) if ("misuse.py", line) not in complaints]
+    assert missed == []
+    assert {file for file, _ in complaints} == {"misuse.py"}
+    if check is mypy:
+        for line, expected in enumerate(MISUSES.values(), start=4):
+            assert expected in complaints["misuse.py", line]

@@ -12,6 +12,7 @@ from containerfs import (
     AsyncCursorPage,
     Client,
     Container,
+    ContainerExpiry,
     ContainerFile,
     Content,
     ContentInfo,
@@ -41,6 +42,8 @@ def containers(client: Client) -> None:
         timeout=Timeout(60, connect=5),
     )
     assert_type(container, Container)
+    expiry: ContainerExpiry = {"anchor": "last_active_at", "minutes": 20}
+    client.containers.create(name="n", expires_after=expiry, network_policy={"type": "disabled"})
     assert_type(client.containers.retrieve(container.id, timeout=None), Container)
     page = client.containers.list(after=omit, limit=10, order="asc", name="n", timeout=NOT_GIVEN)
     assert_type(page, SyncCursorPage[Container])
