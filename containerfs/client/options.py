@@ -40,6 +40,7 @@ class ClientOptions:
         query: sent with every request.
         timeout: of every request that does not say otherwise.
         max_retries: how often a request is sent again, 0 or more.
+        retry_for: seconds for which it is sent again instead, however often; None: ``max_retries`` counts.
         uds: the path of the Unix socket to connect to; None for TCP.
     """
 
@@ -49,6 +50,7 @@ class ClientOptions:
     query: Mapping[str, object]
     timeout: httpx.Timeout
     max_retries: int
+    retry_for: float | None
     uds: str | None
 
     @classmethod
@@ -61,6 +63,7 @@ class ClientOptions:
         project: str | None,
         timeout: float | httpx.Timeout | NotGiven | None,
         max_retries: int,
+        retry_for: float | None,
         default_headers: Mapping[str, str | Omit] | None,
         default_query: Mapping[str, object] | None,
         uds: str | os.PathLike[str] | None,
@@ -83,6 +86,7 @@ class ClientOptions:
             query={**url.params, **(default_query or {})},
             timeout=_own_timeout(http_client) if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=max_retries,
+            retry_for=retry_for,
             uds=None if uds is None else os.fspath(uds),
         )
 

@@ -89,7 +89,9 @@ def serve(
         answering.set()
         on_ready()
 
-    operations = ContainerOperations(filesystem, lambda: binding.context(module), ready)
+    operations = ContainerOperations(
+        filesystem, lambda: binding.context(module), lambda: binding.interrupted(module), ready
+    )
     try:
         binding.run(module, operations, str(mountpoint), _options(service, metadata_expiry, read_only, options))
     except RuntimeError as error:

@@ -22,7 +22,7 @@ BLOCK = 512  # what st_blocks counts in. Source: stat(2)
 
 
 def translating(cls: C) -> C:
-    """Let every public method raise ``OSError`` in place of the file system's errors."""
+    """Let every public method be an operation, and raise ``OSError`` in place of the file system's errors."""
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_"):
             setattr(cls, name, _translating(method))
@@ -31,9 +31,10 @@ def translating(cls: C) -> C:
 
 def _translating(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def translated(*args: Any, **kwargs: Any) -> Any:
+    def translated(self: "ContainerOperations", *args: Any, **kwargs: Any) -> Any:
         try:
-            return method(*args, **kwargs)
+            with self._fs.operation(self._interrupted):
+                return method(self, *args, **kwargs)
         except Exception as error:
             number = errno_of(error, method.__name__)
             raise OSError(number, os.strerror(number)) from error
@@ -47,6 +48,7 @@ class ContainerOperations:
 
     Args:
         context: tells who asks: user, group and thread id.
+        interrupted: whether nobody waits any more for the operation that this thread serves.
         on_ready: called once the kernel has the mount.
     """
 
@@ -57,10 +59,12 @@ class ContainerOperations:
         self,
         filesystem: FileSystem,
         context: Callable[[], tuple[int, int, int]],
+        interrupted: Callable[[], bool],
         on_ready: Callable[[], None],
     ) -> None:
         self._fs = filesystem
         self._context = context
+        self._interrupted = interrupted
         self._on_ready = on_ready
 
     def __call__(self, operation: str, *args: Any) -> Any:

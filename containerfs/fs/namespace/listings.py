@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 
 from cachetools import LRUCache, TTLCache
 
@@ -19,6 +18,7 @@ from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.namespace.nodes import ContainerDirectory
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
+from containerfs.fs.tasks import Task, Workers
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +33,14 @@ class MetadataCache:
         expiry: seconds for which a listing is believed.
     """
 
-    def __init__(self, remote: Remote, tree: Tree, attributes: AttributeStore, expiry: float) -> None:
+    def __init__(self, remote: Remote, tree: Tree, attributes: AttributeStore, expiry: float, workers: Workers) -> None:
         self._remote = remote
         self._tree = tree
         self._attributes = attributes
         self._expiry = expiry
         self._root_listed_at = 0.0
-        self._flights: dict[str, Future[None]] = {}  # guarded by _flights_lock
+        self._workers = workers
+        self._flights: dict[str, Task[None]] = {}  # guarded by _flights_lock
         self._flights_lock = threading.Lock()
         self._absent: TTLCache[str, bool] = TTLCache(_ABSENT_IDS, max(expiry, 0.001))  # guarded by the tree's lock
         self._listed = _ListedContainers(tree)  # guarded by the tree's lock
@@ -97,14 +98,17 @@ class MetadataCache:
         started = time.monotonic()
         listed = self._remote.containers()
         with self._tree.lock:
-            apply_containers(self._tree, listed, started)
-            self._root_listed_at = started
+            if started >= self._root_listed_at:  # else one that was begun later has arrived before
+                apply_containers(self._tree, listed, started)
+                self._root_listed_at = started
 
     def _list_files(self, container: ContainerDirectory) -> None:
         started = time.monotonic()
         files = self._remote.files(container.remote.id)
         kept = self._attributes.load(container.remote.id)
         with self._tree.lock:
+            if started < container.listed_at:  # one that was begun later has arrived before
+                return
             apply_files(self._tree, container, FileListing(started, files, kept))
             self._listed.pop(container.remote.id, None)
             self._listed[container.remote.id] = len(files)
@@ -117,24 +121,22 @@ class MetadataCache:
             flight = self._flights.get(key)
             leads = flight is None
             if flight is None:
-                flight = self._flights[key] = Future()
-        if leads:
-            self._lead(key, flight, list_)
+                flight = self._flights[key] = Task(list_)
         try:
+            if leads:
+                self._workers.begin(flight)
             flight.result()
         except types.Unreachable as error:
             if not has_older:
                 raise
             log.warning("Showing what was listed last: %s", error)
-
-    def _lead(self, key: str, flight: "Future[None]", list_: Callable[[], None]) -> None:
-        try:
-            list_()
-            flight.set_result(None)
-        except BaseException as error:
-            flight.set_exception(error)
         finally:
-            with self._flights_lock:
+            self._end(key, flight)
+
+    def _end(self, key: str, flight: Task[None]) -> None:
+        """A listing has arrived, or one of those who waited for it gives up: whoever looks next begins another."""
+        with self._flights_lock:
+            if self._flights.get(key) is flight:
                 del self._flights[key]
 
 

@@ -139,7 +139,7 @@ class Removals:
             self._journal.discard(data)
 
     def _unlink_hidden(self, node: FileNode) -> None:
-        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails."""
+        """libfuse deletes a hidden file, since it is closed. Programs believe it gone: nothing fails, and none waits."""
         with self._tree.lock:
             self._forget_hidden(node)
             container_id = node.container.remote.id
@@ -150,7 +150,7 @@ class Removals:
             doomed = node.state.doomed
             self._tree.detach(node)
         self._settlement.take_up()
-        self._deletions.carry_out(container_id, doomed)
+        self._deletions.carry_out_later(container_id, doomed)
         if not node.opens:
             self.discard(node)
 

@@ -112,7 +112,7 @@ def test_files_that_are_being_written_or_are_large_are_not_fetched(
     files[5] = RemoteFile(ids[5], container, "", None, 0)
     siblings = [Sibling(f"{number}", number, file) for number, file in enumerate(files)]
     cache = ContentCache(tmp_path / "content", 1 << 20, "memory")
-    prefetcher = Prefetcher(Fetcher(remote, cache), cache)
+    prefetcher = Prefetcher(Fetcher(remote, cache, Workers()), cache)
     for number in range(3):
         prefetcher.opened("directory", number, lambda: siblings)
     fetched.wait_for(ids[6])
