@@ -129,5 +129,3 @@ def test_nothing_is_asked_once_it_is_closed(breaker: CircuitBreaker, clock: Cloc
     (thread,) = (each for each in threading.enumerate() if each.name == "looking for the service")
     thread.join(30)
     assert not thread.is_alive()
-
-

@@ -139,7 +139,7 @@ class Removals:
             self._journal.discard(data)
 
     def _unlink_hidden(self, node: FileNode) -> None:
-        """libfuse deletes a hidden file, since it is closed. Programs believe it gone: nothing fails, and none waits."""
+        """libfuse deletes a hidden file, since it is closed. Programs believe it gone: nothing fails or waits."""
         with self._tree.lock:
             self._forget_hidden(node)
             container_id = node.container.remote.id

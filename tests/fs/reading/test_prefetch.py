@@ -12,6 +12,7 @@ from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
 from containerfs.fs.reading.scans import Sibling
+from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteFile
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
