@@ -178,9 +178,8 @@ def test_a_restart_costs_no_error(service: Service, home: Home, box: str) -> Non
     """Nothing listens for a while."""
     filled(service, home, box, "file")
     with service.proxy.down():
-        mounting = mounted(service, home, *PATIENT)
+        mounting, mounts = mounted(service, home, *PATIENT), list[Mount]()
         entering = Task(lambda: mounts.append(mounting.__enter__()))
-        mounts: list[Mount] = []
         threading.Event().wait(1.0)
         assert entering.running
     assert entering.ended() is None
@@ -220,11 +219,8 @@ OPERATIONS: dict[str, tuple[str, Match]] = {
 PROGRAM = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); top = sys.argv[1]; "
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "SIGKILL"])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_signal_ends_a_program_in_any_operation(
-    service: Service, home: Home, box: str, operation: str, number: int
-) -> None:
+def test_ctrl_c_ends_a_program_in_any_operation(service: Service, home: Home, box: str, operation: str) -> None:
     filled(service, home, box, "file")
     code, match = OPERATIONS[operation]
     with mounted(service, home, *PATIENT) as mount:
@@ -233,8 +229,8 @@ def test_a_signal_ends_a_program_in_any_operation(
         rule = service.proxy.on(match, hung.before(), times=ALWAYS)
         with program(code, mount / box) as process:
             rule.reached()
-            process.send_signal(number)
-            assert process.wait(30) == -number
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == -signal.SIGINT
         service.proxy.mend()
         settled(mount)
         eventually(lambda: sorted(os.listdir(mount / box)) == service.names(box), "both have the same")
@@ -303,10 +299,12 @@ def test_a_mount_ends_while_programs_wait(service: Service, home: Home, box: str
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces are root's")
 def test_packets_that_are_lost(home: Home, tmp_path: Path) -> None:
     with wire() as line:
-        here = ("--host", line.near.address, "--allowed-host", line.near.address)
+        keys = tmp_path / "keys.json"
+        secret = home.attempt("containerfs", "keys", "add", "far", "--api-keys", keys).stdout.strip()
+        here = ("--host", line.near.address, "--api-keys", str(keys))
         with running_server(tmp_path / "store", *here, within=line.near.prefix) as server:
             far = Home(home.path, line.far.prefix)
-            with far.mounted("--url", server.address, *SOON) as mount:
+            with far.mounted("--url", server.address, *SOON, env={"OPENAI_API_KEY": secret}) as mount:
                 box = mount / "box"
                 box.mkdir()
                 (box / "file").write_bytes(b"content")

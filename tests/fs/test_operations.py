@@ -241,7 +241,7 @@ def test_a_service_that_is_down_is_an_input_error(
 
 @pytest.fixture
 def read_only(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[ContainerOperations]:
-    with mounted(remote, tmp_path / "read-only", read_only=True) as filesystem:
+    with mounted(remote, tmp_path / "read-only", read_only=True, patience=60.0) as filesystem:
         yield ContainerOperations(filesystem, lambda: (0, 0, 0), lambda: False, lambda: None)
 
 
