@@ -48,7 +48,7 @@ class Transport(ABC, Generic[H]):
         # Until then, by the monotonic clock, the service wants no requests. Threads may overwrite each other's word:
         # delays that are asked for at the same time are about the same.
         self._resume_at = 0.0
-        self._policy = Policy(options.max_retries, clock=time.time, chance=random)
+        self._policy = Policy(options.max_retries, time.time, random, options.retry_for)
 
     @abstractmethod
     async def _send(self, request: httpx.Request) -> httpx.Response:
