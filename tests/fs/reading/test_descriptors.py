@@ -26,6 +26,7 @@ FILE = RemoteFile("1", "box", "1", 10_000, 0)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ContentCache]:
     monkeypatch.setattr("os.sync", lambda: None)
     cache = ContentCache(tmp_path / "content", 1 << 20, "service")
+    assert cache._learnt.wait(30)  # which takes descriptors
     yield cache
     cache.close()
 
