@@ -90,11 +90,11 @@ class MetadataCache:
 
     def refresh_containers(self) -> None:
         """List the containers, if the last listing has expired. Raises FsError where there is none to fall back to."""
-        self._list_containers(has_older=self._root_listed_at > 0)
+        self._list_containers(has_older=self._root_asked_at > 0)
 
     def refresh_files(self, container: ContainerDirectory) -> None:
         """List a container's files, likewise. Raises NotFound if the container is gone."""
-        self._list_files(container, has_older=container.listed_at > 0 or bool(container.by_id))
+        self._list_files(container, has_older=container.asked_at > 0 or bool(container.by_id))
 
     def may_vouch(self, container: ContainerDirectory) -> bool:
         """Whether to list a container's files to know that it is there, rather than to list the containers.
@@ -218,5 +218,5 @@ class _ListedContainers(LRUCache[str, int]):
         if container is not None and not any(node.local for node in container.files()):
             container.children.clear()
             container.by_id.clear()
-            container.listed_at = 0.0
+            container.listed_at = container.asked_at = 0.0
         return container_id, files
