@@ -110,3 +110,18 @@ def wait(condition: threading.Condition, moved_at: float = NEVER, patience: floa
     """Wait until a condition, which is held, is notified, or for a moment. Raises what the deadline does."""
     deadline = current()
     condition.wait(None if deadline is None else deadline.next_look(moved_at, patience))
+
+
+def wait_for(condition: threading.Condition, holds: Callable[[], bool], until: float) -> None:
+    """Wait until something holds, as looked at whenever a condition, which is held, is notified.
+
+    Args:
+        until: the monotonic time at which the wait ends in any case.
+
+    Raises:
+        Interrupted: nobody wants the result any more.
+        Unreachable: nothing has come for too long.
+    """
+    deadline = current()
+    while not holds() and (seconds := until - time.monotonic()) > 0:
+        condition.wait(seconds if deadline is None else min(seconds, deadline.next_look(NEVER)))

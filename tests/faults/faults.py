@@ -23,6 +23,11 @@ def change(exchange: Exchange) -> bool:
     return exchange.is_change
 
 
+def making(exchange: Exchange) -> bool:
+    """Requests that make a container."""
+    return exchange.method == "POST" and exchange.path.endswith("/containers")
+
+
 def copy(exchange: Exchange) -> bool:
     return exchange.is_copy
 

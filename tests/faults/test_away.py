@@ -7,14 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.faults.exchange import Exchange, Gate, Match
-from tests.faults.faults import ALWAYS, anything, change, content, copy, deletion, is_away, look, upload_of
+from tests.faults.faults import ALWAYS, anything, content, copy, deletion, is_away, look, making, upload_of
 from tests.faults.mounting import Task, mounted, settled
 from tests.faults.network import wire
 from tests.faults.service import Service
@@ -63,53 +63,55 @@ def silence(request: pytest.FixtureRequest) -> Silence:
     return request.param  # type: ignore[no-any-return]
 
 
-def filled(service: Service, home: Home, box: str, *names: str) -> None:
-    """A container with these files, made by another mount."""
-    with mounted(service, Home(home.path / "other")) as mount:
-        (mount / box).mkdir()
-        for name in names:
-            (mount / box / name).write_bytes(name.encode() * (SIZE // len(name)))
+def filled(service: Service, box: str, *names: str) -> None:
+    """A container with these files, which others have made."""
+    container_id = service.create(box)
+    for name in names:
+        service.put(container_id, name, name.encode() * (SIZE // len(name)))
 
 
 def test_every_operation_ends(service: Service, home: Home, box: str, silence: Silence) -> None:
-    """And shows what was listed and read before."""
-    filled(service, home, box, "cached", "kept", "renamed", "truncated")
+    """Begun together or after others have waited; and what was listed and read before is shown."""
+    names = ["cached", "kept", "read", "removed", "renamed", "truncated"]
+    filled(service, box, *names)
     with mounted(service, home, *SOON) as mount:
         top = mount / box
         assert (top / "cached").read_bytes()
-        assert sorted(os.listdir(top)) == ["cached", "kept", "renamed", "truncated"]
+        assert sorted(os.listdir(top)) == names
         operations: dict[str, tuple[Callable[[], object], int | None]] = {
             "ls": (lambda: os.listdir(top), None),
             "stat": (lambda: os.stat(top / "kept"), None),
             "stat of nothing": (lambda: os.stat(top / "nothing"), errno.ENOENT),
-            "read": (lambda: (top / "kept").read_bytes(), errno.EIO),
+            "read": (lambda: (top / "read").read_bytes(), errno.EIO),
             "read what is cached": (lambda: (top / "cached").read_bytes(), None),
             "write": (lambda: (top / "written").write_bytes(b"content"), errno.EIO),
-            "rm": (lambda: os.unlink(top / "kept"), errno.EIO),
+            "rm": (lambda: os.unlink(top / "removed"), errno.EIO),
             "mv": (lambda: os.rename(top / "renamed", top / "new"), errno.EIO),
             "truncate": (lambda: os.truncate(top / "truncated", 0), errno.EIO),
             "mkdir": (lambda: (mount / f"{box} 2").mkdir(), errno.EIO),
-            "mkdir in a container": (lambda: (top / "directory").mkdir(), None),
-            "rmdir": (lambda: (mount / box).rmdir(), errno.EIO),
+            "rmdir": (lambda: top.rmdir(), errno.EIO),
             "chmod": (lambda: os.chmod(top / "kept", 0o600), None),
             "df": (lambda: os.statvfs(mount.path), None),
             "status": (mount.status, None),
         }
+        expected = {name: error for name, (_, error) in operations.items()}
         with silence(service):
-            for name, (operation, expected) in operations.items():
-                assert (name, Task(operation).ended()) == (name, expected)
-        eventually(lambda: errno_of((top / "kept").read_bytes) is None, "the service is found to be back")
+            tasks = {name: Task(operation) for name, (operation, _) in operations.items()}
+            assert {name: task.ended() for name, task in tasks.items()} == expected
+            assert {name: Task(operation).ended() for name, (operation, _) in operations.items()} == expected
+            assert Task((top / "directory").mkdir).ended() is None
+        eventually(lambda: errno_of((top / "read").read_bytes) is None, "the service is found to be back")
         settled(mount)
         assert (top / "written").read_bytes() == b"content"
         assert (top / "truncated").read_bytes() == b""
-        assert sorted(os.listdir(top)) == ["cached", "directory", "kept", "renamed", "truncated", "written"]
+        assert sorted(os.listdir(top)) == sorted([*names, "directory", "written"])
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5])
 def test_content_that_stalls_fails_its_readers_and_no_others(
     service: Service, home: Home, box: str, part: float
 ) -> None:
-    filled(service, home, box, "stalled", "other")
+    filled(service, box, "stalled", "other")
     stalled = service.proxy.gate()
     with mounted(service, home, *SOON) as mount:
         assert sorted(os.listdir(mount / box)) == ["other", "stalled"]
@@ -125,7 +127,7 @@ def test_content_that_stalls_fails_its_readers_and_no_others(
 def test_what_is_here_waits_for_nobody(service: Service, home: Home, box: str) -> None:
     """Not behind 200 readers that the service keeps waiting, in no queue, and for no thread."""
     names = [f"file {number:03}" for number in range(READERS)]
-    filled(service, home, box, "cached", "open", *names)
+    filled(service, box, "cached", "open", *names)
     with mounted(service, home, "--patience", "60s", "--metadata-expiry", "1h", "--prefetch", "off") as mount:
         top = mount / box
         assert len(os.listdir(top)) == READERS + 2
@@ -155,28 +157,30 @@ def test_what_is_here_waits_for_nobody(service: Service, home: Home, box: str) -
 
 
 def test_a_service_that_is_away_for_a_moment_costs_no_error(service: Service, home: Home, box: str) -> None:
-    filled(service, home, box, "file")
-    rule = service.proxy.on(anything, is_away, times=3)
+    filled(service, box, "file", "moved", "removed")
+    rule = service.proxy.on(anything, is_away, times=2)
     with mounted(service, home, *PATIENT) as mount:
-        rule.reached(3)
+        rule.reached(2)
+        top = mount / box
         operations: list[tuple[Match, Callable[[], object]]] = [
-            (look, lambda: os.listdir(mount / box)),
-            (content, (mount / box / "file").read_bytes),
-            (upload_of("new"), lambda: (mount / box / "new").write_bytes(b"new")),
-            (deletion, lambda: (mount / box / "new").unlink()),
-            (copy, lambda: os.rename(mount / box / "file", mount / box / "renamed")),
-            (change, (mount / f"{box} 2").mkdir),
+            (look, lambda: os.listdir(top)),
+            (content, (top / "file").read_bytes),
+            (upload_of("new"), lambda: (top / "new").write_bytes(b"new")),
+            (deletion, lambda: (top / "removed").unlink()),
+            (copy, lambda: os.rename(top / "moved", top / "renamed")),
+            (making, (mount / f"{box} 2").mkdir),
         ]
-        for match, operation in operations:
-            rule = service.proxy.on(match, is_away, times=3)
-            assert Task(operation).ended() is None
-            rule.reached(3)
-        assert service.names(box) == ["renamed"]
+        rules = [service.proxy.on(match, is_away, times=2) for match, _ in operations]
+        tasks = [Task(operation) for _, operation in operations]
+        assert [task.ended() for task in tasks] == [None] * len(tasks)
+        for rule in rules:
+            rule.reached(2)
+        assert service.names(box) == ["file", "new", "renamed"]
 
 
 def test_a_restart_costs_no_error(service: Service, home: Home, box: str) -> None:
     """Nothing listens for a while."""
-    filled(service, home, box, "file")
+    filled(service, box, "file")
     with service.proxy.down():
         mounting, mounts = mounted(service, home, *PATIENT), list[Mount]()
         entering = Task(lambda: mounts.append(mounting.__enter__()))
@@ -186,17 +190,15 @@ def test_a_restart_costs_no_error(service: Service, home: Home, box: str) -> Non
     (mount,) = mounts
     try:
         top = mount / box
-        operations: list[Callable[[], object]] = [
-            lambda: os.listdir(top),
-            (top / "file").read_bytes,
-            lambda: (top / "new").write_bytes(b"new"),
-        ]
-        for operation in operations:
-            with service.proxy.down():
-                task = Task(operation)
-                threading.Event().wait(1.0)
-                assert task.running
-            assert task.ended() is None
+        with service.proxy.down():
+            tasks = [
+                Task(lambda: os.listdir(top)),
+                Task((top / "file").read_bytes),
+                Task(lambda: (top / "new").write_bytes(b"new")),
+            ]
+            threading.Event().wait(1.0)
+            assert all(task.running for task in tasks)
+        assert [task.ended() for task in tasks] == [None] * len(tasks)
         assert service.names(box) == ["file", "new"]
     finally:
         mounting.__exit__(None, None, None)
@@ -204,42 +206,52 @@ def test_a_restart_costs_no_error(service: Service, home: Home, box: str) -> Non
 
 # Interruption
 
-OPERATIONS: dict[str, tuple[str, Match]] = {
-    "ls": ("os.listdir(top)", anything),
-    "stat": ("os.stat(top + '/file')", anything),
-    "create": ("open(top + '/new', 'w')", anything),
-    "read": ("open(top + '/file', 'rb').read()", content),
-    "write": ("os.write(os.open(top + '/file', os.O_WRONLY), b'new')", content),
-    "close": ("open(top + '/new', 'w').write('new')", upload_of()),
-    "rm": ("os.unlink(top + '/file')", deletion),
-    "mv": ("os.rename(top + '/file', top + '/renamed')", copy),
-    "mkdir": ("os.mkdir(top + ' 2')", change),
+LOOKING = ("os.listdir(top)", "os.stat(top + '/kept')", "open(top + '/new', 'w')")
+CHANGING: dict[str, Match] = {
+    "open(top + '/read', 'rb').read()": content,
+    "os.write(os.open(top + '/written', os.O_WRONLY), b'new')": content,
+    "open(top + '/closed', 'w').write('new')": upload_of("closed"),
+    "os.unlink(top + '/from/removed')": deletion,
+    "os.rename(top + '/in/moved', top + '/in/renamed')": copy,
+    "os.mkdir(top + ' 2')": making,
 }
 """Programs, and the request at which they wait for ever."""
 PROGRAM = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); top = sys.argv[1]; "
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_ctrl_c_ends_a_program_in_any_operation(service: Service, home: Home, box: str, operation: str) -> None:
-    filled(service, home, box, "file")
-    code, match = OPERATIONS[operation]
+def test_ctrl_c_ends_a_program_that_looks(service: Service, home: Home, box: str) -> None:
+    filled(service, box, "kept")
     with mounted(service, home, *PATIENT) as mount:
-        assert (mount / box).is_dir()
+        for code in LOOKING:
+            hung = service.proxy.gate()
+            service.proxy.on(anything, hung.before(), times=ALWAYS)
+            with program(code, mount / box) as process:
+                hung.reached()
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == -signal.SIGINT
+            service.proxy.mend()
+
+
+def test_ctrl_c_ends_a_program_that_reads_or_changes(service: Service, home: Home, box: str) -> None:
+    filled(service, box, "in/moved", "read", "from/removed", "written")
+    with mounted(service, home, *PATIENT) as mount, ExitStack() as stack:
         hung = service.proxy.gate()
-        rule = service.proxy.on(match, hung.before(), times=ALWAYS)
-        with program(code, mount / box) as process:
-            rule.reached()
+        for match in set(CHANGING.values()):
+            service.proxy.on(match, hung.before(), times=ALWAYS)
+        programs = [stack.enter_context(program(code, mount / box)) for code in CHANGING]
+        hung.reached(len(programs))
+        for process in programs:
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == -signal.SIGINT
+        assert [process.wait(30) for process in programs] == [-signal.SIGINT] * len(programs)
         service.proxy.mend()
         settled(mount)
         eventually(lambda: sorted(os.listdir(mount / box)) == service.names(box), "both have the same")
-        assert "renamed" not in service.names(box)
+        assert "in/renamed" not in service.names(box)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "SIGKILL"])
 def test_an_upload_goes_on_when_close_is_interrupted(service: Service, home: Home, box: str, number: int) -> None:
-    filled(service, home, box)
+    filled(service, box)
     with mounted(service, home, *PATIENT) as mount:
         hung = service.proxy.gate()
         service.proxy.on(upload_of(), hung.before())
@@ -253,7 +265,7 @@ def test_an_upload_goes_on_when_close_is_interrupted(service: Service, home: Hom
 
 
 def test_a_program_that_is_killed_with_open_files_does_not_wait(service: Service, home: Home, box: str) -> None:
-    filled(service, home, box)
+    filled(service, box)
     with mounted(service, home, *PATIENT) as mount:
         hung = service.proxy.gate()
         service.proxy.on(upload_of(), hung.before())
@@ -281,7 +293,7 @@ def program(what: str, top: Path, *, writes: bool = False) -> Iterator["subproce
 
 def test_a_mount_ends_while_programs_wait(service: Service, home: Home, box: str) -> None:
     names = [f"file {number}" for number in range(20)]
-    filled(service, home, box, *names)
+    filled(service, box, *names)
     with mounted(service, home, *PATIENT) as mount:
         assert len(os.listdir(mount / box)) == len(names)
         hung = service.proxy.gate()

@@ -4,6 +4,7 @@ Nothing of it is ever dropped silently: it is in the journal, and it is listed h
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from containerfs.fs import state, types
@@ -84,8 +85,9 @@ class Backlog:
         left = [self._unfinished(node) for node in self._due() if within is None or node in within]
         if within is not None:
             return left
-        self._uploader.wait_for_deleted(deadline)
-        self._settlement.wait(max(0.0, deadline - time.monotonic()))
+        with suppress(types.Unreachable):
+            self._uploader.wait_for_deleted(deadline)
+            self._settlement.wait(deadline)
         self._deletions.retry_pending(deadline)
         return left + self._recorded() + self._undeleted() + self.set_aside()
 

@@ -84,14 +84,14 @@ class Uploader:
         due_at = self._schedule.next_due(node)
         return due_at is None or due_at > time.monotonic()
 
-    def wait_for_deleted(self, deadline: float) -> None:
+    def wait_for_deleted(self, until: float) -> None:
         """Wait until uploads of files that were deleted since they began have ended, and what they stored is noted as
-        to be deleted; until the monotonic time ``deadline`` at most."""
+        to be deleted; until that monotonic time at most. Raises what the deadline does."""
         with self._lock:
             under_way = set(self._under_way)
         deleted = {sending for sending in under_way if isinstance(sending.node.state, state.Unlinked)}
         with self._ended:
-            self._ended.wait_for(lambda: not deleted & self._under_way, max(0.0, deadline - time.monotonic()))
+            deadline.wait_for(self._ended, lambda: not deleted & self._under_way, until)
 
     def ask(self, nodes: list[FileNode]) -> None:
         """Try again now what has failed, whatever the reason."""
