@@ -56,7 +56,10 @@ class CircuitBreaker:
                 return
             self._down = True
         log.warning("The service has not answered for %g s; it is asked again in the background", self._patience)
-        threading.Thread(target=self._look, name="looking for the service", daemon=True).start()
+        try:
+            threading.Thread(target=self._look, name="looking for the service", daemon=True).start()
+        except RuntimeError:  # there are as many threads as there may be: calls find out themselves
+            self._down = False
 
     def close(self) -> None:
         """Do not ask any more."""

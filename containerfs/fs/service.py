@@ -35,6 +35,7 @@ _CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
 _CONNECT_TIMEOUT = 3.0  # seconds
 _ANSWER_TIMEOUT, _STORED_PER_SECOND = 60.0, 10 << 20  # seconds for the answer to an upload; bytes that earn one more
 _PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # with a service that is asked too often
+_ENOUGH = 0.8  # of the patience: whoever sends again gives up when the next attempt would be too late
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
 _NO_HEAD = (405, 501)
@@ -50,7 +51,7 @@ class ApiRemote:
         single_shot: the same service without retries, for what stores something: what became of an attempt whose answer
             was lost is for the caller to find out before the next.
         service: names the service across mounts.
-        patience: seconds of silence after which the service is taken to be down.
+        patience: seconds for which callers wait in vain, after which the service is taken to be down.
     """
 
     def __init__(self, client: Client, single_shot: Client, service: str, patience: float) -> None:
@@ -59,7 +60,7 @@ class ApiRemote:
         self._client = client
         self._single_shot = single_shot
         self._walker = Walker()
-        self.breaker = CircuitBreaker(patience, self.check)
+        self.breaker = CircuitBreaker(_ENOUGH * patience, self.check)
 
     def check(self) -> None:
         try:
@@ -118,7 +119,7 @@ class ApiRemote:
         create, timeout = self._single_shot.containers.files.create, _upload_timeout(request.source.size)
         try:
             answer = self._store(
-                lambda: create(request.container_id, file=file, extra_headers=headers, timeout=timeout)
+                lambda: create(request.container_id, file=file, extra_headers=headers, timeout=timeout), long=True
             )
         except errors.SourceChangedError as error:
             raise types.Failed(str(error)) from error
@@ -187,9 +188,9 @@ class ApiRemote:
             self.dialect = replace(self.dialect, tells_sizes=False)
         return length
 
-    def _store(self, send: Callable[[], S]) -> S:
+    def _store(self, send: Callable[[], S], *, long: bool = False) -> S:
         """Send something to store."""
-        with self._call(translate_storing):
+        with self._call(translate_storing, long=long):
             return _patiently(send)
 
     def _verified(self, stored: RemoteFile, size: int | None) -> RemoteFile:
@@ -210,8 +211,14 @@ class ApiRemote:
         return RemoteFile(file.id, container_id, path, file.bytes, _seconds(file.created_at), file.replaced_id)
 
     @contextmanager
-    def _call(self, translated: Callable[[errors.APIError], types.FsError] = translate) -> Iterator[None]:
-        """Around everything that is sent: the circuit breaker, and the translation of errors."""
+    def _call(
+        self, translated: Callable[[errors.APIError], types.FsError] = translate, *, long: bool = False
+    ) -> Iterator[None]:
+        """Around everything that is sent: the circuit breaker, and the translation of errors.
+
+        Args:
+            long: whether much may have been sent before a connection breaks, which says little of the time before.
+        """
         self.breaker.check()
         begun = time.monotonic()
         try:
@@ -219,8 +226,10 @@ class ApiRemote:
         except errors.APIError as error:
             if _is_answer(error):
                 self.breaker.heard()
-            else:  # that a connection breaks, large uploads on their way for one, says little of the time before
-                self.breaker.unanswered(begun if isinstance(error, errors.APITimeoutError) else time.monotonic())
+            elif long and not isinstance(error, errors.APITimeoutError):
+                self.breaker.unanswered(time.monotonic())
+            else:
+                self.breaker.unanswered(begun)
             raise translated(error) from error
         self.breaker.heard()
 

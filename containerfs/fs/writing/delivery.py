@@ -6,7 +6,7 @@ looked for first, and accepted only if its content is ours.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -110,7 +110,7 @@ class Courier:
                 delivery.digest = delivery.digest or delivery.source.digest
 
     def _copy(self, delivery: Delivery, source: RemoteFile) -> RemoteFile:
-        tries = _Tries(delivery, self._patience)
+        tries = _Tries(delivery, self._patience, self._remote.unanswered)
         while True:
             try:
                 return self._remote.copy(source, delivery.attempt.path, delivery.attempt.key)
@@ -121,7 +121,7 @@ class Courier:
     def _upload(self, delivery: Delivery, source: SealedSource, staged: StagedFile) -> RemoteFile:
         attempt = delivery.attempt
         request = UploadRequest(attempt.container_id, attempt.path, source, attempt.key)
-        tries = _Tries(delivery, self._patience)
+        tries = _Tries(delivery, self._patience, self._remote.unanswered)
         while True:
             if delivery.lost and (found := self._find(delivery, staged)):
                 return found
@@ -161,11 +161,16 @@ class Courier:
 
 
 class _Tries:
-    """Whether a version is sent once more, in one attempt to upload it."""
+    """Whether a version is sent once more, in one attempt to upload it.
 
-    def __init__(self, delivery: Delivery, patience: float) -> None:
+    Args:
+        expired: told since when nothing has come, by the monotonic clock, if the patience ends.
+    """
+
+    def __init__(self, delivery: Delivery, patience: float, expired: Callable[[float], object]) -> None:
         self._delivery = delivery
         self._patience = patience
+        self._expired = expired
         self._begun = time.monotonic()
         self._made = 0
 
@@ -178,9 +183,11 @@ class _Tries:
         delivery.lost = delivery.lost or lost
         if isinstance(error, types.Down):
             return False
-        if time.monotonic() + pause < max(self._begun, delivery.moved_at) + self._patience:
+        since = max(self._begun, delivery.moved_at)
+        if time.monotonic() + pause < since + self._patience:
             delivery.cancelled.wait(pause)
             return True
+        self._expired(since)
         return lost and self._made < _TRIES
 
 
