@@ -12,6 +12,7 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.remote import Remote
 from containerfs.fs.state import Hidden, Outdated, Stored, Unlinked
 from containerfs.fs.types import Attr, RemoteFile
+from containerfs.fs.writing.commits import Commits
 
 
 class Inodes:
@@ -25,6 +26,7 @@ class Inodes:
         metadata: MetadataCache,
         attributes: AttributeStore,
         fetcher: Fetcher,
+        commits: Commits,
     ) -> None:
         self._remote = remote
         self._tree = tree
@@ -32,6 +34,7 @@ class Inodes:
         self._metadata = metadata
         self._attributes = attributes
         self._fetcher = fetcher
+        self._commits = commits
 
     def attr(self, node: Node) -> Attr:
         """What ``stat`` shows."""
@@ -72,8 +75,9 @@ class Inodes:
         self.keep(node)
 
     def keep(self, node: Node) -> None:
-        """Keep a node's attributes across mounts; those of a file that is due are kept when it is uploaded."""
+        """Keep a node's attributes across mounts: in the journal until the service has the file, and by its id then."""
         if isinstance(node, FileNode) and (node.remote is None or not isinstance(node.state, Stored | Outdated)):
+            self._commits.keep_attributes(node)
             return
         with self._tree.lock:
             container, kept = node.container, node.attributes()

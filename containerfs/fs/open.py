@@ -140,7 +140,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         Directories(remote, tree, lookup, metadata, attributes, names, journal, removals),
         moves,
         removals,
-        Inodes(remote, tree, lookup, metadata, attributes, fetcher),
+        Inodes(remote, tree, lookup, metadata, attributes, fetcher, commits),
         backlog,
         Replay(tree, journal, uploader, deletions, settlement),
         ControlSurface(service, backlog, cache),

@@ -103,7 +103,7 @@ class ContentResponse:
             await self._answer(scope, send, gone)
         finally:
             gone.cancel()
-            self._content.blob.close()
+            await self._content.blob.close()
 
     async def _answer(self, scope: Scope, send: Send, gone: "asyncio.Task[None]") -> None:
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}

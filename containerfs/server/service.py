@@ -270,7 +270,7 @@ class Service:
         """Raises BlobNotFoundError if the file was deleted meanwhile."""
         blob = await self._blobs.open(file.blob)
         if blob.size != file.bytes:
-            blob.close()
+            await blob.close()
             raise OSError(f"the stored bytes of {file.id} are {blob.size}, and should be {file.bytes}")
         return blob
 

@@ -59,7 +59,7 @@ async def content(stores: Stores, blob: str) -> bytes:
         assert position == reader.size
         return b"".join(pieces)
     finally:
-        reader.close()
+        await reader.close()
 
 
 def test_a_blob_is_there_from_its_commit_on(stores: Stores) -> None:
@@ -90,7 +90,7 @@ def test_pieces_of_any_size_come_back_as_one(stores: Stores, sizes: list[int]) -
                 assert piece
                 assert whole[offset:].startswith(piece)
         assert await reader.read(len(whole), 1) == b""
-        reader.close()
+        await reader.close()
         assert await content(stores, name) == whole
         await stores.blobs.delete([name])
 
@@ -120,7 +120,7 @@ def test_what_is_open_outlives_its_deletion(stores: Stores) -> None:
         with pytest.raises(BlobNotFoundError):
             await stores.blobs.open(name)
         assert await reader.read(0, 100) == b"content"
-        reader.close()
+        await reader.close()
 
     asyncio.run(scenario())
 

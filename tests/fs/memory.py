@@ -87,6 +87,12 @@ class MemoryRemote:
             assert max(Counter(file.path for file in files).values(), default=1) == 1, files
             return {file.path: self.contents[file.id] for file in files}
 
+    def stored_all(self, container_id: str) -> list[tuple[str, bytes]]:
+        """Paths and contents, of each file one."""
+        with self._lock:
+            files = [file for file in self._files.values() if file.container_id == container_id]
+            return sorted((file.path, self.contents[file.id]) for file in files)
+
     def asked(self, operation: str) -> list[str]:
         """What the requests of one kind were about."""
         with self._lock:

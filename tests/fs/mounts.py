@@ -49,8 +49,7 @@ def end(filesystem: FileSystem) -> None:
 def crash(filesystem: FileSystem) -> None:
     """End a file system as ``kill -9`` ends its process: nothing more is written, and the kernel drops its locks."""
     _ended.add(filesystem)
-    stop_schedule, *_ = filesystem._on_close
-    stop_schedule()
+    filesystem._backlog._schedule.close()
     journal = filesystem._files._journal
     journal._database.close()
     os.close(journal._ownership._fd)

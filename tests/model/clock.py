@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from unittest import mock
 
 from containerfs.fs.filesystem import FileSystem
@@ -23,9 +22,7 @@ def run_one_by_one(faults: Faults) -> None:
 
 
 def schedule_of(filesystem: FileSystem) -> Schedule:
-    end: Any = filesystem._on_close[0]
-    schedule: Schedule = end.__self__
-    return schedule
+    return filesystem._backlog._schedule
 
 
 def busy(filesystem: FileSystem) -> int:

@@ -116,8 +116,7 @@ class Mounts(RuleBasedStateMachine):
         if new in self.files and self.files[new].handles:
             self._hide(new)
         self.mounts[mount].rename(self._at(old), self._at(new))
-        file = self.files[new] = self.files.pop(old)
-        file.publish()
+        self.files[new] = self.files.pop(old)
         self._move_mode(mount, old, new)
 
     @rule(path=some_path, mode=st.sampled_from([0o600, 0o755, 0o444]))
@@ -169,8 +168,7 @@ class Mounts(RuleBasedStateMachine):
         assume(not any(below(hidden, old) for hidden in self.hidden))
         filesystem.rename(self._at(old), self._at(new))
         for path in inside:
-            file = self.files[moved(path, old, new)] = self.files.pop(path)
-            file.publish()
+            self.files[moved(path, old, new)] = self.files.pop(path)
             self._move_mode(mount, path, moved(path, old, new))
         self.made[mount] = {
             moved(made, old, new) if made == old or below(made, old) else made for made in self.made[mount]

@@ -89,6 +89,15 @@ class Commits:
         if durable:
             self._journal.sync()
 
+    def keep_attributes(self, node: FileNode) -> None:
+        """Have what was set for a file outlive a crash, where the journal has the file; the service cannot hold it."""
+        with self._tree.lock:
+            entries = state.entries(node.state)
+            if entries:
+                with self._journal.transaction() as tx:
+                    for entry in entries:
+                        tx.note_attributes(entry, node.attributes())
+
     def make_durable(self, node: FileNode) -> None:
         """Have what is due of a file safe on this machine's disk, with its digest."""
         layer = state.due(node.state)

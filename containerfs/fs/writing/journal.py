@@ -20,6 +20,7 @@ from typing import Any
 
 from containerfs.fs import types
 from containerfs.fs.disk import FileLock, disk_errors
+from containerfs.fs.namespace.attributes import Attributes
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Failure
 from containerfs.fs.types import RemoteFile
@@ -110,6 +111,12 @@ class Transaction:
         for (text,) in self._db.execute("SELECT replaces FROM entries WHERE sequence = ?", (sequence,)).fetchall():
             merged = encode_ids(decode_ids(text) | frozenset(file_ids))
             self._db.execute("UPDATE entries SET replaces = ? WHERE sequence = ?", (merged, sequence))
+
+    def note_attributes(self, sequence: int, attributes: Attributes) -> None:
+        """Note what was set for a file since."""
+        self._db.execute(
+            "UPDATE entries SET attributes = ? WHERE sequence = ?", (encode_attributes(attributes), sequence)
+        )
 
     def note_failure(self, sequence: int, failure: Failure, digest: str | None) -> None:
         """Note why the last attempt failed, and the digest of the content if it was taken."""

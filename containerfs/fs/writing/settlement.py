@@ -212,7 +212,7 @@ class Settlement:
         whole = size is None or size == attempt.size
         if whole and attempt.digest is not None:
             return attempt.digest
-        if size == 0:  # an empty file may be anybody's
+        if size == 0 and not whole:  # an empty file may be anybody's
             return None
         if attempt.source_id is not None:
             return self._digest_of_source(attempt, size)

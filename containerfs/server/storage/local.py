@@ -67,20 +67,29 @@ class LocalBlobStore:
         return swept
 
     async def _sweep_blob(self, blob: str, named: Callable[[Collection[str]], Awaitable[set[str]]]) -> bool:
-        with _unheld(self._path(blob)) as unheld:
+        fd = _hold(self._path(blob))
+        if fd is None:
+            return False
+        try:
             # Asked again under the lock: its writer may have committed the row since.
-            if not unheld or await named([blob]):
+            if await named([blob]):
                 return False
             self._unlink([blob])
             return True
+        finally:
+            await _close(fd)
 
     def _sweep_unfinished(self) -> int:
         swept = 0
         for path in self._unfinished.iterdir():
-            with _unheld(path) as unheld:
-                if unheld:
-                    path.unlink(missing_ok=True)
-                    swept += 1
+            fd = _hold(path)
+            if fd is None:
+                continue
+            try:
+                path.unlink(missing_ok=True)
+                swept += 1
+            finally:
+                os.close(fd)
         return swept
 
     def _names(self) -> Iterator[str]:
@@ -133,7 +142,7 @@ class LocalBlobWriter:
                 await self._flushed()
         finally:
             self._unfinished.unlink(missing_ok=True)
-            os.close(self._fd)
+            await _close(self._fd)
 
     async def _flush(self) -> None:
         await self._flushed()
@@ -181,8 +190,8 @@ class LocalBlobReader:
             count = await asyncio.to_thread(os.preadv, self._fd, [buffer], offset)
         return bytes(memoryview(buffer)[:count])
 
-    def close(self) -> None:
-        os.close(self._fd)
+    async def close(self) -> None:
+        await _close(self._fd)
 
 
 def _create_locked(path: Path) -> int:
@@ -194,22 +203,23 @@ def _create_locked(path: Path) -> int:
         os.close(fd)  # a sweep was quicker than the lock
 
 
-@contextlib.contextmanager
-def _unheld(path: Path) -> Iterator[bool]:
-    """Whether no writer holds the file; if so, none will while the context lasts."""
+def _hold(path: Path) -> int | None:
+    """A descriptor that keeps writers off the file until it is closed; None if one holds it, or there is no file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield False
-        return
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
         os.close(fd)
+        return None
+    return fd
+
+
+async def _close(fd: int) -> None:
+    """Close in a thread: the last close of a deleted file frees its blocks, which takes long for a large one."""
+    await settled(asyncio.get_running_loop().run_in_executor(None, os.close, fd))
 
 
 def _write_all(fd: int, data: bytes | memoryview) -> None:

@@ -28,13 +28,13 @@ class Reserve:
 
     def require(self) -> None:
         """Make the reserve if it is not there. Raises OutOfSpaceError if there is no room for it."""
-        if self._path.exists():
-            return
         disk = os.statvfs(self._path.parent)
         size = min(_MAX_BYTES, disk.f_blocks * disk.f_frsize // _SHARE)
+        if self._size() >= size:
+            return
         if disk.f_bavail * disk.f_frsize < size:
             raise OutOfSpaceError("the disk is full, and its reserve is in use")
-        with contextlib.suppress(FileExistsError), out_of_space():
+        with out_of_space():
             self._allocate(size)
 
     def give_up(self) -> bool:
@@ -44,8 +44,15 @@ class Reserve:
             return True
         return False
 
+    def _size(self) -> int:
+        """Smaller than wanted if a crash cut the allocation short: the file grows with its blocks."""
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def _allocate(self, size: int) -> None:
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, size)
         except OSError:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.writing.journal import Journal
 from tests.fs import programs
@@ -109,3 +111,24 @@ def test_what_was_synced_is_kept_though_its_record_is_lost(
         (lost,) = filesystem.drain(30)
         assert Path(lost.name).read_bytes() == b"synced and on"
         assert lost.reason == "its journal was damaged"
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_mode_that_is_set_before_the_service_has_the_file_outlives_a_crash(
+    remote: MemoryRemote, container: str, tmp_path: Path, closed: bool
+) -> None:
+    with mounted(remote, tmp_path, write_back=True) as fs:
+        programs.names(fs, "/box")
+        remote.before = down
+        fh = fs.create("/box/a", os.O_WRONLY, 0o644)
+        fs.fsync(fh)
+        if closed:
+            fs.flush(fh)
+            fs.release(fh)
+        fs.chmod("/box/a", 0o755)
+        crash(fs)
+    remote.before = no_fault
+    with mounted(remote, tmp_path) as again:
+        assert again.getattr("/box/a").mode & 0o777 == 0o755
+        assert again.drain(30) == []
+        assert again.getattr("/box/a").mode & 0o777 == 0o755

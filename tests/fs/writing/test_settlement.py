@@ -248,3 +248,24 @@ def test_what_another_client_did_after_a_lost_upload_was_stored_is_not_undone(
         assert again.drain(30) == []
         assert programs.names(again, "/box") == ([] if newer is None else ["a"])
         assert remote.stored(container) == ({} if newer is None else {"a": newer})
+
+
+@pytest.mark.parametrize("content", [b"", b"content"])
+def test_a_request_that_outlives_its_mount_leaves_nothing_of_a_version_that_was_overtaken(
+    remote: MemoryRemote, container: str, tmp_path: Path, content: bytes
+) -> None:
+    remote.dialect = Dialect(idempotency=True)
+    remote.put(container, "a", b"old")
+    remote.before = gate = Gate("upload")
+    with mounted(remote, tmp_path, write_back=True) as fs:
+        programs.write(fs, "/box/a", content)
+        gate.wait()
+        programs.write(fs, "/box/a", b"new")
+        crash(fs)
+    remote.before = no_fault
+    with mounted(remote, tmp_path, write_back=True) as again:
+        gate.open()
+        eventually(lambda: len(remote.asked("upload")) >= 2 and content in remote.contents.values())
+        assert again.drain(30) == []
+        again._backlog._schedule.expedite(lambda key: True)
+        eventually(lambda: remote.stored_all(container) == [("a", b"new")])

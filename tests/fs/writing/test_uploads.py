@@ -517,3 +517,20 @@ def test_replaying_into_a_directory_and_over_a_file(
         assert programs.names(filesystem, "/box/d") == ["a"]
         assert filesystem.drain(30) == []
     assert remote.stored(container) == {"d/a": b"new"}
+
+
+def test_an_upload_for_which_no_thread_can_be_started_fails_clearly_and_is_made_up_for(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(types.Failed, match="raise the limit on processes"):
+            programs.write(memory_fs, "/box/a", b"content")
+        (failed,) = memory_fs._backlog.failed()
+        assert "raise the limit on processes" in failed.reason
+        assert programs.read(memory_fs, "/box/a") == b"content"
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"content"}

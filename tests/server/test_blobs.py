@@ -1,0 +1,54 @@
+"""The last close of a deleted file frees its blocks, which takes long for a large one: never on the event loop."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Collection, Coroutine
+from pathlib import Path
+
+import pytest
+
+from containerfs.server.storage.local import LocalBlobStore
+from containerfs.server.storage.reserve import Reserve
+
+
+async def _none(blobs: Collection[str]) -> set[str]:
+    return set()
+
+
+async def _reader_of_a_deleted_blob(store: LocalBlobStore) -> None:
+    async with store.writer() as writer:
+        await writer.write(b"x")
+        name = await writer.commit()
+    reader = await store.open(name)
+    await store.delete([name])
+    await reader.close()
+
+
+async def _writer_without_commit(store: LocalBlobStore) -> None:
+    async with store.writer() as writer:
+        await writer.write(b"x")
+
+
+async def _sweep_of_an_orphan(store: LocalBlobStore) -> None:
+    async with store.writer() as writer:
+        await writer.commit()
+    assert await store.sweep(_none) == 1
+
+
+@pytest.mark.parametrize("use", [_reader_of_a_deleted_blob, _writer_without_commit, _sweep_of_an_orphan])
+def test_a_deleted_file_is_closed_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[LocalBlobStore], Coroutine[None, None, None]]
+) -> None:
+    closed_in: list[int] = []
+    close = os.close
+
+    def watched(fd: int) -> None:
+        if not os.fstat(fd).st_nlink and str(tmp_path) in os.readlink(f"/proc/self/fd/{fd}"):
+            closed_in.append(threading.get_ident())
+        close(fd)
+
+    monkeypatch.setattr(os, "close", watched)
+    asyncio.run(use(LocalBlobStore(tmp_path, Reserve(tmp_path))))
+    assert closed_in
+    assert threading.get_ident() not in closed_in
