@@ -71,6 +71,7 @@ class Settings(BaseSettings):
         cache_dir: holds content cache, journal and local attributes.
         cache_size: bytes of content to keep at most.
         metadata_expiry: seconds for which a listing is believed.
+        patience: seconds for which operations wait for a service that does not answer.
         write_back: whether close() returns once a file is safe on this machine.
         read_only: whether every change is refused.
         inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
@@ -95,6 +96,7 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("containerfs"))
     cache_size: Size = 10 << 30
     metadata_expiry: Span = 10.0
+    patience: Span = Field(13.0, gt=0)
     write_back: bool = False
     read_only: bool = False
     inode32: bool = False

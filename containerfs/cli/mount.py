@@ -38,6 +38,7 @@ def mount(
     cache_dir: Annotated[Path | None, typer.Option(help="Content cache, journal, local attributes.")] = None,
     cache_size: Annotated[str | None, typer.Option(help="Content to keep at most, as 10G.")] = None,
     metadata_expiry: Annotated[str | None, typer.Option(help="How long a listing is believed, as 10s.")] = None,
+    patience: Annotated[str | None, typer.Option(help="How long to wait for a service that is away, as 13s.")] = None,
     write_back: Annotated[
         bool | None, typer.Option("--write-back", help="Closing a file does not wait for its upload.")
     ] = None,
@@ -63,6 +64,7 @@ def mount(
             cache_dir=cache_dir,
             cache_size=cache_size,
             metadata_expiry=metadata_expiry,
+            patience=patience,
             write_back=write_back,
             read_only=read_only,
             inode32=inode32,
@@ -198,6 +200,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             cache_dir=settings.cache_dir.absolute(),  # libfuse leaves the working directory
             cache_size=settings.cache_size,
             metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
+            patience=settings.patience,
             write_back=settings.write_back,
             read_only=settings.read_only,
             prefetch=settings.prefetch == "auto",

@@ -8,14 +8,13 @@ if TYPE_CHECKING:
     from containerfs.cli.embedded import EmbeddedStore
     from containerfs.config import Settings
 
-# A mount must not hang: it gives up long before the SDK's ten minutes, and tries again when it is asked again.
-_TIMEOUT = Timeout(60.0, connect=3.0)
+_TIMEOUT = Timeout(60.0, connect=3.0)  # seconds; operations of a mount do not wait as long
 
 
 def connect(settings: "Settings", embedded: "EmbeddedStore | None") -> tuple[Client, Client]:
     """A client that sends again what failed in passing, and one that does not. Raises ContainerFSError."""
 
-    def client(max_retries: int) -> Client:
+    def client(retry_for: float) -> Client:
         return Client(
             api_key=settings.key,
             base_url=settings.service_url,
@@ -27,7 +26,7 @@ def connect(settings: "Settings", embedded: "EmbeddedStore | None") -> tuple[Cli
             default_query=settings.default_query,
             uds=embedded.uds if embedded else None,
             timeout=_TIMEOUT,
-            max_retries=max_retries,
+            retry_for=retry_for,
         )
 
-    return client(2), client(0)
+    return client(settings.patience), client(0.0)

@@ -29,6 +29,7 @@ class BaseClient(ABC, Generic[C, H]):
         project: str | None = None,
         timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
         max_retries: int = DEFAULT_MAX_RETRIES,
+        retry_for: float | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         default_headers: Mapping[str, str | Omit] | None = None,
         default_query: Mapping[str, object] | None = None,
@@ -45,6 +46,7 @@ class BaseClient(ABC, Generic[C, H]):
             timeout: in seconds, for connecting and for each wait after it; 600, and 5 to connect, if left out; None is
                 no limit. A ``Timeout`` sets each apart.
             max_retries: how often a failed request is sent again, 0 or more.
+            retry_for: seconds for which a failed request is sent again instead, at least every two seconds.
             ca_file: PEM file of the certificate authorities to trust; else ``SSL_CERT_FILE``, else the usual ones.
             default_headers: sent with every request; ``omit`` as a value takes a default header away.
             default_query: sent with every request, as ``{"api-version": "..."}``.
@@ -63,6 +65,7 @@ class BaseClient(ABC, Generic[C, H]):
             project=project,
             timeout=timeout,
             max_retries=max_retries,
+            retry_for=retry_for,
             ca_file=ca_file,
             default_headers=default_headers,
             default_query=default_query,

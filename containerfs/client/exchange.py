@@ -6,7 +6,7 @@ change. It returns the outcome that stands. Time and chance come in as parameter
 The policy is the SDK's: connection errors, time-outs, 408, 409, 429 and 5xx are retried, unless ``x-should-retry`` says
 otherwise; the service's ``retry-after-ms`` or ``retry-after`` is heeded up to two minutes, and above it nothing is
 retried; else the delay doubles from 0.5 s to 8 s, less up to a quarter. Beyond the SDK's: a delay that comes with 429
-holds up all requests, not only the one that met it.
+holds up all requests, not only the one that met it; and retries can be limited by time rather than by number.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -18,6 +18,7 @@ from containerfs.api.errors import APIConnectionError
 
 INITIAL_DELAY = 0.5
 MAX_DELAY = 8.0
+MAX_TIMED_DELAY = 2.0  # where retries are limited by time: none of it is to be slept away
 MAX_RETRY_AFTER = 120.0
 
 
@@ -50,11 +51,19 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How often to retry; ``clock`` gives Unix seconds, ``chance`` a number from 0 to 1."""
+    """How often to retry; ``clock`` gives Unix seconds, ``chance`` a number from 0 to 1.
+
+    With ``retry_for``, retries are sent for that many seconds, instead of ``max_retries`` times.
+    """
 
     max_retries: int
     clock: Callable[[], float]
     chance: Callable[[], float]
+    retry_for: float | None = None
+
+    def is_last(self, retries: int) -> bool:
+        """Whether no more retries may follow so many."""
+        return self.retry_for is None and retries >= self.max_retries
 
 
 Steps = Generator[Send | Wait, A | APIConnectionError, A | APIConnectionError]
@@ -67,12 +76,17 @@ def exchange(policy: Policy, replayable: Callable[[], bool]) -> Steps[A]:
         policy: how often, and the sources of time and chance.
         replayable: whether the request's body can be sent once more; asked after each failure.
     """
-    for retries in range(policy.max_retries):
+    begun = policy.clock()
+    retries = 0
+    while True:
         outcome = yield Send(retries)
-        if not (_worth_retrying(outcome, policy) and replayable()):
+        if policy.is_last(retries) or not (_worth_retrying(outcome, policy) and replayable()):
             return outcome
-        yield _wait(outcome, retries, policy)
-    return (yield Send(policy.max_retries))
+        wait = _wait(outcome, retries, policy)
+        if policy.retry_for is not None and policy.clock() + wait.seconds > begun + policy.retry_for:
+            return outcome
+        yield wait
+        retries += 1
 
 
 def _worth_retrying(outcome: Answered | APIConnectionError, policy: Policy) -> bool:
@@ -92,7 +106,8 @@ def _wait(outcome: Answered | APIConnectionError, retries: int, policy: Policy) 
         asked = _asked_delay(outcome, policy)
         if asked is not None and 0 < asked <= MAX_RETRY_AFTER:
             return Wait(asked, for_all=outcome.status_code == 429)
-    doubled = min(INITIAL_DELAY * 2.0 ** min(retries, 10), MAX_DELAY)
+    longest = MAX_DELAY if policy.retry_for is None else MAX_TIMED_DELAY
+    doubled = min(INITIAL_DELAY * 2.0 ** min(retries, 10), longest)
     return Wait(doubled * (1 - 0.25 * policy.chance()), for_all=False)
 
 

@@ -37,6 +37,7 @@ class ClientOptions:
         query: sent with every request.
         timeout: of every request that does not say otherwise.
         max_retries: how often a request is sent again, 0 or more.
+        retry_for: seconds for which it is sent again instead, however often; None: ``max_retries`` counts.
         uds: the path of the Unix socket to connect to; None for TCP.
         ca_file: the certificate authorities to trust, as PEM; None for the usual ones.
         proxy: what to connect through; None to connect directly.
@@ -48,6 +49,7 @@ class ClientOptions:
     query: Mapping[str, object]
     timeout: httpx.Timeout
     max_retries: int
+    retry_for: float | None
     uds: str | None
     ca_file: str | None
     proxy: Proxy | None
@@ -62,6 +64,7 @@ class ClientOptions:
         project: str | None,
         timeout: float | httpx.Timeout | NotGiven | None,
         max_retries: int,
+        retry_for: float | None,
         ca_file: str | os.PathLike[str] | None,
         default_headers: Mapping[str, str | Omit] | None,
         default_query: Mapping[str, object] | None,
@@ -83,6 +86,7 @@ class ClientOptions:
             query={**url.params, **(default_query or {})},
             timeout=_own_timeout(http_client) if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=_retries(max_retries),
+            retry_for=retry_for,
             uds=None if uds is None else os.fspath(uds),
             ca_file=None if ca_file is None else os.fspath(ca_file),
             proxy=None if uds is not None or http_client is not None else environment_proxy(url),

@@ -56,7 +56,7 @@ class Transport(ABC, Generic[H]):
         # may run anywhere, and closing takes the connection pool's lock.
         self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
         self._pause = Pause()
-        self._policy = Policy(options.max_retries, clock=time.time, chance=random)
+        self._policy = Policy(options.max_retries, time.time, random, options.retry_for)
         self._origin: object = None  # keeps the connections open
 
     def with_options(self, options: ClientOptions) -> Self:

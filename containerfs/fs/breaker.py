@@ -1,40 +1,79 @@
-"""A circuit breaker: calls fail at once while the service is believed to be down."""
+"""A circuit breaker: calls fail at once while the service is down, and one thread looks whether it is back."""
 
+import logging
 import threading
 import time
+from collections.abc import Callable
 
 from containerfs.fs import types
 
-_LONGEST_PAUSE = 30.0  # seconds
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between two looks
 
 
 class CircuitBreaker:
-    """Fails at once what would only wait again for a service that did not answer a moment ago.
+    """Fails at once what would only wait in vain.
 
-    One connection that breaks says little. After a second failure in a row, calls are refused for ``pause`` seconds,
-    and for twice as long after each further one, 30 seconds at most.
+    A service that was asked and has been silent for as long as anybody's patience is down. From then on it is asked in
+    the background, ever more rarely, until it answers.
+
+    Args:
+        patience: seconds.
+        ask: asks the service something, soon. Raises Unreachable if it does not answer.
     """
 
-    def __init__(self, pause: float = 1.0) -> None:
-        self._pause = pause
-        self._failures = 0
-        self._open_until = 0.0
-        self._lock = threading.Lock()  # guards the two above
+    def __init__(self, patience: float, ask: Callable[[], object]) -> None:
+        self.on_return: Callable[[], object] = bool
+        self._patience = patience
+        self._ask = ask
+        self._lock = threading.Lock()  # guards the three below
+        self._heard_at = time.monotonic()
+        self._silent_since: float | None = None  # since when it was asked in vain; None if it has answered since
+        self._down = False
+        self._closed = threading.Event()
 
     def check(self) -> None:
-        """Raises Unreachable while the service is believed to be down."""
-        if time.monotonic() < self._open_until:
-            raise types.Unreachable("the service did not answer a moment ago; trying again shortly")
+        """Raises Down while the service is believed to be."""
+        if self._down:
+            raise types.Down("the service has not answered; it is asked again in the background")
 
-    def failed(self) -> None:
-        """The service did not answer a call."""
+    def heard(self) -> None:
+        """The service has answered something, whatever it said."""
         with self._lock:
-            self._failures += 1
-            if self._failures > 1:
-                pause = min(self._pause * 2 ** min(self._failures - 2, 10), _LONGEST_PAUSE)
-                self._open_until = time.monotonic() + pause
+            self._heard_at, self._silent_since = time.monotonic(), None
+            returned, self._down = self._down, False
+        if returned:
+            log.info("The service answers again")
+            self.on_return()
 
-    def answered(self) -> None:
-        """The service answered a call, whatever it said."""
+    def unanswered(self, since: float) -> None:
+        """Somebody has waited since then, by the monotonic clock, and has got no answer."""
         with self._lock:
-            self._failures, self._open_until = 0, 0.0
+            since = max(since, self._heard_at)
+            self._silent_since = since if self._silent_since is None else min(since, self._silent_since)
+            if self._down or self._closed.is_set() or time.monotonic() < self._silent_since + self._patience:
+                return
+            self._down = True
+        log.warning("The service has not answered for %g s; it is asked again in the background", self._patience)
+        try:
+            threading.Thread(target=self._look, name="looking for the service", daemon=True).start()
+        except RuntimeError:  # there are as many threads as there may be: calls find out themselves
+            self._down = False
+
+    def close(self) -> None:
+        """Do not ask any more."""
+        self._closed.set()
+
+    def _look(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._down and not self._closed.is_set():
+            try:
+                self._ask()
+            except types.Unreachable:
+                self._closed.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            except types.FsError:
+                self.heard()
+            else:
+                self.heard()

@@ -129,7 +129,7 @@ class Directories:
         with self._tree.lock:
             container = self._tree.add_container(remote)
             container.touch()
-            container.listed_at = time.monotonic()  # a new one is known to be empty
+            container.asked_at = container.listed_at = time.monotonic()  # a new one is known to be empty
             return container
 
     def _listed(self, name: str) -> ContainerDirectory | None:

@@ -7,10 +7,11 @@ the root.
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
-from containerfs.fs import types
+from containerfs.fs import deadline, types
 from containerfs.fs.control import PREFIX, ControlSurface
+from containerfs.fs.deadline import Deadline
 from containerfs.fs.directories import Directories
 from containerfs.fs.files import OpenFiles, Owner
 from containerfs.fs.inodes import Inodes
@@ -19,6 +20,7 @@ from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup, check_new
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, Node
 from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.process import is_killed
 from containerfs.fs.types import Attr, Entry
 from containerfs.fs.writing.backlog import Backlog, Unfinished
 from containerfs.fs.writing.moves import Moves
@@ -33,6 +35,7 @@ class FileSystem:
 
     Args:
         disk: a directory on the disk where files are staged.
+        begin: makes the deadline of an operation that begins, of what tells that nobody waits for it any more.
         write_back: whether operations return once a change is safe on this machine, rather than on the service.
         read_only: whether everything that changes something is refused.
         on_close: ends the parts, in this order.
@@ -54,6 +57,7 @@ class FileSystem:
         kernel: KernelMemory,
         *,
         disk: os.PathLike[str],
+        begin: Callable[[Callable[[], bool]], Deadline],
         write_back: bool,
         read_only: bool,
         on_close: Sequence[Callable[[], None]],
@@ -71,6 +75,7 @@ class FileSystem:
         self._control = control
         self._kernel = kernel
         self._disk = disk
+        self._begin = begin
         self._write_back = write_back
         self._read_only = read_only
         self._on_close = on_close
@@ -78,6 +83,17 @@ class FileSystem:
     def attach_kernel(self, forget: Forget) -> None:
         """Tell the kernel from now on when it is to forget a file."""
         self._kernel.attach(forget)
+
+    def operation(self, interrupted: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Within the block, this thread serves an operation, which is to end soon whatever the service does.
+
+        Args:
+            interrupted: whether nobody waits for it any more; asked on this thread, several times in a second.
+
+        Returns:
+            A context manager. Methods called within it raise Interrupted as well.
+        """
+        return deadline.operation(self._begin(interrupted))
 
     # Looking
 
@@ -176,6 +192,9 @@ class FileSystem:
 
         Where the program inherited the file from another that still runs, that one's close counts. Source: close(2).
         """
+        current = deadline.current()
+        if current is not None:  # the kernel interrupts no close() of a process that was killed
+            current.also_ended_by(lambda: is_killed(pid))
         self._files.flush(fh, pid)
 
     def fsync(self, fh: int) -> None:
@@ -311,6 +330,10 @@ class FileSystem:
     def removexattr(self, path: str, name: str) -> None:
         """There are none to remove. Source: removexattr(2). Raises NoAttribute."""
         raise types.NoAttribute(name)
+
+    def expedite(self) -> None:
+        """Try now what is due, since the service is back."""
+        self._backlog.expedite()
 
     def sync(self, path: str, timeout: float = 300.0) -> None:
         """Wait until what is below ``path`` is on the service. Raises Failed, naming what is not."""

@@ -1,12 +1,16 @@
 """How the parts of the file system come together, and end."""
 
 import json
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from containerfs.client import Client
 from containerfs.fs import types
+from containerfs.fs.awaited import AwaitedRemote
 from containerfs.fs.control import ControlSurface
+from containerfs.fs.deadline import Deadline
 from containerfs.fs.directories import Directories
 from containerfs.fs.files import OpenFiles
 from containerfs.fs.filesystem import FileSystem
@@ -22,6 +26,7 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
 from containerfs.fs.remote import Remote
 from containerfs.fs.service import ApiRemote
+from containerfs.fs.tasks import Workers
 from containerfs.fs.types import digest
 from containerfs.fs.writing import legacy
 from containerfs.fs.writing.acceptance import Acceptance
@@ -39,6 +44,8 @@ from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.staging import Staging
 from containerfs.fs.writing.uploads import Uploader
 
+_PAUSE = 0.5  # seconds between two attempts to reach the service
+
 
 @dataclass(frozen=True)
 class Options:
@@ -48,6 +55,7 @@ class Options:
         cache_dir: holds the content cache, the journal and the local attributes.
         cache_size: bytes of content to keep at most.
         metadata_expiry: seconds for which a listing is believed.
+        patience: seconds for which operations wait for a service that does not answer.
         write_back: whether close() returns once a file is safe on this machine.
         read_only: whether changes are refused.
         prefetch: whether to fetch what will probably be read next.
@@ -57,6 +65,7 @@ class Options:
     cache_dir: Path
     cache_size: int = 10 << 30
     metadata_expiry: float = 10.0
+    patience: float = 13.0
     write_back: bool = False
     read_only: bool = False
     prefetch: bool = True
@@ -73,11 +82,16 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
     Raises:
         FsError: the service does not answer as the API should, or the disk is full.
     """
-    return open_over(ApiRemote(client, single_shot, service), options)
+    remote = ApiRemote(client, single_shot, service, options.patience)
+    filesystem = open_over(remote, options, on_close=[remote.breaker.close])
+    remote.breaker.on_return = filesystem.expedite
+    return filesystem
 
 
-def open_over(remote: Remote, options: Options) -> FileSystem:
-    """The same, over any implementation of what the file system needs of a service."""
+def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Callable[[], None]] = ()) -> FileSystem:
+    """The same, over any implementation of what the file system needs of a service, which ``on_close`` ends."""
+    workers = Workers()
+    remote = AwaitedRemote(service_itself, workers)
     kernel = KernelMemory()
     names, tree, service = NamePolicy(), Tree(kernel), remote.service
     attributes = AttributeStore(options.cache_dir / "attributes.db", service)
@@ -86,15 +100,15 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
     legacy.take_over(options.cache_dir / "journal" / digest(service), journal)
     schedule = Schedule()
     # Reading
-    metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry)
+    metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry, workers)
     lookup = Lookup(tree, metadata, names)
-    fetcher = Fetcher(remote, cache)
+    fetcher = Fetcher(remote, cache, workers)
     prefetcher = Prefetcher(fetcher, cache)
     # Writing
     staging = Staging(journal, fetcher, tree)
     deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
     settlement = Settlement(remote, tree, journal, attributes, deletions, schedule)
-    courier = Courier(remote, journal, settlement, staging)
+    courier = Courier(remote, journal, settlement, staging, options.patience)
     attempts = Attempts(remote, tree, journal, settlement)
     acceptance = Acceptance(tree, journal, cache, attributes, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)
@@ -132,6 +146,7 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
         ControlSurface(service, backlog, cache),
         kernel,
         disk=journal.directory,
+        begin=lambda interrupted: Deadline(options.patience, interrupted, remote.unanswered),
         write_back=options.write_back,
         read_only=options.read_only,
         on_close=[
@@ -139,19 +154,33 @@ def open_over(remote: Remote, options: Options) -> FileSystem:
             schedule.close,
             uploader.close,
             prefetcher.close,
+            workers.close,
             journal.close,
             cache.close,
             attributes.close,
+            *on_close,
         ],
     )
     try:
-        remote.check()
+        _reach(remote, options.patience)
         metadata.refresh_containers()
     except types.FsError as error:
         hint = ": check the API key" if isinstance(error, types.AccessDenied) else ""
         raise type(error)(f"{service}: {error}{hint}") from error
     filesystem.replay()
     return filesystem
+
+
+def _reach(remote: Remote, patience: float) -> None:
+    """Find out how the service speaks, once it answers. Raises FsError: it does not, or refuses the key."""
+    last = time.monotonic() + patience - _PAUSE
+    while True:
+        try:
+            return remote.check()
+        except types.Unreachable:
+            if time.monotonic() > last:
+                raise
+            time.sleep(_PAUSE)
 
 
 def journal_directory(cache_dir: Path, service: str, account: str) -> Path:

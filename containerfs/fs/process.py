@@ -1,6 +1,12 @@
-"""Who closes a file: the process that opened it, or one that inherited it. Source: proc(5), /proc/PID/status."""
+"""Who closes a file: the process that opened it, one that inherited it, or the kernel for one that was killed.
+
+Source: proc(5), /proc/PID/status.
+"""
 
 from pathlib import Path
+
+_EXITING = 0x4  # PF_EXITING, of a process's flags
+_SIGNAL = 0x7F  # of its exit status. Source: wait(2), WTERMSIG
 
 
 def is_other_live_process(opener: int, closer: int) -> bool:
@@ -21,3 +27,16 @@ def _thread_group(thread: int) -> str | None:
     except OSError:
         return None
     return next((line.split()[1] for line in status.splitlines() if line.startswith("Tgid:")), None)
+
+
+def is_killed(thread: int) -> bool:
+    """Whether a thread is ending because of a signal. Source: proc_pid_stat(5), fields 9 and 52; linux/sched.h.
+
+    Args:
+        thread: its id; of one that is gone, or another user's, nothing is known.
+    """
+    try:
+        fields = Path(f"/proc/{thread}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return bool(int(fields[6]) & _EXITING and int(fields[49]) & _SIGNAL)

@@ -54,6 +54,9 @@ class Remote(Protocol):
     def check(self) -> None:
         """Find out, soon, whether the service answers and takes the key, and how it speaks."""
 
+    def unanswered(self, since: float) -> None:
+        """An operation has waited since then, by the monotonic clock, and gives up."""
+
     def containers(self) -> list[RemoteContainer]:
         """All containers that have not expired, newest first."""
 

@@ -14,14 +14,16 @@ from typing import TypeVar
 
 from containerfs.api import errors
 from containerfs.api.dialect import FEATURES_HEADER, Dialect
-from containerfs.api.models import Container, ContainerFile
+from containerfs.api.models import Container, ContainerFile, Item, Order
 from containerfs.api.paths import encode_name, relative_path, upload_name
 from containerfs.client import Client, Timeout
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
+from containerfs.client.pages import SyncCursorPage
 from containerfs.fs import types
 from containerfs.fs.breaker import CircuitBreaker
 from containerfs.fs.remote import Stream, UploadRequest
+from containerfs.fs.tasks import moved
 from containerfs.fs.translation import translate, translate_storing
 from containerfs.fs.types import RemoteContainer, RemoteFile
 from containerfs.fs.walk import Walker
@@ -30,11 +32,15 @@ S = TypeVar("S")
 
 _PAGE = 100  # the most that the API gives at once
 _CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
+_CONNECT_TIMEOUT = 3.0  # seconds
+_ANSWER_TIMEOUT, _STORED_PER_SECOND = 60.0, 10 << 20  # seconds for the answer to an upload; bytes that earn one more
 _PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # with a service that is asked too often
+_ENOUGH = 0.8  # of the patience: whoever sends again gives up when the next attempt would be too late
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
 _NO_HEAD = (405, 501)
 _LATEST = 100_000_000_000  # Unix seconds, in the year 5138; as milliseconds, in 1973
+_OF_A_PROXY = (502, 503, 504)  # statuses: the service behind it may be down
 
 
 class ApiRemote:
@@ -45,29 +51,35 @@ class ApiRemote:
         single_shot: the same service without retries, for what stores something: what became of an attempt whose answer
             was lost is for the caller to find out before the next.
         service: names the service across mounts.
+        patience: seconds for which callers wait in vain, after which the service is taken to be down.
     """
 
-    def __init__(self, client: Client, single_shot: Client, service: str) -> None:
+    def __init__(self, client: Client, single_shot: Client, service: str, patience: float) -> None:
         self.service = service
         self.dialect = Dialect()
         self._client = client
         self._single_shot = single_shot
-        self._breaker = CircuitBreaker()
         self._walker = Walker()
+        self.breaker = CircuitBreaker(_ENOUGH * patience, self.check)
 
     def check(self) -> None:
-        with self._call():
-            try:
-                self.dialect = self._single_shot.containers.dialect(timeout=_CHECK_TIMEOUT)
-            except errors.APIStatusError as error:
-                if FEATURES_HEADER in error.headers:
-                    self.dialect = Dialect.of(error.headers)
-                if not isinstance(error, errors.RateLimitError):  # that answers, and knows the key
-                    raise
+        try:
+            self.dialect = self._single_shot.containers.dialect(timeout=_CHECK_TIMEOUT)
+        except errors.APIStatusError as error:
+            if FEATURES_HEADER in error.headers:
+                self.dialect = Dialect.of(error.headers)
+            if not isinstance(error, errors.RateLimitError):  # that answers, and knows the key
+                raise translate(error) from error
+        except errors.APIError as error:
+            raise translate(error) from error
+
+    def unanswered(self, since: float) -> None:
+        self.breaker.unanswered(since)
 
     def containers(self) -> list[RemoteContainer]:
         with self._call():
-            listed = list(self._client.containers.list(limit=_PAGE))
+            pages = self._arriving(self._client.containers.list(limit=_PAGE).iter_pages())
+            listed = [container for page in pages for container in page.data]
         return [_container(container) for container in listed if container.status not in _GONE_STATES]
 
     def container(self, container_id: str) -> RemoteContainer:
@@ -88,14 +100,13 @@ class ApiRemote:
     def files(self, container_id: str) -> list[RemoteFile]:
         with self._call():
             return self._walker.files(
-                lambda order: self._client.containers.files.list(container_id, limit=_PAGE, order=order).iter_pages(),
-                lambda file: self._file(file, container_id),
+                lambda order: self._pages(container_id, order), lambda file: self._file(file, container_id)
             )
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         found: list[ContainerFile] = []
         with self._call():
-            for page in self._client.containers.files.list(container_id, limit=_PAGE, order="desc").iter_pages():
+            for page in self._pages(container_id, "desc"):
                 new = [file for file in page.data if _is_since(file, since)]
                 found += new
                 if len(new) < len(page.data):
@@ -105,9 +116,11 @@ class ApiRemote:
     def upload(self, request: UploadRequest) -> RemoteFile:
         file = (upload_name(request.path), request.source)
         headers = {"Idempotency-Key": request.key}
-        create = self._single_shot.containers.files.create
+        create, timeout = self._single_shot.containers.files.create, _upload_timeout(request.source.size)
         try:
-            answer = self._store(lambda: create(request.container_id, file=file, extra_headers=headers))
+            answer = self._store(
+                lambda: create(request.container_id, file=file, extra_headers=headers, timeout=timeout), long=True
+            )
         except errors.SourceChangedError as error:
             raise types.Failed(str(error)) from error
         return self._verified(self._file(answer, request.container_id), request.source.size)
@@ -141,7 +154,17 @@ class ApiRemote:
             self._check_content(body, file)
             begin = _range_start(body, start, file.size) if body.status_code == 206 else 0
             length = body.content_length
-            yield Stream(begin, None if length is None else begin + length, _chunks(body))
+            yield Stream(begin, None if length is None else begin + length, self._chunks(body))
+
+    def _pages(self, container_id: str, order: Order) -> Iterator[SyncCursorPage[ContainerFile]]:
+        return self._arriving(self._client.containers.files.list(container_id, limit=_PAGE, order=order).iter_pages())
+
+    def _arriving(self, pages: Iterator[SyncCursorPage[Item]]) -> Iterator[SyncCursorPage[Item]]:
+        """Pages, each of which is a sign that the service is there."""
+        for page in pages:
+            self.breaker.heard()
+            moved()
+            yield page
 
     def _check_content(self, answer: ContentInfo, file: RemoteFile) -> None:
         """Raises Unreachable for an answer to another request, as far as the service gives the means to tell."""
@@ -165,9 +188,9 @@ class ApiRemote:
             self.dialect = replace(self.dialect, tells_sizes=False)
         return length
 
-    def _store(self, send: Callable[[], S]) -> S:
+    def _store(self, send: Callable[[], S], *, long: bool = False) -> S:
         """Send something to store."""
-        with self._call(translate_storing):
+        with self._call(translate_storing, long=long):
             return _patiently(send)
 
     def _verified(self, stored: RemoteFile, size: int | None) -> RemoteFile:
@@ -188,21 +211,36 @@ class ApiRemote:
         return RemoteFile(file.id, container_id, path, file.bytes, _seconds(file.created_at), file.replaced_id)
 
     @contextmanager
-    def _call(self, translated: Callable[[errors.APIError], types.FsError] = translate) -> Iterator[None]:
-        """Around everything that is sent: the circuit breaker, and the translation of errors."""
-        self._breaker.check()
+    def _call(
+        self, translated: Callable[[errors.APIError], types.FsError] = translate, *, long: bool = False
+    ) -> Iterator[None]:
+        """Around everything that is sent: the circuit breaker, and the translation of errors.
+
+        Args:
+            long: whether much may have been sent before a connection breaks, which says little of the time before.
+        """
+        self.breaker.check()
+        begun = time.monotonic()
         try:
             yield
-        except errors.APIConnectionError as error:
-            failure = translated(error)
-            # A connection that broke while content was sent says little about the service: large uploads break.
-            if not isinstance(failure, types.AnswerLost) or isinstance(error, errors.APITimeoutError):
-                self._breaker.failed()
-            raise failure from error
         except errors.APIError as error:
-            self._breaker.answered()
+            if _is_answer(error):
+                self.breaker.heard()
+            elif long and not isinstance(error, errors.APITimeoutError):
+                self.breaker.unanswered(time.monotonic())
+            else:
+                self.breaker.unanswered(begun)
             raise translated(error) from error
-        self._breaker.answered()
+        self.breaker.heard()
+
+    def _chunks(self, body: Content) -> Iterator[bytes]:
+        """The bytes of an answer, each of which is a sign that the service is there."""
+        try:
+            for chunk in body.iter_bytes():
+                self.breaker.heard()
+                yield chunk
+        except errors.APIError as error:
+            raise translate(error) from error
 
 
 def _patiently(send: Callable[[], S]) -> S:
@@ -255,9 +293,13 @@ def _range_start(body: Content, wanted: int, size: int | None) -> int:
     return start
 
 
-def _chunks(body: Content) -> Iterator[bytes]:
-    """The bytes of an answer. That it breaks off says nothing about the service: it did answer."""
-    try:
-        yield from body.iter_bytes()
-    except errors.APIError as error:
-        raise translate(error) from error
+def _is_answer(error: errors.APIError) -> bool:
+    """Whether it comes from the service itself."""
+    if isinstance(error, errors.APIStatusError):
+        return error.status_code not in _OF_A_PROXY
+    return not isinstance(error, errors.APIConnectionError)
+
+
+def _upload_timeout(size: int) -> Timeout:
+    """How long an upload may stand still, and its answer take: storing much takes long."""
+    return Timeout(_ANSWER_TIMEOUT + size / _STORED_PER_SECOND, connect=_CONNECT_TIMEOUT)

@@ -8,6 +8,7 @@ upload.
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from containerfs.fs import types
+from containerfs.fs.deadline import NEVER
 from containerfs.fs.disk import disk_errors, fallocate, write_all
 
 _COPY_BLOCK = 8 << 20
@@ -167,6 +169,9 @@ class SealedSource:
         fd: of the file, for as long as the upload lasts.
         size: in bytes.
         expected: the digest that was noted when the file was closed; None if none was.
+
+    Attributes:
+        moved_at: the monotonic time at which bytes were sent that had not been sent before.
     """
 
     def __init__(self, fd: int, size: int, expected: str | None) -> None:
@@ -176,6 +181,7 @@ class SealedSource:
         self._hash = new_hash()
         self._hashed = 0
         self._cancelled = False
+        self.moved_at = NEVER
 
     @property
     def digest(self) -> str | None:
@@ -205,5 +211,6 @@ class SealedSource:
             return  # another attempt reads what was hashed before
         self._hash.update(data)
         self._hashed += len(data)
+        self.moved_at = time.monotonic()
         if self._expected is not None and self.digest not in (None, self._expected):
             raise types.Damaged("the staged data was damaged on this machine's disk; it is not uploaded")

@@ -13,7 +13,9 @@ FsError
 ├── TooManyOpenFiles    this process, or this machine, has no descriptor left
 ├── Gone                it was there when it was opened, and the service has dropped it
 ├── Unreachable         the service does not answer
-│   └── AnswerLost          and may have done what it was asked to
+│   ├── AnswerLost          and may have done what it was asked to
+│   └── Down                and was not asked, since it has not answered others
+├── Interrupted         nobody waits for the operation any more
 ├── Damaged             staged data is not what was closed
 ├── Cancelled           nobody wants the result any more
 └── Failed              anything else; the message says what
@@ -131,6 +133,14 @@ class Unreachable(FsError):
 
 class AnswerLost(Unreachable):
     """The service may or may not have stored what it was sent: what it answered did not arrive."""
+
+
+class Down(Unreachable):
+    """The service has not answered for so long that it was not asked."""
+
+
+class Interrupted(FsError):
+    """The program that waited for the operation is ending, or has got a signal, or the mount is ending."""
 
 
 class Damaged(FsError):

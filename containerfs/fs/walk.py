@@ -13,6 +13,7 @@ walk is given up, and the listing is walked from one end, as it is where a servi
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from typing import TypeAlias
 
@@ -132,9 +133,10 @@ class Walker:
 
 
 def _begin(pool: ThreadPoolExecutor, pages: Iterator[Page]) -> "Future[Page | None] | None":
-    """Ask for the next page on another thread; None where there can be none."""
+    """Ask for the next page on another thread, as part of the same task; None where there can be none."""
+    context = copy_context()
     try:
-        return pool.submit(next, pages, None)
+        return pool.submit(lambda: context.run(lambda: next(pages, None)))
     except RuntimeError:
         return None
 

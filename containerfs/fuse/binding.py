@@ -28,9 +28,11 @@ from containerfs.api.errors import ContainerFSError
 # Linux file names are bytes. Those that are not UTF-8 have to survive the way to the file system, which refuses them.
 _ENCODING = "containerfs-path"
 _LIBFUSE_2_ONLY = ("big_writes", "atomic_o_trunc")  # libfuse 3 does both unasked
-_THREADS = 64  # libfuse 3.12 begins with 10, which as many readers of a service that hangs would use up
 _ITSELF = (".", "..")  # of which no attributes are kept
 _READDIR_PLUS, _FILL_DIR_PLUS = 1 << 0, 1 << 1  # Source: fuse.h, libfuse 3
+# Operations at a time. Each that waits for the service has a thread of libfuse, which starts them as it needs them; the
+# kernel sends no more reads ahead at a time than _BACKGROUND (12, unless it is told), so that some are left for others.
+_THREADS, _BACKGROUND = 1000, 500
 _TO_LOOK = 8  # descriptors, more than it takes to run a program
 _FORGOTTEN = (0, -errno.ENOENT)  # the latter: it remembers nothing
 _this_thread = threading.local()
@@ -110,6 +112,23 @@ def forgetting(module: ModuleType) -> Callable[[str], bool] | None:
     return forget
 
 
+def interrupted(module: ModuleType) -> bool:
+    """Whether the operation that this thread serves is to end: its program has got a signal, or the mount ends.
+
+    Source: fuse_interrupted, fuse_session_exited, libfuse.
+    """
+    libfuse = module._libfuse
+    return bool(libfuse.fuse_interrupted()) or _is_ending(libfuse)
+
+
+def _is_ending(libfuse: Any) -> bool:
+    fuse = ctypes.c_void_p(libfuse.fuse_get_context().contents.fuse)
+    if hasattr(libfuse, "fuse_session_exited"):
+        libfuse.fuse_get_session.restype = ctypes.c_void_p
+        return bool(libfuse.fuse_session_exited(ctypes.c_void_p(libfuse.fuse_get_session(fuse))))
+    return bool(libfuse.fuse_exited(fuse))
+
+
 def run(module: ModuleType, operations: object, mountpoint: str, options: dict[str, object]) -> None:
     """Mount, and serve until unmounted, on this thread and libfuse's own. Raises RuntimeError if it cannot mount."""
     codecs.register(_path_codec)
@@ -118,7 +137,8 @@ def run(module: ModuleType, operations: object, mountpoint: str, options: dict[s
         if (module.fuse_version_major, module.fuse_version_minor) >= (3, 12):
             options["max_threads"] = _THREADS
     else:
-        options = options | {"attr_timeout": 0}  # what the kernel cannot be told to forget it is not to remember
+        # What the kernel cannot be told to forget it is not to remember.
+        options = options | {"attr_timeout": 0, "max_background": _BACKGROUND}
     _fuse_class(module)(operations, mountpoint, foreground=True, raw_fi=True, encoding=_ENCODING, **options)
 
 
@@ -126,6 +146,12 @@ def _fuse_class(module: ModuleType) -> Any:
     base: Any = module.FUSE
 
     class Fuse(base):  # type: ignore[misc]
+        def _init(self, connection: Any, config: Any) -> None:
+            connection.contents.max_background = _BACKGROUND
+            if config and module.fuse_version_minor >= 17:  # which else tells the kernel to interrupt nothing
+                config.contents.intr = 1
+            super()._init(connection, config)
+
         def _wrapper(self, *args: Any, **kwargs: Any) -> Any:
             _keep_thread_state()
             return super()._wrapper(*args, **kwargs)

@@ -30,6 +30,8 @@ _ERRNO: dict[type[types.FsError], int] = {
     types.KeyConflict: errno.EIO,
     types.Unreachable: errno.EIO,
     types.AnswerLost: errno.EIO,
+    types.Down: errno.EIO,
+    types.Interrupted: errno.EINTR,
     types.Damaged: errno.EIO,
     types.Cancelled: errno.EIO,
     types.Failed: errno.EIO,

@@ -92,7 +92,12 @@ def serve(
         on_ready()
 
     operations = ContainerOperations(
-        filesystem, lambda: binding.context(module), lambda: binding.forgetting(module), ready, inode32=inode32
+        filesystem,
+        lambda: binding.context(module),
+        lambda: binding.interrupted(module),
+        lambda: binding.forgetting(module),
+        ready,
+        inode32=inode32,
     )
     try:
         binding.run(module, operations, str(mountpoint), _options(service, metadata_expiry, read_only, options))

@@ -23,7 +23,7 @@ BLOCK = 512  # what st_blocks counts in. Source: stat(2)
 
 
 def translating(cls: C) -> C:
-    """Let every public method raise ``OSError`` in place of the file system's errors."""
+    """Let every public method be an operation, and raise ``OSError`` in place of the file system's errors."""
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_"):
             setattr(cls, name, _translating(method))
@@ -32,9 +32,10 @@ def translating(cls: C) -> C:
 
 def _translating(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def translated(*args: Any, **kwargs: Any) -> Any:
+    def translated(self: "ContainerOperations", *args: Any, **kwargs: Any) -> Any:
         try:
-            return method(*args, **kwargs)
+            with self._fs.operation(self._interrupted):
+                return method(self, *args, **kwargs)
         except Exception as error:
             number = errno_of(error, method.__name__)
             raise OSError(number, os.strerror(number)) from error
@@ -48,6 +49,7 @@ class ContainerOperations:
 
     Args:
         context: tells who asks: user, group and thread id.
+        interrupted: whether nobody waits any more for the operation that this thread serves.
         forgetting: returns how the kernel is made to forget a file; None where it cannot be.
         on_ready: called once the kernel has the mount.
         inode32: whether inode numbers are to have 32 bits, for programs that take no longer ones.
@@ -62,6 +64,7 @@ class ContainerOperations:
         self,
         filesystem: FileSystem,
         context: Callable[[], tuple[int, int, int]],
+        interrupted: Callable[[], bool],
         forgetting: Callable[[], Forget | None],
         on_ready: Callable[[], None],
         *,
@@ -69,6 +72,7 @@ class ContainerOperations:
     ) -> None:
         self._fs = filesystem
         self._context = context
+        self._interrupted = interrupted
         self._forgetting = forgetting
         self._on_ready = on_ready
         self._ino: Callable[[int], int] = _folded if inode32 else int

@@ -159,6 +159,19 @@ class Gate:
 
         return held
 
+    def in_answer(self, part: float) -> Fault:
+        """The server has answered; of the content of the answer only a part has come, and the rest waits here."""
+
+        def held(exchange: Exchange) -> None:
+            answer = exchange.forward()
+            whole = answer.encoded()
+            sent = len(whole) - len(answer.body) + int(len(answer.body) * part)
+            exchange.request.stream.send(whole[:sent])
+            self.wait()
+            exchange.request.stream.send(whole[sent:])
+
+        return held
+
     def after(self) -> Fault:
         """The server has answered; the answer waits here."""
 

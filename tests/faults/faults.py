@@ -23,8 +23,21 @@ def change(exchange: Exchange) -> bool:
     return exchange.is_change
 
 
+def making(exchange: Exchange) -> bool:
+    """Requests that make a container."""
+    return exchange.method == "POST" and exchange.path.endswith("/containers")
+
+
+def copy(exchange: Exchange) -> bool:
+    return exchange.is_copy
+
+
 def look(exchange: Exchange) -> bool:
     return not exchange.is_change
+
+
+def content(exchange: Exchange) -> bool:
+    return exchange.method == "GET" and exchange.path.endswith("/content")
 
 
 def anything(exchange: Exchange) -> bool:
@@ -90,6 +103,12 @@ def refuses(status: int, message: str = "as the test wants it") -> Fault:
         exchange.answer(error(status, message, headers))
 
     return fault
+
+
+def is_away(exchange: Exchange) -> None:
+    """A proxy has lost the service behind it."""
+    exchange.request.read_all()
+    exchange.answer(Answer(502, "Bad Gateway", [("content-type", "text/html")], b"<html>"))
 
 
 def refuses_unread(status: int) -> Fault:

@@ -18,8 +18,9 @@ WRITE_BACK = "--write-back"
 
 @contextmanager
 def mounted(service: Service, home: Home, *options: str | Path, **named: Any) -> Iterator[Mount]:
-    """A mount. Whoever ends it otherwise than well does so within the block."""
-    with home.mounted("--url", service.url, *options, **named) as mount:
+    """A mount, of little patience unless told. Whoever ends it otherwise than well does so within the block."""
+    patience = [] if "--patience" in options else ["--patience", "4s"]
+    with home.mounted("--url", service.url, *patience, *options, **named) as mount:
         yield mount
         if not mount.unmounted:
             unmount(mount)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from containerfs.api.paths import upload_name
 from tests.faults.manners import Manner
 from tests.faults.proxy import Proxy
 from tests.fuse.mounted import eventually
@@ -42,6 +43,12 @@ class Service:
 
     def create(self, name: str) -> str:
         return str(self._http.post("/containers", json={"name": name}).raise_for_status().json()["id"])
+
+    def put(self, container_id: str, name: str, content: bytes) -> None:
+        """Store a file, as another machine would."""
+        self._http.post(
+            f"/containers/{container_id}/files", files={"file": (upload_name(name), content)}
+        ).raise_for_status()
 
     def delete(self, name: str) -> None:
         """Delete a container with all that it has, as its expiry does."""

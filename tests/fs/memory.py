@@ -104,6 +104,9 @@ class MemoryRemote:
         with self._request("check", ""):
             pass
 
+    def unanswered(self, since: float) -> None:
+        """Nobody is told that it is down: each request is asked of it."""
+
     def containers(self) -> list[RemoteContainer]:
         with self._request("containers", ""):
             return sorted(self._containers.values(), key=lambda container: -container.created_at)

@@ -31,7 +31,7 @@ def connected(server: LiveServer, max_retries: int) -> Client:
 @contextmanager
 def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[FileSystem]:
     """A file system over ``remote``; it asks again at every look unless told otherwise."""
-    given: dict[str, object] = {"metadata_expiry": 0.0, **options}
+    given: dict[str, object] = {"metadata_expiry": 0.0, "patience": 0.0, **options}
     filesystem = open_over(remote, Options(cache_dir, **given))  # type: ignore[arg-type]
     try:
         yield filesystem

@@ -1,66 +1,131 @@
 """A service that is down is not waited for again and again, and one broken connection is not a service that is down."""
 
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+
 import pytest
 
 from containerfs.fs import breaker as breaker_module
 from containerfs.fs import types
 from containerfs.fs.breaker import CircuitBreaker
 
+PATIENCE = 10.0
+
 
 class Clock:
+    """A clock that goes when it is told to; what it calls ``time`` otherwise is the real module's."""
+
     now = 1000.0
 
     def monotonic(self) -> float:
         return self.now
 
 
+class Service:
+    """Answers when the test says what."""
+
+    def __init__(self) -> None:
+        self.answers: SimpleQueue[types.FsError | None] = SimpleQueue()
+        self.asked = threading.Semaphore(0)
+
+    def ask(self) -> None:
+        self.asked.release()
+        answer = self.answers.get(timeout=30)
+        if answer is not None:
+            raise answer
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(breaker_module, "time", clock)
+    monkeypatch.setattr(breaker_module, "_FIRST_PAUSE", 0.001)
     return clock
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> CircuitBreaker:
-    return CircuitBreaker(pause=1.0)
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def breaker(clock: Clock, service: Service) -> Iterator[CircuitBreaker]:
+    breaker = CircuitBreaker(PATIENCE, service.ask)
+    clock.now += 1
+    yield breaker
+    breaker.close()
+    service.answers.put(None)
 
 
 def is_open(breaker: CircuitBreaker) -> bool:
     try:
         breaker.check()
-    except types.Unreachable:
+    except types.Down:
         return True
     return False
 
 
-def test_one_failure_is_not_a_service_that_is_down(breaker: CircuitBreaker) -> None:
-    breaker.failed()
+def silence(breaker: CircuitBreaker, clock: Clock, seconds: float = PATIENCE) -> None:
+    begun = clock.now
+    clock.now += seconds
+    breaker.unanswered(begun)
+
+
+def test_a_silence_that_is_borne_is_not_a_service_that_is_down(breaker: CircuitBreaker, clock: Clock) -> None:
+    silence(breaker, clock, PATIENCE - 1)
     assert not is_open(breaker)
 
 
-def test_after_the_second_failure_calls_are_refused_for_a_while(breaker: CircuitBreaker, clock: Clock) -> None:
-    breaker.failed()
-    breaker.failed()
+def test_after_a_silence_too_long_calls_are_refused(breaker: CircuitBreaker, clock: Clock) -> None:
+    silence(breaker, clock)
     assert is_open(breaker)
-    clock.now += 1.0
-    assert not is_open(breaker)
 
 
-def test_the_pause_doubles_up_to_half_a_minute(breaker: CircuitBreaker, clock: Clock) -> None:
-    breaker.failed()
-    for pause in (1, 2, 4, 8, 16, 30, 30):
-        breaker.failed()
-        clock.now += pause - 0.01
-        assert is_open(breaker)
-        clock.now += 0.01
+def test_failures_one_after_the_other_are_one_silence(breaker: CircuitBreaker, clock: Clock) -> None:
+    for _ in range(9):
+        silence(breaker, clock, 1.0)
         assert not is_open(breaker)
+    silence(breaker, clock, 1.0)
+    assert is_open(breaker)
 
 
-def test_an_answer_closes_it(breaker: CircuitBreaker) -> None:
-    breaker.failed()
-    breaker.failed()
-    breaker.answered()
+def test_an_answer_to_anybody_ends_a_silence(breaker: CircuitBreaker, clock: Clock) -> None:
+    begun = clock.now
+    clock.now += PATIENCE - 1
+    breaker.heard()
+    clock.now += 1
+    breaker.unanswered(begun)
     assert not is_open(breaker)
-    breaker.failed()
+
+
+def test_one_thread_looks_until_the_service_answers(breaker: CircuitBreaker, clock: Clock, service: Service) -> None:
+    returned = threading.Event()
+    breaker.on_return = returned.set
+    silence(breaker, clock)
+    silence(breaker, clock)
+    for _ in range(3):
+        assert service.asked.acquire(timeout=30)
+        assert not service.asked.acquire(blocking=False), "it is asked once at a time"
+        assert is_open(breaker)
+        service.answers.put(types.Unreachable("still down"))
+    assert service.asked.acquire(timeout=30)
+    service.answers.put(types.AccessDenied("that is an answer"))
+    assert returned.wait(30)
     assert not is_open(breaker)
+
+
+def test_an_answer_to_a_call_under_way_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
+    silence(breaker, clock)
+    breaker.heard()
+    assert not is_open(breaker)
+
+
+def test_nothing_is_asked_once_it_is_closed(breaker: CircuitBreaker, clock: Clock, service: Service) -> None:
+    silence(breaker, clock)
+    assert service.asked.acquire(timeout=30)
+    breaker.close()
+    service.answers.put(types.Unreachable("still down"))
+    (thread,) = (each for each in threading.enumerate() if each.name == "looking for the service")
+    thread.join(30)
+    assert not thread.is_alive()

@@ -12,6 +12,7 @@ from containerfs.client import Client
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.service import ApiRemote
+from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteFile
 
 CONTENT = bytes(range(256)) * 16
@@ -63,7 +64,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[CountingServer]:
 def test_files_read_one_after_the_other_share_a_connection(server: CountingServer, tmp_path: Path) -> None:
     cache = ContentCache(tmp_path, 1 << 20, "service")
     with Client(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="none") as client:
-        fetcher = Fetcher(ApiRemote(client, client, "service"), cache)
+        fetcher = Fetcher(ApiRemote(client, client, "service", 10.0), cache, Workers())
         for number in range(5):
             reader = fetcher.open(RemoteFile(f"cfile_{number}", "cntr_1", f"{number}", len(CONTENT), 0))
             assert reader.ensure_all() == len(CONTENT)

@@ -34,8 +34,17 @@ def ready() -> list[None]:
 
 
 @pytest.fixture
+def memory_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+    """One that is patient, as operations have deadlines."""
+    with mounted(remote, tmp_path / "cache", patience=60.0) as filesystem:
+        yield filesystem
+
+
+@pytest.fixture
 def operations(memory_fs: FileSystem, ready: list[None]) -> ContainerOperations:
-    return ContainerOperations(memory_fs, lambda: (11, 22, os.getpid()), lambda: None, lambda: ready.append(None))
+    return ContainerOperations(
+        memory_fs, lambda: (11, 22, os.getpid()), lambda: False, lambda: None, lambda: ready.append(None)
+    )
 
 
 def number(call: Callable[..., Any], *arguments: object) -> str:
@@ -249,8 +258,8 @@ def test_a_service_that_is_down_is_an_input_error(
 
 @pytest.fixture
 def read_only(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[ContainerOperations]:
-    with mounted(remote, tmp_path / "read-only", read_only=True) as filesystem:
-        yield ContainerOperations(filesystem, lambda: (0, 0, 0), lambda: None, lambda: None)
+    with mounted(remote, tmp_path / "read-only", read_only=True, patience=60.0) as filesystem:
+        yield ContainerOperations(filesystem, lambda: (0, 0, 0), lambda: False, lambda: None, lambda: None)
 
 
 def test_a_read_only_mount_changes_nothing(

@@ -56,7 +56,7 @@ def connected(url: str) -> Iterator[ApiRemote]:
         Client(base_url=url, api_key="sk-test", timeout=30) as client,
         Client(base_url=url, api_key="sk-test", timeout=30, max_retries=0) as single_shot,
     ):
-        yield ApiRemote(client, single_shot, "service")
+        yield ApiRemote(client, single_shot, "service", 10.0)
 
 
 def upload(remote: ApiRemote, content: bytes = b"12345") -> RemoteFile:

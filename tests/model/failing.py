@@ -398,7 +398,7 @@ class FailingMounts:
         self.faults.killed.clear()
         line = Line(self.remote, self.faults)
         self.lines.append(line)
-        options = Options(self.home, metadata_expiry=0.0, write_back=self.write_back, prefetch=False)
+        options = Options(self.home, metadata_expiry=0.0, patience=0.0, write_back=self.write_back, prefetch=False)
         with calm(self.faults):
             filesystem = open_over(line, options)
         line.kill = lambda: self._kill(filesystem)

@@ -144,6 +144,9 @@ class Line:
     def check(self) -> None:
         self._remote.check()
 
+    def unanswered(self, since: float) -> None:
+        self._remote.unanswered(since)
+
     def containers(self) -> list[RemoteContainer]:
         return self._pass("list", self._remote.containers)
 

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 
 from cachetools import LRUCache, TTLCache
 
@@ -22,6 +21,7 @@ from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.namespace.nodes import ContainerDirectory
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
+from containerfs.fs.tasks import Task, Workers
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class MetadataCache:
         expiry: seconds for which a listing is believed.
     """
 
-    def __init__(self, remote: Remote, tree: Tree, attributes: AttributeStore, expiry: float) -> None:
+    def __init__(self, remote: Remote, tree: Tree, attributes: AttributeStore, expiry: float, workers: Workers) -> None:
         self._remote = remote
         self._tree = tree
         self._attributes = attributes
@@ -50,8 +50,9 @@ class MetadataCache:
         self._root_pages = 1
         self._vouched = 0  # requests since the containers were listed. Guarded by _flights_lock
         self._root_asked_at = 0.0  # guarded by the tree's lock
+        self._workers = workers
         # Listings under way that will be believed, by container id, "" for the containers. Guarded by _flights_lock.
-        self._flights: dict[str, Future[None]] = {}
+        self._flights: dict[str, Task[None]] = {}
         self._flights_lock = threading.Lock()
         self._absent: TTLCache[str, bool] = TTLCache(_ABSENT_IDS, max(expiry, 0.001))  # guarded by the tree's lock
         self._listed = _ListedContainers(tree)  # guarded by the tree's lock
@@ -89,11 +90,11 @@ class MetadataCache:
 
     def refresh_containers(self) -> None:
         """List the containers, if the last listing has expired. Raises FsError where there is none to fall back to."""
-        self._list_containers(has_older=self._root_listed_at > 0)
+        self._list_containers(has_older=self._root_asked_at > 0)
 
     def refresh_files(self, container: ContainerDirectory) -> None:
         """List a container's files, likewise. Raises NotFound if the container is gone."""
-        self._list_files(container, has_older=container.listed_at > 0 or bool(container.by_id))
+        self._list_files(container, has_older=container.asked_at > 0 or bool(container.by_id))
 
     def may_vouch(self, container: ContainerDirectory) -> bool:
         """Whether to list a container's files to know that it is there, rather than to list the containers.
@@ -173,30 +174,35 @@ class MetadataCache:
             flight = self._flights.get(key)
             leads = flight is None
             if flight is None:
-                flight = self._flights[key] = Future()
-        if leads:
-            self._lead(key, flight, take)
+                flight = self._flights[key] = self._flight(key, take)
         try:
+            if leads:
+                self._workers.begin(flight)
             flight.result()
-        except types.Unreachable as error:
-            if not has_older:
+        except (types.Unreachable, types.Failed) as error:
+            self._end(key, flight)  # if it is still under way, whoever looks next begins another
+            if not has_older or isinstance(error, types.Failed):
                 raise
             log.warning("Showing what was listed last: %s", error)
 
-    def _lead(self, key: str, flight: "Future[None]", take: Take) -> None:
-        try:
-            take(lambda: self._is_latest(key, flight))
-            flight.set_result(None)
-        except BaseException as error:
-            flight.set_exception(error)
-        finally:
-            with self._flights_lock:
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
+    def _flight(self, key: str, take: Take) -> Task[None]:
+        def list_() -> None:
+            try:
+                take(lambda: self._is_latest(key, flight))
+            finally:
+                self._end(key, flight)
 
-    def _is_latest(self, key: str, flight: "Future[None]") -> bool:
+        flight = Task(list_)
+        return flight
+
+    def _is_latest(self, key: str, flight: Task[None]) -> bool:
         with self._flights_lock:
             return self._flights.get(key) is flight
+
+    def _end(self, key: str, flight: Task[None]) -> None:
+        with self._flights_lock:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
 
 
 class _ListedContainers(LRUCache[str, int]):
@@ -212,5 +218,5 @@ class _ListedContainers(LRUCache[str, int]):
         if container is not None and not any(node.local for node in container.files()):
             container.children.clear()
             container.by_id.clear()
-            container.listed_at = 0.0
+            container.listed_at = container.asked_at = 0.0
         return container_id, files

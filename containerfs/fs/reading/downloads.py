@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from containerfs.fs import types
+from containerfs.fs.deadline import NEVER
 from containerfs.fs.reading.readahead import ReadAhead, Step
 from containerfs.fs.remote import Remote, Stream
 from containerfs.fs.types import RemoteFile
@@ -52,12 +53,14 @@ class Download:
         ahead: where it is, and how far it goes.
         started: whether a thread runs it, or has.
         failure: why it could not go on.
+        moved_at: the monotonic time at which it has brought something last.
     """
 
     def __init__(self, remote: Remote, destination: Destination, start: int) -> None:
         self.ahead = ReadAhead(start)
         self.started = False
         self.failure: types.FsError | None = None
+        self.moved_at = NEVER
         self._remote = remote
         self._destination = destination
 
@@ -99,6 +102,7 @@ class Download:
                 ahead.restart(stream.start)
         for chunk in gathered(stream.chunks):
             destination.store(ahead, chunk)
+            self.moved_at = time.monotonic()
             # After the last byte the end of the answer is read as well: only then is its connection used again.
             if ahead.position != destination.size and not self._goes_on():
                 return

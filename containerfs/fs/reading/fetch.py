@@ -9,25 +9,28 @@ A file's ``changed`` is the innermost lock: neither the cache nor the service is
 import threading
 from weakref import WeakValueDictionary
 
-from containerfs.fs import types
+from containerfs.fs import deadline, types
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.downloads import Download
 from containerfs.fs.reading.entry import CacheEntry
 from containerfs.fs.reading.passing import PassingStream
 from containerfs.fs.reading.readahead import MAX_AHEAD, SMALL, ReadAhead, Step
 from containerfs.fs.remote import Remote
+from containerfs.fs.tasks import Task, Workers
 from containerfs.fs.types import RemoteFile
 
 _READINGS = 3  # of what proves damaged; each time it is fetched again
+_FEW = 0.4  # seconds to wait for a file that has stalled
 _STREAMS = 4  # per file; random readers would otherwise pile up streams
 
 
 class Fetcher:
     """Opens files of the service to be read. Thread-safe."""
 
-    def __init__(self, remote: Remote, cache: ContentCache) -> None:
+    def __init__(self, remote: Remote, cache: ContentCache, workers: Workers) -> None:
         self._remote = remote
         self._cache = cache
+        self._workers = workers
         self._lock = threading.Lock()  # guards _shared
         self._shared: WeakValueDictionary[CacheEntry, _SharedFile] = WeakValueDictionary()
 
@@ -41,7 +44,7 @@ class Fetcher:
         with self._lock:
             shared = self._shared.get(entry)
             if shared is None:
-                shared = self._shared[entry] = _SharedFile(self._remote, self._cache, entry)
+                shared = self._shared[entry] = _SharedFile(self._remote, self._cache, self._workers, entry)
         return Reader(shared)
 
     def _pin(self, file: RemoteFile) -> CacheEntry:
@@ -70,7 +73,7 @@ class Reader:
         self.fd = shared.entry.fd
         self._shared = shared
         self._entry = shared.entry
-        self._passing: PassingStream | None = None  # set once, with what the file's readers share locked
+        self._passing: PassingStream | None = None  # set with what the readers share locked
         shared.enter()
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
@@ -83,13 +86,13 @@ class Reader:
             Unreachable: it broke off repeatedly, or does not answer.
             Failed: it sent something else than it had announced.
         """
-        passing = self._passing
+        passing = None if self._passing is None else self._pass_by()
         if passing is None or self._entry.has(offset, offset + len(buffer)):
             try:
                 return self._read_cached(buffer, offset)
             except types.NoSpace:
                 passing = self._pass_by()
-        return passing.read_into(buffer, offset)
+        return self._shared.read_past(passing, buffer, offset)
 
     def _read_cached(self, buffer: memoryview, offset: int) -> int:
         for _ in range(_READINGS):
@@ -102,7 +105,7 @@ class Reader:
 
     def _pass_by(self) -> PassingStream:
         with self._shared.changed:
-            if self._passing is None:
+            if self._passing is None or self._passing.closed:
                 self._passing = self._shared.stream_past()
             return self._passing
 
@@ -146,15 +149,20 @@ class _SharedFile:
     """A file while it is open or a download of it runs: its entry, its readers and its downloads.
 
     ``changed`` guards all that, and is notified whenever some of it changes.
+
+    Attributes:
+        stalled: whether somebody has waited in vain, and nothing has come since.
     """
 
-    def __init__(self, remote: Remote, cache: ContentCache, entry: CacheEntry) -> None:
+    def __init__(self, remote: Remote, cache: ContentCache, workers: Workers, entry: CacheEntry) -> None:
         self.entry = entry
         self.changed = threading.Condition(entry.lock)
         self.readers = 0
+        self.stalled = False
         self.downloads: list[Download] = []
         self._remote = remote
         self._cache = cache
+        self._workers = workers
 
     # For readers
 
@@ -174,23 +182,42 @@ class _SharedFile:
         """A way to the content that needs no room on the disk."""
         return PassingStream(self._remote, self.file)
 
+    def read_past(self, passing: PassingStream, buffer: memoryview, offset: int) -> int:
+        """Read from it as ``Reader.read_into``. Whoever reads after somebody has waited in vain begins anew."""
+        size = len(buffer)
+        try:
+            data = self._workers.do(lambda: passing.read(offset, size))
+        except types.Unreachable:
+            passing.close()
+            raise
+        buffer[: len(data)] = data
+        return len(data)
+
     def ensure(self, start: int, stop: int) -> None:
         """Wait until the bytes ``[start, stop)``, as far as the file has them, are in the cache."""
+        download = None
         while True:
             with self.changed:
                 missing = self._missing(start, stop)
                 if missing is None:
                     return
+                if download is not None and download.failure:
+                    raise download.failure
                 download = self._download(missing, stop)
                 if download.started:
-                    self.changed.wait()
-                    if download.failure:
-                        raise download.failure
+                    self._wait(download)
                     continue
                 download.started = True
             self._start(download)
-            if download.failure:
-                raise download.failure
+
+    def _wait(self, download: Download) -> None:
+        """Wait for a moment, or until something changes. Raises what the deadline does. Needs ``changed`` held."""
+        try:
+            deadline.wait(self.changed, download.moved_at, _FEW if self.stalled else None)
+        except types.Unreachable:
+            self.stalled = download.ahead.abandoned = True  # whoever reads next begins anew, and is less patient
+            self.changed.notify_all()
+            raise
 
     def _missing(self, start: int, stop: int) -> int | None:
         """The first byte that is wanted and not here; the stream that passed here learns how far readers are."""
@@ -224,10 +251,13 @@ class _SharedFile:
             self.changed.notify_all()
 
     def _start(self, download: Download) -> None:
-        """Run a download: here if the file is small, else on a thread. It keeps the entry pinned until it ends."""
+        """Run a download: as a task if the file is small, else on a thread. It keeps the entry pinned until it ends."""
         self._cache.repin(self.entry)
         if self.size is not None and self.size <= SMALL:
-            download.run()
+            try:
+                self._workers.begin(Task(download.run))
+            except types.Failed as error:
+                download.end(error)
             return
         try:
             threading.Thread(target=download.run, name="download", daemon=True).start()
@@ -265,6 +295,7 @@ class _SharedFile:
         with self.changed:
             self.entry.add(start, stop)
             ahead.position = stop
+            self.stalled = False
             self.changed.notify_all()
 
     def next_step(self, ahead: ReadAhead) -> Step:

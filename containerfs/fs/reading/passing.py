@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from containerfs.fs import types
 from containerfs.fs.remote import Remote
+from containerfs.fs.tasks import moved
 from containerfs.fs.types import RemoteFile
 
 _HELD = 4 << 20  # bytes
@@ -18,9 +19,14 @@ _ATTEMPTS = 3  # without progress
 
 
 class PassingStream:
-    """Reads one file. Thread-safe: those who read it wait for each other, and so for the network."""
+    """Reads one file. Thread-safe: those who read it wait for each other, and so for the network.
+
+    Attributes:
+        closed: whether it is read no more.
+    """
 
     def __init__(self, remote: Remote, file: RemoteFile) -> None:
+        self.closed = False
         self._remote = remote
         self._file = file
         self._size = file.size
@@ -30,27 +36,39 @@ class PassingStream:
         self._held = bytearray()
         self._start = 0  # of what is held
 
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end of the file.
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes at ``offset``, fewer than ``size`` only at the end of the file.
 
         Raises:
             NotFound: the service has dropped the file.
-            Unreachable: it broke off repeatedly, or does not answer.
+            Unreachable: it broke off repeatedly, or does not answer; or the stream is closed.
         """
-        stop = offset + len(buffer)
-        with self._lock:
-            if not self._start <= offset <= self._end + _SKIPPED:
-                self._begin(offset)
-            while self._end < stop and self._take():
-                self._trim(offset)
-            data = self._held[offset - self._start : stop - self._start]
-        buffer[: len(data)] = data
-        return len(data)
+        try:
+            with self._lock:
+                return self._read(offset, offset + size)
+        finally:
+            self._give_back()
 
     def close(self) -> None:
-        """Give the connection back."""
-        with self._lock:
-            self._stop()
+        """Give the connection back, once nobody waits for what it brings. Waits for nothing."""
+        self.closed = True
+        self._give_back()
+
+    def _read(self, offset: int, stop: int) -> bytes:
+        if self.closed:
+            raise types.Unreachable(f"{self._file.path!r} is not read any more")
+        if not self._start <= offset <= self._end + _SKIPPED:
+            self._begin(offset)
+        while self._end < stop and self._take():
+            self._trim(offset)
+        return bytes(self._held[offset - self._start : stop - self._start])
+
+    def _give_back(self) -> None:
+        if self.closed and self._lock.acquire(blocking=False):
+            try:
+                self._stop()
+            finally:
+                self._lock.release()
 
     @property
     def _end(self) -> int:
@@ -75,6 +93,7 @@ class PassingStream:
                     raise
                 continue
             if chunk:
+                moved()
                 self._held += chunk
                 return True
             self._stop()

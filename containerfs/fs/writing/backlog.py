@@ -4,12 +4,10 @@ Nothing of it is ever dropped silently: it is in the journal, and it is listed h
 """
 
 import time
-from concurrent.futures import Future
-from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from dataclasses import dataclass
 
-from containerfs.fs import state
+from containerfs.fs import state, types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Staged
@@ -87,8 +85,9 @@ class Backlog:
         left = [self._unfinished(node) for node in self._due() if within is None or node in within]
         if within is not None:
             return left
-        self._uploader.wait_for_deleted(deadline)
-        self._settlement.wait(max(0.0, deadline - time.monotonic()))
+        with suppress(types.Unreachable):
+            self._uploader.wait_for_deleted(deadline)
+            self._settlement.wait(deadline)
         self._deletions.retry_pending(deadline)
         return left + self._recorded() + self._undeleted() + self.set_aside()
 
@@ -101,11 +100,13 @@ class Backlog:
 
     def _await(self, node: FileNode, deadline: float) -> None:
         """Wait until nothing is due of a file, an attempt fails, or the time is over."""
-        with suppress(Exception):  # why it failed is noted in its state, and logged
-            while self._failure(node) is None and (outcome := _outcome(node)) is not None:
-                if not wait_for([outcome], max(0.0, deadline - time.monotonic())).done:
-                    return
-                outcome.result()
+        try:
+            while self._failure(node) is None and (version := _version(node)) is not None:
+                self._uploader.wait(node, version, deadline)
+        except types.Interrupted:
+            raise
+        except Exception:  # why it failed is noted in its state, and logged
+            return
 
     def _failure(self, node: FileNode) -> state.Failure | None:
         layer = state.due(node.state)
@@ -141,6 +142,6 @@ class Backlog:
             return container_id if container is None else container.name
 
 
-def _outcome(node: FileNode) -> "Future[None] | None":
+def _version(node: FileNode) -> state.Version | None:
     layer = state.due(node.state) or state.uploading(node.state)
-    return None if layer is None else layer.version.outcome
+    return None if layer is None else layer.version

@@ -4,14 +4,12 @@ From ``close`` on, the content does not change any more; a later write goes to a
 due all the same: closing fails, the file is listed as failed, and it is noted and uploaded once there is room.
 """
 
-from concurrent.futures import Future
-
 from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
-from containerfs.fs.state import Failure, Staged, Torn
+from containerfs.fs.state import Failure, Staged, Torn, Version
 from containerfs.fs.writing.attempts import entry_of
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.uploads import Uploader
@@ -37,8 +35,8 @@ class Commits:
         Raises:
             FsError: it is not safe there; it stays staged, and is tried again unless that is pointless.
         """
-        outcome = self.close(node)
-        if outcome is None:
+        version = self.close(node)
+        if version is None:
             return
         if self._names.is_temporary(node.path):
             self.make_durable(node)
@@ -48,10 +46,10 @@ class Commits:
             self._uploader.submit(node)
         else:
             self._uploader.submit(node)
-            outcome.result()
+            self._uploader.wait(node, version)
 
-    def close(self, node: FileNode) -> "Future[None] | None":
-        """Seal what was written, and note it; returns what tells when it is on the service, None if nothing is due.
+    def close(self, node: FileNode) -> Version | None:
+        """Seal what was written, and note it; returns what is to reach the service, None if nothing is due.
 
         Raises:
             NoSpace, Failed: the journal could not take it.
@@ -59,7 +57,7 @@ class Commits:
         with self._tree.lock:
             if not isinstance(node.state, Staged | Torn):
                 layer = state.due(node.state) or state.uploading(node.state)
-                return None if layer is None else layer.version.outcome
+                return None if layer is None else layer.version
             overtaken, written = state.due(node.state), node.state
             written.data.sealed = True
             entry, failure = self._try_to_note(node, written, overtaken)
@@ -71,7 +69,7 @@ class Commits:
         if failure is not None:
             self._uploader.try_later(node, Failure(str(failure)))
             raise failure
-        return layer.version.outcome
+        return layer.version
 
     def record(self, node: FileNode, *, durable: bool) -> None:
         """Note what is being written, which goes on: a crash does not lose it.

@@ -48,6 +48,11 @@ class Deletions:
         for file_id in sorted(file_ids):
             self._attempt(Deletion(container_id, file_id))
 
+    def carry_out_later(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """The same, in the background."""
+        for file_id in sorted(file_ids):
+            self._submit(Deletion(container_id, file_id), 0.0)
+
     def delete(self, container_id: str, file_ids: Iterable[str]) -> None:
         """Delete files, or raise why one could not be deleted."""
         for file_id in sorted(file_ids):

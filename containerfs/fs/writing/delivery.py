@@ -4,11 +4,14 @@ A service that honours idempotency keys is sent the same request again when an a
 looked for first, and accepted only if its content is ours.
 """
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from containerfs.fs import types
+from containerfs.fs.deadline import NEVER
 from containerfs.fs.remote import Remote, UploadRequest
 from containerfs.fs.staged import SealedSource, StagedFile
 from containerfs.fs.types import RemoteFile
@@ -19,7 +22,9 @@ from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.staging import Staging
 
 _NOT_OF_THE_ANSWER = (types.NotFound, types.Damaged, types.Cancelled, types.KeyConflict)
-_TRIES = 3  # in a row, where answers are lost
+_TRIES = 3  # at least, in a row, where answers are lost
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0  # seconds between two tries
+_STORED_PER_SECOND = 10 << 20  # bytes: the answer to a large upload may take longer
 
 
 @dataclass
@@ -32,7 +37,7 @@ class Delivery:
         expected: the digest that was noted when the content was closed; None if none was.
         lost: whether a request was sent whose answer did not arrive.
         digest: of the content, once it was sent or looked for.
-        cancelled: whether nobody wants the result any more.
+        cancelled: set once nobody wants the result any more.
     """
 
     attempt: Attempt
@@ -41,23 +46,35 @@ class Delivery:
     lost: bool
     digest: str | None = None
     source: SealedSource | None = None
-    cancelled: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
         """Break off at the next piece of content."""
-        self.cancelled = True
+        self.cancelled.set()
         if self.source is not None:
             self.source.cancel()
 
+    @property
+    def moved_at(self) -> float:
+        """The monotonic time at which it has last got on: by then, or soon, its answer is to be expected."""
+        return NEVER if self.source is None else self.source.moved_at + self.source.size / _STORED_PER_SECOND
+
 
 class Courier:
-    """Sends versions. Thread-safe."""
+    """Sends versions. Thread-safe.
 
-    def __init__(self, remote: Remote, journal: Journal, settlement: Settlement, staging: Staging) -> None:
+    Args:
+        patience: seconds for which one is sent again while the service is away, and nothing gets on.
+    """
+
+    def __init__(
+        self, remote: Remote, journal: Journal, settlement: Settlement, staging: Staging, patience: float
+    ) -> None:
         self._remote = remote
         self._journal = journal
         self._settlement = settlement
         self._staging = staging
+        self._patience = patience
 
     @property
     def may_double(self) -> bool:
@@ -85,7 +102,7 @@ class Courier:
             return self._copy(delivery, delivery.content)
         with self._staged(delivery.content, delivery.attempt.key) as staged, staged.opened() as fd:
             delivery.source = _Watched(fd, staged.size, delivery.expected, job)
-            if delivery.cancelled:
+            if delivery.cancelled.is_set():
                 delivery.source.cancel()
             try:
                 return self._upload(delivery, delivery.source, staged)
@@ -93,33 +110,31 @@ class Courier:
                 delivery.digest = delivery.digest or delivery.source.digest
 
     def _copy(self, delivery: Delivery, source: RemoteFile) -> RemoteFile:
-        for tries_left in reversed(range(_TRIES)):
+        tries = _Tries(delivery, self._patience, self._remote.unanswered)
+        while True:
             try:
                 return self._remote.copy(source, delivery.attempt.path, delivery.attempt.key)
-            except types.AnswerLost:
-                delivery.lost = True
-                if not tries_left:
+            except types.Unreachable as error:
+                if not tries.again_after(error):
                     raise
-        raise AssertionError
 
     def _upload(self, delivery: Delivery, source: SealedSource, staged: StagedFile) -> RemoteFile:
         attempt = delivery.attempt
         request = UploadRequest(attempt.container_id, attempt.path, source, attempt.key)
-        for tries_left in reversed(range(_TRIES)):
+        tries = _Tries(delivery, self._patience, self._remote.unanswered)
+        while True:
             if delivery.lost and (found := self._find(delivery, staged)):
                 return found
             try:
                 stored = self._remote.upload(request)
                 self._settlement.note_stored(attempt.path, stored.path)
                 return stored
-            except types.AnswerLost:
-                delivery.lost = True
-                if tries_left:
+            except types.Unreachable as error:
+                if tries.again_after(error):
                     continue
-                if found := self._find(delivery, staged):
+                if delivery.lost and (found := self._find(delivery, staged)):
                     return found
                 raise
-        raise AssertionError
 
     def _find(self, delivery: Delivery, staged: StagedFile) -> RemoteFile | None:
         """What an earlier request has stored. Nothing is looked for where sending again tells it."""
@@ -143,6 +158,37 @@ class Courier:
             yield fetched
         finally:
             fetched.remove()
+
+
+class _Tries:
+    """Whether a version is sent once more, in one attempt to upload it.
+
+    Args:
+        expired: told since when nothing has come, by the monotonic clock, if the patience ends.
+    """
+
+    def __init__(self, delivery: Delivery, patience: float, expired: Callable[[float], object]) -> None:
+        self._delivery = delivery
+        self._patience = patience
+        self._expired = expired
+        self._begun = time.monotonic()
+        self._made = 0
+
+    def again_after(self, error: types.Unreachable) -> bool:
+        """Whether to try again, now that the pause before it is over."""
+        delivery = self._delivery
+        pause = min(_FIRST_PAUSE * 2.0**self._made, _LONGEST_PAUSE)
+        self._made += 1
+        lost = isinstance(error, types.AnswerLost)
+        delivery.lost = delivery.lost or lost
+        if isinstance(error, types.Down):
+            return False
+        since = max(self._begun, delivery.moved_at)
+        if time.monotonic() + pause < since + self._patience:
+            delivery.cancelled.wait(pause)
+            return True
+        self._expired(since)
+        return lost and self._made < _TRIES
 
 
 class _Watched(SealedSource):

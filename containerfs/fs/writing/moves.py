@@ -8,7 +8,6 @@ finished later.
 """
 
 import logging
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from containerfs.fs import state, transitions, types
@@ -128,8 +127,8 @@ class Moves:
             waiting = [(node, layer.version) for node in directory.files() if (layer := state.due(node.state))]
         for node, _ in waiting:
             self._uploader.submit(node)
-        for _, version in waiting:
-            version.outcome.result()
+        for node, version in waiting:
+            self._uploader.wait(node, version)
 
     # Begin
 
@@ -215,17 +214,25 @@ class Moves:
     def _wait(self, rename: _Rename) -> None:
         """Wait until every file has its new name on the service; undo all if one cannot get it.
 
-        Where an answer is lost, the service may have the file under the new name, and nothing of what had that name. So
-        that is not undone: the upload goes on in the background.
+        Where an answer is lost, or does not come, the service may have the file under the new name, and nothing of what
+        had that name. So that is not undone: the upload goes on in the background.
         """
         try:
             for moved in rename.moved:
                 if moved.version is not None:
-                    with suppress(types.AnswerLost):  # it is logged, and tried again
-                        moved.version.outcome.result()
+                    self._wait_for(moved.node, moved.version)
         except BaseException:
             self._undo(rename)
             raise
+
+    def _wait_for(self, node: FileNode, version: Version) -> None:
+        try:
+            self._uploader.wait(node, version)
+        except types.AnswerLost:  # it is logged, and tried again
+            pass
+        except types.Unreachable:
+            if version.outcome.done():
+                raise
 
     def _finish(self, rename: _Rename, *, lazily: bool) -> None:
         """What was replaced goes."""

@@ -186,7 +186,7 @@ class Removals:
             self._journal.discard(data)
 
     def _unlink_hidden(self, node: FileNode) -> None:
-        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails.
+        """libfuse deletes a hidden file, since it is closed. Programs believe that it is gone: nothing fails or waits.
 
         One that is being replaced stays until that is done: if it fails, the file has its name back.
         """
@@ -202,7 +202,7 @@ class Removals:
             doomed = node.state.doomed
             self._tree.detach(node)
         self._settlement.take_up()
-        self._deletions.carry_out(container_id, doomed)
+        self._deletions.carry_out_later(container_id, doomed)
         if not node.opens:
             self.discard(node)
 

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 
-from containerfs.fs import types
+from containerfs.fs import deadline, types
 from containerfs.fs.namespace.attributes import AttributeStore, file_key
 from containerfs.fs.namespace.tree import Suspect, Tree
 from containerfs.fs.remote import Remote
@@ -69,17 +69,18 @@ class Settlement:
         for attempt in [attempt for attempt in self._journal.attempts() if self._suspect(attempt)]:
             self._look_later(attempt, 0, now)
 
-    def wait(self, timeout: float) -> None:
-        """Wait until every abandoned request was looked for once, for ``timeout`` seconds at most.
+    def wait(self, until: float) -> None:
+        """Wait until every abandoned request was looked for once, until that monotonic time at most.
 
         What was put off is looked for now: what was being stored then has been stored, or waits for a later attempt.
+        Raises what the deadline does.
         """
         with self._changed:
             put_off, self._put_off = self._put_off, set()
             self._unlooked |= put_off
         self._schedule.expedite({("attempt", key) for key in put_off}.__contains__)
         with self._changed:
-            self._changed.wait_for(lambda: not self._unlooked, timeout)
+            deadline.wait_for(self._changed, lambda: not self._unlooked, until)
 
     def _suspect(self, attempt: Attempt) -> bool:
         """Hide what a request may have left, until it was looked for; returns whether that is news."""
@@ -111,6 +112,7 @@ class Settlement:
     def _note_looked(self, attempt: Attempt, *, put_off: bool = False) -> None:
         with self._changed:
             self._unlooked.discard(attempt.key)
+            self._put_off.discard(attempt.key)
             if put_off:
                 self._put_off.add(attempt.key)
             self._changed.notify_all()
@@ -119,8 +121,9 @@ class Settlement:
         """Remove what a request has left, and look again later: it may have been sent several times."""
         attempt = self._journal.attempt(attempt.key) or attempt
         if self._journal.is_attempted(attempt.container_id, attempt.path):
-            self._note_looked(attempt, put_off=True)  # what is being stored there is not to be taken for what was left
-            self._look_later(attempt, max(1, look))
+            with self._changed:  # what is being stored there is not to be taken for what was left
+                self._note_looked(attempt, put_off=True)
+                self._look_later(attempt, max(1, look))
             return
         try:
             left = self._left_by(attempt, due)

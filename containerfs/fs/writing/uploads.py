@@ -6,10 +6,11 @@ waits until the file changes or somebody asks.
 """
 
 import logging
+import math
 import threading
 import time
 
-from containerfs.fs import state, transitions, types
+from containerfs.fs import deadline, state, transitions, types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Failure, Version
@@ -40,6 +41,7 @@ class Uploader:
         self._sending: dict[FileNode, Delivery] = {}
         self._blocked: set[FileNode] = set()  # files that wait until others have arrived
         self._under_way: set[Sending] = set()  # uploads that have begun, and whose end is not noted yet
+        self._stored_at = deadline.NEVER  # the monotonic time
         self._lock = threading.Lock()  # guards all above
         self._ended = threading.Condition(self._lock)  # notified when an upload has ended
         self._beginning = threading.Lock()  # held while an upload begins, so that no two to one path do
@@ -82,14 +84,14 @@ class Uploader:
         due_at = self._schedule.next_due(node)
         return due_at is None or due_at > time.monotonic()
 
-    def wait_for_deleted(self, deadline: float) -> None:
+    def wait_for_deleted(self, until: float) -> None:
         """Wait until uploads of files that were deleted since they began have ended, and what they stored is noted as
-        to be deleted; until the monotonic time ``deadline`` at most."""
+        to be deleted; until that monotonic time at most. Raises what the deadline does."""
         with self._lock:
             under_way = set(self._under_way)
         deleted = {sending for sending in under_way if isinstance(sending.node.state, state.Unlinked)}
         with self._ended:
-            self._ended.wait_for(lambda: not deleted & self._under_way, max(0.0, deadline - time.monotonic()))
+            deadline.wait_for(self._ended, lambda: not deleted & self._under_way, until)
 
     def ask(self, nodes: list[FileNode]) -> None:
         """Try again now what has failed, whatever the reason."""
@@ -101,6 +103,24 @@ class Uploader:
                 if layer.failure is not None:
                     self._tree.change(node, transitions.asked)
             self.submit(node)
+
+    def wait(self, node: FileNode, version: Version, until: float = math.inf) -> None:
+        """Wait for the outcome of a version of a file, as long as its upload gets on.
+
+        Raises:
+            Interrupted: nobody waits for it any more; the upload goes on.
+            TimeoutError: it is ``until``, by the monotonic clock.
+            FsError: the attempt has failed, or nothing has moved for too long; then it goes on, too.
+        """
+        deadline.result(version.outcome, lambda: self._moved_at(node), until)
+
+    def _moved_at(self, node: FileNode) -> float:
+        """When a file's upload has last got on; while it waits for its turn, when any has."""
+        with self._lock:
+            delivery = self._sending.get(node)
+            under_way = [delivery] if delivery is not None else list(self._sending.values())
+        moved_at = max((each.moved_at for each in under_way), default=deadline.NEVER)
+        return moved_at if delivery is not None else max(moved_at, self._stored_at)
 
     def close(self) -> None:
         """Nobody is to wait for what will not be tried any more; it stays in the journal."""
@@ -148,6 +168,7 @@ class Uploader:
         except Exception as error:
             self._failed(sending, error)
         else:
+            self._stored_at = time.monotonic()
             self._stored(sending, stored)
 
     def _begin(self, node: FileNode) -> Sending | None:

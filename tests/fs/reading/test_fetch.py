@@ -15,6 +15,7 @@ from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.entry import CacheEntry
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.readahead import MiB
+from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteFile
 from tests.fs.memory import MemoryRemote
 
@@ -31,7 +32,7 @@ def cache(tmp_path: Path) -> Iterator[ContentCache]:
 
 @pytest.fixture
 def fetcher(remote: MemoryRemote, cache: ContentCache) -> Fetcher:
-    return Fetcher(remote, cache)
+    return Fetcher(remote, cache, Workers())
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
+from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteFile
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
@@ -112,7 +113,7 @@ def test_files_that_are_being_written_or_are_large_are_not_fetched(
     files[5] = RemoteFile(ids[5], container, "", None, 0)
     siblings = {f"{number}": Child(number, file) for number, file in enumerate(files)}
     cache = ContentCache(tmp_path / "content", 1 << 20, "memory")
-    prefetcher = Prefetcher(Fetcher(remote, cache), cache)
+    prefetcher = Prefetcher(Fetcher(remote, cache, Workers()), cache)
     for number in range(3):
         prefetcher.opened("directory", f"{number}", siblings)
     fetched.wait_for(ids[6])

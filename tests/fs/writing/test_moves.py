@@ -317,6 +317,7 @@ def test_an_open_file_that_is_replaced_is_read_to_the_end(
         assert programs.take(memory_fs, fh) == b"old"
         assert programs.read(memory_fs, "/box/a") == b"new"
     memory_fs.unlink(HIDDEN)
+    assert memory_fs.drain(30) == []
     assert remote.stored(container) == {"a": b"new"}
 
 
@@ -379,6 +380,7 @@ def test_a_file_that_was_found_before_it_was_replaced_can_still_be_opened(
     for _ in range(2):
         with programs.opened(memory_fs, HIDDEN) as fh:
             assert programs.take(memory_fs, fh) == b"old"
+    assert memory_fs.drain(30) == []
     assert programs.names(memory_fs, "/box") == ["a"]
     assert remote.stored(container) == {"a": b"new"}
     with pytest.raises(types.Gone):

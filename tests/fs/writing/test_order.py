@@ -1,5 +1,6 @@
 """What is stored, renamed and replaced in the background ends as if it had been done at once, in order."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_a_page_in_place_of_a_content_does_not_clear_what_a_lost_request_has_lef
         (left,) = remote._files
         remote.contents[left], good = b"<html>", remote.contents[left]
         fs.unlink("/box/a")
-        settlement.wait(30)
+        settlement.wait(time.monotonic() + 30)
         assert left in remote._files
         remote.contents[left] = good
         fs._backlog._schedule.expedite(lambda key: True)

@@ -75,6 +75,27 @@ def test_a_look_that_an_upload_to_the_same_path_puts_off_is_made_before_a_drain_
         assert remote.stored(container) == {"a": b"new"}
 
 
+def test_a_look_that_was_put_off_and_made_since_is_not_waited_for(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "_LOOKS", (3600.0, 3600.0))
+    with mounted(remote, tmp_path, write_back=True) as fs:
+        looks, schedule = fs._backlog._settlement, fs._backlog._schedule
+        _lose(fs, remote, container, left=b"cont")
+        remote.before = no_fault
+        fs.unlink("/box/a")
+        remote.before = gate = Gate("upload")
+        programs.write(fs, "/box/a", b"new")
+        gate.wait()
+        schedule.expedite(lambda key: True)
+        eventually(lambda: bool(looks._put_off))
+        gate.open()
+        eventually(lambda: fs._backlog._due() == [])
+        schedule.expedite(lambda key: True)
+        eventually(lambda: fs._backlog._journal.attempts() == [])
+        eventually(lambda: not looks._unlooked and not looks._put_off)
+
+
 def test_what_many_requests_have_left_is_looked_for_in_one_listing(
     remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

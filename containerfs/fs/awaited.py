@@ -1,0 +1,67 @@
+"""A service as operations wait for it: each call is a task, which an operation need not see the end of."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from containerfs.api.dialect import Dialect
+from containerfs.fs.remote import Remote, Stream, UploadRequest
+from containerfs.fs.tasks import Workers
+from containerfs.fs.types import RemoteContainer, RemoteFile
+
+T = TypeVar("T")
+
+
+class AwaitedRemote:
+    """Implements ``Remote`` over another one. What moves content is not for threads that serve operations."""
+
+    def __init__(self, remote: Remote, workers: Workers) -> None:
+        self.service = remote.service
+        self._remote = remote
+        self._workers = workers
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._remote.dialect
+
+    def check(self) -> None:
+        self._remote.check()
+
+    def unanswered(self, since: float) -> None:
+        self._remote.unanswered(since)
+
+    def containers(self) -> list[RemoteContainer]:
+        return self._await(self._remote.containers)
+
+    def container(self, container_id: str) -> RemoteContainer:
+        return self._await(lambda: self._remote.container(container_id))
+
+    def create_container(self, name: str) -> RemoteContainer:
+        return self._await(lambda: self._remote.create_container(name))
+
+    def delete_container(self, container_id: str) -> None:
+        self._await(lambda: self._remote.delete_container(container_id))
+
+    def files(self, container_id: str) -> list[RemoteFile]:
+        return self._await(lambda: self._remote.files(container_id))
+
+    def newest(self, container_id: str, since: int) -> list[RemoteFile]:
+        return self._await(lambda: self._remote.newest(container_id, since))
+
+    def upload(self, request: UploadRequest) -> RemoteFile:
+        return self._remote.upload(request)
+
+    def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
+        return self._await(lambda: self._remote.copy(file, path, key))
+
+    def delete_file(self, container_id: str, file_id: str) -> None:
+        self._await(lambda: self._remote.delete_file(container_id, file_id))
+
+    def size(self, file: RemoteFile) -> int | None:
+        return self._await(lambda: self._remote.size(file))
+
+    def content(self, file: RemoteFile, start: int = 0) -> AbstractContextManager[Stream]:
+        return self._remote.content(file, start)
+
+    def _await(self, ask: Callable[[], T]) -> T:
+        return self._workers.do(ask)

@@ -1,0 +1,127 @@
+"""How long an operation waits: until nothing has come for as long as its patience, or nobody wants its result any more.
+
+A deadline is set where an operation begins, on the thread that serves it, and everything below that waits asks it. On
+other threads nothing is set: what they do ends by itself, and nobody is held up by it.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from containerfs.fs import types
+
+T = TypeVar("T")
+
+NEVER = float("-inf")
+_SLICE = 0.1  # seconds after which a wait looks whether it is to end; Ctrl-C may take half a second
+_thread = threading.local()
+
+
+class Deadline:
+    """The deadline of one operation, which begins now.
+
+    Args:
+        patience: seconds to wait without progress, in all of the operation's waits together.
+        interrupted: whether nobody wants the result any more. It is called on the thread that serves the operation.
+        expired: told since when nothing has come, by the monotonic clock, if the patience ends.
+    """
+
+    def __init__(self, patience: float, interrupted: Callable[[], bool], expired: Callable[[float], object]) -> None:
+        self._patience = patience
+        self._interrupted = interrupted
+        self._expired = expired
+        self._moved_at = time.monotonic()
+
+    def next_look(self, moved_at: float, patience: float | None = None) -> float:
+        """Seconds to wait until the next look at it.
+
+        Args:
+            moved_at: the monotonic time at which what is waited for has last got on.
+            patience: for what is waited for, if it deserves less than others.
+
+        Raises:
+            Interrupted: nobody wants the result any more.
+            Unreachable: nothing has come for too long.
+        """
+        if self._interrupted():
+            raise types.Interrupted("nobody waits for it any more")
+        self._moved_at = max(self._moved_at, moved_at)
+        patience = self._patience if patience is None else min(patience, self._patience)
+        left = self._moved_at + patience - time.monotonic()
+        if left <= 0:
+            self._expired(self._moved_at)
+            raise types.Unreachable(f"the service has not answered for {patience:g} s")
+        return min(left, _SLICE)
+
+    def also_ended_by(self, interrupted: Callable[[], bool]) -> None:
+        """From now on something else interrupts the operation as well."""
+        before = self._interrupted
+        self._interrupted = lambda: before() or interrupted()
+
+
+def current() -> Deadline | None:
+    """That of the operation which this thread serves; None if it serves none."""
+    return getattr(_thread, "deadline", None)
+
+
+@contextmanager
+def operation(deadline: Deadline) -> Iterator[None]:
+    """Within the block, this thread serves an operation."""
+    _thread.deadline = deadline
+    try:
+        yield
+    finally:
+        _thread.deadline = None
+
+
+def never() -> float:
+    """When something has got on that does not tell."""
+    return NEVER
+
+
+def result(future: "Future[T]", moved_at: Callable[[], float] = never, until: float = math.inf) -> T:
+    """The result of a future, as soon as there is one.
+
+    Args:
+        moved_at: tells when what is waited for has last got on.
+        until: the monotonic time at which the wait ends in any case.
+
+    Raises:
+        TimeoutError: it is ``until``.
+        Exception: what the future raises, and what the deadline does.
+    """
+    deadline = current()
+    while not future.done():
+        seconds = until - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        if deadline is not None:
+            seconds = min(seconds, deadline.next_look(moved_at()))
+        with suppress(TimeoutError):
+            future.exception(None if seconds == math.inf else seconds)
+    return future.result()
+
+
+def wait(condition: threading.Condition, moved_at: float = NEVER, patience: float | None = None) -> None:
+    """Wait until a condition, which is held, is notified, or for a moment. Raises what the deadline does."""
+    deadline = current()
+    condition.wait(None if deadline is None else deadline.next_look(moved_at, patience))
+
+
+def wait_for(condition: threading.Condition, holds: Callable[[], bool], until: float) -> None:
+    """Wait until something holds, as looked at whenever a condition, which is held, is notified.
+
+    Args:
+        until: the monotonic time at which the wait ends in any case.
+
+    Raises:
+        Interrupted: nobody wants the result any more.
+        Unreachable: nothing has come for too long.
+    """
+    deadline = current()
+    while not holds() and (seconds := until - time.monotonic()) > 0:
+        condition.wait(seconds if deadline is None else min(seconds, deadline.next_look(NEVER)))

@@ -1,0 +1,106 @@
+"""What operations wait for, done on threads of its own, so that an operation can end before it.
+
+An operation that is over leaves its tasks behind: they end by themselves, by the client's time-outs, and what they
+bring is there for whoever asks next.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
+
+from containerfs.fs import deadline, types
+
+T = TypeVar("T")
+
+_THREADS = 1024  # more than there are operations at a time, see fuse/binding.py
+
+
+class Task(Generic[T]):
+    """Something to do once, for all who wait for it.
+
+    Attributes:
+        moved_at: the monotonic time at which it has last got on.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.moved_at = deadline.NEVER
+        self._work = work
+        self._outcome: Future[T] = Future()
+        self._claim = threading.Lock()
+
+    @property
+    def done(self) -> bool:
+        return self._outcome.done()
+
+    def result(self) -> T:
+        """What it brings, or raises, as soon as that is known. Raises Interrupted, Unreachable: by the deadline."""
+        return deadline.result(self._outcome, lambda: self.moved_at)
+
+    def refuse(self, error: types.FsError) -> bool:
+        """It cannot be done; returns whether that is so: it may have been begun."""
+        if not self._claim.acquire(blocking=False):
+            return False
+        self._outcome.set_exception(error)
+        return True
+
+    def run(self) -> None:
+        """Do it, unless that was begun, or refused."""
+        if not self._claim.acquire(blocking=False):
+            return
+        outer = _current.set(self)
+        try:
+            self._outcome.set_result(self._work())
+        except BaseException as error:
+            self._outcome.set_exception(error)
+        finally:
+            _current.reset(outer)
+
+
+_current: ContextVar[Task[Any] | None] = ContextVar("task", default=None)
+
+
+def moved() -> None:
+    """What is done in this context has got on: whoever waits for it has reason to go on waiting."""
+    task = _current.get()
+    if task is not None:
+        task.moved_at = time.monotonic()
+
+
+class Workers:
+    """Threads for tasks. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, "task")
+
+    def do(self, work: Callable[[], T]) -> T:
+        """What a new task brings. Raises as ``begin`` and ``Task.result``."""
+        operation = deadline.current()
+        if operation is not None:
+            operation.next_look(deadline.NEVER)  # what is over begins nothing
+        task = Task(work)
+        self.begin(task)
+        return task.result()
+
+    def begin(self, task: Task[T]) -> None:
+        """Begin a task: on another thread if this one serves an operation, which may have to end before; else here, and
+        it is done when this returns.
+
+        Raises:
+            Failed: no thread can be started; whoever waits for the task is told so, too.
+        """
+        if deadline.current() is None:
+            task.run()
+            return
+        try:
+            self._pool.submit(task.run)
+        except RuntimeError as error:
+            refused = types.Failed(f"no thread can be started ({error}): raise the limit on processes")
+            if task.refuse(refused):  # else the pool has come to it nevertheless
+                raise refused from error
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
