@@ -18,7 +18,7 @@ from tests.faults.faults import ALWAYS, anything, content, copy, deletion, is_aw
 from tests.faults.mounting import Task, mounted, settled
 from tests.faults.network import wire
 from tests.faults.service import Service
-from tests.fuse.mounted import Home, Mount, errno_of, eventually
+from tests.fuse.mounted import Home, Mount, errno_of, eventually, tree
 from tests.server.live import running_server
 
 SOON = ("--patience", "2s", "--metadata-expiry", "0s", "--prefetch", "off")
@@ -247,7 +247,7 @@ def test_ctrl_c_ends_a_program_that_reads_or_changes(service: Service, home: Hom
         assert [process.wait(30) for process in programs] == [-signal.SIGINT] * len(programs)
         service.proxy.mend()
         settled(mount)
-        eventually(lambda: sorted(os.listdir(mount / box)) == service.names(box), "both have the same")
+        eventually(lambda: sorted(tree(mount / box)) == service.names(box), "both have the same")
         assert "in/renamed" not in service.names(box)
 
 
