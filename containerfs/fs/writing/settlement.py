@@ -120,26 +120,38 @@ class Settlement:
     def _look(self, attempt: Attempt, look: int, due: float) -> None:
         """Remove what a request has left, and look again later: it may have been sent several times."""
         attempt = self._journal.attempt(attempt.key) or attempt
-        if self._journal.is_attempted(attempt.container_id, attempt.path):
-            with self._changed:  # what is being stored there is not to be taken for what was left
-                self._note_looked(attempt, put_off=True)
-                self._look_later(attempt, max(1, look))
+        if self._is_storing(attempt):
+            self._look_after_others(attempt, look)
             return
         try:
             left = self._left_by(attempt, due)
             last = look + 1 == len(_LOOKS)
         except types.NotFound:  # its container is gone
             left, last = [], True
-        if left:
-            self._remove(attempt.container_id, [file.id for file in left])
+        if left and not self._remove(attempt, [file.id for file in left]):
+            self._look_after_others(attempt, look)
+            return
         if last:
             self._end(attempt)
         self._note_looked(attempt)
         if not last:
             self._look_later(attempt, look + 1)
 
-    def _remove(self, container_id: str, file_ids: list[str]) -> None:
-        with self._tree.lock:
+    def _is_storing(self, attempt: Attempt) -> bool:
+        """Whether something is being stored at the path of a request: it is not to be taken for what was left."""
+        return self._journal.is_attempted(attempt.container_id, attempt.path)
+
+    def _look_after_others(self, attempt: Attempt, look: int) -> None:
+        with self._changed:
+            self._note_looked(attempt, put_off=True)
+            self._look_later(attempt, max(1, look))
+
+    def _remove(self, attempt: Attempt, file_ids: list[str]) -> bool:
+        """Delete files, but for what an upload has brought; returns whether none is under way that may have."""
+        container_id = attempt.container_id
+        with self._tree.lock:  # in which uploads begin, and are taken over
+            if self._is_storing(attempt):
+                return False
             container = self._tree.container(container_id)
             if container is not None:  # what an upload has brought meanwhile
                 file_ids = [file_id for file_id in file_ids if file_id not in container.by_id]
@@ -147,6 +159,7 @@ class Settlement:
                 tx.delete_later(container_id, file_ids)
             self._tree.hide_ids(container_id, file_ids)
         self._deletions.carry_out(container_id, file_ids)
+        return True
 
     def _end(self, attempt: Attempt) -> None:
         with self._journal.transaction() as tx:

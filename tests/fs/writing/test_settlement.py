@@ -1,5 +1,6 @@
 """What requests whose answers were lost have left: found by its content, removed, and never taken for another's."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -115,6 +116,31 @@ def test_what_many_requests_have_left_is_looked_for_in_one_listing(
         again.replay()
         eventually(lambda: remote.stored(container) == {})
     assert len(remote.asked("newest")) == 1
+
+
+def test_what_an_upload_stores_during_a_look_is_not_taken_for_what_was_left(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conflict, looking, stored = failing("upload", 1, types.KeyConflict), Gate("newest"), Gate("upload")
+
+    def before(operation: str, subject: str) -> None:
+        conflict(operation, subject)
+        looking(operation, subject)
+
+    remote.before, remote.after = before, stored
+    journal, answers = memory_fs._files._journal, iter([False])  # the look begins before the upload does
+    is_attempted = journal.is_attempted
+    monkeypatch.setattr(journal, "is_attempted", lambda *asked: next(answers, True) and is_attempted(*asked))
+    with ThreadPoolExecutor(1) as program:
+        writing = program.submit(programs.write, memory_fs, "/box/a", b"content")
+        looking.wait()
+        stored.wait()
+        looking.open()
+        eventually(lambda: bool(memory_fs._backlog._settlement._put_off or remote.asked("delete")))
+        stored.open()
+        writing.result(30)
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"content"}
 
 
 def test_a_look_that_meets_a_full_journal_is_made_again(
