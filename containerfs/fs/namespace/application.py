@@ -93,6 +93,8 @@ def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Shown, starte
         node = container.by_id[file_id]
         if node.path in paths or node.changed_at > started:
             continue
+        if tree.is_being_deleted(container.remote.id, file_id):
+            continue
         if node.local:
             tree.change(node, transitions.left_out)
         else:

@@ -255,6 +255,10 @@ class Tree:
         for file_id in [file_id for file_id, at in deleted.items() if at <= started]:
             del deleted[file_id]
 
+    def is_being_deleted(self, container_id: str, file_id: str) -> bool:
+        """Whether a file is being deleted here: what deletes it decides what becomes of its node."""
+        return self._deleted.get(container_id, {}).get(file_id) == math.inf
+
     def is_shown(self, container: ContainerDirectory, remote: RemoteFile, started: float) -> bool:
         """Whether a file of a listing that was begun at ``started`` is there, as far as this mount knows."""
         container_id = container.remote.id

@@ -57,17 +57,17 @@ class Removals:
         if isinstance(node.state, Hidden | Unlinked):
             self._unlink_hidden(node)
             return
+        container_id = node.container.remote.id
         deleted: set[str] = set()
-        while doomed := self._delete_or_detach(node, deleted):
+        while doomed := self._delete_or_detach(node, container_id, deleted):
             deleted |= doomed
         self._settlement.take_up()
         if not node.opens:
             self.discard(node)
 
-    def _delete_or_detach(self, node: FileNode, deleted: set[str]) -> frozenset[str]:
+    def _delete_or_detach(self, node: FileNode, container_id: str, deleted: set[str]) -> frozenset[str]:
         """Delete what the service has of a file; once it has nothing, take its name away, and return an empty set."""
         with self._tree.lock:
-            container_id = node.container.remote.id
             doomed = state.remote_ids(node.state) - deleted
             node.touch(modified=False)
             self._tree.hide_ids(container_id, doomed)

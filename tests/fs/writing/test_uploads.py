@@ -534,3 +534,41 @@ def test_an_upload_for_which_no_thread_can_be_started_fails_clearly_and_is_made_
         assert programs.read(memory_fs, "/box/a") == b"content"
     assert memory_fs.drain(30) == []
     assert remote.stored(container) == {"a": b"content"}
+
+
+@pytest.mark.parametrize("held_up", ["the request", "its answer"])
+def test_a_listing_during_an_unlink_leaves_the_file_to_it(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, held_up: str
+) -> None:
+    remote.put(container, "a", b"content")
+    gate = Gate("delete")
+    with ThreadPoolExecutor(1) as program:
+        remote.before, remote.after = (gate, no_fault) if held_up == "the request" else (no_fault, gate)
+        unlinking = program.submit(memory_fs.unlink, "/box/a")
+        gate.wait()
+        programs.names(memory_fs, "/box")
+        gate.open()
+        unlinking.result(30)
+    assert not programs.exists(memory_fs, "/box/a")
+
+
+def test_a_listing_during_an_unlink_that_fails_hides_nothing(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.put(container, "a", b"content")
+    gate, refused = Gate("delete"), failing("delete")
+
+    def refused_at_last(operation: str, subject: str) -> None:
+        gate(operation, subject)
+        refused(operation, subject)
+
+    with mounted(remote, tmp_path / "cache", metadata_expiry=3600.0) as fs, ThreadPoolExecutor(1) as program:
+        remote.before = refused_at_last
+        unlinking = program.submit(fs.unlink, "/box/a")
+        gate.wait()
+        fs.setxattr("/box", "user.containerfs.refresh", b"")
+        programs.names(fs, "/box")
+        gate.open()
+        with pytest.raises(types.Failed):
+            unlinking.result(30)
+        assert programs.read(fs, "/box/a") == b"content"
