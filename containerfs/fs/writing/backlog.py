@@ -13,6 +13,7 @@ from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Staged
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.records import Deletion
 from containerfs.fs.writing.schedule import Schedule
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.uploads import Uploader
@@ -88,8 +89,8 @@ class Backlog:
         with suppress(types.Unreachable):
             self._uploader.wait_for_deleted(deadline)
             self._settlement.wait(deadline)
-        self._deletions.retry_pending(deadline)
-        return left + self._recorded() + self._undeleted() + self.set_aside()
+        undeleted = [self._undeleted(deletion) for deletion in self._deletions.retry_pending(deadline)]
+        return left + self._recorded() + undeleted + self.set_aside()
 
     def _due(self) -> list[FileNode]:
         return [
@@ -131,10 +132,9 @@ class Backlog:
             ]
             return [Unfinished(self._name(node), "it was still open") for node in nodes]
 
-    def _undeleted(self) -> list[Unfinished]:
-        pending = self._journal.deletions()
-        names = [f"{self._container_name(deletion.container_id)}/{deletion.file_id}" for deletion in pending]
-        return [Unfinished(name, "it is still to be deleted") for name in names]
+    def _undeleted(self, deletion: Deletion) -> Unfinished:
+        name = f"{self._container_name(deletion.container_id)}/{deletion.file_id}"
+        return Unfinished(name, "it is still to be deleted")
 
     def _container_name(self, container_id: str) -> str:
         with self._tree.lock:

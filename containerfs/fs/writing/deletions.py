@@ -65,11 +65,16 @@ class Deletions:
                 self._tree.hide_ids(deletion.container_id, [deletion.file_id])
             self._submit(deletion, 0.0)
 
-    def retry_pending(self, deadline: float) -> None:
-        """Try now whatever is not done, until the monotonic time ``deadline``."""
-        for deletion in self._journal.deletions():
-            if time.monotonic() < deadline:
-                self._attempt(deletion)
+    def retry_pending(self, deadline: float) -> list[Deletion]:
+        """Try now, once, whatever is not done, until the monotonic time ``deadline``; returns what is left of it."""
+        left: list[Deletion] = []
+        tried: set[Deletion] = set()
+        while untried := [deletion for deletion in self._journal.deletions() if deletion not in tried]:
+            for deletion in untried:
+                tried.add(deletion)
+                if time.monotonic() >= deadline or not self._attempt(deletion):
+                    left.append(deletion)
+        return left
 
     def note_gone(self, container_id: str, file_ids: Iterable[str]) -> None:
         """These files are gone, whoever deleted them: nothing of them is kept here."""
@@ -80,7 +85,8 @@ class Deletions:
             self._cache.drop(container_id, file_id)
         self._attributes.forget(container_id, map(file_key, gone))
 
-    def _attempt(self, deletion: Deletion) -> None:
+    def _attempt(self, deletion: Deletion) -> bool:
+        """Whether the file is gone; it is tried again if not."""
         try:
             self._delete(deletion)
         except types.FsError as error:
@@ -88,6 +94,8 @@ class Deletions:
                 failures = self._failures[deletion] = self._failures.get(deletion, 0) + 1
             log.warning("File %s is to be deleted and could not be, attempt %d: %s", deletion.file_id, failures, error)
             self._submit(deletion, pause(failures))
+            return False
+        return True
 
     def _delete(self, deletion: Deletion) -> None:
         self._remote.delete_file(deletion.container_id, deletion.file_id)
