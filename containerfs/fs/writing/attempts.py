@@ -101,6 +101,7 @@ class Attempts:
             self._tree.change(node, transitions.begun, entry)
             begun = state.uploading(node.state)
             assert begun is not None
+            self._settlement.begun(attempt.key)
         delivery = Delivery(attempt, version.content, self._journal.noted_digest(entry), lost=earlier is not None)
         return Sending(node, begun.version, entry, delivery)
 
@@ -117,6 +118,10 @@ class Attempts:
         """An earlier request for the same content, whose answer was lost."""
         name = content.path.name if isinstance(content, StagedFile) else None
         return next((attempt for attempt in self._journal.attempts(entry) if attempt.data == name), None)
+
+    def end(self, sending: Sending) -> None:
+        """An attempt is not under way any more, whatever became of it."""
+        self._settlement.ended(sending.delivery.attempt.key)
 
     def put_off(self, node: FileNode, failure: Failure) -> Version | None:
         """An attempt could not begin; returns the version that waits, None if nothing is due any more."""

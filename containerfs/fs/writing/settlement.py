@@ -8,6 +8,7 @@ a request may still be on its way when its answer is given up.
 import logging
 import threading
 import time
+from dataclasses import dataclass
 
 from containerfs.fs import deadline, types
 from containerfs.fs.namespace.attributes import AttributeStore, file_key
@@ -26,6 +27,41 @@ log = logging.getLogger(__name__)
 _LOOKS = (0.0, 5.0, 30.0, 120.0)  # seconds after which an abandoned request is looked for, one after the other
 _EARLY = 0.8  # of that time, after which a listing was begun that several requests can share
 _SKEW = 300  # seconds by which the service's clock may be behind ours
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One of the looks for what a request has left.
+
+    Attributes:
+        number: of ``_LOOKS``.
+        planned: the monotonic time.
+    """
+
+    number: int
+    planned: float
+
+    @classmethod
+    def after(cls, number: int, since: float | None = None) -> "_Look":
+        """That of a number, by now or some time before."""
+        return cls(number, (time.monotonic() if since is None else since) + _LOOKS[number])
+
+    @property
+    def due(self) -> float:
+        """The monotonic time from which on it counts."""
+        return self.planned - (1 - _EARLY) * _LOOKS[self.number]
+
+    @property
+    def later(self) -> "_Look":
+        """The same again, if it was not made; not at once."""
+        return _Look.after(max(1, self.number))
+
+    @property
+    def next(self) -> "_Look | None":
+        """What follows, if anything; the same again if it is made before it is due, since somebody asked for it."""
+        if time.monotonic() < self.due:
+            return self
+        return _Look.after(self.number + 1) if self.number + 1 < len(_LOOKS) else None
 
 
 class Settlement:
@@ -48,9 +84,11 @@ class Settlement:
         self._deletions = deletions
         self._schedule = schedule
         self._renames = False  # whether the service was seen to add to the names of uploads
+        self._sending: set[str] = set()  # keys of requests that have not ended here
+        self._unsent: dict[str, Attempt] = {}  # those of them that are abandoned: looked for when they have ended
         self._unlooked: set[str] = set()  # keys of requests that were not looked for yet
         self._put_off: set[str] = set()  # and of those that were put off, since something is being stored at their path
-        self._changed = threading.Condition()  # guards both; notified when the first shrinks
+        self._changed = threading.Condition()  # guards all four; notified when the third shrinks
 
     def find(self, attempt: Attempt, digest: str) -> RemoteFile | None:
         """What a request has stored, if it has. Raises FsError if that cannot be found out now."""
@@ -63,11 +101,25 @@ class Settlement:
         """Learn from an upload whether the service adds to names."""
         self._renames = self._renames or stored != asked
 
+    def begun(self, key: str) -> None:
+        """A request is about to be sent."""
+        with self._changed:
+            self._sending.add(key)
+
+    def ended(self, key: str) -> None:
+        """A request is not under way any more: if it was abandoned, what it has left is looked for from now on."""
+        with self._changed:
+            self._sending.discard(key)
+            abandoned = self._unsent.pop(key, None)
+        if abandoned is not None:
+            self._look_later(abandoned, _Look.after(0))
+
     def take_up(self) -> None:
         """Look for what abandoned requests have left, from now on; until that is known, it is not shown."""
-        now = time.monotonic()  # which is after all of them, so that one listing does
+        first = _Look.after(0)  # which is after all of them, so that one listing does
         for attempt in [attempt for attempt in self._journal.attempts() if self._suspect(attempt)]:
-            self._look_later(attempt, 0, now)
+            if not self._is_being_sent(attempt):
+                self._look_later(attempt, first)
 
     def wait(self, until: float) -> None:
         """Wait until every abandoned request was looked for once, until that monotonic time at most.
@@ -93,21 +145,26 @@ class Settlement:
             self._unlooked.add(attempt.key)
         return True
 
-    def _look_later(self, attempt: Attempt, look: int, now: float | None = None) -> None:
-        due = (time.monotonic() if now is None else now) + _EARLY * _LOOKS[look]
+    def _is_being_sent(self, attempt: Attempt) -> bool:
+        """Whether an abandoned request has not ended yet. It is looked for once it has."""
+        with self._changed:
+            if attempt.key in self._sending:
+                self._unsent[attempt.key] = attempt
+            return attempt.key in self._sending
 
+    def _look_later(self, attempt: Attempt, look: _Look) -> None:
         def run(_: Job) -> None:
             try:
-                self._look(attempt, look, due)
+                self._look(attempt, look)
             except types.FsError as error:
                 again(error)
 
         def again(error: types.FsError) -> None:
             log.warning("What may be left of %r is looked for again: %s", attempt.path, error)
             self._note_looked(attempt)
-            self._look_later(attempt, max(1, look))
+            self._look_later(attempt, look.later)
 
-        self._schedule.submit(("attempt", attempt.key), _LOOKS[look], run, again)
+        self._schedule.submit(("attempt", attempt.key), look.planned - time.monotonic(), run, again)
 
     def _note_looked(self, attempt: Attempt, *, put_off: bool = False) -> None:
         with self._changed:
@@ -117,34 +174,34 @@ class Settlement:
                 self._put_off.add(attempt.key)
             self._changed.notify_all()
 
-    def _look(self, attempt: Attempt, look: int, due: float) -> None:
+    def _look(self, attempt: Attempt, look: _Look) -> None:
         """Remove what a request has left, and look again later: it may have been sent several times."""
         attempt = self._journal.attempt(attempt.key) or attempt
         if self._is_storing(attempt):
             self._look_after_others(attempt, look)
             return
+        following = look.next
         try:
-            left = self._left_by(attempt, due)
-            last = look + 1 == len(_LOOKS)
+            left = self._left_by(attempt, look.due)
         except types.NotFound:  # its container is gone
-            left, last = [], True
+            left, following = [], None
         if left and not self._remove(attempt, [file.id for file in left]):
             self._look_after_others(attempt, look)
             return
-        if last:
+        if following is None:
             self._end(attempt)
         self._note_looked(attempt)
-        if not last:
-            self._look_later(attempt, look + 1)
+        if following is not None:
+            self._look_later(attempt, following)
 
     def _is_storing(self, attempt: Attempt) -> bool:
         """Whether something is being stored at the path of a request: it is not to be taken for what was left."""
         return self._journal.is_attempted(attempt.container_id, attempt.path)
 
-    def _look_after_others(self, attempt: Attempt, look: int) -> None:
+    def _look_after_others(self, attempt: Attempt, look: _Look) -> None:
         with self._changed:
             self._note_looked(attempt, put_off=True)
-            self._look_later(attempt, max(1, look))
+            self._look_later(attempt, look.later)
 
     def _remove(self, attempt: Attempt, file_ids: list[str]) -> bool:
         """Delete files, but for what an upload has brought; returns whether none is under way that may have."""

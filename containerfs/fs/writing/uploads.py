@@ -230,6 +230,7 @@ class Uploader:
             self.submit(node, _SOON)
 
     def _end(self, sending: Sending) -> None:
+        self._attempts.end(sending)
         with self._ended:
             self._under_way.discard(sending)
             self._ended.notify_all()

@@ -93,8 +93,50 @@ def test_a_look_that_was_put_off_and_made_since_is_not_waited_for(
         gate.open()
         eventually(lambda: fs._backlog._due() == [])
         schedule.expedite(lambda key: True)
-        eventually(lambda: fs._backlog._journal.attempts() == [])
+        eventually(lambda: remote.stored_all(container) == [("a", b"new")])
         eventually(lambda: not looks._unlooked and not looks._put_off)
+
+
+def test_a_request_that_is_under_way_when_its_file_is_deleted_is_looked_for_once_it_has_ended(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "_LOOKS", (0.0, 3600.0))
+    with mounted(remote, tmp_path, write_back=True) as fs:
+        remote.before, remote.after = Gate("upload"), failing("upload", 1, types.Unreachable)
+        gate = remote.before
+        programs.write(fs, "/box/a", b"content")
+        gate.wait()
+        fs.unlink("/box/a")
+        eventually(lambda: bool(fs._backlog._settlement._unsent or remote.asked("newest")))
+        gate.open()
+        eventually(lambda: bool(remote.asked("newest")))
+        eventually(lambda: remote.stored(container) == {})
+        assert fs.drain(30) == []
+
+
+def test_looks_that_somebody_asks_for_are_made_besides_those_that_were_planned(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement, "_LOOKS", (0.0, 3600.0, 3600.0))
+    with mounted(remote, tmp_path) as fs:
+        _lose(fs, remote, container, left=b"content")
+        remote.before = no_fault
+        fs.unlink("/box/a")
+        eventually(lambda: remote.stored(container) == {})
+        for _ in range(3):
+            asked = len(remote.asked("newest"))
+            eventually(lambda: schedule_waits(fs))
+            fs.setxattr("/", "user.containerfs.sync", b"")
+            eventually(lambda asked=asked: len(remote.asked("newest")) > asked)  # type: ignore[misc]
+        remote.put(container, "a", b"content")
+        eventually(lambda: schedule_waits(fs))
+        fs.setxattr("/", "user.containerfs.sync", b"")
+        eventually(lambda: remote.stored(container) == {})
+
+
+def schedule_waits(fs: FileSystem) -> bool:
+    """Whether the next look is planned."""
+    return bool(fs._backlog._schedule._waiting)
 
 
 def test_what_many_requests_have_left_is_looked_for_in_one_listing(
