@@ -49,6 +49,7 @@ def no_clock() -> Iterator[None]:
         mock.patch(f"{writing}.backoff.FIRST_PAUSE", LATER),
         mock.patch(f"{writing}.backoff.LONGEST_PAUSE", LATER),
         mock.patch(f"{writing}.settlement._LOOKS", (0.0, LATER, LATER, LATER)),
+        mock.patch(f"{writing}.settlement._EARLY", 0.0),  # the time until a look has passed whenever one is made
         mock.patch(f"{writing}.removals._UNDECIDED", LATER),
         mock.patch(f"{writing}.commits._TEMPORARY_DELAY", LATER),
         mock.patch("os.sync"),  # power cuts are not modelled
