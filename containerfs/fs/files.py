@@ -5,7 +5,9 @@ import secrets
 import threading
 import time
 
-from containerfs.fs import state, transitions, types
+from cachetools import TTLCache
+
+from containerfs.fs import deadline, state, transitions, types
 from containerfs.fs.descriptors import Headroom
 from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
 from containerfs.fs.kernel import KernelMemory
@@ -16,13 +18,14 @@ from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.process import is_other_live_process
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
-from containerfs.fs.state import Due, Local, Staged, Torn, Unlinked
+from containerfs.fs.state import Due, Local, Outdated, Staged, Torn, Unlinked
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.staging import Staging
 
-_PATIENCE = 1.0  # seconds for which opening a file that others have open waits for the kernel to forget it
+_PATIENCE = 1.0  # seconds for which opening a file that others have open waits for the kernel, or for them
+_MANY, _LATELY = 10_000, 30.0  # files; seconds
 
 Owner = tuple[int, int]
 """User and group id."""
@@ -69,14 +72,21 @@ class OpenFiles:
         self._telling = threading.Lock()
         self._headroom = Headroom()
         self._handles: HandleTable[ReadHandle] = HandleTable()
+        # Files of which somebody keeps an older content open, as was seen lately. Guarded by the tree's lock.
+        self._kept_open: TTLCache[FileNode, bool] = TTLCache(_MANY, _LATELY)
 
     def handle(self, fh: int) -> ReadHandle:
-        """The handle of a number. Raises BadHandle."""
-        return self._handles[fh]
+        """The handle of a number, to use it. Raises BadHandle."""
+        handle = self._handles[fh]
+        if handle.closing:
+            self._set_closing(handle, closing=False)
+        return handle
 
     def open(self, path: str, flags: int, pid: int) -> tuple[int, bool]:
         """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good."""
         node = self._find(path)
+        if self._waits_for_newer(node):
+            node = self._find(path)
         self._headroom.check()
         fh = self._open(node, flags, pid)
         try:
@@ -132,6 +142,12 @@ class OpenFiles:
         Where the program inherited the file from another that still runs, that one's close counts.
         """
         handle = self._handles[fh]
+        try:
+            self._flush(handle, pid)
+        finally:
+            self._set_closing(handle, closing=True)
+
+    def _flush(self, handle: ReadHandle, pid: int) -> None:
         node = handle.node
         self._removals.decide(node)
         if not isinstance(handle, WriteHandle) or node.parent is None:
@@ -161,6 +177,16 @@ class OpenFiles:
     def release(self, fh: int) -> None:
         """The last descriptor of a handle is closed. What no close() has waited for is uploaded in the background."""
         handle = self._handles.pop(fh)
+        self._set_closing(handle, closing=True)
+        try:
+            self._release(handle)
+        finally:
+            with self._tree.released:
+                handle.node.known -= 1
+                handle.node.closing -= 1
+                self._tree.released.notify_all()
+
+    def _release(self, handle: ReadHandle) -> None:
         node = handle.node
         handle.close()
         with self._tree.lock:
@@ -169,6 +195,11 @@ class OpenFiles:
             last = node.opens == 0
         if last:
             self._let_go(node)
+
+    def _set_closing(self, handle: ReadHandle, *, closing: bool) -> None:
+        with self._tree.lock:
+            handle.node.closing += closing - handle.closing
+            handle.closing = closing
 
     def _find(self, path: str) -> FileNode:
         """The file to open, which may have been replaced since the kernel has found it.
@@ -186,6 +217,18 @@ class OpenFiles:
             if replaced is None:
                 raise
             return replaced
+
+    def _waits_for_newer(self, node: FileNode) -> bool:
+        """Wait for a moment until nobody has the older content of a file open, of which the service has a newer one;
+        returns whether that is so. Else programs that open it again and again, in turns, would never see the newer."""
+        with self._tree.lock:
+            if not isinstance(node.state, Outdated) or node in self._kept_open:
+                return False
+            ends = time.monotonic() + _PATIENCE
+            deadline.wait_for(self._tree.released, lambda: not isinstance(node.state, Outdated), ends)
+            if isinstance(node.state, Outdated):
+                self._kept_open[node] = True
+            return not isinstance(node.state, Outdated)
 
     def _update_kernel(self, node: FileNode, path: str) -> bool:
         """Have the kernel know nothing but the content of a file that was just opened, and so keeps it.
@@ -236,6 +279,7 @@ class OpenFiles:
             )
         with self._tree.lock:
             node.opens += 1
+            node.known += 1
             node.writers += isinstance(handle, WriteHandle)
         return self._handles.add(handle)
 

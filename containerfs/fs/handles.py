@@ -23,11 +23,12 @@ class ReadHandle:
 
     Attributes:
         moved: whether reading it has moved the file's access time.
+        closing: whether a program has closed it and nobody has used it since; another may still hold it.
     """
 
     def __init__(self, node: FileNode, fetcher: Fetcher, *, notes_access: bool = False) -> None:
         self.node = node
-        self.moved = False
+        self.moved = self.closing = False
         self._notes_access = notes_access
         self._fetcher = fetcher
         # An older content stays open until the handle closes, since another thread may be reading it.

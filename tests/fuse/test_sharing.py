@@ -14,6 +14,12 @@ from tests.server.live import LiveServer
 
 MiB = 1 << 20
 
+LOOKER = """
+import os, sys
+while True:
+    os.listdir(sys.argv[1])
+"""
+
 
 @pytest.fixture(scope="module")
 def neighbour(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mount]:
@@ -158,3 +164,18 @@ def test_readers_of_one_large_file_share_its_download(mount: Mount, other: Mount
     running = [subprocess.Popen(["sha256sum", path], stdout=subprocess.PIPE, text=True) for _ in range(8)]
     shown = [process.communicate(timeout=PROGRAM_LIMIT)[0].split()[0] for process in running]
     assert shown == [hashlib.sha256(content).hexdigest()] * 8
+
+
+def test_what_is_deleted_as_soon_as_it_was_closed_is_gone_for_others(container: Path, other: Mount) -> None:
+    """Also where the kernel releases it late, since the mount is busy."""
+    reading = [subprocess.Popen([sys.executable, "-c", LOOKER, container], stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for number in range(60):
+            path = container / f"file {number}"
+            path.write_bytes(b"content")
+            path.unlink()
+            assert os.listdir(other.anew(container)) == []
+    finally:
+        for each in reading:
+            each.kill()
+            each.communicate()

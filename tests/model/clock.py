@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.writing.schedule import Schedule
+from containerfs.fs.writing.schedule import Job, Schedule
 from tests.model.line import Faults
 
 LATER = 1e6  # seconds; time passes where the model says so
@@ -15,10 +15,10 @@ LATER = 1e6  # seconds; time passes where the model says so
 def run_one_by_one(faults: Faults) -> None:
     """Let jobs wait for each other, but for those that are held: so a history is the same each time."""
 
-    def has_slot(schedule: Schedule) -> bool:
+    def has_room(schedule: Schedule, job: Job) -> bool:
         return len(schedule._running) <= faults.held
 
-    setattr(Schedule, "_has_slot", has_slot)  # noqa: B010, put back by the patch in ``no_clock``
+    setattr(Schedule, "_has_room", has_room)  # noqa: B010, put back by the patch in ``no_clock``
 
 
 def schedule_of(filesystem: FileSystem) -> Schedule:
@@ -44,7 +44,7 @@ def no_clock() -> Iterator[None]:
     """What happens after a while happens when the model lets time pass."""
     writing = "containerfs.fs.writing"
     with (
-        mock.patch.object(Schedule, "_has_slot", Schedule._has_slot),
+        mock.patch.object(Schedule, "_has_room", Schedule._has_room),
         mock.patch(f"{writing}.schedule._STALLED", 0.004),
         mock.patch(f"{writing}.backoff.FIRST_PAUSE", LATER),
         mock.patch(f"{writing}.backoff.LONGEST_PAUSE", LATER),

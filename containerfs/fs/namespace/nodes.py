@@ -212,19 +212,21 @@ class FileNode(Node):
     Attributes:
         state: what is true of its content. ``Tree.change`` alone assigns it.
         opens, writers: how many handles are open, and how many of them to write.
+        known: how many handles the kernel has, those included that are just being released.
+        closing: how many of these programs have closed, as it seems, so that they are released soon.
         told: the content whose attributes the kernel may remember, by ``state.identity``; ``SEVERAL``, or None where
             that is not known.
         pages: the content of which it may remember pages, likewise.
     """
 
-    __slots__ = ("_lock", "opens", "pages", "state", "told", "writers")
+    __slots__ = ("_lock", "closing", "known", "opens", "pages", "state", "told", "writers")
     kind = stat.S_IFREG
     default_mode = _FILE_MODE
 
     def __init__(self, name: str, ino: int, created: int, initial: state.State = state.NEW) -> None:
         super().__init__(name, ino, created)
         self.state = initial
-        self.opens = self.writers = 0
+        self.opens = self.writers = self.known = self.closing = 0
         self.told: object = None
         self.pages: object = None
         self._lock: threading.RLock | None = None

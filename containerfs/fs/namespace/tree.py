@@ -56,11 +56,13 @@ class Tree:
     """All nodes. Every method wants ``lock`` held by its caller, who needs it for longer than one call.
 
     Attributes:
+        released: a condition of the lock, notified when no program has some file open any more.
         suspects: by container id and the key of the attempt that may have left them.
     """
 
     def __init__(self, kernel: KernelMemory | None = None) -> None:
         self.lock = threading.RLock()
+        self.released = threading.Condition(self.lock)
         self._kernel = kernel or KernelMemory()
         self.root = Directory("", 1, time.time_ns())
         self.suspects: dict[str, dict[str, Suspect]] = {}

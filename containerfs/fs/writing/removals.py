@@ -3,13 +3,19 @@
 libfuse gives an open file that is deleted or replaced another name, ``.fuse_hidden…``, and deletes that once the file
 is closed. Which of the two is meant shows in what follows: a rename to the old name, or nothing. Until then the file
 can have its name back. Once it is known to be deleted, the journal has its deletion, which a crash does not undo; it is
-carried out when no program holds the file.
+carried out when no program reads what the service has.
+
+A file that was closed a moment ago is open to libfuse until the kernel has released it, which it does in its own time.
+That is waited for, and the kernel is made to ask again, which says what it wants.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from containerfs.fs import state, transitions, types
+from cachetools import TTLCache
+
+from containerfs.fs import deadline, state, transitions, types
 from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
@@ -25,6 +31,8 @@ from containerfs.fs.writing.uploads import Uploader
 _FETCHED_TO_HIDE = 64 << 20  # an open file up to this size is fetched whole before it is deleted on the service
 _FOUND_BEFORE = 1.0  # seconds for which a file that was replaced can still be opened by who has found it before
 _UNDECIDED = 0.2  # seconds after which a file that was hidden and not replaced is taken for deleted
+_RELEASED = 1.0  # seconds within which the kernel releases what programs have closed
+_MANY = 10_000
 
 
 class Removals:
@@ -47,7 +55,8 @@ class Removals:
         self._settlement = settlement
         self._staging = staging
         self._schedule = schedule
-        # Guarded by the tree's lock, as is the next.
+        # Guarded by the tree's lock, as are the next.
+        self._asked_again: TTLCache[FileNode, bool] = TTLCache(_MANY, 2 * _RELEASED)
         self._hidden: dict[tuple[Directory, str], FileNode] = {}
         self._being_replaced: set[FileNode] = set()
         self._just_replaced: dict[str, FileNode] = {}  # by the name that libfuse gave them
@@ -92,7 +101,10 @@ class Removals:
 
         Raises:
             NotFound: it was deleted meanwhile.
+            Gone: it is not open any more; the kernel asks again.
         """
+        if self._is_released(node):
+            raise types.Gone(f"{node.name!r} has been closed meanwhile")
         while True:
             content = state.content(node.state)
             fetched = None if node.concealed else self._fetched(content)
@@ -107,6 +119,19 @@ class Removals:
                     fetched.remove()
         if isinstance(node.state, Hidden):
             self._decide_later(node)
+
+    def _is_released(self, node: FileNode) -> bool:
+        """Whether all programs have closed a file that was open, once the kernel has said so.
+
+        The kernel asks again once, and no more: a file that others open and close meanwhile is open the second time.
+        """
+        with self._tree.lock:
+            if node in self._asked_again:
+                return False
+            self._asked_again[node] = True
+            ends = time.monotonic() + _RELEASED
+            deadline.wait_for(self._tree.released, lambda: not node.known or node.known != node.closing, ends)
+            return not node.known
 
     def _fetched(self, content: StagedFile | RemoteFile | None) -> StagedFile | None:
         """A copy of what only the service has, if fetching it is bearable."""
@@ -210,14 +235,18 @@ class Removals:
         """A file that was hidden, and is not being replaced, was deleted; returns whether that is decided."""
         if not isinstance(node.state, Hidden):
             return True
+        unread: frozenset[str] = frozenset()
         with self._tree.lock:
             if node in self._being_replaced:
                 return False
+            container_id = node.container.remote.id
             if isinstance(node.state, Hidden) and node.parent is not None:
                 with self._journal.transaction() as tx:
                     self.bury(tx, node)
+                unread = _unread(node)
             self._forget_hidden(node)
         self._settlement.take_up()
+        self._deletions.carry_out_later(container_id, unread)
         return True
 
     def _forget_later(self, node: FileNode) -> None:
@@ -234,7 +263,7 @@ class Removals:
         for data in state.owned_data(node.state):
             with suppress(FileNotFoundError):
                 data.release()  # should the mount end before, nothing of it is anybody's
-        self._schedule.submit(("replaced", node), _FOUND_BEFORE, forget, refused)
+        self._schedule.submit(("replaced", node), _FOUND_BEFORE, forget, refused, brief=True)
 
     def _decide_later(self, node: FileNode) -> None:
         def decide(_: Job) -> None:
@@ -244,7 +273,7 @@ class Removals:
         def refused(_: types.FsError) -> None:
             self._decide_later(node)
 
-        self._schedule.submit(("hidden", node), _UNDECIDED, decide, refused)
+        self._schedule.submit(("hidden", node), _UNDECIDED, decide, refused, brief=True)
 
     def _unhide(self, node: FileNode, parent: Directory, name: str) -> None:
         with self._tree.lock:
@@ -267,3 +296,8 @@ class Removals:
     def _drop_entries(tx: Transaction, node: FileNode) -> None:
         for entry in state.entries(node.state):
             tx.drop(entry)
+
+
+def _unread(node: FileNode) -> frozenset[str]:
+    """What the service has of a deleted file, if programs that hold the file read it here."""
+    return node.state.doomed if isinstance(node.state, Unlinked) and node.state.data is not None else frozenset()

@@ -1,7 +1,7 @@
 """When uploads and deletions run: a heap of due times over a pool of threads.
 
 At most ``_SLOTS`` jobs that make progress run at a time. A job that hangs holds a thread, and no slot: others go on. A
-key has one job at most; asking for it again changes when it runs.
+brief job waits for none of them. A key has one job at most; asking for it again changes when it runs.
 """
 
 import heapq
@@ -9,7 +9,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from containerfs.fs import types
@@ -20,6 +20,8 @@ _SLOTS = 16
 _THREADS = 256
 _STALLED = 2.0  # seconds without progress after which a job's slot is another's
 
+Heap = list[tuple[float, int, "Job"]]
+
 
 class Job:
     """Something to do once.
@@ -28,15 +30,24 @@ class Job:
         key: what it is about.
         run: does it; given the job, on which it notes progress.
         refused: called instead of ``run`` where no thread can be had, with the reason.
+        due: the monotonic time.
+        brief: whether it asks nothing of the service.
     """
 
     def __init__(
-        self, key: Hashable, run: Callable[["Job"], None], refused: Callable[[types.FsError], None], due: float
+        self,
+        key: Hashable,
+        run: Callable[["Job"], None],
+        refused: Callable[[types.FsError], None],
+        due: float,
+        *,
+        brief: bool,
     ) -> None:
         self.key = key
         self.run = run
         self.refused = refused
         self.due = due
+        self.brief = brief
         self.moved_at = 0.0
         self._claim = threading.Lock()
 
@@ -58,7 +69,8 @@ class Schedule:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()  # guards all below; notified when it changes
-        self._heap: list[tuple[float, int, Job]] = []
+        self._heap: Heap = []
+        self._brief: Heap = []
         self._waiting: dict[Hashable, Job] = {}
         self._running: dict[Job, None] = {}
         self._count = itertools.count()
@@ -75,14 +87,16 @@ class Schedule:
         delay: float,
         run: Callable[[Job], None],
         refused: Callable[[types.FsError], None],
+        *,
+        brief: bool = False,
     ) -> None:
         """Run a job after ``delay`` seconds. One of the same key that still waits is replaced."""
-        job = Job(key, run, refused, time.monotonic() + delay)
+        job = Job(key, run, refused, time.monotonic() + delay, brief=brief)
         with self._changed:
             if self._stopping:
                 return
             self._waiting[key] = job
-            heapq.heappush(self._heap, (job.due, next(self._count), job))
+            self._push(job)
             started = self._start_due()
             self._changed.notify_all()
         self._launch(started)
@@ -98,7 +112,7 @@ class Schedule:
             for key, job in list(self._waiting.items()):
                 if wanted(key):
                     job.due = 0.0
-                    heapq.heappush(self._heap, (0.0, next(self._count), job))
+                    self._push(job)
             started = self._start_due()
             self._changed.notify_all()  # where no slot is free, one is once a job is known to hang
         self._launch(started)
@@ -115,28 +129,33 @@ class Schedule:
             self._stopping = True
             self._waiting.clear()
             self._heap.clear()
+            self._brief.clear()
             self._changed.notify_all()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _push(self, job: Job) -> None:
+        heapq.heappush(self._brief if job.brief else self._heap, (job.due, next(self._count), job))
+
     def _start_due(self) -> list[Job]:
         """The jobs that begin now. Wants ``_changed`` held."""
-        started: list[Job] = []
-        while self._heap and not self._stopping:
-            due, _, job = self._heap[0]
+        return [*self._start_from(self._brief), *self._start_from(self._heap)]
+
+    def _start_from(self, heap: Heap) -> Iterator[Job]:
+        while heap and not self._stopping:
+            due, _, job = heap[0]
             if self._waiting.get(job.key) is not job or due > job.due:
-                heapq.heappop(self._heap)  # replaced, cancelled, or asked for earlier
-            elif due > time.monotonic() or not self._has_slot():
+                heapq.heappop(heap)  # replaced, cancelled, or asked for earlier
+            elif due > time.monotonic() or not self._has_room(job):
                 break
             else:
-                heapq.heappop(self._heap)
+                heapq.heappop(heap)
                 del self._waiting[job.key]
                 job.progress()
                 self._running[job] = None
-                started.append(job)
-        return started
+                yield job
 
-    def _has_slot(self) -> bool:
-        if len(self._running) < _SLOTS:
+    def _has_room(self, job: Job) -> bool:
+        if job.brief or len(self._running) < _SLOTS:
             return True
         since = time.monotonic() - _STALLED
         return len(self._running) < _THREADS and sum(job.moved_at > since for job in self._running) < _SLOTS
@@ -183,7 +202,9 @@ class Schedule:
 
     def _until_next(self) -> float | None:
         """Seconds until something changes by itself. Wants ``_changed`` held."""
-        if not self._heap:
-            return None
-        wait = self._heap[0][0] - time.monotonic()
-        return wait if wait > 0 else _STALLED / 4  # until a slot is free, or known to hang
+        now = time.monotonic()
+        waits = [max(0.0, self._brief[0][0] - now)] if self._brief else []
+        if self._heap:
+            wait = self._heap[0][0] - now
+            waits.append(wait if wait > 0 else _STALLED / 4)  # until a slot is free, or known to hang
+        return min(waits, default=None)

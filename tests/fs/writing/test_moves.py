@@ -238,6 +238,46 @@ def test_an_open_file_that_is_deleted_is_read_and_written_to_the_end(
     assert remote.asked("upload") == []
 
 
+def test_a_file_that_is_closed_and_not_released_yet_is_deleted_at_once(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    """The kernel releases a file some time after close(); libfuse takes it for open until then."""
+    remote.put(container, "a", b"content")
+    fh, _ = memory_fs.open("/box/a", os.O_RDONLY)
+    memory_fs.flush(fh)
+    with ThreadPoolExecutor(1) as program:
+        hiding = program.submit(hide, memory_fs, "/box/a")
+        memory_fs.release(fh)
+        with pytest.raises(types.Gone):
+            hiding.result(30)
+    memory_fs.unlink("/box/a")  # which the kernel then asks for
+    assert remote.stored(container) == {}
+
+
+def test_a_file_that_another_process_goes_on_reading_is_hidden(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removals, "_RELEASED", 3600.0)
+    remote.put(container, "a", b"content")
+    fh, _ = memory_fs.open("/box/a", os.O_RDONLY)
+    memory_fs.flush(fh)  # by a process that has inherited it
+    assert programs.take(memory_fs, fh) == b"content"
+    hide(memory_fs, "/box/a")
+    assert programs.names(memory_fs, "/box") == []
+    assert programs.take(memory_fs, fh) == b"content"
+    memory_fs.release(fh)
+
+
+def test_a_deletion_of_what_a_program_reads_from_here_does_not_wait_for_its_end(
+    memory_fs: FileSystem, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"content")
+    with programs.opened(memory_fs, "/box/a") as fh:
+        hide(memory_fs, "/box/a")
+        eventually(lambda: remote.stored(container) == {})
+        assert programs.take(memory_fs, fh) == b"content"
+
+
 def test_scratch_that_is_open_can_be_deleted(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
     fh = memory_fs.create("/box/.a.swp", os.O_RDWR, 0o644)
     programs.put(memory_fs, fh, b"content")
