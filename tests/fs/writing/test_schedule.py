@@ -30,3 +30,24 @@ def test_what_is_expedited_while_every_slot_hangs_gets_one(monkeypatch: pytest.M
     finally:
         goes_on.set()
         jobs.close()
+
+
+def test_a_brief_job_waits_for_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_SLOTS", 1)
+    monkeypatch.setattr(schedule, "_STALLED", 3600.0)
+    jobs, goes_on, ran = Schedule(), threading.Event(), threading.Event()
+
+    def hang(_: Job) -> None:
+        goes_on.wait(30)
+
+    def refused(error: types.FsError) -> None:
+        raise error
+
+    try:
+        jobs.submit("uploads", 0.0, hang, refused)
+        jobs.submit("waits", 0.0, lambda _: None, refused)
+        jobs.submit("brief", 0.01, lambda _: ran.set(), refused, brief=True)
+        assert ran.wait(10)
+    finally:
+        goes_on.set()
+        jobs.close()
