@@ -19,8 +19,10 @@ HIDDEN = "/box/.fuse_hidden0000000100000001"
 
 
 @pytest.fixture(autouse=True)
-def _never_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is not tried again, and what was hidden may still be replaced, however long a test takes."""
     monkeypatch.setattr(backoff, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(removals, "_UNDECIDED", 3600.0)
 
 
 @pytest.fixture(params=["copies", "uploads"])
@@ -269,8 +271,9 @@ def test_a_file_that_another_process_goes_on_reading_is_hidden(
 
 
 def test_a_deletion_of_what_a_program_reads_from_here_does_not_wait_for_its_end(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(removals, "_UNDECIDED", 0.0)
     remote.put(container, "a", b"content")
     with programs.opened(memory_fs, "/box/a") as fh:
         hide(memory_fs, "/box/a")
