@@ -295,8 +295,9 @@ def test_scratch_that_is_open_can_be_deleted(memory_fs: FileSystem, remote: Memo
 
 
 def test_an_open_file_that_was_synced_and_deleted_does_not_come_back(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(removals, "_UNDECIDED", 0.0)
     fh = memory_fs.create("/box/a", os.O_WRONLY, 0o644)
     programs.put(memory_fs, fh, b"content")
     memory_fs.fsync(fh)
