@@ -40,7 +40,7 @@ logger = logging.getLogger("containerfs.server")
 
 
 def run(settings: ServerSettings) -> None:
-    """Serve until told to stop by SIGTERM, SIGINT or, if so set, the end of standard input.
+    """Serve until told to stop by SIGTERM, SIGINT or, for the child of a mount, the end of standard input.
 
     Raises:
         ListenError: if the address cannot be listened on, or not without API keys.
@@ -105,7 +105,7 @@ async def _serve(
     counts = Counts()
     server = _Server(create_app(service, authenticator, settings.limits, counts), settings.limits)
     _stop_on_signals(server)
-    if settings.exit_with_stdin:
+    if settings.embedded:
         _stop_with_stdin(server)
     try:
         async with (
