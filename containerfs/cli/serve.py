@@ -18,6 +18,9 @@ def serve(
         int | None, typer.Option(help="Port to listen on; 0 takes any free one.", show_default="8080")
     ] = None,
     uds: Annotated[Path | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="How many processes serve, one for each processor say.", show_default="1")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where containers and files are kept.")] = None,
     allowed_hosts: Annotated[
         list[str] | None,
@@ -67,6 +70,7 @@ def serve(
                 host=host,
                 port=port,
                 uds=uds,
+                workers=workers,
                 data_dir=data_dir,
                 allowed_hosts=allowed_hosts or None,
                 api_keys=api_keys,

@@ -7,13 +7,13 @@ import json
 import logging
 import secrets
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from containerfs.api.dialect import FEATURES, FEATURES_HEADER
+from containerfs.server.tally import Tally
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -33,21 +33,26 @@ def marks(request_id: str) -> list[tuple[bytes, bytes]]:
     return [(b"x-request-id", request_id.encode()), (FEATURES_HEADER.encode(), FEATURES.encode())]
 
 
-class Counts:
-    """Requests, seconds and bytes, by operation."""
+_FAMILIES: dict[str, tuple[str, list[str]]] = {
+    "requests": ("Requests answered.", ["method", "route", "status"]),
+    "request_seconds": ("Time spent on requests.", ["method", "route"]),
+    "received_bytes": ("Bytes of request bodies.", ["method", "route"]),
+    "sent_bytes": ("Bytes of answers' bodies.", ["method", "route"]),
+}
+"""What is counted, and by which labels."""
 
-    def __init__(self) -> None:
-        self._requests: Counter[tuple[str, str, str]] = Counter()
-        self._seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
-        self._received: Counter[tuple[str, str]] = Counter()
-        self._sent: Counter[tuple[str, str]] = Counter()
+
+class Counts:
+    """Requests, seconds and bytes, by operation, of all processes that share the tally."""
+
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
 
     def add(self, method: str, route: str, status: int, seconds: float, received: int, sent: int) -> None:
-        operation = (method, route)
-        self._requests[(method, route, str(status))] += 1
-        self._seconds[operation] += seconds
-        self._received[operation] += received
-        self._sent[operation] += sent
+        self._tally.add(1, "requests", method, route, str(status))
+        self._tally.add(seconds, "request_seconds", method, route)
+        self._tally.add(received, "received_bytes", method, route)
+        self._tally.add(sent, "sent_bytes", method, route)
 
     def exposition(self) -> tuple[bytes, str]:
         """The counts in the format of Prometheus, and its media type."""
@@ -63,16 +68,12 @@ class Counts:
         """The counts as prometheus_client wants them from a collector."""
         from prometheus_client.core import CounterMetricFamily
 
-        families: list[tuple[str, str, list[str], dict[Any, Any]]] = [
-            ("requests", "Requests answered.", ["method", "route", "status"], self._requests),
-            ("request_seconds", "Time spent on requests.", ["method", "route"], self._seconds),
-            ("received_bytes", "Bytes of request bodies.", ["method", "route"], self._received),
-            ("sent_bytes", "Bytes of answers' bodies.", ["method", "route"], self._sent),
-        ]
-        for name, documentation, labels, values in families:
+        sums = self._tally.sums()
+        for name, (documentation, labels) in _FAMILIES.items():
             family = CounterMetricFamily(f"containerfs_{name}", documentation, labels=labels)
-            for key, value in values.items():
-                family.add_metric(key, value)
+            for (family_name, *values), value in sums.items():
+                if family_name == name:
+                    family.add_metric(values, value)
             yield family
 
 

@@ -64,6 +64,7 @@ class ServerSettings(BaseSettings):
     Attributes:
         host, port: where to listen; port 0 is any free one.
         uds: a Unix socket to listen on instead.
+        workers: how many processes serve.
         data_dir: the store.
         allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
         api_keys: the key file; None serves everyone who reaches the server.
@@ -82,6 +83,7 @@ class ServerSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     uds: UserPath | None = None
+    workers: int = Field(1, ge=1, le=256)
     data_dir: UserPath = Field(default_factory=default_data_dir)
     allowed_hosts: Words = ()
     api_keys: UserPath | None = None
