@@ -6,7 +6,7 @@ import select
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from containerfs.server.tally import Tally
 from tests.server.conftest import answered, blobs_in, create
-from tests.server.live import LiveServer, running_server
+from tests.server.live import LiveServer, eventually, running_server
 from tests.server.raw import connect
 from tests.server.test_operations import counted
 from tests.server.test_process import refusal
@@ -23,24 +23,13 @@ from tests.server.test_process import refusal
 CLIENTS = 8
 
 
-def workers_of(server: LiveServer) -> list[int]:
-    """The processes that serve."""
-    pid = server.process.pid
+def children_of(pid: int) -> list[int]:
     return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 def ended(pidfd: int) -> bool:
     """Whether a process has ended, within a time that is ample."""
     return bool(select.select([pidfd], [], [], 60)[0])
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    waited = threading.Event()
-    for _ in range(600):
-        if condition():
-            return
-        waited.wait(0.1)
-    raise AssertionError("it never came true")
 
 
 def accepts(server: LiveServer) -> bool:
@@ -58,7 +47,7 @@ def server(tmp_path: Path) -> Iterator[LiveServer]:
 
 
 def test_each_of_them_answers_for_all(server: LiveServer) -> None:
-    one, two = workers_of(server)
+    one, two = children_of(server.process.pid)
     with httpx.Client(base_url=server.base_url) as http:
         container = create(http)["id"]
     for other in (one, two):
@@ -96,9 +85,9 @@ def test_one_that_dies_is_replaced_and_nothing_acknowledged_is_lost(server: Live
         for _ in range(3):
             for _ in range(20):
                 assert progress.acquire(timeout=60)
-            before = workers_of(server)
+            before = children_of(server.process.pid)
             os.kill(before[0], signal.SIGKILL)
-            eventually(lambda before=before: len(set(workers_of(server)) - set(before)) == 1)  # type: ignore[misc]
+            eventually(lambda before=before: len(set(children_of(server.process.pid)) - set(before)) == 1)  # type: ignore[misc]
         over.set()
         for each in working:
             each.result()
@@ -114,7 +103,7 @@ def test_one_that_dies_is_replaced_and_nothing_acknowledged_is_lost(server: Live
 def test_a_stop_lets_uploads_finish(server: LiveServer, number: signal.Signals) -> None:
     with httpx.Client(base_url=server.base_url) as http:
         container = create(http)["id"]
-    pidfds = [os.pidfd_open(pid) for pid in workers_of(server)]
+    pidfds = [os.pidfd_open(pid) for pid in children_of(server.process.pid)]
     with connect(server) as connection:
         connection.begin_upload(container, b"x" * 1000)
         server.process.send_signal(number)
@@ -127,18 +116,18 @@ def test_a_stop_lets_uploads_finish(server: LiveServer, number: signal.Signals) 
 
 
 def test_none_outlives_its_parent(server: LiveServer) -> None:
-    pidfds = [os.pidfd_open(pid) for pid in workers_of(server)]
+    pidfds = [os.pidfd_open(pid) for pid in children_of(server.process.pid)]
     server.kill()
     assert all(map(ended, pidfds))
 
 
 def test_on_a_unix_socket_whose_file_is_removed_by_the_last(tmp_path: Path) -> None:
     with running_server(tmp_path / "store", "--workers", "2", uds=tmp_path / "s") as server:
-        os.kill(workers_of(server)[0], signal.SIGTERM)
+        os.kill(children_of(server.process.pid)[0], signal.SIGTERM)
         transport = httpx.HTTPTransport(uds=str(tmp_path / "s"))
         with httpx.Client(transport=transport, base_url=server.base_url, timeout=60) as http:
             create(http)
-        eventually(lambda: len(workers_of(server)) == 2)
+        eventually(lambda: len(children_of(server.process.pid)) == 2)
         assert (tmp_path / "s").is_socket()
         assert server.stop() == 0
     assert not (tmp_path / "s").exists()
