@@ -38,12 +38,16 @@ _FAMILIES: dict[str, tuple[str, list[str]]] = {
     "request_seconds": ("Time spent on requests.", ["method", "route"]),
     "received_bytes": ("Bytes of request bodies.", ["method", "route"]),
     "sent_bytes": ("Bytes of answers' bodies.", ["method", "route"]),
+    "sweeps": ("Sweeps that were finished.", []),
+    "sweep_failures": ("Sweeps that failed.", []),
+    "expired_rows": ("Rows that sweeps have removed, of what expired or was deleted.", []),
+    "swept_orphans": ("Contents that sweeps have removed because nothing named them.", []),
 }
 """What is counted, and by which labels."""
 
 
 class Counts:
-    """Requests, seconds and bytes, by operation, of all processes that share the tally."""
+    """Requests, seconds and bytes, by operation, and what sweeps did, of all processes that share the tally."""
 
     def __init__(self, tally: Tally | None = None) -> None:
         self._tally = tally or Tally()
@@ -54,15 +58,9 @@ class Counts:
         self._tally.add(received, "received_bytes", method, route)
         self._tally.add(sent, "sent_bytes", method, route)
 
-    def exposition(self) -> tuple[bytes, str]:
-        """The counts in the format of Prometheus, and its media type."""
-        # Imported when it is asked for: the import takes a tenth of the server's start.
-        from prometheus_client import CollectorRegistry
-        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-
-        registry = CollectorRegistry()
-        registry.register(self)
-        return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+    def count(self, name: str, amount: float) -> None:
+        """Count what is no request, under the name of a metric."""
+        self._tally.add(amount, name)
 
     def collect(self) -> Iterable["Metric"]:
         """The counts as prometheus_client wants them from a collector."""

@@ -21,6 +21,8 @@ import uvloop
 
 from containerfs.server.app import create_app, create_metrics_app
 from containerfs.server.auth import Authenticator
+from containerfs.server.inventory import Inventory
+from containerfs.server.metrics import Metrics
 from containerfs.server.observation import Counts
 from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
@@ -71,18 +73,19 @@ def serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> 
 
 
 async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> None:
-    settings, counts = serving.settings, serving.counts
+    settings = serving.settings
     stores = open_stores(settings.data_dir)
-    sweeper = Sweeper(stores)
+    sweeper = Sweeper(stores, count=serving.counts.count)
     service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
-    server = _Server(create_app(service, serving.authenticator, settings.limits, counts), settings.limits, ready)
+    metrics = Metrics(serving.counts, Inventory(stores.metadata, settings.data_dir))
+    server = _Server(create_app(service, serving.authenticator, settings.limits, metrics), settings.limits, ready)
     _stop_on_signals(server)
     if lifeline is not None:
         _stop_at_the_end_of(lifeline, server)
     try:
         async with (
             sweeper.sweeping(settings.sweep_interval),
-            _serving_metrics(counts, settings.limits, serving.metrics_listener),
+            _serving_metrics(metrics, settings.limits, serving.metrics_listener),
         ):
             await server.serve(sockets=[serving.listener])
     finally:
@@ -90,11 +93,11 @@ async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | No
 
 
 @contextlib.asynccontextmanager
-async def _serving_metrics(counts: Counts, limits: Limits, listener: socket.socket | None) -> AsyncIterator[None]:
+async def _serving_metrics(metrics: Metrics, limits: Limits, listener: socket.socket | None) -> AsyncIterator[None]:
     if listener is None:
         yield
         return
-    server = _Server(create_metrics_app(counts), limits)
+    server = _Server(create_metrics_app(metrics), limits)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield
