@@ -1,13 +1,16 @@
 """All settings, typed, from one place: flags, then the environment, then the config file, then defaults.
 
-The config file is TOML: settings at its top, and under ``[profiles.NAME]`` those of a profile, which win over them. The
-API key comes from the environment or from files, never from a flag: command lines are seen by everybody on the machine.
+The config file is TOML: settings at its top, under ``[profiles.NAME]`` those of a profile, which win over them, and
+under ``[serve]`` those of a server (``server.settings``). The API key comes from the environment or from files, never
+from a flag: command lines are seen by everybody on the machine.
 """
 
 import re
 import tomllib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
@@ -15,6 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
+
+S = TypeVar("S", bound=BaseSettings)
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -112,7 +117,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _ConfigFile(settings_cls)
+        return init_settings, env_settings, _Profile(settings_cls)
 
     @property
     def service_url(self) -> str | None:
@@ -145,27 +150,45 @@ def load(**flags: object) -> Settings:
     Raises:
         SettingsError: a setting is invalid.
     """
+    return validated(Settings, flags)
+
+
+def validated(kind: type[S], flags: Mapping[str, object]) -> S:
+    """Settings of a kind, from flags and from what else it has them from. Raises SettingsError."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+        return kind(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(map(str, first["loc"]))
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-class _ConfigFile(PydanticBaseSettingsSource):
-    """The config file, and the profile that is asked for in it."""
+class ConfigFile(PydanticBaseSettingsSource, ABC):
+    """A part of the config file."""
 
     path = user_config_path("containerfs") / "config.toml"
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        return self._values().get(field_name), field_name, False
+        return self().get(field_name), field_name, False
+
+    @abstractmethod
+    def __call__(self) -> dict[str, Any]: ...
+
+    def read(self) -> dict[str, Any]:
+        """All of the file; empty if there is none. Raises SettingsError."""
+        try:
+            return tomllib.loads(self.path.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{self.path}: {error}") from error
+
+
+class _Profile(ConfigFile):
+    """What is at the top of the file, and the profile that is asked for in it."""
 
     def __call__(self) -> dict[str, Any]:
-        return self._values()
-
-    def _values(self) -> dict[str, Any]:
-        settings = self._read()
+        settings = self.read()
         profiles = settings.pop("profiles", {})
         name = self.current_state.get("profile") or settings.get("profile")
         if not name:
@@ -174,11 +197,3 @@ class _ConfigFile(PydanticBaseSettingsSource):
             raise SettingsError(f"profile: there is no [profiles.{name}] in {self.path}")
         profile: dict[str, Any] = profiles[name]
         return settings | profile
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            return tomllib.loads(self.path.read_text())
-        except FileNotFoundError:
-            return {}
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"{self.path}: {error}") from error

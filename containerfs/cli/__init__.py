@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from containerfs import __version__
+from containerfs.cli.backup import backup
 from containerfs.cli.control import refresh, status, sync, unmount
 from containerfs.cli.keys import keys
 from containerfs.cli.mount import mount
@@ -27,6 +28,7 @@ app.command()(status)
 app.command()(sync)
 app.command()(refresh)
 app.command()(serve)
+app.command()(backup)
 app.add_typer(recover, name="recover")
 app.add_typer(keys, name="keys")
 

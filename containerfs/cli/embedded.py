@@ -30,7 +30,7 @@ class EmbeddedStore:
         self.uds = Path(self._directory.name, "store.sock")
         options = ["--uds", str(self.uds), "--data-dir", str(data_dir), "--max-upload-size", "0"]
         self._process = subprocess.Popen(
-            child.command("serve", *options, "--exit-with-stdin", "--no-access-log"),
+            child.command("serve", *options, "--embedded", "--no-access-log"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp
 from containerfs.server.auth import Authenticator
 from containerfs.server.downloads import Turns
 from containerfs.server.errors import ServiceError
-from containerfs.server.observation import Counts, Observed
+from containerfs.server.metrics import Metrics
+from containerfs.server.observation import Observed
 from containerfs.server.routes import answers, bodies, containers, files, operations
 from containerfs.server.routes.asked import Answering, Endpoint, authenticated
 from containerfs.server.service import Service
@@ -20,7 +21,7 @@ from containerfs.server.storage.base import OutOfSpaceError
 PREFIX = "/v1"
 
 
-def create_app(service: Service, authenticator: Authenticator, limits: Limits, counts: Counts | None = None) -> ASGIApp:
+def create_app(service: Service, authenticator: Authenticator, limits: Limits, metrics: Metrics) -> ASGIApp:
     """The server as an ASGI application; whoever runs it closes the service's stores."""
     api = [
         (method, PREFIX + path, authenticated(endpoint))
@@ -40,15 +41,15 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits, c
     )
     app.router.redirect_slashes = False
     app.state.service, app.state.authenticator, app.state.limits = service, authenticator, limits
-    app.state.counts, app.state.turns = counts or Counts(), Turns()
+    app.state.metrics, app.state.turns = metrics, Turns()
     templates = {route.endpoint: route.path for route in routes}
-    return Observed(app, app.state.counts, templates)
+    return Observed(app, metrics.counts, templates)
 
 
-def create_metrics_app(counts: Counts) -> ASGIApp:
+def create_metrics_app(metrics: Metrics) -> ASGIApp:
     """The metrics alone, for whoever reaches them."""
     app = Starlette(routes=[Route("/metrics", operations.metrics)])
-    app.state.counts = counts
+    app.state.metrics = metrics
     return app
 
 

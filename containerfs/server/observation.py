@@ -7,13 +7,13 @@ import json
 import logging
 import secrets
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from containerfs.api.dialect import FEATURES, FEATURES_HEADER
+from containerfs.server.tally import Tally
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -33,46 +33,45 @@ def marks(request_id: str) -> list[tuple[bytes, bytes]]:
     return [(b"x-request-id", request_id.encode()), (FEATURES_HEADER.encode(), FEATURES.encode())]
 
 
-class Counts:
-    """Requests, seconds and bytes, by operation."""
+_FAMILIES: dict[str, tuple[str, list[str]]] = {
+    "requests": ("Requests answered.", ["method", "route", "status"]),
+    "request_seconds": ("Time spent on requests.", ["method", "route"]),
+    "received_bytes": ("Bytes of request bodies.", ["method", "route"]),
+    "sent_bytes": ("Bytes of answers' bodies.", ["method", "route"]),
+    "sweeps": ("Sweeps that were finished.", []),
+    "sweep_failures": ("Sweeps that failed.", []),
+    "expired_rows": ("Rows that sweeps have removed, of what expired or was deleted.", []),
+    "swept_orphans": ("Contents that sweeps have removed because nothing named them.", []),
+}
+"""What is counted, and by which labels."""
 
-    def __init__(self) -> None:
-        self._requests: Counter[tuple[str, str, str]] = Counter()
-        self._seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
-        self._received: Counter[tuple[str, str]] = Counter()
-        self._sent: Counter[tuple[str, str]] = Counter()
+
+class Counts:
+    """Requests, seconds and bytes, by operation, and what sweeps did, of all processes that share the tally."""
+
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
 
     def add(self, method: str, route: str, status: int, seconds: float, received: int, sent: int) -> None:
-        operation = (method, route)
-        self._requests[(method, route, str(status))] += 1
-        self._seconds[operation] += seconds
-        self._received[operation] += received
-        self._sent[operation] += sent
+        self._tally.add(1, "requests", method, route, str(status))
+        self._tally.add(seconds, "request_seconds", method, route)
+        self._tally.add(received, "received_bytes", method, route)
+        self._tally.add(sent, "sent_bytes", method, route)
 
-    def exposition(self) -> tuple[bytes, str]:
-        """The counts in the format of Prometheus, and its media type."""
-        # Imported when it is asked for: the import takes a tenth of the server's start.
-        from prometheus_client import CollectorRegistry
-        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-
-        registry = CollectorRegistry()
-        registry.register(self)
-        return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+    def count(self, name: str, amount: float) -> None:
+        """Count what is no request, under the name of a metric."""
+        self._tally.add(amount, name)
 
     def collect(self) -> Iterable["Metric"]:
         """The counts as prometheus_client wants them from a collector."""
         from prometheus_client.core import CounterMetricFamily
 
-        families: list[tuple[str, str, list[str], dict[Any, Any]]] = [
-            ("requests", "Requests answered.", ["method", "route", "status"], self._requests),
-            ("request_seconds", "Time spent on requests.", ["method", "route"], self._seconds),
-            ("received_bytes", "Bytes of request bodies.", ["method", "route"], self._received),
-            ("sent_bytes", "Bytes of answers' bodies.", ["method", "route"], self._sent),
-        ]
-        for name, documentation, labels, values in families:
+        sums = self._tally.sums()
+        for name, (documentation, labels) in _FAMILIES.items():
             family = CounterMetricFamily(f"containerfs_{name}", documentation, labels=labels)
-            for key, value in values.items():
-                family.add_metric(key, value)
+            for (family_name, *values), value in sums.items():
+                if family_name == name:
+                    family.add_metric(values, value)
             yield family
 
 

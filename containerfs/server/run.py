@@ -1,46 +1,27 @@
-"""Run a server in this process: bind, open the stores, say so in one line, serve, stop gracefully.
+"""Run a server: bind, check the keys, say in one line where it listens, and serve in this process or in several."""
 
-uvicorn speaks HTTP. A signal, or the end of standard input, stops accepting, lets requests under way finish within a
-limit, then returns.
-"""
-
-import asyncio
 import contextlib
 import logging
 import os
-import resource
-import signal
 import socket
 import sys
-import threading
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
-import uvicorn
-import uvloop
-
-from containerfs.server.app import PREFIX, create_app, create_metrics_app
+from containerfs.server.app import PREFIX
 from containerfs.server.auth import Authenticator, Everyone, KeyFile, ThisMachine
 from containerfs.server.listener import ListenError, is_loopback, listening, url
 from containerfs.server.observation import Counts, access_log
-from containerfs.server.protocol import BoundedConfig, BoundedProtocol
-from containerfs.server.service import Service
-from containerfs.server.settings import Limits, ServerSettings
-from containerfs.server.storage.open import open_stores
-from containerfs.server.sweeper import Sweeper
-
-_LAST_WORDS_S = 5
-"""How long requests may take to end once their clients have been disconnected, in seconds."""
+from containerfs.server.serving import Serving, serve
+from containerfs.server.settings import ServerSettings
+from containerfs.server.tally import Tally
+from containerfs.server.workers import Tie, supervise
 
 _SWITCH_INTERVAL_S = 0.0005
 """A thread that comes back from the kernel waits so long for the interpreter while the event loop is busy, and SQLite's
 and those that remove files do so for each row and file: at Python's 5 ms, 500 files took 2.8 s instead of 0.6."""
 
-logger = logging.getLogger("containerfs.server")
-
 
 def run(settings: ServerSettings) -> None:
-    """Serve until told to stop by SIGTERM, SIGINT or, if so set, the end of standard input.
+    """Serve until told to stop by SIGTERM, SIGINT or, for the child of a mount, the end of standard input.
 
     Raises:
         ListenError: if the address cannot be listened on, or not without API keys.
@@ -54,9 +35,8 @@ def run(settings: ServerSettings) -> None:
     with (
         listening(settings.host, settings.port, settings.uds) as listener,
         _listening_for_metrics(settings) as metrics_listener,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_serve(settings, authenticator, listener, metrics_listener))
+        _serve(settings, authenticator, listener, metrics_listener)
     _forget_unread_log()
 
 
@@ -93,109 +73,24 @@ def _listening_for_metrics(settings: ServerSettings) -> contextlib.AbstractConte
     return listening(*settings.metrics, None) if settings.metrics else contextlib.nullcontext()
 
 
-async def _serve(
+def _serve(
     settings: ServerSettings,
     authenticator: Authenticator,
     listener: socket.socket,
     metrics_listener: socket.socket | None,
 ) -> None:
-    stores = open_stores(settings.data_dir)
-    sweeper = Sweeper(stores)
-    service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
-    counts = Counts()
-    server = _Server(create_app(service, authenticator, settings.limits, counts), settings.limits)
-    _stop_on_signals(server)
-    if settings.exit_with_stdin:
-        _stop_with_stdin(server)
-    try:
-        async with (
-            sweeper.sweeping(settings.sweep_interval),
-            _serving_metrics(counts, settings.limits, metrics_listener),
-        ):
-            await server.serve(sockets=[listener])
-    finally:
-        await stores.metadata.close()
+    tally = Tally(settings.workers)
+    serving = Serving(settings, authenticator, Counts(tally), listener, metrics_listener)
+    address = url(listener, PREFIX)
 
+    def announce() -> None:
+        print(f"containerfs serve: listening on {address}", flush=True)
 
-@contextlib.asynccontextmanager
-async def _serving_metrics(counts: Counts, limits: Limits, listener: socket.socket | None) -> AsyncIterator[None]:
-    if listener is None:
-        yield
-        return
-    server = _Server(create_metrics_app(counts), limits, announced=False)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield
-    finally:
-        server.stop()
-        await serving
+    def work(tie: Tie) -> None:
+        tally.take(tie.number)
+        serve(serving, tie.ready, tie.lifeline)
 
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready, and leaves signals to us."""
-
-    def __init__(self, app: Any, limits: Limits, *, announced: bool = True) -> None:
-        config = BoundedConfig(
-            limits.receive_timeout,
-            _descriptors() // 2,  # a request has a connection and, mostly, a file
-            app,
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=limits.keep_alive,
-            timeout_graceful_shutdown=limits.shutdown_timeout + _LAST_WORDS_S,
-        )
-        super().__init__(config)
-        self._shutdown_timeout, self._announced = limits.shutdown_timeout, announced
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in (sockets or ()) if self._announced else ():
-            print(f"containerfs serve: listening on {url(listener, PREFIX)}", flush=True)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        cut = asyncio.get_running_loop().call_later(self._shutdown_timeout, self._cut)
-        await super().shutdown(sockets)
-        cut.cancel()
-
-    def _cut(self) -> None:
-        """Disconnect the clients that are left. Their requests end like those of clients that have gone."""
-        connections = list(self.server_state.connections)
-        logger.warning("stopping: %d connections that did not finish in time are closed", len(connections))
-        for connection in connections:
-            connection.transport.abort()
-
-    def stop(self) -> None:
-        """Stop gracefully; at once, if told so again."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-
-def _descriptors() -> int:
-    """How many the process may have."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def _stop_on_signals(server: _Server) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
-
-
-def _stop_with_stdin(server: _Server) -> None:
-    """Stop when standard input ends: whoever holds its other end, a mount, is gone then, however it went."""
-    loop = asyncio.get_running_loop()
-
-    def wait() -> None:
-        while os.read(0, 4096):
-            pass
-        with contextlib.suppress(RuntimeError):  # the loop is closed: stopped already
-            loop.call_soon_threadsafe(server.stop)
-
-    threading.Thread(target=wait, name="stdin", daemon=True).start()
+    if settings.workers > 1:
+        supervise(settings.workers, work, announce, serving.stop_accepting)
+    else:
+        serve(serving, announce, sys.stdin.fileno() if settings.embedded else None)

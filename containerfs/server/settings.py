@@ -1,8 +1,13 @@
-"""What can be set about a server."""
+"""What can be set about a server: flags, then the environment, then ``[serve]`` in the config file, then defaults."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from containerfs.config import ConfigFile, Size, Span, default_data_dir, parse_span, validated
 from containerfs.server.requests import ExpiryRule
 
 
@@ -23,32 +28,111 @@ class Limits:
     shutdown_timeout: float = 60
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
+def _words(value: object) -> object:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _address(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"{value!r} is not an address like 127.0.0.1:9100")
+    return host.strip("[]"), int(port)
+
+
+def _rule(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    minutes, rest = divmod(parse_span(value), 60)
+    if rest or not minutes:
+        raise ValueError(f"{value!r} is not one or more whole minutes")
+    return ExpiryRule(anchor="last_active_at", minutes=int(minutes))
+
+
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Address = Annotated[tuple[str, int], NoDecode, BeforeValidator(_address)]
+Rule = Annotated[ExpiryRule, NoDecode, BeforeValidator(_rule)]
+
+
+class ServerSettings(BaseSettings):
     """A server: where it listens, where it keeps things, whom it serves.
+
+    Environment names have the prefix ``CONTAINERFS_``. Sizes are in bytes, times in seconds.
 
     Attributes:
         host, port: where to listen; port 0 is any free one.
         uds: a Unix socket to listen on instead.
+        workers: how many processes serve.
         data_dir: the store.
         allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
         api_keys: the key file; None serves everyone who reaches the server.
         metrics: a host and port on which to serve the metrics, and nothing else, without keys.
+        max_upload_size: of a file; 0 is no limit.
         default_expiry: for containers created without ``expires_after``.
-        sweep_interval: seconds between sweeps.
-        exit_with_stdin: stop when standard input ends.
+        timeout: the longest pause within a request or its answer.
+        shutdown_timeout: how long a stop waits for requests under way.
+        sweep_interval: between sweeps.
         access_log: write a line of JSON per request to standard error.
+        embedded: the child of a mount: what flags do not say is a default, and the end of standard input is its own.
     """
 
-    data_dir: Path
+    model_config = SettingsConfigDict(env_prefix="CONTAINERFS_", extra="forbid", frozen=True)
+
     host: str = "127.0.0.1"
-    port: int = 8080
-    uds: Path | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    api_keys: Path | None = None
-    metrics: tuple[str, int] | None = None
-    limits: Limits = Limits()
-    default_expiry: ExpiryRule | None = None
-    sweep_interval: float = 60
-    exit_with_stdin: bool = False
+    port: int = Field(8080, ge=0, le=65535)
+    uds: UserPath | None = None
+    workers: int = Field(1, ge=1, le=256)
+    data_dir: UserPath = Field(default_factory=default_data_dir)
+    allowed_hosts: Words = ()
+    api_keys: UserPath | None = None
+    metrics: Address | None = None
+    max_upload_size: Size = 512 << 20
+    default_expiry: Rule | None = None
+    timeout: Span = Field(60, ge=0.1)
+    shutdown_timeout: Span = Field(60, ge=0)
+    sweep_interval: Span = Field(60, ge=0.1)
     access_log: bool = True
+    embedded: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        if init_settings().get("embedded"):
+            return (init_settings,)
+        return init_settings, env_settings, _ServeTable(settings_cls)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            max_upload_size=self.max_upload_size or None,
+            receive_timeout=self.timeout,
+            shutdown_timeout=self.shutdown_timeout,
+        )
+
+
+class _ServeTable(ConfigFile):
+    """``[serve]`` in the config file."""
+
+    def __call__(self) -> dict[str, Any]:
+        table: dict[str, Any] = self.read().get("serve", {})
+        return table
+
+
+def load(**flags: object) -> ServerSettings:
+    """The settings in force.
+
+    Args:
+        flags: those given on the command line; None where one was not.
+
+    Raises:
+        SettingsError: a setting is invalid; the message names it.
+    """
+    return validated(ServerSettings, flags)

@@ -33,9 +33,16 @@ logger = logging.getLogger("containerfs.server")
 class Sweeper:
     """What there is to sweep in a pair of stores."""
 
-    def __init__(self, stores: Stores, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        clock: Callable[[], float] = time.time,
+        count: Callable[[str, float], None] = lambda name, amount: None,
+    ) -> None:
+        """``count`` is told what sweeps have done, by the names of metrics."""
         self._metadata, self._blobs = stores.metadata, stores.blobs
-        self._clock = clock
+        self._clock, self._count = clock, count
         self._due = asyncio.Event()
 
     def wake(self) -> None:
@@ -46,8 +53,8 @@ class Sweeper:
     async def sweeping(self, interval: float) -> AsyncIterator[None]:
         """Sweep now, and again ``interval`` seconds after each sweep, in the background while the context lasts."""
         tasks = [
-            asyncio.create_task(_repeat(self.sweep, lambda: self._wait(interval))),
-            asyncio.create_task(_repeat(self.sweep_orphans, lambda: asyncio.sleep(_ORPHANS_EVERY * interval))),
+            asyncio.create_task(self._repeat(self.sweep, lambda: self._wait(interval))),
+            asyncio.create_task(self._repeat(self.sweep_orphans, lambda: asyncio.sleep(_ORPHANS_EVERY * interval))),
         ]
         try:
             yield
@@ -63,7 +70,8 @@ class Sweeper:
 
     async def sweep_orphans(self) -> None:
         """Remove the bytes that no row names; looks at all there are."""
-        await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
+        orphans = await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
+        self._count("swept_orphans", orphans)
 
     async def _remove_expired(self) -> bool:
         """Remove some of what has expired, first rows, then bytes; whether there was anything."""
@@ -81,6 +89,7 @@ class Sweeper:
 
         removal = await self._metadata.write(work, frees=True)
         await self._blobs.delete(removal.garbage)
+        self._count("expired_rows", removal.rows)
         return removal.rows > 0
 
     async def _forget(self) -> bool:
@@ -95,14 +104,15 @@ class Sweeper:
                 await self._due.wait()
         self._due.clear()
 
+    async def _repeat(self, sweep: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await sweep()
+                self._count("sweeps", 1)
+            except Exception:  # the next sweep may do better, and the server must go on
+                logger.exception("the sweep failed")
+                self._count("sweep_failures", 1)
+            await pause()
+
     def _now(self) -> int:
         return int(self._clock())
-
-
-async def _repeat(sweep: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await sweep()
-        except Exception:  # the next sweep may do better, and the server must go on
-            logger.exception("the sweep failed")
-        await pause()

@@ -12,6 +12,7 @@ import uvicorn
 
 from containerfs.server.app import create_app
 from containerfs.server.auth import Everyone
+from containerfs.server.metrics import Metrics
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits
 from containerfs.server.storage.open import Stores, open_stores
@@ -66,4 +67,4 @@ def opened(data_dir: Path) -> Iterator[Stores]:
 
 
 def application(stores: Stores, clock: Clock) -> Any:
-    return create_app(Service(stores, clock=clock), Everyone(), Limits())
+    return create_app(Service(stores, clock=clock), Everyone(), Limits(), Metrics())

@@ -4,7 +4,8 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,13 @@ def start(options: Sequence[str], stderr: Any = None, within: Sequence[str] = ()
                     process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what will be true some time, and has no event that one could wait for."""
+    waited = threading.Event()
+    for _ in range(600):
+        if condition():
+            return
+        waited.wait(0.1)
+    raise AssertionError("it never came true")

@@ -204,3 +204,25 @@ def test_neither_keys_nor_contents_are_logged(client_of: Callable[[str], httpx.C
     for said in (secret, "name of a container", "name of a file", "content of a file"):
         assert said not in log
     assert json.loads(log.splitlines()[0])["status"] == 200
+
+
+def test_the_list_says_what_each_key_has_in_the_store(tmp_path: Path) -> None:
+    path, store = tmp_path / "keys.json", tmp_path / "store"
+    secrets = {name: keys("add", name, "--api-keys", str(path)).stdout.strip() for name in ("one", "two", "gone")}
+    options = ("--api-keys", str(path), "--data-dir", str(store))
+    assert "containers" not in keys("list", *options).stdout
+    assert not store.exists()
+    with running_server(store, "--api-keys", str(path)) as server:
+        for name in ("one", "gone"):
+            authorization = {"Authorization": f"Bearer {secrets[name]}"}
+            with httpx.Client(base_url=server.base_url, headers=authorization) as http:
+                container = create(http)["id"]
+                file = answered(http.post(f"/containers/{container}/files", files={"file": b"content"}))
+                answered(http.post(f"/containers/{container}/files", json={"file_id": file["id"], "path": "copy"}))
+        id_of_gone = keys("list", *options).stdout.split("\n")[2].split()[0]
+        keys("revoke", id_of_gone, "--api-keys", str(path))
+        one, two, left, end = keys("list", *options).stdout.split("\n")
+    assert one.endswith("  one  1 containers  2 files  14 bytes")
+    assert two.endswith("  two")
+    assert left == f"{id_of_gone}  of no key  1 containers  2 files  14 bytes"
+    assert end == ""

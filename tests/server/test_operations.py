@@ -13,7 +13,7 @@ import pytest
 
 from containerfs.server import openapi
 from tests.server.conftest import answered, create
-from tests.server.live import LiveServer, running_server
+from tests.server.live import LiveServer, eventually, running_server
 
 
 def counted(server: LiveServer, **labels: str) -> float:
@@ -44,6 +44,31 @@ def test_bytes_are_counted(server: LiveServer, http: httpx.Client, container: st
             rf'containerfs_{name}_bytes_total{{method="\w+",route="/v1/containers/{{container_id}}/{route}"}} (\S+)'
         )
         assert max(map(float, re.findall(pattern, text))) >= 50_000
+
+
+def metric(server: LiveServer, name: str) -> float:
+    text = httpx.get(server.root_url + "/metrics").text
+    return float(re.findall(rf"^containerfs_{name} (\S+)$", text, re.MULTILINE)[0])
+
+
+def test_what_is_in_the_store_is_measured(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path / "store", "--sweep-interval", "0.1") as server,
+        httpx.Client(base_url=server.base_url) as http,
+    ):
+        containers = [create(http)["id"] for _ in range(3)]
+        for container in containers[:2]:
+            answered(http.post(f"/containers/{container}/files", files={"file": bytes(1000)}))
+        answered(http.post("/files", files={"file": bytes(10)}, data={"purpose": "user_data"}))
+        answered(http.delete(f"/containers/{containers[2]}"))
+        eventually(lambda: metric(server, "stored_bytes") == 2010)
+        assert (metric(server, "containers"), metric(server, "files")) == (2, 3)
+        assert metric(server, "expired_bytes") == 0
+        assert 0 < metric(server, "disk_free_bytes") < metric(server, "disk_bytes")
+        eventually(lambda: metric(server, "sweeps_total") > 1)
+        for container in containers[:2]:
+            answered(http.delete(f"/containers/{container}"))
+        eventually(lambda: metric(server, "stored_bytes") == 10)
 
 
 def test_metrics_on_an_address_of_their_own(tmp_path: Path) -> None:

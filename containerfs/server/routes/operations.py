@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from containerfs.server.observation import Counts
+from containerfs.server.metrics import Metrics
 from containerfs.server.routes.asked import Endpoint, admitted, service
 from containerfs.server.storage.base import PageQuery
 
@@ -15,8 +15,8 @@ async def health(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    counts: Counts = request.app.state.counts
-    text, media_type = counts.exposition()
+    measured: Metrics = request.app.state.metrics
+    text, media_type = await measured.exposition()
     return Response(text, media_type=media_type)
 
 

@@ -89,6 +89,24 @@ class RecordedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What is in a namespace.
+
+    Attributes:
+        containers: those that have not expired.
+        files: in these, and of ``/files``.
+        bytes: of these files; copies, which share their bytes, count each.
+        expired_bytes: of what has expired or was deleted, and is still to be removed.
+    """
+
+    namespace: str
+    containers: int
+    files: int
+    bytes: int
+    expired_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PageQuery:
     """Which part of a listing: at most ``limit`` items after the item ``after``, by creation in ``order``."""
 
@@ -177,6 +195,10 @@ class Transaction(Protocol):
 
     def record_answer(self, namespace: str, key: str, answer: RecordedAnswer, now: int) -> None: ...
 
+    def usage(self, now: int) -> list[Usage]:
+        """What is in each namespace that has anything, by name. Looks at every row: only for ``survey``."""
+        ...
+
     def named_blobs(self, blobs: Collection[str]) -> set[str]:
         """Those of the blobs that some row names."""
         ...
@@ -202,6 +224,10 @@ class MetadataStore(Protocol):
         ``work`` may be run more than once (after a conflict with another writer) and must have no effects but on its
         transaction. A task cancelled meanwhile learns of it once the outcome is settled.
         """
+        ...
+
+    async def survey(self, work: Callable[[Transaction], T]) -> T:
+        """The same as ``read``, for what may take long: no one else waits for it."""
         ...
 
     async def close(self) -> None: ...

@@ -4,6 +4,9 @@
 fsynced. Whoever writes a blob holds an advisory lock (flock(2)) on it from creation until its row is committed, and
 the kernel drops the lock however the process ends. So an unlocked temporary file, and an unlocked blob that no row
 names, belong to no one, with no clock or grace period involved.
+
+Whoever deletes blobs holds a shared lock on ``blobs`` meanwhile. While another has it alone, for a backup, nothing is
+deleted: what should have been is garbage, which a later sweep finds.
 """
 
 import asyncio
@@ -74,8 +77,7 @@ class LocalBlobStore:
             # Asked again under the lock: its writer may have committed the row since.
             if await named([blob]):
                 return False
-            self._unlink([blob])
-            return True
+            return self._unlink([blob])
         finally:
             await _close(fd)
 
@@ -101,9 +103,12 @@ class LocalBlobStore:
         with contextlib.suppress(OutOfSpaceError):
             self._reserve.require()
 
-    def _unlink(self, blobs: Collection[str]) -> None:
-        for blob in blobs:
-            self._path(blob).unlink(missing_ok=True)
+    def _unlink(self, blobs: Collection[str]) -> bool:
+        """Whether they are gone; they stay for now if there are to be no deletions."""
+        with _held(self._blobs, fcntl.LOCK_SH | fcntl.LOCK_NB) as may_delete:
+            for blob in blobs if may_delete else ():
+                self._path(blob).unlink(missing_ok=True)
+        return may_delete
 
     def _path(self, blob: str) -> Path:
         return self._blobs / blob[:2] / blob
@@ -192,6 +197,28 @@ class LocalBlobReader:
 
     async def close(self) -> None:
         await _close(self._fd)
+
+
+@contextlib.contextmanager
+def without_deletions(directory: Path) -> Iterator[None]:
+    """Have no server delete a blob from the store in a directory, until the context ends."""
+    with _held(directory / "blobs", fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def _held(directory: Path, lock: int) -> Iterator[bool]:
+    """Hold a lock on a directory, if it can be had; whether it is held."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        held = True
+        try:
+            fcntl.flock(fd, lock)
+        except BlockingIOError:
+            held = False
+        yield held
+    finally:
+        os.close(fd)
 
 
 def _create_locked(path: Path) -> int:

@@ -15,6 +15,7 @@ from containerfs.server.storage.base import (
     RecordedAnswer,
     Removal,
     UnknownCursorError,
+    Usage,
 )
 from containerfs.server.storage.schema import answers, container_files, containers, departed, files
 
@@ -99,6 +100,9 @@ class SqlTransaction:
     def record_answer(self, namespace: str, key: str, answer: RecordedAnswer, now: int) -> None:
         self._run(statements.delete_answer, namespace=namespace, key=key)  # one that is no longer remembered
         self._run(statements.insertion(answers), namespace=namespace, key=key, answered_at=now, **asdict(answer))
+
+    def usage(self, now: int) -> list[Usage]:
+        return [Usage(*row) for row in self._connection.execute(statements.usage, {"now": now})]
 
     def named_blobs(self, blobs: Collection[str]) -> set[str]:
         names, named = list(blobs), set[str]()

@@ -15,6 +15,8 @@ from containerfs.server.storage.local import LocalBlobStore
 from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.sqlite import SqliteMetadataStore
 
+DATABASE = "metadata.sqlite3"
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:
@@ -24,13 +26,18 @@ class Stores:
     blobs: BlobStore
 
 
+def holds_store(data_dir: Path) -> bool:
+    """Whether there is a store in a directory."""
+    return (data_dir / DATABASE).is_file()
+
+
 def open_stores(data_dir: Path) -> Stores:
     """The stores in a directory, which is created if it is missing.
 
     Raises:
         StoreError: if they cannot be opened, with the reason in one line.
     """
-    database = data_dir / "metadata.sqlite3"
+    database = data_dir / DATABASE
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         reserve = Reserve(data_dir)

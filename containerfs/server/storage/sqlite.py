@@ -59,11 +59,18 @@ class SqliteMetadataStore:
     async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
         return await settled(asyncio.get_running_loop().run_in_executor(self._thread, self._write, work, frees))
 
+    async def survey(self, work: Callable[[Transaction], T]) -> T:
+        return await settled(asyncio.get_running_loop().run_in_executor(None, self._survey, work))
+
     async def close(self) -> None:
         self._thread.shutdown()
         self._reader.close()
         self._writer.close()
         self._engine.dispose()
+
+    def _survey(self, work: Callable[[Transaction], T]) -> T:
+        with self._engine.connect().execution_options(begin="BEGIN") as connection, connection.begin():
+            return work(SqlTransaction(connection))
 
     def _write(self, work: Callable[[Transaction], T], frees: bool) -> T:
         if not frees:

@@ -19,10 +19,13 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    not_,
+    null,
     or_,
     select,
     tuple_,
     union,
+    union_all,
     update,
 )
 
@@ -150,6 +153,32 @@ delete_some_places_of = _some(departed, departed.c.listing == LISTING)
 delete_some_old_places = _some(departed, departed.c.departed_at < BEFORE)
 
 delete_some_old_answers = _some(answers, answers.c.answered_at < BEFORE)
+
+
+_contents = union_all(
+    select(containers.c.namespace, containers.c.expires_at, container_files.c.bytes).join(
+        containers, containers.c.id == container_files.c.container_id
+    ),
+    select(files.c.namespace, files.c.expires_at, files.c.bytes),
+    select(containers.c.namespace, containers.c.expires_at, null()),
+).subquery("contents")
+"""A row for each file, and one without bytes for each container."""
+
+_is_alive = or_(_contents.c.expires_at.is_(None), _contents.c.expires_at > NOW)
+
+_is_file = _contents.c.bytes.is_not(None)
+
+usage = (
+    select(
+        _contents.c.namespace,
+        func.count().filter(_is_alive, not_(_is_file)),
+        func.count().filter(_is_alive, _is_file),
+        func.coalesce(func.sum(_contents.c.bytes).filter(_is_alive), 0),
+        func.coalesce(func.sum(_contents.c.bytes).filter(not_(_is_alive)), 0),
+    )
+    .group_by(_contents.c.namespace)
+    .order_by(_contents.c.namespace)
+)
 
 
 @cache

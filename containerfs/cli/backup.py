@@ -1,0 +1,27 @@
+"""``containerfs backup``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from containerfs.cli.failure import fail
+
+
+def backup(
+    destination: Annotated[Path, typer.Argument(help="Directory to copy to; what it has already is not copied again.")],
+    data_dir: Annotated[Path | None, typer.Option(help="The store, as 'containerfs serve' has it.")] = None,
+) -> None:
+    """Copy a server's store, while it is used, into a directory that a server can be started on."""
+    from containerfs.config import SettingsError
+    from containerfs.server import settings
+    from containerfs.server.storage.backup import back_up
+    from containerfs.server.storage.base import StoreError
+
+    try:
+        made = back_up(settings.load(data_dir=data_dir).data_dir, destination)
+    except (SettingsError, StoreError) as error:
+        fail("backup", str(error))
+    typer.echo(f"{made.blobs} contents of {made.bytes} bytes, {made.copied} of them new")
+    if made.missing:
+        fail("backup", f"{made.missing} contents are missing from the store, and so from the backup")

@@ -1,0 +1,175 @@
+"""One process that serves: it opens the stores, says when it is ready, and stops gracefully.
+
+uvicorn speaks HTTP. A signal, or the end of a descriptor that is given for that, stops accepting, lets requests under
+way finish within a limit, then returns.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from containerfs.server.app import create_app, create_metrics_app
+from containerfs.server.auth import Authenticator
+from containerfs.server.inventory import Inventory
+from containerfs.server.metrics import Metrics
+from containerfs.server.observation import Counts
+from containerfs.server.protocol import BoundedConfig, BoundedProtocol
+from containerfs.server.service import Service
+from containerfs.server.settings import Limits, ServerSettings
+from containerfs.server.storage.open import open_stores
+from containerfs.server.sweeper import Sweeper
+
+_LAST_WORDS_S = 5
+"""How long requests may take to end once their clients have been disconnected, in seconds."""
+
+logger = logging.getLogger("containerfs.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What processes that serve have in common.
+
+    Attributes:
+        listener: a listening socket.
+        metrics_listener: one on which the metrics are served, and nothing else.
+    """
+
+    settings: ServerSettings
+    authenticator: Authenticator
+    counts: Counts
+    listener: socket.socket
+    metrics_listener: socket.socket | None
+
+    def stop_accepting(self) -> None:
+        """Close the sockets, in a process that has others accept their connections."""
+        self.listener.close()
+        if self.metrics_listener is not None:
+            self.metrics_listener.close()
+
+
+def serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> None:
+    """Serve until told to stop by SIGTERM, SIGINT or the end of a descriptor.
+
+    Args:
+        ready: called once requests are answered.
+        lifeline: the descriptor; None for none.
+
+    Raises:
+        StoreError: if the store cannot be opened.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(serving, ready, lifeline))
+
+
+async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> None:
+    settings = serving.settings
+    stores = open_stores(settings.data_dir)
+    sweeper = Sweeper(stores, count=serving.counts.count)
+    service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
+    metrics = Metrics(serving.counts, Inventory(stores.metadata, settings.data_dir))
+    server = _Server(create_app(service, serving.authenticator, settings.limits, metrics), settings.limits, ready)
+    _stop_on_signals(server)
+    if lifeline is not None:
+        _stop_at_the_end_of(lifeline, server)
+    try:
+        async with (
+            sweeper.sweeping(settings.sweep_interval),
+            _serving_metrics(metrics, settings.limits, serving.metrics_listener),
+        ):
+            await server.serve(sockets=[serving.listener])
+    finally:
+        await stores.metadata.close()
+
+
+@contextlib.asynccontextmanager
+async def _serving_metrics(metrics: Metrics, limits: Limits, listener: socket.socket | None) -> AsyncIterator[None]:
+    if listener is None:
+        yield
+        return
+    server = _Server(create_metrics_app(metrics), limits)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.stop()
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready, and leaves signals to us."""
+
+    def __init__(self, app: Any, limits: Limits, ready: Callable[[], None] = lambda: None) -> None:
+        config = BoundedConfig(
+            limits.receive_timeout,
+            _descriptors() // 2,  # a request has a connection and, mostly, a file
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=limits.keep_alive,
+            timeout_graceful_shutdown=limits.shutdown_timeout + _LAST_WORDS_S,
+        )
+        super().__init__(config)
+        self._shutdown_timeout, self._ready = limits.shutdown_timeout, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cut = asyncio.get_running_loop().call_later(self._shutdown_timeout, self._cut)
+        await super().shutdown(sockets)
+        cut.cancel()
+
+    def _cut(self) -> None:
+        """Disconnect the clients that are left. Their requests end like those of clients that have gone."""
+        connections = list(self.server_state.connections)
+        logger.warning("stopping: %d connections that did not finish in time are closed", len(connections))
+        for connection in connections:
+            connection.transport.abort()
+
+    def stop(self) -> None:
+        """Stop gracefully; at once, if told so again."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _descriptors() -> int:
+    """How many the process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _stop_on_signals(server: _Server) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+
+
+def _stop_at_the_end_of(lifeline: int, server: _Server) -> None:
+    """Whoever holds the other end, a mount or a parent, is gone then, however it went."""
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        while os.read(lifeline, 4096):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop is closed: stopped already
+            loop.call_soon_threadsafe(server.stop)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()

@@ -1,0 +1,147 @@
+"""Copies a store of SQLite and files while servers use it. The copy is a data directory like any other.
+
+The rows are copied first, as of one moment (SQLite's online backup); then the blobs that they name, which no server
+deletes meanwhile, and which never change. So each row has its bytes. The new rows take the place of those of the backup
+before only when all of their bytes are safe on disk, and what no row names any more goes last: the directory holds a
+whole backup at any time, and a later one copies no more than what is new.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from containerfs.server.storage.base import StoreError
+from containerfs.server.storage.local import without_deletions
+from containerfs.server.storage.open import DATABASE, holds_store
+
+_MARKS_OF_A_SERVER = (f"{DATABASE}-wal", "reserve")
+"""The one is there while a server runs, the other once it has added something."""
+
+_BLOBS_AT_ONCE = 1000
+"""Copied, then flushed to disk together: a flush for each takes longer than the copy of a small one."""
+
+_NAMED = "SELECT blob, bytes FROM container_files UNION SELECT blob, bytes FROM files"
+
+
+@dataclass(slots=True)
+class Backup:
+    """What a backup has.
+
+    Attributes:
+        blobs, bytes: the contents in it; copies that share their bytes count once.
+        copied: how many of them are new.
+        missing: contents that rows name, and that the store itself has not, or not whole.
+    """
+
+    blobs: int = 0
+    bytes: int = 0
+    copied: int = 0
+    missing: int = 0
+
+
+def back_up(data_dir: Path, destination: Path) -> Backup:
+    """Copy a store into a directory, which is created, or has the backup before, and is brought up to date.
+
+    Raises:
+        StoreError: if there is no store, or the directory cannot take a backup; the message says why.
+    """
+    _check(data_dir, destination)
+    try:
+        return _Copy(data_dir, destination).run()
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"cannot back {data_dir} up into {destination}: {error}") from error
+
+
+def _check(data_dir: Path, destination: Path) -> None:
+    if not holds_store(data_dir):
+        raise StoreError(f"there is no store in {data_dir} (--data-dir)")
+    if destination.resolve().is_relative_to(data_dir.resolve()):
+        raise StoreError(f"{destination} is inside of the store itself")
+    if any((destination / name).exists() for name in _MARKS_OF_A_SERVER):
+        raise StoreError(f"a server is using {destination}, or has changed it: choose another directory")
+
+
+class _Copy:
+    def __init__(self, data_dir: Path, destination: Path) -> None:
+        self._source, self._destination = data_dir, destination
+        self._unfinished = destination / "tmp"
+        self._rows = self._unfinished / DATABASE
+        self._backup = Backup()
+
+    def run(self) -> Backup:
+        for directory in (self._destination, self._unfinished, self._destination / "blobs"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with without_deletions(self._source):
+            self._copy_rows()
+            with self._named() as named:
+                while batch := list(itertools.islice(named, _BLOBS_AT_ONCE)):
+                    self._copy_blobs(batch)
+        self._rows.replace(self._destination / DATABASE)
+        os.sync()
+        self._remove_others()
+        return self._backup
+
+    def _copy_rows(self) -> None:
+        self._rows.unlink(missing_ok=True)
+        os.close(os.open(self._rows, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with (
+            contextlib.closing(sqlite3.connect(self._source / DATABASE)) as source,
+            contextlib.closing(sqlite3.connect(self._rows)) as copy,
+        ):
+            source.backup(copy)  # in one step: in several it begins anew whenever a server writes
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file; a server that opens it makes it WAL again
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[Iterator[tuple[str, int]]]:
+        """The blobs that the copied rows name, and their sizes."""
+        with contextlib.closing(sqlite3.connect(self._rows)) as rows:
+            yield iter(rows.execute(_NAMED))
+
+    def _copy_blobs(self, named: Sequence[tuple[str, int]]) -> None:
+        copied = [blob for blob, size in named if self._copy_blob(blob, size)]
+        if copied:
+            os.sync()
+        for blob in copied:
+            path = _path(self._destination, blob)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            (self._unfinished / blob).rename(path)
+        self._backup.copied += len(copied)
+
+    def _copy_blob(self, blob: str, size: int) -> bool:
+        """Whether it was copied, which it is not if it is there, or not in the store either."""
+        self._backup.blobs += 1
+        self._backup.bytes += size
+        if _size(_path(self._destination, blob)) == size:
+            return False
+        if _size(_path(self._source, blob)) != size:
+            self._backup.missing += 1
+            return False
+        copy = self._unfinished / blob
+        shutil.copyfile(_path(self._source, blob), copy)
+        copy.chmod(0o600)
+        return True
+
+    def _remove_others(self) -> None:
+        """Remove what no row names, and what a backup that was cut short has left."""
+        with contextlib.closing(sqlite3.connect(self._destination / DATABASE)) as rows:
+            for path in (self._destination / "blobs").glob("*/*"):
+                if not rows.execute(f"SELECT 1 FROM ({_NAMED}) WHERE blob = ?", (path.name,)).fetchone():
+                    path.unlink()
+        for path in self._unfinished.iterdir():
+            path.unlink()
+
+
+def _path(directory: Path, blob: str) -> Path:
+    return directory / "blobs" / blob[:2] / blob
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
