@@ -156,7 +156,9 @@ def load(**flags: object) -> Settings:
 class _ConfigFile(PydanticBaseSettingsSource):
     """The config file, and the profile that is asked for in it."""
 
-    path = user_config_path("containerfs") / "config.toml"
+    @property
+    def path(self) -> Path:
+        return user_config_path("containerfs") / "config.toml"
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return self._values().get(field_name), field_name, False

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from containerfs import __version__
+from containerfs.cli.changing import create, rename, rm
 from containerfs.cli.control import refresh, status, sync, unmount
+from containerfs.cli.copying import cp, get, put
 from containerfs.cli.keys import keys
+from containerfs.cli.listing import info, ls
 from containerfs.cli.mount import mount
 from containerfs.cli.recover import recover
 from containerfs.cli.serve import serve
@@ -26,6 +29,8 @@ app.command()(unmount)
 app.command()(status)
 app.command()(sync)
 app.command()(refresh)
+for command in (ls, get, put, cp, rm, info, create, rename):
+    app.command()(command)
 app.command()(serve)
 app.add_typer(recover, name="recover")
 app.add_typer(keys, name="keys")

@@ -18,6 +18,7 @@ import typer
 
 from containerfs.cli import child, descriptors
 from containerfs.cli.failure import fail, reporting
+from containerfs.cli.options import CacheDirOption, DataDirOption, LocalOption, ProfileOption, UrlOption
 
 if TYPE_CHECKING:
     from containerfs.cli.embedded import EmbeddedStore
@@ -31,11 +32,11 @@ _DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
 
 def mount(
     mountpoint: Annotated[Path, typer.Argument(help="An empty directory; made if its parent exists.")],
-    url: Annotated[str | None, typer.Option(help="The service, up to and including /v1.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="The embedded store, whatever the environment says.")] = False,
-    profile: Annotated[str | None, typer.Option(help="A section of the config file.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Home of the embedded store.")] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="Content cache, journal, local attributes.")] = None,
+    url: UrlOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    data_dir: DataDirOption = None,
+    cache_dir: CacheDirOption = None,
     cache_size: Annotated[str | None, typer.Option(help="Content to keep at most, as 10G.")] = None,
     metadata_expiry: Annotated[str | None, typer.Option(help="How long a listing is believed, as 10s.")] = None,
     patience: Annotated[str | None, typer.Option(help="How long to wait for a service that is away, as 13s.")] = None,
