@@ -1,6 +1,7 @@
 """The command line: one module per family of commands."""
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -23,7 +24,9 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 app.command()(mount)
 app.command()(unmount)
 app.command()(status)
@@ -48,4 +51,11 @@ def options(
 def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as what they are
         sys.stdout.reconfigure(errors="surrogateescape")
-    app()
+    try:
+        app()
+    except Exception as error:
+        if "CONTAINERFS_DEBUG" in os.environ:
+            raise
+        what = str(error) if isinstance(error, OSError) else f"{error!r}; CONTAINERFS_DEBUG=1 shows where"
+        typer.echo(f"containerfs: {what}", err=True)
+        sys.exit(1)

@@ -29,7 +29,7 @@ def get(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME... [DESTINATION]",
+            metavar="NAME",
             help=f"{NAMES} The last of several is where to: a directory, a file, or - for standard output. "
             "Of one alone, the working directory.",
         ),
@@ -68,7 +68,7 @@ def get(
 @on_service
 def put(
     settings: "Settings",
-    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files or directories; - is standard input.")],
+    sources: Annotated[list[str], typer.Argument(metavar="FILE", help="Files or directories; - is standard input.")],
     destination: Annotated[str, typer.Argument(metavar="NAME", help="CONTAINER or CONTAINER/PATH.")],
     recursive: RecursiveOption = False,
     verify: Annotated[
@@ -104,7 +104,7 @@ def put(
 @on_service
 def cp(
     settings: "Settings",
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help=NAMES)],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help=NAMES)],
     destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="CONTAINER or CONTAINER/PATH.")],
     recursive: RecursiveOption = False,
     parallel: ParallelOption = _ATONCE,

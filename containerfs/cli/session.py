@@ -1,5 +1,6 @@
 """A command's connection to the service that is meant, for as long as the command runs."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Session:
 @contextmanager
 def connected(settings: "Settings") -> Iterator[Session]:
     """Raises ContainerFSError: there is no such service, or it refuses the key."""
+    logging.getLogger("containerfs").addHandler(logging.NullHandler())  # what went wrong is the command's to say
     with ExitStack() as stack:
         embedded = None
         if settings.service_url is None:

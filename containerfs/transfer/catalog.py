@@ -7,8 +7,10 @@ it is asked for once, and is as old as its first look.
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from fnmatch import translate
+from itertools import islice
 
 from containerfs.fs import types
 from containerfs.fs.namespace.application import FileListing, apply_containers, apply_files
@@ -18,6 +20,7 @@ from containerfs.fs.remote import Remote
 from containerfs.fs.types import RemoteContainer, RemoteFile
 from containerfs.transfer.kept import Names
 
+_COMPARED = 2000  # names with which one that is not there is compared
 _PATTERN = re.compile(r"[*?\[]")
 
 
@@ -114,13 +117,15 @@ class Catalog:
             return container
         found = self._tree.find_in(self._listed(container), path) or container.by_id.get(path)
         if found is None:
-            raise types.NotFound(f"there is no {path} in {container.name}")
+            hint = _similar(path, (file.path for file in islice(container.files(), _COMPARED)))
+            raise types.NotFound(f"there is no {path} in {container.name}{hint}")
         return found
 
     def _container(self, name: str) -> ContainerDirectory:
         found = self._root().children.get(name) or self._tree.container(name) or self._unlisted(name)
         if not isinstance(found, ContainerDirectory):
-            raise types.NotFound(f"there is no container {name or repr(name)}")
+            hint = _similar(name, islice(self._tree.root.children, _COMPARED))
+            raise types.NotFound(f"there is no container {name or repr(name)}{hint}")
         return found
 
     def _unlisted(self, name: str) -> ContainerDirectory | None:
@@ -137,6 +142,12 @@ class Catalog:
             directories = (node for node in found if isinstance(node, Directory))
             found = [child for node in directories for child in _children(self._listed(node)) if is_match(child.name)]
         return found
+
+
+def _similar(name: str, names: Iterable[str]) -> str:
+    """What may have been meant."""
+    similar = get_close_matches(name, names, 3)
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def _children(directory: Directory) -> list[Node]:

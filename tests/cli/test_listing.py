@@ -97,7 +97,7 @@ def test_a_reader_that_leaves_is_no_error(tool: Tool) -> None:
 
 
 def test_the_status_says_what_kind_of_failure_it_was(server: LiveServer, tool: Tool, home: Home, box: Box) -> None:
-    assert tool.fails("ls", "nowhere", status=3) == "there is no container nowhere"
+    assert tool.fails("ls", "~", status=3) == "there is no container ~"
     assert tool.fails("ls", f"{box.name}/nothing", status=3) == f"there is no nothing in {box.name}"
     assert tool.fails("ls", f"{box.name}/*.none", status=3) == f"nothing matches {box.name}/*.none"
     nobody = Tool(home, tool.ready, "http://127.0.0.1:9/v1")
