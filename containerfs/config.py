@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
+from containerfs.api.expiry import parse_rule
+from containerfs.api.models import ExpiresAfter
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -48,6 +50,7 @@ def default_data_dir() -> Path:
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
+Expiry = Annotated[ExpiresAfter, BeforeValidator(parse_rule)]
 Span = Annotated[float, BeforeValidator(parse_span)]
 
 
@@ -74,6 +77,8 @@ class Settings(BaseSettings):
         patience: seconds for which operations wait for a service that does not answer.
         write_back: whether close() returns once a file is safe on this machine.
         read_only: whether every change is refused.
+        expires_after: when containers end that ``mkdir`` makes; the service decides if it is not set.
+        keep_alive: names or ids of containers that are not to end while they are mounted.
         inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
         prefetch: whether to fetch what will probably be read next.
         log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
@@ -99,6 +104,8 @@ class Settings(BaseSettings):
     patience: Span = Field(13.0, gt=0)
     write_back: bool = False
     read_only: bool = False
+    expires_after: Expiry | None = None
+    keep_alive: list[str] = []
     inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"
     log_file: Path | None = None

@@ -29,8 +29,20 @@ def ends_at(container: Container) -> int | None:
     if rule is None:
         return None
     begin = container.last_active_at if rule.anchor == "last_active_at" else container.created_at
-    span = (rule.days or 0) * _SECONDS["days"] + (rule.minutes or 0) * _SECONDS["minutes"]
-    return unix_seconds(begin) + span if begin and span else None
+    return unix_seconds(begin) + _span(rule) if begin and _span(rule) else None
+
+
+def idle_limit(container: Container) -> int | None:
+    """How many seconds after its last use a container ends; None if its end does not depend on that."""
+    rule = container.expires_after
+    if rule is None or rule.anchor != "last_active_at":
+        return None
+    return _span(rule) or None
+
+
+def _span(rule: ExpiresAfter) -> int:
+    """In seconds."""
+    return (rule.days or 0) * _SECONDS["days"] + (rule.minutes or 0) * _SECONDS["minutes"]
 
 
 def parse_rule(text: object) -> ExpiresAfter:

@@ -18,7 +18,14 @@ import typer
 
 from containerfs.cli import child, descriptors
 from containerfs.cli.failure import fail, reporting
-from containerfs.cli.options import CacheDirOption, DataDirOption, LocalOption, ProfileOption, UrlOption
+from containerfs.cli.options import (
+    CacheDirOption,
+    DataDirOption,
+    ExpiresAfterOption,
+    LocalOption,
+    ProfileOption,
+    UrlOption,
+)
 
 if TYPE_CHECKING:
     from containerfs.cli.embedded import EmbeddedStore
@@ -40,6 +47,11 @@ def mount(
     cache_size: Annotated[str | None, typer.Option(help="Content to keep at most, as 10G.")] = None,
     metadata_expiry: Annotated[str | None, typer.Option(help="How long a listing is believed, as 10s.")] = None,
     patience: Annotated[str | None, typer.Option(help="How long to wait for a service that is away, as 13s.")] = None,
+    expires_after: ExpiresAfterOption = None,
+    keep_alive: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Use this container now and then, so that it does not end. Repeatable."),
+    ] = None,
     write_back: Annotated[
         bool | None, typer.Option("--write-back", help="Closing a file does not wait for its upload.")
     ] = None,
@@ -66,6 +78,8 @@ def mount(
             cache_size=cache_size,
             metadata_expiry=metadata_expiry,
             patience=patience,
+            expires_after=expires_after,
+            keep_alive=keep_alive or None,
             write_back=write_back,
             read_only=read_only,
             inode32=inode32,
@@ -202,6 +216,8 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             cache_size=settings.cache_size,
             metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
             patience=settings.patience,
+            new_containers=_fields(settings),
+            keep_alive=settings.keep_alive,
             write_back=settings.write_back,
             read_only=settings.read_only,
             prefetch=settings.prefetch == "auto",
@@ -210,3 +226,9 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
     )
     stack.callback(filesystem.close)
     return filesystem
+
+
+def _fields(settings: "Settings") -> dict[str, object]:
+    """Of the containers that the mount makes."""
+    rule = settings.expires_after
+    return {} if rule is None else {"expires_after": rule.model_dump(exclude_none=True)}

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from containerfs.api import errors
 from containerfs.api.dialect import FEATURES_HEADER, Dialect
-from containerfs.api.expiry import ends_at, unix_seconds
+from containerfs.api.expiry import ends_at, idle_limit, unix_seconds
 from containerfs.api.models import Container, ContainerFile, Item, Order
 from containerfs.api.paths import encode_name, relative_path, upload_name
 from containerfs.client import Client, Timeout
@@ -271,7 +271,8 @@ def _patiently(send: Callable[[], S]) -> S:
 
 
 def _container(container: Container) -> RemoteContainer:
-    return RemoteContainer(container.id, container.name, unix_seconds(container.created_at), ends_at(container))
+    created_at = unix_seconds(container.created_at)
+    return RemoteContainer(container.id, container.name, created_at, ends_at(container), idle_limit(container))
 
 
 def _is_since(file: ContainerFile, since: int) -> bool:
