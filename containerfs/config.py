@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
+from containerfs.api.expiry import parse_rule
+from containerfs.api.models import ExpiresAfter
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -53,6 +55,7 @@ def default_data_dir() -> Path:
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
+Expiry = Annotated[ExpiresAfter, BeforeValidator(parse_rule)]
 Span = Annotated[float, BeforeValidator(parse_span)]
 
 
@@ -79,6 +82,8 @@ class Settings(BaseSettings):
         patience: seconds for which operations wait for a service that does not answer.
         write_back: whether close() returns once a file is safe on this machine.
         read_only: whether every change is refused.
+        expires_after: when containers end that ``mkdir`` makes; the service decides if it is not set.
+        keep_alive: names or ids of containers that are not to end while they are mounted.
         inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
         prefetch: whether to fetch what will probably be read next.
         log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
@@ -104,6 +109,8 @@ class Settings(BaseSettings):
     patience: Span = Field(13.0, gt=0)
     write_back: bool = False
     read_only: bool = False
+    expires_after: Expiry | None = None
+    keep_alive: list[str] = []
     inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"
     log_file: Path | None = None
@@ -166,7 +173,9 @@ def validated(kind: type[S], flags: Mapping[str, object]) -> S:
 class ConfigFile(PydanticBaseSettingsSource, ABC):
     """A part of the config file."""
 
-    path = user_config_path("containerfs") / "config.toml"
+    @property
+    def path(self) -> Path:
+        return user_config_path("containerfs") / "config.toml"
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return self().get(field_name), field_name, False

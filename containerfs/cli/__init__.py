@@ -1,6 +1,7 @@
 """The command line: one module per family of commands."""
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -8,8 +9,11 @@ import typer
 
 from containerfs import __version__
 from containerfs.cli.backup import backup
+from containerfs.cli.changing import create, rename, rm
 from containerfs.cli.control import refresh, status, sync, unmount
+from containerfs.cli.copying import cp, get, put
 from containerfs.cli.keys import keys
+from containerfs.cli.listing import info, ls
 from containerfs.cli.mount import mount
 from containerfs.cli.recover import recover
 from containerfs.cli.serve import serve
@@ -21,12 +25,16 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 app.command()(mount)
 app.command()(unmount)
 app.command()(status)
 app.command()(sync)
 app.command()(refresh)
+for command in (ls, get, put, cp, rm, info, create, rename):
+    app.command()(command)
 app.command()(serve)
 app.command()(backup)
 app.add_typer(recover, name="recover")
@@ -45,4 +53,11 @@ def options(
 def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as what they are
         sys.stdout.reconfigure(errors="surrogateescape")
-    app()
+    try:
+        app()
+    except Exception as error:
+        if "CONTAINERFS_DEBUG" in os.environ:
+            raise
+        what = str(error) if isinstance(error, OSError) else f"{error!r}; CONTAINERFS_DEBUG=1 shows where"
+        typer.echo(f"containerfs: {what}", err=True)
+        sys.exit(1)

@@ -1,4 +1,7 @@
-"""How commands fail: one line on standard error that says what to do, and a status that is not zero."""
+"""How commands fail: one line on standard error that says what to do, and a status that says what kind it is.
+
+0 is success and 2 wrong usage, as typer has it; 130 is an interrupt.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,13 +9,37 @@ from typing import NoReturn
 
 import typer
 
+from containerfs.api import errors
 from containerfs.api.errors import ContainerFSError
+from containerfs.fs import types
+
+FAILED, NOT_FOUND, ACCESS_DENIED, UNREACHABLE = 1, 3, 4, 5
+
+_STATUS: tuple[tuple[type[ContainerFSError], int], ...] = (
+    (types.NotFound, NOT_FOUND),
+    (types.AccessDenied, ACCESS_DENIED),
+    (types.Unreachable, UNREACHABLE),
+    (errors.NotFoundError, NOT_FOUND),
+    (errors.AuthenticationError, ACCESS_DENIED),
+    (errors.PermissionDeniedError, ACCESS_DENIED),
+    (errors.APIConnectionError, UNREACHABLE),
+)
 
 
-def fail(command: str, why: str) -> NoReturn:
+def fail(command: str, why: str, status: int = FAILED) -> NoReturn:
     """End the command."""
-    typer.echo(f"containerfs {command}: {why}", err=True)
-    raise typer.Exit(1)
+    complain(command, why)
+    raise typer.Exit(status)
+
+
+def complain(command: str, why: str) -> None:
+    """Say what is wrong, in one line."""
+    typer.echo(f"containerfs {command}: {' '.join(why.splitlines())}", err=True)
+
+
+def status_of(error: ContainerFSError) -> int:
+    """The exit status that an error earns."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
 
 
 @contextmanager
@@ -21,4 +48,4 @@ def reporting(command: str) -> Iterator[None]:
     try:
         yield
     except ContainerFSError as error:
-        fail(command, str(error))
+        fail(command, str(error), status_of(error))

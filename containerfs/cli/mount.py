@@ -18,6 +18,14 @@ import typer
 
 from containerfs.cli import child, descriptors
 from containerfs.cli.failure import fail, reporting
+from containerfs.cli.options import (
+    CacheDirOption,
+    DataDirOption,
+    ExpiresAfterOption,
+    LocalOption,
+    ProfileOption,
+    UrlOption,
+)
 
 if TYPE_CHECKING:
     from containerfs.cli.embedded import EmbeddedStore
@@ -31,14 +39,19 @@ _DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
 
 def mount(
     mountpoint: Annotated[Path, typer.Argument(help="An empty directory; made if its parent exists.")],
-    url: Annotated[str | None, typer.Option(help="The service, up to and including /v1.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="The embedded store, whatever the environment says.")] = False,
-    profile: Annotated[str | None, typer.Option(help="A section of the config file.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Home of the embedded store.")] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="Content cache, journal, local attributes.")] = None,
+    url: UrlOption = None,
+    local: LocalOption = False,
+    profile: ProfileOption = None,
+    data_dir: DataDirOption = None,
+    cache_dir: CacheDirOption = None,
     cache_size: Annotated[str | None, typer.Option(help="Content to keep at most, as 10G.")] = None,
     metadata_expiry: Annotated[str | None, typer.Option(help="How long a listing is believed, as 10s.")] = None,
     patience: Annotated[str | None, typer.Option(help="How long to wait for a service that is away, as 13s.")] = None,
+    expires_after: ExpiresAfterOption = None,
+    keep_alive: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Use this container now and then, so that it does not end. Repeatable."),
+    ] = None,
     write_back: Annotated[
         bool | None, typer.Option("--write-back", help="Closing a file does not wait for its upload.")
     ] = None,
@@ -65,6 +78,8 @@ def mount(
             cache_size=cache_size,
             metadata_expiry=metadata_expiry,
             patience=patience,
+            expires_after=expires_after,
+            keep_alive=keep_alive or None,
             write_back=write_back,
             read_only=read_only,
             inode32=inode32,
@@ -201,6 +216,8 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             cache_size=settings.cache_size,
             metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
             patience=settings.patience,
+            new_containers=_fields(settings),
+            keep_alive=settings.keep_alive,
             write_back=settings.write_back,
             read_only=settings.read_only,
             prefetch=settings.prefetch == "auto",
@@ -209,3 +226,9 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
     )
     stack.callback(filesystem.close)
     return filesystem
+
+
+def _fields(settings: "Settings") -> dict[str, object]:
+    """Of the containers that the mount makes."""
+    rule = settings.expires_after
+    return {} if rule is None else {"expires_after": rule.model_dump(exclude_none=True)}

@@ -1,5 +1,6 @@
 """A service as operations wait for it: each call is a task, which an operation need not see the end of."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -19,6 +20,11 @@ class AwaitedRemote:
         self.service = remote.service
         self._remote = remote
         self._workers = workers
+        self._used_at: dict[str, float] = {}
+
+    def used_at(self, container_id: str) -> float:
+        """When a container was last used from here, in Unix time; 0 if it was not. Listing it is no use."""
+        return self._used_at.get(container_id, 0.0)
 
     @property
     def dialect(self) -> Dialect:
@@ -49,19 +55,26 @@ class AwaitedRemote:
         return self._await(lambda: self._remote.newest(container_id, since))
 
     def upload(self, request: UploadRequest) -> RemoteFile:
+        self._use(request.container_id)
         return self._remote.upload(request)
 
     def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
+        self._use(file.container_id)
         return self._await(lambda: self._remote.copy(file, path, key))
 
     def delete_file(self, container_id: str, file_id: str) -> None:
+        self._use(container_id)
         self._await(lambda: self._remote.delete_file(container_id, file_id))
 
     def size(self, file: RemoteFile) -> int | None:
         return self._await(lambda: self._remote.size(file))
 
     def content(self, file: RemoteFile, start: int = 0) -> AbstractContextManager[Stream]:
+        self._use(file.container_id)
         return self._remote.content(file, start)
+
+    def _use(self, container_id: str) -> None:
+        self._used_at[container_id] = time.time()
 
     def _await(self, ask: Callable[[], T]) -> T:
         return self._workers.do(ask)

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from containerfs.client import Client
@@ -12,6 +12,7 @@ from containerfs.fs.awaited import AwaitedRemote
 from containerfs.fs.control import ControlSurface
 from containerfs.fs.deadline import Deadline
 from containerfs.fs.directories import Directories
+from containerfs.fs.endings import Endings
 from containerfs.fs.files import OpenFiles
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.inodes import Inodes
@@ -59,6 +60,8 @@ class Options:
         write_back: whether close() returns once a file is safe on this machine.
         read_only: whether changes are refused.
         prefetch: whether to fetch what will probably be read next.
+        new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
+        keep_alive: names or ids of containers that are not to end while they are mounted.
         account: tells accounts of one service apart, each of which has a journal of its own; a digest of the API key.
     """
 
@@ -69,6 +72,8 @@ class Options:
     write_back: bool = False
     read_only: bool = False
     prefetch: bool = True
+    new_containers: Mapping[str, object] = field(default_factory=dict)
+    keep_alive: Sequence[str] = ()
     account: str = ""
 
 
@@ -82,7 +87,7 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
     Raises:
         FsError: the service does not answer as the API should, or the disk is full.
     """
-    remote = ApiRemote(client, single_shot, service, options.patience)
+    remote = ApiRemote(client, single_shot, service, options.patience, options.new_containers)
     filesystem = open_over(remote, options, on_close=[remote.breaker.close])
     remote.breaker.on_return = filesystem.expedite
     return filesystem
@@ -116,6 +121,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     removals = Removals(tree, journal, uploader, deletions, settlement, staging, schedule)
     moves = Moves(tree, journal, uploader, deletions, settlement, removals, attributes, names)
     backlog = Backlog(tree, journal, uploader, deletions, settlement, schedule)
+    endings = Endings(remote, tree, remote.used_at, options.keep_alive, read_only=options.read_only)
     # What programs ask for
     read_ahead = prefetcher if options.prefetch else None
     files = OpenFiles(
@@ -150,6 +156,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         write_back=options.write_back,
         read_only=options.read_only,
         on_close=[
+            endings.close,
             kernel.close,
             schedule.close,
             uploader.close,
@@ -168,6 +175,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         hint = ": check the API key" if isinstance(error, types.AccessDenied) else ""
         raise type(error)(f"{service}: {error}{hint}") from error
     filesystem.replay()
+    endings.start()
     return filesystem
 
 

@@ -7,13 +7,14 @@ client's errors are translated.
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from containerfs.api import errors
 from containerfs.api.dialect import FEATURES_HEADER, Dialect
+from containerfs.api.expiry import ends_at, idle_limit, unix_seconds
 from containerfs.api.models import Container, ContainerFile, Item, Order
 from containerfs.api.paths import encode_name, relative_path, upload_name
 from containerfs.client import Client, Timeout
@@ -39,7 +40,6 @@ _ENOUGH = 0.8  # of the patience: whoever sends again gives up when the next att
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
 _NO_HEAD = (405, 501)
-_LATEST = 100_000_000_000  # Unix seconds, in the year 5138; as milliseconds, in 1973
 _OF_A_PROXY = (502, 503, 504)  # statuses: the service behind it may be down
 
 
@@ -52,10 +52,19 @@ class ApiRemote:
             was lost is for the caller to find out before the next.
         service: names the service across mounts.
         patience: seconds for which callers wait in vain, after which the service is taken to be down.
+        new_containers: fields of each container that is created, unless the call names others.
     """
 
-    def __init__(self, client: Client, single_shot: Client, service: str, patience: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        single_shot: Client,
+        service: str,
+        patience: float,
+        new_containers: Mapping[str, object] | None = None,
+    ) -> None:
         self.service = service
+        self._new_containers = new_containers
         self.dialect = Dialect()
         self._client = client
         self._single_shot = single_shot
@@ -89,9 +98,10 @@ class ApiRemote:
             raise types.NotFound(f"container {container_id} is {container.status}")
         return _container(container)
 
-    def create_container(self, name: str) -> RemoteContainer:
+    def create_container(self, name: str, fields: Mapping[str, object] | None = None) -> RemoteContainer:
         client = self._client if self.dialect.idempotency else self._single_shot
-        return _container(self._store(lambda: client.containers.create(name=name)))
+        body = self._new_containers if fields is None else fields
+        return _container(self._store(lambda: client.containers.create(name=name, extra_body=body)))
 
     def delete_container(self, container_id: str) -> None:
         with suppress(types.NotFound), self._call():
@@ -208,7 +218,7 @@ class ApiRemote:
 
     def _file(self, file: ContainerFile, container_id: str) -> RemoteFile:
         path = relative_path(file.path, self.dialect.data_root) if file.path else encode_name(file.file_id or file.id)
-        return RemoteFile(file.id, container_id, path, file.bytes, _seconds(file.created_at), file.replaced_id)
+        return RemoteFile(file.id, container_id, path, file.bytes, unix_seconds(file.created_at), file.replaced_id)
 
     @contextmanager
     def _call(
@@ -261,18 +271,13 @@ def _patiently(send: Callable[[], S]) -> S:
 
 
 def _container(container: Container) -> RemoteContainer:
-    expires_at = None if container.expires_at is None else _seconds(container.expires_at)
-    return RemoteContainer(container.id, container.name, _seconds(container.created_at), expires_at)
-
-
-def _seconds(time: int) -> int:
-    """A time on the wire as Unix seconds: some services tell milliseconds."""
-    return time if time < _LATEST else time // 1000
+    created_at = unix_seconds(container.created_at)
+    return RemoteContainer(container.id, container.name, created_at, ends_at(container), idle_limit(container))
 
 
 def _is_since(file: ContainerFile, since: int) -> bool:
     """Whether a file may have been created at or after a time. A service that tells no times says 0."""
-    return not file.created_at or _seconds(file.created_at) >= since - _CLOCK_SKEW
+    return not file.created_at or unix_seconds(file.created_at) >= since - _CLOCK_SKEW
 
 
 def _range_start(body: Content, wanted: int, size: int | None) -> int:

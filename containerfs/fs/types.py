@@ -195,12 +195,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class RemoteContainer:
-    """A container as the service tells of it. Times are Unix seconds."""
+    """A container as the service tells of it. Times are Unix seconds.
+
+    Attributes:
+        expires_at: when it ends if nobody uses it until then; None if it does not, or that is not known.
+        idle_limit: seconds after its last use at which it ends; None if its end does not depend on that.
+    """
 
     id: str
     name: str
     created_at: int
     expires_at: int | None = None
+    idle_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

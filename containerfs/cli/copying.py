@@ -1,0 +1,208 @@
+"""``get``, ``put`` and ``cp``: files in, out, and from one container to another, without a mount."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from containerfs.cli.failure import complain
+from containerfs.cli.listing import NAMES
+from containerfs.cli.options import ParallelOption, QuietOption, RecursiveOption, on_service, span
+
+if TYPE_CHECKING:
+    from containerfs.cli.progress import Board
+    from containerfs.cli.session import Session
+    from containerfs.config import Settings
+    from containerfs.transfer.crew import Crew
+    from containerfs.transfer.plans import Copy, Download, Upload
+
+_STREAM = "-"
+_ATONCE = 4
+
+
+@on_service
+def get(
+    settings: "Settings",
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME",
+            help=f"{NAMES} The last of several is where to: a directory, a file, or - for standard output. "
+            "Of one alone, the working directory.",
+        ),
+    ],
+    recursive: RecursiveOption = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and save new files as they appear, until the container ends.")
+    ] = False,
+    interval: Annotated[str, typer.Option("--interval", metavar="TIME", help="Between two looks of --watch.")] = "5s",
+    parallel: ParallelOption = _ATONCE,
+    quiet: QuietOption = False,
+) -> None:
+    """Download files, directories or containers.
+
+    What breaks off goes on where the service has ranges, also when the command is run again. A file has its name once
+    it is whole.
+    """
+    from containerfs.cli.progress import board
+    from containerfs.cli.session import connected
+    from containerfs.transfer.crew import Crew
+    from containerfs.transfer.plans import Planner
+
+    *sources, destination = names if len(names) > 1 else [*names, "."]
+    pause = span(interval, "--interval")
+    crew = Crew(parallel)
+    with connected(settings) as session, board("get", "Downloaded", crew.check, quiet=quiet) as shown:
+        if destination == _STREAM:
+            _to_output(session, sources, shown)
+        elif watch:
+            _watch(session, crew, sources, destination, pause, shown, recursive=recursive)
+        else:
+            steps = Planner(session.catalog, recursive=recursive).downloads(sources, destination)
+            shown.each(crew, steps, lambda step: _download(session, step, shown))
+
+
+@on_service
+def put(
+    settings: "Settings",
+    sources: Annotated[list[str], typer.Argument(metavar="FILE", help="Files or directories; - is standard input.")],
+    destination: Annotated[str, typer.Argument(metavar="NAME", help="CONTAINER or CONTAINER/PATH.")],
+    recursive: RecursiveOption = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read back what was stored, and compare its digest.")
+    ] = False,
+    parallel: ParallelOption = _ATONCE,
+    quiet: QuietOption = False,
+) -> None:
+    """Upload files or directories into a container.
+
+    A file that has the name is replaced once the new one is stored.
+    """
+    from containerfs.cli.progress import board
+    from containerfs.cli.session import connected
+    from containerfs.transfer.crew import Crew
+    from containerfs.transfer.plans import Planner, Upload
+
+    crew = Crew(parallel)
+    with (
+        connected(settings) as session,
+        tempfile.TemporaryDirectory(prefix="containerfs-") as spool,
+        board("put", "Uploaded", crew.check, quiet=quiet) as shown,
+    ):
+        planner = Planner(session.catalog, recursive=recursive)
+        if sources == [_STREAM]:
+            place = planner.place(destination, "stdin")
+            steps = [Upload(_spooled(Path(spool, "stdin")), place)]
+        else:
+            steps = planner.uploads(sources, destination)
+        shown.each(crew, steps, lambda step: _upload(session, step, shown, verify=verify))
+
+
+@on_service
+def cp(
+    settings: "Settings",
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help=NAMES)],
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="CONTAINER or CONTAINER/PATH.")],
+    recursive: RecursiveOption = False,
+    parallel: ParallelOption = _ATONCE,
+    quiet: QuietOption = False,
+) -> None:
+    """Copy files or directories within a container, or to another.
+
+    Where the service can copy, nothing is transferred; elsewhere the content passes through this machine.
+    """
+    from containerfs.cli.progress import board
+    from containerfs.cli.session import connected
+    from containerfs.transfer.crew import Crew
+    from containerfs.transfer.plans import Planner
+
+    crew = Crew(parallel)
+    with connected(settings) as session, board("cp", "Copied", crew.check, quiet=quiet) as shown:
+        steps = Planner(session.catalog, recursive=recursive).copies(names, destination)
+        shown.each(crew, steps, lambda step: _copy(session, step, shown))
+
+
+def _download(session: "Session", step: "Download", shown: "Board") -> None:
+    from containerfs.fs.disk import disk_errors
+
+    with shown.file(step.name, step.file.size) as meter:
+        with disk_errors():
+            step.target.parent.mkdir(parents=True, exist_ok=True)
+        session.transfers.download(step.file, step.target, meter)
+
+
+def _watch(
+    session: "Session",
+    crew: "Crew",
+    names: list[str],
+    destination: str,
+    interval: float,
+    shown: "Board",
+    *,
+    recursive: bool,
+) -> None:
+    """Download what is there, and what appears; each file that is saved is a line on standard output."""
+    from containerfs.fs import types
+    from containerfs.fs.disk import disk_errors
+    from containerfs.transfer.watch import Watch
+
+    for name in names:
+        session.catalog.container(name.strip("/").partition("/")[0])
+    with disk_errors():
+        Path(destination).mkdir(parents=True, exist_ok=True)
+    watch = Watch(
+        session.look,
+        names,
+        destination,
+        interval,
+        recursive=recursive,
+        unanswered=lambda error: complain("get", f"{error}; it is asked again"),
+    )
+
+    def save(step: "Download") -> None:
+        try:
+            _download(session, step, shown)
+        except types.Unreachable:
+            watch.retry(step)
+            raise
+        typer.echo(os.fspath(step.target))
+
+    for new in watch:
+        shown.each(crew, new, save)
+    complain("get", f"{', '.join(names)}: ended")
+
+
+def _to_output(session: "Session", names: list[str], shown: "Board") -> None:
+    """Write files to standard output, one after the other."""
+    from containerfs.transfer.plans import Planner
+
+    for step in Planner(session.catalog, recursive=False).downloads(names, "."):
+        with shown.file(step.name, step.file.size) as meter:
+            session.transfers.write_to(step.file, sys.stdout.fileno(), meter)
+
+
+def _upload(session: "Session", step: "Upload", shown: "Board", *, verify: bool) -> None:
+    from containerfs.transfer.transfers import opened
+
+    place = step.place
+    with opened(step.source) as source, shown.file(step.name, source.size) as meter:
+        stored = session.transfers.upload(source, place.container.remote.id, place.path, meter, place.replaced)
+        if verify:
+            session.transfers.verify(stored, source, meter)
+
+
+def _spooled(path: Path) -> Path:
+    """Standard input as a file, whose size is known."""
+    with open(path, "wb") as file:
+        while block := sys.stdin.buffer.read(1 << 20):
+            file.write(block)
+    return path
+
+
+def _copy(session: "Session", step: "Copy", shown: "Board") -> None:
+    place = step.place
+    with shown.file(step.name, step.file.size) as meter:
+        session.transfers.copy(step.file, place.container.remote.id, place.path, meter, place.replaced)

@@ -1,0 +1,77 @@
+"""Options that several commands have, each with one name and one help text."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from containerfs.cli.failure import reporting
+
+if TYPE_CHECKING:
+    from containerfs.config import Settings
+
+_SERVICE = "Service"
+
+UrlOption = Annotated[str | None, typer.Option(help="The service, up to and including /v1.", rich_help_panel=_SERVICE)]
+LocalOption = Annotated[
+    bool,
+    typer.Option("--local", help="The embedded store, whatever the environment says.", rich_help_panel=_SERVICE),
+]
+ProfileOption = Annotated[str | None, typer.Option(help="A section of the config file.", rich_help_panel=_SERVICE)]
+DataDirOption = Annotated[Path | None, typer.Option(help="Home of the embedded store.", rich_help_panel=_SERVICE)]
+CacheDirOption = Annotated[Path | None, typer.Option(help="Content cache, journal, local attributes.")]
+ExpiresAfterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--expires-after",
+        metavar="TIME",
+        help="When a new container ends: 7d, counted from its creation, or 20m or 12h, from its last use.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Directories, too, with all that is in them.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")]
+ParallelOption = Annotated[
+    int, typer.Option("--parallel", "-p", min=1, max=64, metavar="N", help="Files to transfer at a time.")
+]
+
+
+def _service(
+    url: UrlOption = None, local: LocalOption = False, profile: ProfileOption = None, data_dir: DataDirOption = None
+) -> "Settings":
+    from containerfs.config import load
+
+    return load(url=url, local=local or None, profile=profile, data_dir=data_dir)
+
+
+def on_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which service, whose settings it gets as its first argument, ``settings``.
+
+    What containerfs raises on its own account ends the command with one line.
+    """
+    own = list(inspect.signature(command).parameters.values())[1:]
+    common = list(inspect.signature(_service).parameters.values())
+    names = [parameter.name for parameter in common]
+
+    def run(**arguments: Any) -> None:
+        with reporting(command.__name__):
+            command(_service(**{name: arguments.pop(name) for name in names}), **arguments)
+
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *common)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
+    return run
+
+
+def span(text: str, option: str) -> float:
+    """The value of an option as seconds. Raises BadParameter, which names the option."""
+    from containerfs.config import parse_span
+
+    try:
+        return parse_span(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error

@@ -1,0 +1,155 @@
+"""When containers end: those that were looked into are warned of, and those that are to live are used now and then.
+
+All of this goes by what the service has told, and by when it was last used from here: it is asked nothing, since on
+hosted services any request may keep a container alive, and billed. What is kept alive is what was named for it.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from containerfs.fs import types
+from containerfs.fs.namespace.nodes import ContainerDirectory
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.remote import Remote, UploadRequest
+from containerfs.fs.types import RemoteContainer
+
+log = logging.getLogger(__name__)
+
+_LOOKS = 5.0  # seconds between two looks at what is known here
+_LONGEST_NOTICE = 3600.0  # seconds before the end of a long life
+_NOTICE = 0.1, 0.25  # of a life that was given at its beginning, and of the time that one may stand idle
+_RENEWED = 0.5  # of that time may be left when a container is used
+_UNKNOWN = 300.0  # seconds between two uses of a container whose end nobody knows
+_NAME = ".containerfs-keep-alive"
+
+
+def notice(container: RemoteContainer, ends_at: float) -> float:
+    """How many seconds before its end a container is warned of."""
+    of_life, of_idleness = _NOTICE
+    if container.idle_limit is not None:
+        return container.idle_limit * of_idleness
+    return min(_LONGEST_NOTICE, (ends_at - container.created_at) * of_life)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A container that ends soon, by Unix time, unless it is used if ``avoidable``."""
+
+    name: str
+    ends_at: float
+    avoidable: bool
+
+    def __str__(self) -> str:
+        when = time.strftime("%H:%M", time.localtime(self.ends_at))
+        unless = ", unless it is used before" if self.avoidable else ""
+        return f"The container {self.name!r} ends at {when}{unless}; 'containerfs get -r' saves what is in it"
+
+
+class Endings:
+    """Looks after the containers of a tree, on a thread of its own. Thread-safe.
+
+    Args:
+        used_at: when this mount has last used a container, by its id, in Unix time; 0 if it has not.
+        keep_alive: names or ids of containers that are to live as long as the mount does.
+        read_only: whether nothing may be stored to that end.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        used_at: Callable[[str], float],
+        keep_alive: Sequence[str],
+        *,
+        read_only: bool,
+    ) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._used_at = used_at
+        self._keep_alive = frozenset(keep_alive)
+        self._read_only = read_only
+        self._warned: dict[str, float] = {}  # by id: of which end
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        """Look from now on, until it is closed."""
+        threading.Thread(target=self._run, name="endings", daemon=True).start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+
+    def ends_at(self, container: RemoteContainer) -> float | None:
+        """When a container ends by what is known here; None if it does not, or nobody knows."""
+        if container.expires_at is None:
+            return None
+        used_at = self._used_at(container.id)
+        if container.idle_limit is None or not used_at:
+            return container.expires_at
+        return max(container.expires_at, used_at + container.idle_limit)
+
+    def soon(self, now: float) -> list[Ending]:
+        """Those of the containers looked into that end soon, the next first."""
+        with self._tree.lock:
+            looked_into = [node for node in self._tree.containers() if node.listed_at and not node.gone]
+        found = []
+        for node in looked_into:
+            ends_at = self.ends_at(node.remote)
+            if ends_at is not None and now < ends_at <= now + notice(node.remote, ends_at):
+                found.append(Ending(node.name, ends_at, node.remote.idle_limit is not None))
+        return sorted(found, key=lambda ending: ending.ends_at)
+
+    def look(self, now: float) -> None:
+        """Warn of what ends soon, once, and use what is to live."""
+        for node in self._named():
+            self._keep(node, now)
+        for ending in self.soon(now):
+            if self._warned.get(ending.name) != ending.ends_at:
+                self._warned[ending.name] = ending.ends_at
+                log.warning("%s", ending)
+
+    def _run(self) -> None:
+        while not self._closed.wait(_LOOKS):
+            self.look(time.time())
+
+    def _named(self) -> list[ContainerDirectory]:
+        with self._tree.lock:
+            containers = [node for node in self._tree.containers() if not node.gone]
+        return [node for node in containers if self._keep_alive & {node.name, node.remote.id}]
+
+    def _keep(self, node: ContainerDirectory, now: float) -> None:
+        """Use a container, if that is due."""
+        container, ends_at = node.remote, self.ends_at(node.remote)
+        if ends_at is None:
+            due = self._used_at(container.id) + _UNKNOWN
+        elif container.idle_limit is None:
+            return  # its end is fixed, and warned of
+        else:
+            due = ends_at - container.idle_limit * _RENEWED
+        if now >= due:
+            try:
+                self._use(container)
+            except types.FsError as error:
+                log.warning("The container %r could not be kept alive: %s", node.name, error)
+
+    def _use(self, container: RemoteContainer) -> None:
+        """Read the last byte of a file; where there is none, store one and delete it."""
+        files = [file for file in self._remote.files(container.id) if file.size]
+        if files:
+            file = min(files, key=lambda each: each.size or 0)
+            with self._remote.content(file, (file.size or 1) - 1) as stream:
+                next(iter(stream.chunks), None)
+        elif not self._read_only:
+            stored = self._remote.upload(UploadRequest(container.id, _NAME, _Byte(), secrets.token_hex(16)))
+            self._remote.delete_file(container.id, stored.id)
+
+
+class _Byte:
+    size = 1
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return b"\n"[offset : offset + size]

@@ -1,0 +1,51 @@
+"""What mounts keep on this machine beside a service's files: among it the names under which files were uploaded."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from containerfs.fs.namespace.attributes import Attributes, AttributeStore, file_key
+from containerfs.fs.types import RemoteFile
+
+
+class Names:
+    """The names, and whatever else, that mounts of this machine keep. Thread-safe.
+
+    Names are worth less than what they are wanted for: where the database cannot be used, nothing is kept.
+
+    Args:
+        database: made when there is something to keep.
+        service: names the service, as mounts name it.
+    """
+
+    def __init__(self, database: Path, service: str) -> None:
+        self._database = database
+        self._service = service
+        self._lock = threading.Lock()  # guards the store
+        self._store: AttributeStore | None = None
+
+    def load(self, container_id: str) -> dict[str, Attributes]:
+        """All that is kept for a container, by key."""
+        store = self._opened() if self._database.exists() else None
+        return {} if store is None else store.load(container_id)
+
+    def keep(self, stored: RemoteFile, path: str) -> None:
+        """A file was to have this path, and the service has given it another."""
+        store = self._opened()
+        if store is not None:
+            store.save(stored.container_id, file_key(stored.id), Attributes(path=path))
+
+    def close(self) -> None:
+        """Close the database, if it was opened."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+
+    def _opened(self) -> AttributeStore | None:
+        with self._lock:
+            if self._store is None:
+                try:
+                    self._store = AttributeStore(self._database, self._service)
+                except (OSError, sqlite3.Error):
+                    return None
+            return self._store

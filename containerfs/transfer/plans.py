@@ -1,0 +1,227 @@
+"""Which files a copy consists of, and what they are called at the other end.
+
+As with cp(1): what is copied into a directory keeps its name, and what is copied to a name that is free gets that one.
+A directory is copied if that is asked for, with all that is in it.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from containerfs.fs import types
+from containerfs.fs.namespace.lookup import check_length, check_path
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.types import RemoteFile
+from containerfs.transfer.catalog import Catalog, below, full_name, remote_file
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to download, and where to."""
+
+    name: str
+    file: RemoteFile
+    target: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a container a file goes; ``replaced`` is the id of the one that is there, or empty."""
+
+    container: ContainerDirectory
+    path: str
+    replaced: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.container.name}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A local file to upload, and where to."""
+
+    source: Path
+    place: Place
+
+    @property
+    def name(self) -> str:
+        return os.fspath(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A file of the service to copy, and where to."""
+
+    name: str
+    file: RemoteFile
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A file of the service to delete."""
+
+    name: str
+    file: RemoteFile
+
+
+S = TypeVar("S", Download, Upload, Copy)
+
+
+class Planner:
+    """Makes plans. Every method raises ``FsError``.
+
+    Args:
+        recursive: whether directories are copied, too.
+    """
+
+    def __init__(self, catalog: Catalog, *, recursive: bool) -> None:
+        self._catalog = catalog
+        self._recursive = recursive
+
+    def downloads(self, names: list[str], destination: str) -> list[Download]:
+        """What downloading names or patterns to a local path consists of."""
+        nodes = self._nodes(names)
+        top = Path(destination)
+        into = top.is_dir() or destination.endswith("/") or len(nodes) > 1
+        if into and top.exists() and not top.is_dir():
+            raise types.NotADirectory(f"{destination} is not a directory")
+        steps = []
+        for node in nodes:
+            target = top / node.name if into else top
+            steps += [Download(full_name(file), remote_file(file), target / path) for path, file in self._files(node)]
+        return _distinct(steps, lambda step: step.target)
+
+    def uploads(self, sources: list[str], destination: str) -> list[Upload]:
+        """What uploading local files to a name consists of."""
+        target = self._target(destination, several=len(sources) > 1)
+        steps = []
+        for source in sources:
+            for path, file in self._local_files(source):
+                steps.append(Upload(file, self._place(target, os.path.basename(source.rstrip("/")), path)))
+        return _distinct(steps, lambda step: step.place.name)
+
+    def place(self, destination: str, name: str) -> Place:
+        """Where a single file of a name goes."""
+        return self._place(self._target(destination, several=False), name, "")
+
+    def copies(self, names: list[str], destination: str) -> list[Copy]:
+        """What copying names or patterns to another name consists of."""
+        nodes = self._nodes(names)
+        target = self._target(destination, several=len(nodes) > 1)
+        steps = []
+        for node in nodes:
+            for path, file in self._files(node):
+                steps.append(_copy(file, self._place(target, node.name, path)))
+        return _distinct(steps, lambda step: step.place.name)
+
+    def moves(self, node: Node, name: str) -> list[Copy]:
+        """What giving a file or a directory another name in its container consists of, before the old names go."""
+        first, *segments = _segments(name)
+        container, path = self._catalog.container(first), "/".join(segments)
+        if container is not node.container:
+            raise types.CrossDevice(f"{name} is in another container: copy it, then delete it")
+        if not path or isinstance(self._catalog.inside(container, path), Directory):
+            raise types.IsADirectory(f"{name} is a directory")
+        if isinstance(node, Directory) and f"{path}/".startswith(f"{node.path}/"):
+            raise types.NotPermitted(f"{full_name(node)} cannot be moved into itself")
+        return [_copy(file, self._place((container, path, False), "", inner)) for inner, file in self._files(node)]
+
+    # What there is
+
+    def _nodes(self, names: list[str]) -> list[Node]:
+        nodes = [node for name in names for node in self._catalog.match(name)]
+        for node in nodes:
+            if isinstance(node, Directory) and not self._recursive:
+                raise types.IsADirectory(f"{full_name(node)} is a directory: --recursive copies it")
+        return nodes
+
+    def _files(self, node: Node) -> Iterator[tuple[str, FileNode]]:
+        """A file, or all that is in a directory, with the paths in it."""
+        if isinstance(node, Directory):
+            yield from below(node, self._catalog.files(node))
+        elif isinstance(node, FileNode):
+            yield "", node
+
+    def _local_files(self, source: str) -> Iterator[tuple[str, Path]]:
+        path = Path(source)
+        if not path.exists():
+            raise types.NotFound(f"there is no {source}")
+        if not path.is_dir():
+            yield "", path
+        elif not self._recursive:
+            raise types.IsADirectory(f"{source} is a directory: --recursive copies it")
+        else:
+            for directory, subdirectories, names in os.walk(path):
+                subdirectories.sort()
+                for name in sorted(names):
+                    file = Path(directory, name)
+                    yield os.fspath(file.relative_to(path)), file
+
+    # Where it goes
+
+    def _target(self, destination: str, *, several: bool) -> tuple[ContainerDirectory, str, bool]:
+        """A container, a path in it, and whether what is copied goes into that path rather than under it."""
+        first, *segments = _segments(destination)
+        container, path = self._catalog.container(first), "/".join(segments)
+        there = self._catalog.inside(container, path)
+        into = several or not path or destination.endswith("/") or isinstance(there, Directory)
+        if into and isinstance(there, FileNode):
+            raise types.NotADirectory(f"{full_name(there)} is not a directory")
+        return container, path, into
+
+    def _place(self, target: tuple[ContainerDirectory, str, bool], name: str, path: str) -> Place:
+        container, top, into = target
+        parts = [top, name if into and name not in ("", ".", "..") else "", path]
+        whole = "/".join(part for part in parts if part)
+        _check(whole)
+        there = self._catalog.inside(container, whole)
+        if isinstance(there, Directory):
+            raise types.IsADirectory(f"{full_name(there)} is a directory")
+        self._check_parents(container, whole)
+        return Place(container, whole, remote_file(there).id if isinstance(there, FileNode) else "")
+
+    def _check_parents(self, container: ContainerDirectory, path: str) -> None:
+        while path := path.rpartition("/")[0]:
+            there = self._catalog.inside(container, path)
+            if isinstance(there, FileNode):
+                raise types.NotADirectory(f"{full_name(there)} is not a directory")
+            if there is not None:
+                return
+
+
+def _copy(file: FileNode, place: Place) -> Copy:
+    """Raises AlreadyExists: it would take its own place."""
+    if place.replaced == remote_file(file).id:
+        raise types.AlreadyExists(f"{full_name(file)} and {place.name} are the same file")
+    return Copy(full_name(file), remote_file(file), place)
+
+
+def _distinct(steps: list[S], target: Callable[[S], object]) -> list[S]:
+    """Each step once. Raises AlreadyExists: two files would get one name."""
+    by_target: dict[object, S] = {}
+    for step in steps:
+        other = by_target.setdefault(target(step), step)
+        if other != step:
+            raise types.AlreadyExists(f"{other.name} and {step.name} would both become {target(step)}")
+    return list(by_target.values())
+
+
+def _segments(name: str) -> list[str]:
+    return [segment for segment in name.split("/") if segment] or [""]
+
+
+def _check(path: str) -> None:
+    """Raises InvalidName, NameTooLong."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise types.InvalidName(f"{path!r} is not UTF-8") from None
+    for segment in path.split("/"):
+        if segment in (".", ".."):
+            raise types.InvalidName(f"{path!r}: a name in a container cannot be {segment!r}")
+        check_length(segment)
+    check_path(path)

@@ -1,0 +1,81 @@
+"""New files as they appear: a service tells nobody, so it is asked now and then."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from containerfs.fs import types
+from containerfs.transfer.catalog import Catalog
+from containerfs.transfer.plans import Download, Planner
+
+
+class Watch:
+    """What appears under names or patterns.
+
+    Args:
+        look: makes a catalog of what there is now.
+        names: as for ``Planner.downloads``; each is in a container that is there.
+        destination: a directory.
+        interval: seconds between two looks.
+        unanswered: told, once each time, that the service has stopped answering.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], Catalog],
+        names: list[str],
+        destination: str,
+        interval: float,
+        *,
+        recursive: bool,
+        unanswered: Callable[[types.FsError], object],
+    ) -> None:
+        self._look = look
+        self._names = names
+        self._destination = destination
+        self._interval = interval
+        self._recursive = recursive
+        self._unanswered = unanswered
+        self._seen: set[tuple[str, str]] = set()
+
+    def __iter__(self) -> Iterator[list[Download]]:
+        """What is new at each look, until the containers have ended."""
+        names, is_silent = self._names, False
+        while True:
+            try:
+                catalog = self._look()
+                names = [name for name in names if _is_there(catalog, name)]
+                if not names:
+                    return
+                yield self._new(catalog, names)
+                is_silent = False
+            except types.Unreachable as error:
+                if not is_silent:
+                    self._unanswered(error)
+                is_silent = True
+            time.sleep(self._interval)
+
+    def retry(self, step: Download) -> None:
+        """What was new is to be new at the next look, too."""
+        self._seen.discard((step.file.container_id, step.file.id))
+
+    def _new(self, catalog: Catalog, names: list[str]) -> list[Download]:
+        planner = Planner(catalog, recursive=self._recursive)
+        steps = [step for name in names for step in _planned(planner, name, self._destination)]
+        new = [step for step in steps if (step.file.container_id, step.file.id) not in self._seen]
+        self._seen |= {(step.file.container_id, step.file.id) for step in new}
+        return new
+
+
+def _is_there(catalog: Catalog, name: str) -> bool:
+    try:
+        catalog.container(name.strip("/").partition("/")[0])
+    except types.NotFound:
+        return False
+    return True
+
+
+def _planned(planner: Planner, name: str, destination: str) -> list[Download]:
+    try:
+        return planner.downloads([name], destination)
+    except types.NotFound:  # not yet
+        return []
