@@ -69,9 +69,9 @@ class AwaitedRemote:
     def size(self, file: RemoteFile) -> int | None:
         return self._await(lambda: self._remote.size(file))
 
-    def content(self, file: RemoteFile, start: int = 0) -> AbstractContextManager[Stream]:
+    def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
         self._use(file.container_id)
-        return self._remote.content(file, start)
+        return self._remote.content(file, start, stop)
 
     def _use(self, container_id: str) -> None:
         self._used_at[container_id] = time.time()

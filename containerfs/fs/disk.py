@@ -59,6 +59,31 @@ def fallocate(fd: int, mode: int, offset: int, size: int) -> None:
             raise OSError(number, os.strerror(number))
 
 
+def sync_path(path: Path) -> None:
+    """Flush a file, or the names in a directory, to the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_disk(path: Path) -> None:
+    """Flush everything that was written to the disk that a file or directory is on. Source: syncfs(2).
+
+    Raises:
+        Failed, NoSpace: some of it could not be written.
+    """
+    with disk_errors():
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc.syncfs(fd):
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+        finally:
+            os.close(fd)
+
+
 class FileLock:
     """A lock that excludes other threads, and other processes that lock the same file. Not reentrant.
 

@@ -15,7 +15,7 @@ class Stream:
     """Content on its way.
 
     Attributes:
-        start: the offset of its first byte: as asked for, or 0 where the service ignores ranges.
+        start: the offset of its first byte: as asked for, or 0 where the service ignores ranges, and sends all.
         size: of the whole file in bytes; None where the service does not say.
         chunks: the bytes; raises ``FsError`` where they break off early.
     """
@@ -110,5 +110,5 @@ class Remote(Protocol):
     def size(self, file: RemoteFile) -> int | None:
         """The size where the listing leaves it out, without downloading; None where that cannot be had."""
 
-    def content(self, file: RemoteFile, start: int = 0) -> AbstractContextManager[Stream]:
-        """The content from ``start`` on. Raises NotFound if the service has dropped it."""
+    def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
+        """The content from ``start`` on, up to ``stop`` or the end. Raises NotFound if the service has dropped it."""

@@ -154,17 +154,17 @@ class ApiRemote:
             return stream.size
 
     @contextmanager
-    def content(self, file: RemoteFile, start: int = 0) -> Iterator[Stream]:
-        headers = {"Range": f"bytes={start}-"} if start else None
+    def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> Iterator[Stream]:
+        last = "" if stop is None else str(stop - 1)
+        headers = {"Range": f"bytes={start}-{last}"} if start or last else None
         with self._call():
             body = self._client.containers.files.content.retrieve(
                 file.id, container_id=file.container_id, extra_headers=headers
             )
         with body:  # closing an answer that is left unread closes its connection
             self._check_content(body, file)
-            begin = _range_start(body, start, file.size) if body.status_code == 206 else 0
-            length = body.content_length
-            yield Stream(begin, None if length is None else begin + length, self._chunks(body))
+            begin, size = _range(body, start, file.size) if body.status_code == 206 else (0, body.content_length)
+            yield Stream(begin, size, self._chunks(body))
 
     def _pages(self, container_id: str, order: Order) -> Iterator[SyncCursorPage[ContainerFile]]:
         return self._arriving(self._client.containers.files.list(container_id, limit=_PAGE, order=order).iter_pages())
@@ -280,8 +280,10 @@ def _is_since(file: ContainerFile, since: int) -> bool:
     return not file.created_at or unix_seconds(file.created_at) >= since - _CLOCK_SKEW
 
 
-def _range_start(body: Content, wanted: int, size: int | None) -> int:
-    """Where a partial answer begins, which may be before what was asked for. Source: RFC 9110, 14.4.
+def _range(body: Content, wanted: int, size: int | None) -> tuple[int, int | None]:
+    """Where a partial answer begins, which may be before what was asked for, and the size of the whole, if it is told.
+
+    Source: RFC 9110, 14.4.
 
     Raises:
         Failed: it does not say which part it is.
@@ -295,7 +297,7 @@ def _range_start(body: Content, wanted: int, size: int | None) -> int:
     other_length = body.content_length not in (None, last - start + 1)
     if not start <= wanted <= last or other_size or other_length:
         raise types.Unreachable(f"bytes from {wanted} on of {size} were asked for, and {told[0]} came")
-    return start
+    return start, int(whole) if whole != "*" else size
 
 
 def _is_answer(error: errors.APIError) -> bool:

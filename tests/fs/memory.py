@@ -158,13 +158,13 @@ class MemoryRemote:
             return len(self.contents[file.id]) if self.lengths else None
 
     @contextmanager
-    def content(self, file: RemoteFile, start: int = 0) -> Iterator[Stream]:
-        with self._request("content", f"{file.id}@{start}"):
+    def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> Iterator[Stream]:
+        with self._request("content", f"{file.id}@{start}" + ("" if stop is None else f"-{stop}")):
             if file.id not in self._files:
                 raise types.NotFound(file.id)
             content = self.contents[file.id]
-        begin = start if self.ranges else 0
-        yield Stream(begin, len(content) if self.lengths else None, self._chunks(file.id, content, begin))
+        begin, end = (start, stop) if self.ranges else (0, None)
+        yield Stream(begin, len(content) if self.lengths else None, self._chunks(file.id, content[:end], begin))
 
     def _chunks(self, file_id: str, content: bytes, begin: int) -> Iterator[bytes]:
         for offset in range(begin, len(content), self.chunk):

@@ -182,8 +182,8 @@ class Line:
     def size(self, file: RemoteFile) -> int | None:
         return self._pass("list", lambda: self._remote.size(file))
 
-    def content(self, file: RemoteFile, start: int = 0) -> AbstractContextManager[Stream]:
-        return self._pass("content", lambda: self._remote.content(file, start))
+    def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
+        return self._pass("content", lambda: self._remote.content(file, start, stop))
 
     def _pass(self, operation: str, run: Callable[[], T], path: str = "") -> T:
         return self._meet(self._faults.take(operation), operation, run, path)

@@ -42,7 +42,7 @@ _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 @pytest.fixture(autouse=True)
 def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not modelled, and waiting for the disks of the whole machine takes its time."""
-    monkeypatch.setattr("os.sync", lambda: None)
+    monkeypatch.setattr("containerfs.fs.reading.marker.sync_disk", lambda path: None)
 
 
 class Mounts(RuleBasedStateMachine):

@@ -47,17 +47,20 @@ class Destination(Protocol):
 
 
 class Download:
-    """A stream from ``start`` on. ``changed`` of its destination guards its fields.
+    """A stream. ``changed`` of its destination guards its fields.
+
+    Args:
+        ahead: where it begins, and how far it goes.
 
     Attributes:
-        ahead: where it is, and how far it goes.
+        ahead: where it is by now.
         started: whether a thread runs it, or has.
         failure: why it could not go on.
         moved_at: the monotonic time at which it has brought something last.
     """
 
-    def __init__(self, remote: Remote, destination: Destination, start: int) -> None:
-        self.ahead = ReadAhead(start)
+    def __init__(self, remote: Remote, destination: Destination, ahead: ReadAhead) -> None:
+        self.ahead = ahead
         self.started = False
         self.failure: types.FsError | None = None
         self.moved_at = NEVER
@@ -86,7 +89,7 @@ class Download:
         while self._goes_on():
             before = self.ahead.position
             try:
-                with self._remote.content(self._destination.file, before) as stream:
+                with self._remote.content(self._destination.file, before, self._end()) as stream:
                     self._take(stream)
             except types.Unreachable:
                 attempts = 1 if self.ahead.position > before else attempts + 1
@@ -104,13 +107,18 @@ class Download:
             destination.store(ahead, chunk)
             self.moved_at = time.monotonic()
             # After the last byte the end of the answer is read as well: only then is its connection used again.
-            if ahead.position != destination.size and not self._goes_on():
+            if ahead.position not in (destination.size, ahead.end) and not self._goes_on():
                 return
-        if destination.size is None:
+        if destination.size is None and ahead.end is None:
             destination.learn_size(ahead.position)
-        elif ahead.position != destination.size:
+        elif ahead.position not in (destination.size, ahead.end):
             path, here, size = destination.file.path, ahead.position, destination.size
             raise types.Unreachable(f"{path!r} broke off after {here} of {size} bytes")
+
+    def _end(self) -> int | None:
+        """Where what is asked for ends."""
+        end, size = self.ahead.end, self._destination.size
+        return end if end is None or size is None else min(end, size)
 
     def _goes_on(self) -> bool:
         """Whether there is more to fetch; pauses while the stream is far enough ahead of its readers."""

@@ -14,7 +14,7 @@ from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.downloads import Download
 from containerfs.fs.reading.entry import CacheEntry
 from containerfs.fs.reading.passing import PassingStream
-from containerfs.fs.reading.readahead import MAX_AHEAD, SMALL, ReadAhead, Step
+from containerfs.fs.reading.readahead import MAX_AHEAD, PROBE, SMALL, ReadAhead, Step
 from containerfs.fs.remote import Remote
 from containerfs.fs.tasks import Task, Workers
 from containerfs.fs.types import RemoteFile
@@ -236,16 +236,26 @@ class _SharedFile:
         """The download that brings ``offset``: one under way, or a new one, not yet started."""
         download = next((each for each in self.downloads if each.ahead.will_reach(offset)), None)
         if download is None:
-            self._make_way()
-            download = Download(self._remote, self, offset)
+            is_probe = stop - offset <= PROBE and not self._follows(offset)
+            if not is_probe:
+                self._make_way()
+            download = Download(self._remote, self, ReadAhead(offset, probe=is_probe))
             self.downloads.append(download)
         if download.ahead.want(stop):
             self.changed.notify_all()
         return download
 
+    def _follows(self, offset: int) -> bool:
+        """Whether what is before ``offset`` was read, or is being fetched: the file is read on from there."""
+        small = self.size is not None and self.size <= SMALL
+        if not offset or small or self.entry.present.end_of(offset - 1) >= offset:
+            return True
+        return any(download.ahead.will_reach(offset - 1) for download in self.downloads)
+
     def _make_way(self) -> None:
-        """Abandon the oldest download if there are as many as there may be."""
-        going_on = [download for download in self.downloads if not download.ahead.abandoned]
+        """Abandon the oldest download without end if there are as many as there may be."""
+        going_on = [download for download in self.downloads if download.ahead.end is None]
+        going_on = [download for download in going_on if not download.ahead.abandoned]
         if len(going_on) >= _STREAMS:
             going_on[0].ahead.abandoned = True
             self.changed.notify_all()

@@ -7,7 +7,11 @@ have reached the disk. All is in the name, so that nobody ever finds a sign half
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+
+from containerfs.fs import types
+from containerfs.fs.disk import sync_disk
 
 _PATIENCE = 5.0  # seconds for which the end of a mount waits for the disk
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -41,7 +45,7 @@ class UseMarker:
 
         The signs of mounts that were killed go as well: what they had written is on the disk by then, too.
         """
-        syncing = threading.Thread(target=os.sync, daemon=True)
+        syncing = threading.Thread(target=self._sync, daemon=True)
         syncing.start()
         syncing.join(_PATIENCE)
         if syncing.is_alive():
@@ -49,6 +53,10 @@ class UseMarker:
         for marker in self._all():
             if marker == self._path or not Path("/proc", marker.name.rsplit("-", 2)[1]).exists():
                 marker.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        with suppress(types.FsError):  # what is damaged has wrong checksums
+            sync_disk(self._directory)
 
     def _all(self) -> list[Path]:
         return list(self._directory.glob("in-use-*"))

@@ -13,7 +13,7 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.scans import Scan, Siblings
 from containerfs.fs.types import RemoteFile
 
-_WORKERS = 16
+_WORKERS = 32
 _LARGEST = 4 << 20  # bytes; the time for larger files goes into their content, not into asking for them
 _SCANS = 64  # directories remembered
 

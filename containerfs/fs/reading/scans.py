@@ -1,8 +1,8 @@
 """Whether a directory is being read through, in which order, and which files come next. Decisions only.
 
-Programs read directories in one of three orders: as listed, by name, or by inode number (cp). Three files opened in a
-row of one of these orders begin a scan. What follows in it is named ever further ahead, so that copying many small
-files does not cost a round trip each. Files that are opened here and there begin nothing.
+Programs read directories in one of three orders: as listed, by name, or by inode number (cp). The first two files of
+one of these orders begin a scan, or three in a row somewhere in it. What follows is named ever further ahead, so that
+copying many small files does not cost a round trip each. Files that are opened here and there begin nothing.
 """
 
 from collections import deque
@@ -12,11 +12,11 @@ from typing import Protocol
 
 from containerfs.fs.types import RemoteFile
 
-_FIRST_WINDOW, _WIDEST_WINDOW = 8, 64  # files
+_FIRST_WINDOW, _WIDEST_WINDOW = 16, 64  # files
 _GAP = 4  # files of the order that a scan may leave out: they are cached already, or of no interest to it
-_IN_A_ROW = 3  # files that begin a scan
+_AT_FIRST, _IN_A_ROW = 2, 3  # files that begin a scan, at the beginning of a directory and elsewhere
 _LOOK = 256  # files; for each so many that were looked at in vain, one opened file goes without a look
-_SAMPLE = 1000  # files among which it shows whether an order is worth establishing
+_SAMPLE = 1000  # files among which it shows whether an order is worth establishing; of so few it always is
 
 
 class Sibling(Protocol):
@@ -74,16 +74,18 @@ class Scan:
     def _look(self, siblings: Siblings) -> bool:
         """Whether a scan begins here. In a hundred thousand files a look in vain takes some two milliseconds."""
         if len(self._recent) < _IN_A_ROW:
-            return False
+            return len(self._recent) == _AT_FIRST and len(siblings) <= _SAMPLE and self._find_order(siblings)
         if self._without_look:
             self._without_look -= 1
             return False
-        found = all(name in siblings for name in self._recent) and self._find_order(siblings)
+        found = self._find_order(siblings)
         self._without_look = 0 if found else len(siblings) // _LOOK
         return found
 
     def _find_order(self, siblings: Siblings) -> bool:
         """Look for an order in which the last files follow each other: as listed, by name, by inode number."""
+        if not all(name in siblings for name in self._recent):
+            return False
         names = list(siblings)
         return (
             self._try_order(names)
@@ -101,11 +103,17 @@ class Scan:
         return between < (_IN_A_ROW - 1) * _GAP and self._try_order(sorted(names, key=key))
 
     def _try_order(self, order: list[str]) -> bool:
-        start = order.index(self._recent[0])
-        places = {name: start + index for index, name in enumerate(order[start : start + _IN_A_ROW * _GAP])}
-        steps = pairwise(places.get(name, -1) for name in self._recent)
-        if not all(0 < after - before <= _GAP for before, after in steps):
+        begins = order[:_AT_FIRST] == list(self._recent)
+        if not begins and not self._are_in_a_row(order):
             return False
         self._order, self._position = order, {name: index for index, name in enumerate(order)}
         self._named, self._window = self._position[self._recent[-1]] + 1, _FIRST_WINDOW
         return True
+
+    def _are_in_a_row(self, order: list[str]) -> bool:
+        if len(self._recent) < _IN_A_ROW:
+            return False
+        start = order.index(self._recent[0])
+        places = {name: start + index for index, name in enumerate(order[start : start + _IN_A_ROW * _GAP])}
+        steps = pairwise(places.get(name, -1) for name in self._recent)
+        return all(0 < after - before <= _GAP for before, after in steps)

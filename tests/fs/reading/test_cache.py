@@ -25,7 +25,7 @@ def file(name: str = "1", size: int | None = len(CONTENT)) -> RemoteFile:
 @pytest.fixture(autouse=True)
 def quick_sync(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     calls: list[None] = []
-    monkeypatch.setattr("os.sync", lambda: calls.append(None))
+    monkeypatch.setattr("containerfs.fs.reading.marker.sync_disk", lambda path: calls.append(None))
     return calls
 
 

@@ -24,7 +24,7 @@ FILE = RemoteFile("1", "box", "1", 10_000, 0)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ContentCache]:
-    monkeypatch.setattr("os.sync", lambda: None)
+    monkeypatch.setattr("containerfs.fs.reading.marker.sync_disk", lambda path: None)
     cache = ContentCache(tmp_path / "content", 1 << 20, "service")
     assert cache._learnt.wait(30)  # which takes descriptors
     yield cache

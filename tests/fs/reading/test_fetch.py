@@ -14,9 +14,10 @@ from containerfs.fs.reading import downloads
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.entry import CacheEntry
 from containerfs.fs.reading.fetch import Fetcher
-from containerfs.fs.reading.readahead import MiB
+from containerfs.fs.reading.readahead import PROBE, MiB
 from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteFile
+from tests.fs.gates import Gate, eventually
 from tests.fs.memory import MemoryRemote
 
 SMALL = bytes(range(250)) * 400  # 100,000 bytes: fetched by its reader
@@ -136,7 +137,78 @@ def test_a_far_seek_asks_for_what_is_there(put: Put, remote: MemoryRemote) -> No
     opened = put(LARGE)
     assert opened.read(len(LARGE) - 100, len(LARGE)) == LARGE[-100:]
     assert opened.read(0, 100) == LARGE[:100]
-    assert [asked.rpartition("@")[2] for asked in remote.asked("content")] == [str(len(LARGE) - 100), "0"]
+    assert [asked.rpartition("@")[2] for asked in remote.asked("content")] == [
+        f"{len(LARGE) - 100}-{len(LARGE)}",
+        "0",
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_reads_here_and_there_ask_for_little_and_take_all_that_comes(
+    put: Put, remote: MemoryRemote, known: bool
+) -> None:
+    """So that the connection can be used again."""
+    opened = put(LARGE, len(LARGE) if known else None)
+    offsets = [7 * MiB, 3 * MiB, 9 * MiB, 1 * MiB, 5 * MiB + 1, 11 * MiB]
+    for offset in offsets:
+        assert opened.read(offset, offset + 4096) == LARGE[offset : offset + 4096]
+    asked = [each.rpartition("@")[2] for each in remote.asked("content")]
+    assert asked == [f"{offset}-{offset + PROBE}" for offset in offsets]
+    eventually(lambda: all(opened.reader._entry.has(offset, offset + PROBE) for offset in offsets))
+    assert not opened.reader._shared.downloads
+    assert opened.reader._entry.size == len(LARGE)
+
+
+def test_who_reads_on_where_a_probe_ends_gets_one_stream(put: Put, remote: MemoryRemote) -> None:
+    opened = put(LARGE)
+    pieces = [opened.read(start, start + PROBE) for start in range(6 * MiB, len(LARGE), PROBE)]
+    assert b"".join(pieces) == LARGE[6 * MiB :]
+    asked = [each.rpartition("@")[2] for each in remote.asked("content")]
+    assert asked == [f"{6 * MiB}-{6 * MiB + PROBE}", str(6 * MiB + PROBE)]
+
+
+def test_a_read_that_goes_beyond_a_probe_gets_the_rest(put: Put, remote: MemoryRemote) -> None:
+    opened = put(LARGE)
+    offset = 6 * MiB
+    assert opened.read(offset, offset + 4096) == LARGE[offset : offset + 4096]
+    start, stop = offset + PROBE - 100, offset + PROBE + 100
+    assert opened.read(start, stop) == LARGE[start:stop]
+
+
+def test_a_probe_that_is_cut_short_is_resumed(put: Put, remote: MemoryRemote) -> None:
+    cut = threading.Semaphore(1)
+
+    def before(operation: str, subject: str) -> None:
+        if operation == "chunk" and not subject.endswith(f"@{6 * MiB}") and cut.acquire(blocking=False):
+            raise types.Unreachable("cut")
+
+    remote.before = before
+    remote.chunk = 1000
+    opened = put(LARGE)
+    assert opened.read(6 * MiB, 6 * MiB + PROBE) == LARGE[6 * MiB : 6 * MiB + PROBE]
+    assert len(remote.asked("content")) == 2
+
+
+def test_a_service_without_ranges_answers_a_read_somewhere_with_all(put: Put, remote: MemoryRemote) -> None:
+    remote.ranges = False
+    opened = put(LARGE)
+    for offset in (6 * MiB, 2 * MiB, 11 * MiB):
+        assert opened.read(offset, offset + 4096) == LARGE[offset : offset + 4096]
+    assert len(remote.asked("content")) == 1
+
+
+def test_readers_here_and_there_do_not_wait_for_each_other(put: Put, remote: MemoryRemote) -> None:
+    """More of them than there may be streams."""
+    opened = put(LARGE)
+    gate = Gate("chunk")
+    remote.before = gate
+    offsets = [number * MiB for number in range(1, 12)]
+    with ThreadPoolExecutor(len(offsets)) as readers:
+        pieces = [readers.submit(opened.read, offset, offset + 100) for offset in offsets]
+        gate.wait(len(offsets))
+        gate.open()
+        assert [piece.result(30) for piece in pieces] == [LARGE[offset : offset + 100] for offset in offsets]
+    assert len(remote.asked("content")) == len(offsets)
 
 
 def test_without_ranges_a_far_seek_waits_on_one_stream(put: Put, remote: MemoryRemote) -> None:

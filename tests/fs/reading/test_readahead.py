@@ -3,7 +3,7 @@
 import pytest
 
 from containerfs.fs.reading.ranges import Ranges
-from containerfs.fs.reading.readahead import MiB, ReadAhead, Step
+from containerfs.fs.reading.readahead import PROBE, MiB, ReadAhead, Step
 
 SIZE = 1000 * MiB
 NOTHING = Ranges()
@@ -56,6 +56,24 @@ def test_a_reader_elsewhere_does_not_drive_the_stream_on() -> None:
 )
 def test_short_seeks_forward_wait_for_the_stream(offset: int, reached: bool) -> None:
     assert stream(10 * MiB).will_reach(offset) == reached
+
+
+def test_a_probe_ends_by_itself_and_whoever_wants_more_begins_another() -> None:
+    probe = ReadAhead(10 * MiB, probe=True)
+    probe.want(10 * MiB + 4096)
+    assert probe.will_reach(10 * MiB + PROBE - 1)
+    assert not probe.will_reach(10 * MiB + PROBE)
+    assert limit(probe) == 10 * MiB + PROBE
+    assert probe.next_step(NOTHING, SIZE, read=True) is Step.END
+    assert not probe.passed(10 * MiB, 10 * MiB + 4096)
+
+
+def test_where_ranges_are_ignored_a_probe_goes_on() -> None:
+    probe = ReadAhead(10 * MiB, probe=True)
+    probe.want(10 * MiB + 4096)
+    probe.restart(0)
+    assert probe.will_reach(500 * MiB)
+    assert limit(probe) > 10 * MiB
 
 
 def test_where_ranges_are_ignored_every_seek_forward_waits_for_the_stream() -> None:

@@ -1,4 +1,4 @@
-"""Scans: three files in a row of some order begin one, and name what comes next."""
+"""Scans: the first two files of some order begin one, or three in a row, and name what comes next."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,8 +52,22 @@ def opened(scan: Scan, *names: str, files: dict[str, Child] = FILES) -> list[str
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 def test_three_in_a_row_begin_a_scan(order: list[str]) -> None:
     scan = Scan()
-    assert opened(scan, *order[:2]) == []
-    assert opened(scan, order[2]) == order[3:11]
+    assert opened(scan, *order[7:9]) == []
+    assert opened(scan, order[9]) == order[10:26]
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+def test_the_first_two_begin_a_scan(order: list[str]) -> None:
+    scan = Scan()
+    assert opened(scan, order[0]) == []
+    assert opened(scan, order[1]) == order[2:18]
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+def test_two_that_are_not_the_first_begin_nothing(order: list[str]) -> None:
+    assert opened(Scan(), order[1], order[2]) == []
+    assert opened(Scan(), order[0], order[2]) == []
+    assert opened(Scan(), order[1], order[0]) == []
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
@@ -61,10 +75,10 @@ def test_a_scan_names_every_file_that_follows_once_and_before_its_turn(order: li
     scan = Scan()
     named: list[str] = []
     for position, name in enumerate(order):
-        assert position < 3 or name in named
+        assert position < 2 or name in named
         named += opened(scan, name)
         assert len(named) <= position + 64
-    assert named == order[3:]
+    assert named == order[2:]
 
 
 @pytest.mark.parametrize(
@@ -73,22 +87,22 @@ def test_a_scan_names_every_file_that_follows_once_and_before_its_turn(order: li
 def test_a_scan_of_a_large_directory_begins_as_soon(key: Callable[[Looked], list[str]]) -> None:
     large = directory(20_011)
     order = key(large)
-    assert opened(Scan(), *order[7000:7003], files=large) == order[7003:7011]
+    assert opened(Scan(), *order[7000:7003], files=large) == order[7003:7019]
 
 
 def test_a_scan_may_leave_files_out() -> None:
     order = ORDERS["by name"]
-    assert opened(Scan(), order[0], order[4], order[8]) == order[9:17]
+    assert opened(Scan(), order[0], order[4], order[8]) == order[9:25]
     assert opened(Scan(), order[0], order[5], order[10]) == []
 
 
 def test_files_that_are_opened_twice_are_named_once() -> None:
     order = ORDERS["by name"]
     scan = Scan()
-    named = opened(scan, *order[:3])
-    for name in order[3:]:
+    named = opened(scan, *order[:2])
+    for name in order[2:]:
         named += opened(scan, name, name)
-    assert named == order[3:]
+    assert named == order[2:]
 
 
 def test_files_here_and_there_begin_nothing() -> None:
@@ -100,17 +114,17 @@ def test_a_second_pass_begins_anew_with_what_the_directory_holds_by_then() -> No
     opened(scan, *FILES)
     later = {name: Child(child.ino, RemoteFile(name, "box", f"{name}'", 1, 0)) for name, child in FILES.items()}
     named = [opened(scan, name, files=later) for name in list(later)[:3]]
-    assert named == [[], [], [f"{name}'" for name in list(later)[3:11]]]
+    assert named == [[], [], [f"{name}'" for name in list(later)[3:19]]]
 
 
 def test_what_has_gone_or_is_being_written_is_not_named() -> None:
     order, files = list(FILES), dict(FILES)
     scan = Scan()
-    opened(scan, *order[:2], files=files)
+    opened(scan, order[0], files=files)
     files[order[4]] = Child(files[order[4]].ino, None)
-    assert opened(scan, order[2], files=files) == [order[3], *order[5:11]]
-    del files[order[12]]
-    assert order[12] not in opened(scan, *order[3:8], files=files)
+    assert opened(scan, order[1], files=files) == [*order[2:4], *order[5:18]]
+    del files[order[20]]
+    assert order[20] not in opened(scan, *order[2:12], files=files)
 
 
 def test_a_file_that_the_directory_does_not_hold_begins_nothing() -> None:

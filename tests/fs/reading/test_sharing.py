@@ -59,7 +59,7 @@ def visitors() -> Iterator[Visitors]:
 
 @pytest.fixture(autouse=True)
 def quick_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sync", lambda: None)
+    monkeypatch.setattr("containerfs.fs.reading.marker.sync_disk", lambda path: None)
 
 
 def seeded(directory: Path, names: list[str]) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from containerfs.fs.namespace.attributes import Attributes, AttributeStore
+from containerfs.fs.reading import marker
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.types import RemoteFile
 
@@ -59,7 +60,7 @@ def visit(directory: Path, budget: int, asked: list[str], own: list[str]) -> dic
 
 
 def main() -> None:
-    os.sync = lambda: None  # type: ignore[assignment]  # of no interest here, and slow
+    marker.sync_disk = lambda path: None  # of no interest here, and slow
     for line in sys.stdin:
         told = json.loads(line)
         told["directory"] = Path(told["directory"])
