@@ -4,12 +4,14 @@
 - ``exchange``: when to send again, and after how long: decisions only
 - ``transport``: sending, written once; ``sync_transport`` and ``async_transport`` give it its colour
 - ``resources``: the methods of both clients, listed once; ``sync`` and ``aio``: the clients
+- ``responses``: answers with their heads; ``senders``: how a call is sent to get one
 - ``body``, ``content``, ``pages``: uploads, downloads, listings; ``decoding`` and ``deadlines``: of bodies
 """
 
 from containerfs.client.aio import AsyncClient
 from containerfs.client.content import AsyncContent, Content, ContentInfo
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator, SyncCursorPage
+from containerfs.client.responses import APIResponse, AsyncAPIResponse, RawResponse
 from containerfs.client.sync import Client
 from containerfs.client.types import (
     NOT_GIVEN,
@@ -32,6 +34,8 @@ HttpxBinaryResponseContent = Content
 
 __all__ = [
     "NOT_GIVEN",
+    "APIResponse",
+    "AsyncAPIResponse",
     "AsyncClient",
     "AsyncContent",
     "AsyncCursorPage",
@@ -48,6 +52,7 @@ __all__ = [
     "NotGiven",
     "Omit",
     "Progress",
+    "RawResponse",
     "SyncCursorPage",
     "Timeout",
     "UploadSource",

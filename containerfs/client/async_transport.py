@@ -47,13 +47,21 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         """Prepare a call for a page; it is sent when the result is awaited or iterated over."""
 
         async def first() -> AsyncCursorPage[Item]:
-            return AsyncCursorPage(await self._fetch(call), call, self._fetch)
+            return self.page(call, await self.perform(call))
 
         return AsyncPaginator(first)
 
     async def stream(self, call: Call[ContentInfo]) -> AsyncContent:
         """Send a call for content, which is left to be read."""
-        return AsyncContent(await self._perform(call, stream=True), self._abandon, self._options.proxy)
+        return self.content(await self.perform(call, stream=True))
+
+    def page(self, call: Call[ListPage[Item]], response: httpx.Response) -> AsyncCursorPage[Item]:
+        """The page that an answer is."""
+        return AsyncCursorPage(self.parsed(call, response), call, self._fetch)
+
+    def content(self, response: httpx.Response) -> AsyncContent:
+        """The content that an answer has."""
+        return AsyncContent(response, self._abandon, self._options.proxy)
 
     async def close(self) -> None:
         await self._http.aclose()

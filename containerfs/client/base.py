@@ -4,14 +4,18 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import copy
-from typing import Generic, Self
+from typing import Generic, Self, TypeVar
 
 import httpx
 
+from containerfs.client.async_transport import AsyncTransport
 from containerfs.client.options import DEFAULT_MAX_RETRIES, ClientOptions
-from containerfs.client.resources import C, Containers, Files
+from containerfs.client.resources import Containers, Files
+from containerfs.client.sync_transport import SyncTransport
 from containerfs.client.transport import H
 from containerfs.client.types import NOT_GIVEN, AuthHeader, NotGiven, Omit
+
+C = TypeVar("C", SyncTransport, AsyncTransport)
 
 
 class BaseClient(ABC, Generic[C, H]):

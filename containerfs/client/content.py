@@ -103,6 +103,21 @@ class Content(Closing, StreamedContent):
         with translated(self._proxy):
             yield from self._response.iter_bytes(chunk_size)
 
+    def iter_text(self, chunk_size: int | None = None) -> Iterator[str]:
+        """The text as it comes in, decoded as the content type says, else as UTF-8; errors as for ``iter_bytes``."""
+        with translated(self._proxy):
+            yield from self._response.iter_text(chunk_size)
+
+    def iter_lines(self) -> Iterator[str]:
+        """The lines of the text as they come in, without their ends; errors as for ``iter_bytes``."""
+        with translated(self._proxy):
+            yield from self._response.iter_lines()
+
+    def whole(self) -> httpx.Response:
+        """The answer, read to its end; errors as for ``read``."""
+        self.read()
+        return self._response
+
     def write_to_file(self, path: str | os.PathLike[str], *, timeout: float | None = None) -> None:
         """Write it to a file, which is replaced. On an error, what came before it stays in the file.
 
@@ -147,6 +162,23 @@ class AsyncContent(AsyncClosing, StreamedContent):
             async for chunk in self._response.aiter_bytes(chunk_size):
                 yield chunk
 
+    async def iter_text(self, chunk_size: int | None = None) -> AsyncIterator[str]:
+        """The text as it comes in. As ``Content.iter_text``."""
+        with translated(self._proxy):
+            async for text in self._response.aiter_text(chunk_size):
+                yield text
+
+    async def iter_lines(self) -> AsyncIterator[str]:
+        """The lines of the text as they come in. As ``Content.iter_lines``."""
+        with translated(self._proxy):
+            async for line in self._response.aiter_lines():
+                yield line
+
+    async def whole(self) -> httpx.Response:
+        """The answer, read to its end; errors as for ``read``."""
+        await self.read()
+        return self._response
+
     async def write_to_file(self, path: str | os.PathLike[str], *, timeout: float | None = None) -> None:
         """Write it to a file, which is replaced. As ``Content.write_to_file``."""
         with await anyio.to_thread.run_sync(open, path, "wb") as file:
@@ -158,4 +190,6 @@ class AsyncContent(AsyncClosing, StreamedContent):
         await self._response.aclose()
 
     # The SDK's names, for programs that were written for it.
-    aread, aiter_bytes, astream_to_file, aclose = read, iter_bytes, write_to_file, close
+    aread, aiter_bytes, aiter_text, aiter_lines = read, iter_bytes, iter_text, iter_lines
+    stream_to_file = astream_to_file = write_to_file
+    aclose = close

@@ -11,12 +11,14 @@ from typing import TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
-from httpx._utils import get_environment_proxies
 
 from containerfs.api.errors import ContainerFSError
 
 LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepalive_expiry=15)
 """For some 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before use."""
+
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,19 @@ def route(proxy: Proxy | None) -> Route:
     """How to connect through a proxy, or directly. A redirect may lead to what NO_PROXY lists."""
     if proxy is None:
         return {}
-    direct = [pattern for pattern, address in get_environment_proxies().items() if address is None]
-    return {"proxy": proxy.url, "mounts": dict.fromkeys(direct)}
+    listed = [entry.strip() for entry in getproxies().get("no", "").split(",")]
+    return {"proxy": proxy.url, "mounts": dict.fromkeys(_pattern(entry) for entry in (*listed, *_LOOPBACK) if entry)}
+
+
+def _pattern(entry: str) -> str:
+    """What NO_PROXY lists, as httpx names it: an address, or a name with all names below it."""
+    if "://" in entry:
+        return entry
+    try:
+        address = ipaddress.ip_address(entry.strip("[]"))
+    except ValueError:
+        return f"all://*{entry}"
+    return f"all://[{address}]" if address.version == 6 else f"all://{address}"
 
 
 def _is_loopback(host: str) -> bool:

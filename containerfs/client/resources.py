@@ -9,23 +9,26 @@ those of ``calls``.
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import cached_property, update_wrapper, wraps
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, get_type_hints, overload
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, Unpack, get_type_hints, overload
 
 from containerfs.api.models import Item, ListPage
 from containerfs.client import calls
 from containerfs.client.async_transport import AsyncTransport
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, Content, ContentInfo
-from containerfs.client.pages import AsyncPaginator, SyncCursorPage
+from containerfs.client.pages import AsyncCursorPage, AsyncPaginator, SyncCursorPage
+from containerfs.client.responses import AsyncStreamed, RawResponse, Streamed
+from containerfs.client.senders import AsyncRawSender, AsyncStreamingSender, RawSender, StreamingSender
 from containerfs.client.sync_transport import SyncTransport
 from containerfs.client.types import NOT_GIVEN, FileTypes, Omit, Progress, RequestOptions, omit
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-C = TypeVar("C", SyncTransport, AsyncTransport)
+C = TypeVar("C", SyncTransport, AsyncTransport, RawSender, AsyncRawSender, StreamingSender, AsyncStreamingSender)
 
 Awaiting = Coroutine[Any, Any, R]
+AwaitingRaw = Coroutine[Any, Any, RawResponse[R]]
 
 _DEFAULTS = {"timeout": NOT_GIVEN}
 
@@ -35,6 +38,12 @@ class Resource(Generic[C]):
 
     def __init__(self, transport: C) -> None:
         self._transport: C = transport
+
+
+OverRaw: TypeAlias = Resource[RawSender]
+OverAsyncRaw: TypeAlias = Resource[AsyncRawSender]
+OverStreaming: TypeAlias = Resource[StreamingSender]
+OverAsyncStreaming: TypeAlias = Resource[AsyncStreamingSender]
 
 
 def _signature(describe: Callable[..., object]) -> inspect.Signature:
@@ -93,6 +102,14 @@ class Fetch(_Method[P, R]):
     def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> Callable[P, R]: ...
     @overload
     def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> Callable[P, Awaiting[R]]: ...
+    @overload
+    def __get__(self, resource: OverRaw, owner: object = None) -> Callable[P, RawResponse[R]]: ...
+    @overload
+    def __get__(self, resource: OverAsyncRaw, owner: object = None) -> Callable[P, AwaitingRaw[R]]: ...
+    @overload
+    def __get__(self, resource: OverStreaming, owner: object = None) -> Callable[P, Streamed[R]]: ...
+    @overload
+    def __get__(self, resource: OverAsyncStreaming, owner: object = None) -> Callable[P, AsyncStreamed[R]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.fetch)
 
@@ -118,6 +135,14 @@ class FetchOfFile(_Method[P, R]):
     def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> ContainerFileMethod[R]: ...
     @overload
     def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> ContainerFileMethod[Awaiting[R]]: ...
+    @overload
+    def __get__(self, resource: OverRaw, owner: object = None) -> ContainerFileMethod[RawResponse[R]]: ...
+    @overload
+    def __get__(self, resource: OverAsyncRaw, owner: object = None) -> ContainerFileMethod[AwaitingRaw[R]]: ...
+    @overload
+    def __get__(self, resource: OverStreaming, owner: object = None) -> ContainerFileMethod[Streamed[R]]: ...
+    @overload
+    def __get__(self, resource: OverAsyncStreaming, owner: object = None) -> ContainerFileMethod[AsyncStreamed[R]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.fetch)
 
@@ -150,6 +175,14 @@ class AddFile(_Method[P, R]):
     def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> AddFileMethod[R]: ...
     @overload
     def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> AddFileMethod[Awaiting[R]]: ...
+    @overload
+    def __get__(self, resource: OverRaw, owner: object = None) -> AddFileMethod[RawResponse[R]]: ...
+    @overload
+    def __get__(self, resource: OverAsyncRaw, owner: object = None) -> AddFileMethod[AwaitingRaw[R]]: ...
+    @overload
+    def __get__(self, resource: OverStreaming, owner: object = None) -> AddFileMethod[Streamed[R]]: ...
+    @overload
+    def __get__(self, resource: OverAsyncStreaming, owner: object = None) -> AddFileMethod[AsyncStreamed[R]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.fetch)
 
@@ -165,6 +198,18 @@ class List(_Method[P, ListPage[Item]]):
     def __get__(
         self, resource: Resource[AsyncTransport], owner: object = None
     ) -> Callable[P, AsyncPaginator[Item]]: ...
+    @overload
+    def __get__(self, resource: OverRaw, owner: object = None) -> Callable[P, RawResponse[SyncCursorPage[Item]]]: ...
+    @overload
+    def __get__(
+        self, resource: OverAsyncRaw, owner: object = None
+    ) -> Callable[P, AwaitingRaw[AsyncCursorPage[Item]]]: ...
+    @overload
+    def __get__(self, resource: OverStreaming, owner: object = None) -> Callable[P, Streamed[SyncCursorPage[Item]]]: ...
+    @overload
+    def __get__(
+        self, resource: OverAsyncStreaming, owner: object = None
+    ) -> Callable[P, AsyncStreamed[AsyncCursorPage[Item]]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.list)
 
@@ -180,12 +225,63 @@ class Stream(_Method[P, ContentInfo]):
     def __get__(
         self, resource: Resource[AsyncTransport], owner: object = None
     ) -> Callable[P, Awaiting[AsyncContent]]: ...
+    @overload
+    def __get__(self, resource: OverRaw, owner: object = None) -> Callable[P, RawResponse[Content]]: ...
+    @overload
+    def __get__(self, resource: OverAsyncRaw, owner: object = None) -> Callable[P, AwaitingRaw[AsyncContent]]: ...
+    @overload
+    def __get__(self, resource: OverStreaming, owner: object = None) -> Callable[P, Streamed[Content]]: ...
+    @overload
+    def __get__(
+        self, resource: OverAsyncStreaming, owner: object = None
+    ) -> Callable[P, AsyncStreamed[AsyncContent]]: ...
     def __get__(self, resource: Resource[Any] | None, owner: object = None) -> Any:
         return self if resource is None else self._bound(resource, resource._transport.stream)
 
 
+S = TypeVar("S")
+A = TypeVar("A")
+
+
+def _over(resource: Resource[Any], sync: Callable[..., object], asynchronous: Callable[..., object]) -> Any:
+    """The resource over another way to send, by its colour. Raises AttributeError if it has one already."""
+    match resource._transport:
+        case SyncTransport() as transport:
+            return type(resource)(sync(transport))
+        case AsyncTransport() as transport:
+            return type(resource)(asynchronous(transport))
+    raise AttributeError(f"this {type(resource).__name__} returns answers already")
+
+
+class Raw(Generic[S, A]):
+    """The same methods, which return answers that have been read."""
+
+    @overload
+    def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> S: ...
+    @overload
+    def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> A: ...
+    def __get__(self, resource: Resource[Any], owner: object = None) -> Any:
+        return _over(resource, RawSender, AsyncRawSender)
+
+
+class Streaming(Generic[S, A]):
+    """The same methods, which return context managers of answers that are still to be read."""
+
+    @overload
+    def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> S: ...
+    @overload
+    def __get__(self, resource: Resource[AsyncTransport], owner: object = None) -> A: ...
+    def __get__(self, resource: Resource[Any], owner: object = None) -> Any:
+        return _over(resource, StreamingSender, AsyncStreamingSender)
+
+
 class ContainerFileContent(Resource[C]):
     """The contents of files in containers: ``client.containers.files.content``."""
+
+    with_raw_response = Raw["ContainerFileContent[RawSender]", "ContainerFileContent[AsyncRawSender]"]()
+    with_streaming_response: Streaming[
+        "ContainerFileContent[StreamingSender]", "ContainerFileContent[AsyncStreamingSender]"
+    ] = Streaming()
 
     retrieve = Stream(calls.retrieve_container_file_content)
     head = Fetch(calls.head_container_file_content)
@@ -193,6 +289,11 @@ class ContainerFileContent(Resource[C]):
 
 class ContainerFiles(Resource[C]):
     """Files in containers: ``client.containers.files``."""
+
+    with_raw_response = Raw["ContainerFiles[RawSender]", "ContainerFiles[AsyncRawSender]"]()
+    with_streaming_response: Streaming["ContainerFiles[StreamingSender]", "ContainerFiles[AsyncStreamingSender]"] = (
+        Streaming()
+    )
 
     create = AddFile(calls.create_container_file)
     retrieve = FetchOfFile(calls.retrieve_container_file)
@@ -207,6 +308,9 @@ class ContainerFiles(Resource[C]):
 
 class Containers(Resource[C]):
     """Containers: ``client.containers``."""
+
+    with_raw_response = Raw["Containers[RawSender]", "Containers[AsyncRawSender]"]()
+    with_streaming_response = Streaming["Containers[StreamingSender]", "Containers[AsyncStreamingSender]"]()
 
     create = Fetch(calls.create_container)
     retrieve = Fetch(calls.retrieve_container)
@@ -223,8 +327,19 @@ class Containers(Resource[C]):
 class Files(Resource[C]):
     """Files that can be copied into containers: ``client.files``."""
 
+    with_raw_response = Raw["Files[RawSender]", "Files[AsyncRawSender]"]()
+    with_streaming_response = Streaming["Files[StreamingSender]", "Files[AsyncStreamingSender]"]()
+
     create = Fetch(calls.create_file)
     retrieve = Fetch(calls.retrieve_file)
     list = List(calls.list_files)
     delete = Fetch(calls.delete_file)
     content = Stream(calls.file_content)
+
+
+class Resources(Generic[C]):
+    """All of them, as a client has them."""
+
+    def __init__(self, transport: C) -> None:
+        self.containers: Containers[C] = Containers(transport)
+        self.files: Files[C] = Files(transport)

@@ -5,6 +5,8 @@ import httpx
 from containerfs.client.base import BaseClient
 from containerfs.client.closing import Closing
 from containerfs.client.options import ClientOptions
+from containerfs.client.resources import Resources
+from containerfs.client.senders import RawSender, StreamingSender
 from containerfs.client.sync_transport import SyncTransport
 
 
@@ -13,6 +15,16 @@ class Client(Closing, BaseClient[SyncTransport, httpx.Client]):
 
     def _connect(self, options: ClientOptions, http_client: httpx.Client | None) -> SyncTransport:
         return SyncTransport.connect(options, http_client)
+
+    @property
+    def with_raw_response(self) -> Resources[RawSender]:
+        """The same methods, which return answers that have been read: ``RawResponse``."""
+        return Resources(RawSender(self._transport))
+
+    @property
+    def with_streaming_response(self) -> Resources[StreamingSender]:
+        """The same methods, which return context managers of answers that are still to be read."""
+        return Resources(StreamingSender(self._transport))
 
     def close(self) -> None:
         """Close its connections. It cannot be used afterwards."""

@@ -44,11 +44,19 @@ class SyncTransport(Transport[httpx.Client]):
 
     def list(self, call: Call[ListPage[Item]]) -> SyncCursorPage[Item]:
         """Send a call for a page."""
-        return SyncCursorPage(self.fetch(call), call, self._fetch)
+        return self.page(call, run(self.perform(call)))
 
     def stream(self, call: Call[ContentInfo]) -> Content:
         """Send a call for content, which is left to be read."""
-        return Content(run(self._perform(call, stream=True)), self._abandon, self._options.proxy)
+        return self.content(run(self.perform(call, stream=True)))
+
+    def page(self, call: Call[ListPage[Item]], response: httpx.Response) -> SyncCursorPage[Item]:
+        """The page that an answer is."""
+        return SyncCursorPage(self.parsed(call, response), call, self._fetch)
+
+    def content(self, response: httpx.Response) -> Content:
+        """The content that an answer has."""
+        return Content(response, self._abandon, self._options.proxy)
 
     def close(self) -> None:
         self._http.close()

@@ -25,6 +25,7 @@ from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.failures import translated
 from containerfs.client.options import ClientOptions, merged
 from containerfs.client.parameters import flattened
+from containerfs.client.responses import RETRIES
 from containerfs.client.types import NOT_GIVEN, NotGiven, T
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
@@ -87,13 +88,16 @@ class Transport(ABC, Generic[H]):
 
     async def _fetch(self, call: Call[T]) -> T:
         """Send a call, read its answer, and return what it means."""
-        response = await self._perform(call, stream=False)
+        return self.parsed(call, await self.perform(call))
+
+    def parsed(self, call: Call[T], response: httpx.Response) -> T:
+        """What an answer that has been read means. Raises APIResponseValidationError."""
         try:
             return call.parse(Answer(response.status_code, response.headers, response.content))
         except APIResponseValidationError as error:
             raise APIResponseValidationError(f"{call.method} {call.path}: {error.message}") from error.__cause__
 
-    async def _perform(self, call: Call[Any], *, stream: bool) -> httpx.Response:
+    async def perform(self, call: Call[Any], *, stream: bool = False) -> httpx.Response:
         """Send a call until an answer stands.
 
         Args:
@@ -122,9 +126,11 @@ class Transport(ABC, Generic[H]):
         try:
             while True:
                 match step:
-                    case Send():
+                    case Send(retries):
                         await self._hold()
                         outcome = await self._attempt(request, stream=stream)
+                        if isinstance(outcome, httpx.Response):
+                            outcome.extensions[RETRIES] = retries
                     case Wait(seconds, for_all):
                         if for_all:
                             self._pause.ends_at = max(self._pause.ends_at, time.monotonic() + seconds)

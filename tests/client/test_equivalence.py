@@ -96,9 +96,9 @@ CASES = [
 
 
 def methods(client: AnyClient, prefix: str = "") -> set[str]:
-    """All methods of a client's resources, by their path."""
+    """All methods of a client's resources, by their path; the same ones with answers are not counted again."""
     found = set()
-    for name in (name for name in dir(client) if not name.startswith("_")):
+    for name in (name for name in dir(client) if not name.startswith(("_", "with_"))):
         member = getattr(client, name)
         if inspect.isfunction(member):
             found.add(f"{prefix}{name}")

@@ -32,7 +32,7 @@ def test_a_program_of_the_guide_runs(server: LiveServer, tmp_path: Path, program
 
 
 def test_the_guide_has_programs() -> None:
-    assert len(PROGRAMS) == 12
+    assert len(PROGRAMS) == 13
 
 
 def test_the_guide_names_every_error() -> None:

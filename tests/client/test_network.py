@@ -3,11 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
 from containerfs import APIConnectionError, AsyncClient, Client, ContainerFSError, Content
 from containerfs.cli.service import connect as connect_mount
-from containerfs.client.network import tls
+from containerfs.client.network import Proxy, route, tls
 from containerfs.config import load
 from tests.client.service import CONTENT, Reply, Service
 
@@ -136,3 +137,20 @@ def test_a_redirect_to_what_no_proxy_lists_is_followed_directly(
         service.replies(Reply(b"", 302, {"Location": f"{storage.url}/files/f/content"}))
         assert client.files.content("f").read() == CONTENT
         assert [request.target for request in storage.requests] == ["/v1/files/f/content"]
+
+
+def test_what_no_proxy_lists_is_named_as_httpx_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "a.example, .b.example,,10.0.0.1,::2,[::3],http://c.example")
+    listed = {
+        "all://*a.example",
+        "all://*.b.example",
+        "all://10.0.0.1",
+        "all://[::2]",
+        "all://[::3]",
+        "http://c.example",
+    }
+    loopback = {"all://*localhost", "all://127.0.0.1", "all://[::1]"}
+    route_taken = route(Proxy("HTTP_PROXY", "http://proxy"))
+    assert route_taken == {"proxy": "http://proxy", "mounts": dict.fromkeys(listed | loopback)}
+    assert route(None) == {}
+    httpx.Client(**route_taken).close()

@@ -130,3 +130,26 @@ def errors(client: Client) -> str | None:
     except containerfs.APIConnectionError:
         return None
     return ""
+
+
+def raw(client: Client, aclient: AsyncClient) -> None:
+    assert_type(client.containers.with_raw_response.retrieve("c").parse(), Container)
+    assert_type(client.with_raw_response.containers.files.retrieve("c", "f").parse(), ContainerFile)
+    assert_type(client.containers.with_raw_response.files.create("c", file=b"").parse(), ContainerFile)
+    assert_type(client.files.with_raw_response.list().parse(), SyncCursorPage[File])
+    assert_type(client.containers.files.content.with_raw_response.retrieve("f", container_id="c").parse(), Content)
+    with client.containers.with_streaming_response.delete("c") as response:
+        assert_type(response.parse(), None)
+    with client.with_streaming_response.files.content("f") as content:
+        assert_type(content.parse(), Content)
+        assert_type(content.read(timeout=3), bytes)
+
+
+async def raw_in_async(client: AsyncClient) -> None:
+    assert_type((await client.containers.with_raw_response.retrieve("c")).parse(), Container)
+    assert_type((await client.files.with_raw_response.list()).parse(), AsyncCursorPage[File])
+    async with client.containers.files.with_streaming_response.retrieve("c", "f") as response:
+        assert_type(await response.parse(), ContainerFile)
+    async with client.with_streaming_response.files.content("f") as content:
+        assert_type(await content.parse(), AsyncContent)
+        assert_type(await content.text(), str)
