@@ -19,6 +19,7 @@ from pathlib import Path
 DIRECTORIES = ("a", "b")
 NAMES = ("x", "y", "z.tmp", "long name.txt")
 PATHS = [f"{directory}/{name}" for directory in DIRECTORIES for name in NAMES]
+_PAGE = 4096  # bytes
 _PAUSE = 0.1  # seconds between two tries to end a doubt
 _DEAD = {errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV}
 _REFUSALS = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR}  # nothing was done
@@ -74,7 +75,9 @@ class Writer:
             with self._told("write", path, digest=digest(first), again=True):
                 os.write(descriptor, first)
                 os.fsync(descriptor)
-            os.write(descriptor, second)
+            started = second[: _PAGE - len(first) % _PAGE]  # which the kernel sends on its own
+            with self._told("write", path, digest=digest(first + started), again=True):
+                os.write(descriptor, second)
 
     def unlink(self) -> None:
         path = self._path()
