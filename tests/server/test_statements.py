@@ -18,7 +18,7 @@ from containerfs.server.storage.schema import container_files, containers, files
 TABLES = (containers, container_files, files)
 
 STATEMENTS: dict[str, Executable] = {
-    **{name: value for name, value in vars(statements).items() if isinstance(value, Executable)},
+    **{name: value for name, value in vars(statements).items() if isinstance(value, Executable) and name != "usage"},
     "blobs_of_some_files": statements.blobs_of_some_files.params(container_id="a", limit=1),
     **{f"expired {table}": statements.expired(table) for table in (containers, files)},
     **{f"deletion {table}": statements.deletion(table) for table in TABLES},
