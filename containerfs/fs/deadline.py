@@ -112,11 +112,15 @@ def wait(condition: threading.Condition, moved_at: float = NEVER, patience: floa
     condition.wait(None if deadline is None else deadline.next_look(moved_at, patience))
 
 
-def wait_for(condition: threading.Condition, holds: Callable[[], bool], until: float) -> None:
+def wait_for(
+    condition: threading.Condition, holds: Callable[[], bool], until: float, moved_at: Callable[[], float] = never
+) -> None:
     """Wait until something holds, as looked at whenever a condition, which is held, is notified.
 
     Args:
         until: the monotonic time at which the wait ends in any case.
+        moved_at: tells when what is waited for has last got on; ``time.monotonic`` where that is not the service, so
+            that no patience with it ends.
 
     Raises:
         Interrupted: nobody wants the result any more.
@@ -124,4 +128,4 @@ def wait_for(condition: threading.Condition, holds: Callable[[], bool], until: f
     """
     deadline = current()
     while not holds() and (seconds := until - time.monotonic()) > 0:
-        condition.wait(seconds if deadline is None else min(seconds, deadline.next_look(NEVER)))
+        condition.wait(seconds if deadline is None else min(seconds, deadline.next_look(moved_at())))

@@ -72,7 +72,7 @@ class Endings:
         self._used_at = used_at
         self._keep_alive = frozenset(keep_alive)
         self._read_only = read_only
-        self._warned: dict[str, float] = {}  # by id: of which end
+        self._warned: dict[str, float] = {}  # by name: of which end
         self._closed = threading.Event()
 
     def start(self) -> None:

@@ -225,7 +225,9 @@ class OpenFiles:
             if not isinstance(node.state, Outdated) or node in self._kept_open:
                 return False
             ends = time.monotonic() + _PATIENCE
-            deadline.wait_for(self._tree.released, lambda: not isinstance(node.state, Outdated), ends)
+            deadline.wait_for(
+                self._tree.released, lambda: not isinstance(node.state, Outdated), ends, moved_at=time.monotonic
+            )
             if isinstance(node.state, Outdated):
                 self._kept_open[node] = True
             return not isinstance(node.state, Outdated)

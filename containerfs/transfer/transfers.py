@@ -15,12 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from blake3 import blake3
-
 from containerfs.client.types import UploadSource
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
 from containerfs.fs.remote import Remote, UploadRequest
+from containerfs.fs.staged import new_hash
 from containerfs.fs.types import RemoteFile
 from containerfs.transfer.partial import Partial, partial
 
@@ -123,7 +122,7 @@ class Transfers:
 
     def _digest(self, file: RemoteFile, meter: Meter) -> bytes:
         """The digest of what the service has."""
-        hashed = blake3()
+        hashed = new_hash()
         self._fetch(file, _Once(hashed.update), meter)
         return hashed.digest()
 
@@ -241,7 +240,7 @@ def _write(output: int, data: memoryview) -> None:
 
 
 def _digest_of(source: UploadSource) -> bytes:
-    hashed = blake3()
+    hashed = new_hash()
     for offset in range(0, source.size, _BLOCK):
         hashed.update(source.read_at(offset, _BLOCK))
     return hashed.digest()

@@ -164,3 +164,12 @@ def test_without_a_thread_a_task_fails(workers: Workers, monkeypatch: pytest.Mon
     task.run()
     with pytest.raises(types.Failed):
         task.result()
+
+
+def test_a_wait_for_something_else_than_the_service_ends_no_patience_with_it() -> None:
+    changed = threading.Condition()
+    with operation(patience=0.2) as expired, changed:
+        ends = time.monotonic() + 0.5
+        deadline.wait_for(changed, lambda: False, ends, moved_at=time.monotonic)
+        assert time.monotonic() >= ends
+    assert expired == []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from containerfs.fs import types
-from containerfs.fs.disk import disk_errors
+from containerfs.fs.disk import disk_errors, sync_path
 
 _VERSION = 1
 _SCHEMA = """
@@ -156,12 +156,3 @@ def _damage_is_failure() -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         raise types.Failed(f"the journal is damaged: {error}; the next mount sets it aside") from error
-
-
-def sync_path(path: Path) -> None:
-    """Flush a file, or the names in a directory, to the disk. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

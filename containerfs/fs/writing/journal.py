@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from containerfs.fs import types
-from containerfs.fs.disk import FileLock, disk_errors
+from containerfs.fs.disk import FileLock, disk_errors, sync_path
 from containerfs.fs.namespace.attributes import Attributes
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Failure
 from containerfs.fs.types import RemoteFile
-from containerfs.fs.writing.database import TABLES, Database, DatabaseDamaged, sync_path
+from containerfs.fs.writing.database import TABLES, Database, DatabaseDamaged
 from containerfs.fs.writing.owners import NOBODY, Ownership
 from containerfs.fs.writing.records import (
     ATTEMPT_COLUMNS,

@@ -130,7 +130,12 @@ class Removals:
                 return False
             self._asked_again[node] = True
             ends = time.monotonic() + _RELEASED
-            deadline.wait_for(self._tree.released, lambda: not node.known or node.known != node.closing, ends)
+            deadline.wait_for(
+                self._tree.released,
+                lambda: not node.known or node.known != node.closing,
+                ends,
+                moved_at=time.monotonic,
+            )
             return not node.known
 
     def _fetched(self, content: StagedFile | RemoteFile | None) -> StagedFile | None:
