@@ -59,5 +59,4 @@ def _check(remote: ApiRemote) -> None:
     try:
         remote.check()
     except types.FsError as error:
-        hint = ": check the API key" if isinstance(error, types.AccessDenied) else ""
-        raise type(error)(f"{remote.service}: {error}{hint}") from error
+        raise types.naming(remote.service, error) from error

@@ -172,8 +172,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         _reach(remote, options.patience)
         metadata.refresh_containers()
     except types.FsError as error:
-        hint = ": check the API key" if isinstance(error, types.AccessDenied) else ""
-        raise type(error)(f"{service}: {error}{hint}") from error
+        raise types.naming(service, error) from error
     filesystem.replay()
     endings.start()
     return filesystem

@@ -230,3 +230,9 @@ class RemoteFile:
     created_at: int
     replaced_id: str | None = field(default=None, compare=False)
     blocks: int | None = field(default=None, compare=False)
+
+
+def naming(service: str, error: FsError) -> FsError:
+    """The same error with the name of the service that cannot be used, and what may help."""
+    hint = ": check the API key" if isinstance(error, AccessDenied) else ""
+    return type(error)(f"{service}: {error}{hint}")
