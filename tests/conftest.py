@@ -1,5 +1,11 @@
 """What holds for all tests."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -11,3 +17,13 @@ settings.register_profile(
     ],
 )
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from the directories of the user who runs the tests, nor written there."""
+    places: dict[str, Path] = {
+        f"XDG_{name}_HOME": tmp_path_factory.mktemp(name.lower()) for name in ("CACHE", "CONFIG", "DATA", "STATE")
+    }
+    with mock.patch.dict(os.environ, {name: str(place) for name, place in places.items()}):
+        yield

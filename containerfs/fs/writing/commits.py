@@ -14,7 +14,7 @@ from containerfs.fs.writing.attempts import entry_of
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.uploads import Uploader
 
-_TEMPORARY_DELAY = 2.0  # seconds for which a temporary name may become another one before it is uploaded
+_TEMPORARY_DELAY = 10.0  # seconds for which a temporary name may become another one before it is uploaded
 
 
 class Commits:
