@@ -4,6 +4,7 @@ import os
 import secrets
 import threading
 import time
+from typing import TypeVar
 
 from cachetools import TTLCache
 
@@ -11,13 +12,15 @@ from containerfs.fs import deadline, state, transitions, types
 from containerfs.fs.descriptors import Headroom
 from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
 from containerfs.fs.kernel import KernelMemory
+from containerfs.fs.namespace.links import TARGET_MAX
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
-from containerfs.fs.namespace.nodes import Directory, FileNode
+from containerfs.fs.namespace.nodes import Directory, FileNode, Link
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.process import is_other_live_process
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
+from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Due, Local, Outdated, Staged, Torn, Unlinked
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.journal import Journal
@@ -27,6 +30,7 @@ from containerfs.fs.writing.staging import Staging
 _PATIENCE = 1.0  # seconds for which opening a file that others have open waits for the kernel, or for them
 _MANY, _LATELY = 10_000, 30.0  # files; seconds
 
+N = TypeVar("N", bound=FileNode)
 Owner = tuple[int, int]
 """User and group id."""
 
@@ -102,19 +106,59 @@ class OpenFiles:
         """Create a file, on this machine, and open it; None if the name is taken."""
         self._headroom.check()
         data = self._journal.stage()
-        initial: state.State = Local(data) if self._names.is_scratch(name) else Staged(data, state.NEW)
-        node = FileNode(name, secrets.randbits(63), time.time_ns(), initial)
+        node = self._new(FileNode, parent, name, data, owner)
         node.mode = mode & 0o7777
-        node.uid, node.gid = owner or (node.uid, node.gid)
-        node.inherit(parent)
         with self._tree.lock:
-            if name not in parent.children:
-                parent.add(node, name)
-                parent.touch()
-                node.touch()
+            if self._add(node, parent):
                 return self._open(node, flags, pid)
         data.remove()
         return None
+
+    def link(self, parent: Directory, name: str, target: bytes, owner: Owner | None) -> None:
+        """Make a symbolic link, and make it safe. Raises AlreadyExists."""
+        data = self._journal.stage()
+        try:
+            data.write(memoryview(target), 0)
+            node = self._new(Link, parent, name, data, owner)
+            with self._tree.lock:
+                if not self._add(node, parent):
+                    raise types.AlreadyExists(name)
+        except BaseException:
+            data.remove()
+            raise
+        try:
+            self._commit(node)
+        finally:
+            self._let_go(node)
+
+    def target(self, node: Link) -> bytes:
+        """What a symbolic link points to."""
+        buffer = bytearray(TARGET_MAX + 1)
+        handle = ReadHandle(node, self._fetcher)
+        try:
+            size = handle.read_into(memoryview(buffer), 0)
+        finally:
+            handle.close()
+        self._prefetch_after(node)
+        if size > TARGET_MAX or b"\0" in buffer[:size]:
+            raise types.Failed(f"{node.name!r} has a target that no symbolic link can have")
+        return bytes(buffer[:size])
+
+    def _new(self, kind: type[N], parent: Directory, name: str, data: StagedFile, owner: Owner | None) -> N:
+        initial: state.State = Local(data) if self._names.is_scratch(name) else Staged(data, state.NEW)
+        node = kind(name, secrets.randbits(63), time.time_ns(), initial)
+        node.uid, node.gid = owner or (node.uid, node.gid)
+        node.inherit(parent)
+        return node
+
+    def _add(self, node: FileNode, parent: Directory) -> bool:
+        """Show what was just made; returns whether its name was free. Wants the tree's lock held."""
+        if node.name in parent.children:
+            return False
+        parent.add(node, node.name)
+        parent.touch()
+        node.touch()
+        return True
 
     def truncate(self, node: FileNode, size: int) -> None:
         """Set the size of a file; unless a program has it open to write, the service has it when this returns."""

@@ -17,8 +17,8 @@ from containerfs.fs.files import OpenFiles, Owner
 from containerfs.fs.inodes import Inodes
 from containerfs.fs.kernel import Forget, KernelMemory
 from containerfs.fs.namespace.listings import MetadataCache
-from containerfs.fs.namespace.lookup import Lookup, check_new
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, Node
+from containerfs.fs.namespace.lookup import Lookup, check_new, check_new_file
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.process import is_killed
 from containerfs.fs.types import Attr, Entry
@@ -148,7 +148,7 @@ class FileSystem:
         parent, name = self._lookup.known_parent(path)
         if parent is self._tree.root:
             raise types.NotPermitted("only containers can be made here: use mkdir")
-        check_new(parent, name)
+        check_new_file(parent, name)
         fh = self._files.create(parent, name, flags, mode, pid, owner)
         if fh is not None:
             return fh
@@ -211,6 +211,23 @@ class FileSystem:
 
     # Names
 
+    def symlink(self, path: str, target: bytes, owner: Owner | None = None) -> None:
+        """Make a symbolic link; the service has it when this returns, as with ``flush``. Source: symlink(2)."""
+        self._check_writable()
+        parent, name = self._lookup.known_parent(path)
+        if parent is self._tree.root:
+            raise types.NotPermitted("only containers can be made here: use mkdir")
+        check_new_file(parent, name, Link)
+        self._files.link(parent, name, target, owner)
+
+    def readlink(self, path: str) -> bytes:
+        """The target of a symbolic link. Source: readlink(2)."""
+        node = self._lookup.link(path)
+        try:
+            return self._files.target(node)
+        except types.NotFound as error:
+            raise self._inodes.vanished(node, error) from error
+
     def mkdir(self, path: str, mode: int, owner: Owner | None = None) -> None:
         """At the root: create a container. Below: a directory, which only this machine knows while it holds no file.
 
@@ -258,6 +275,8 @@ class FileSystem:
         source = self._lookup.node(old)
         parent, name = self._lookup.parent(new)
         check_new(parent, name)
+        if isinstance(source, FileNode):
+            check_new_file(parent, name, type(source))
         if parent is self._tree.root and not isinstance(source, ContainerDirectory):
             raise types.NotPermitted("only containers can be at the root")
         target = self._lookup.node(new) if self._lookup.exists(new) else None

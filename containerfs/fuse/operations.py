@@ -175,7 +175,11 @@ class ContainerOperations:
         self._fs.rename(old, new, replace=not flags)
 
     def symlink(self, target: str, source: str) -> None:
-        self._fs.refuse("the API has no symbolic links")
+        uid, gid, _ = self._context()
+        self._fs.symlink(target, source.encode("utf-8", "surrogateescape"), (uid, gid))
+
+    def readlink(self, path: str) -> str:
+        return self._fs.readlink(path).decode("utf-8", "surrogateescape")
 
     def link(self, target: str, source: str) -> None:
         self._fs.refuse("the API has no hard links")

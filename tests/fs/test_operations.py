@@ -141,6 +141,13 @@ def test_attributes(operations: ContainerOperations, remote: MemoryRemote, conta
     assert operations("statfs", "/")["f_bsize"] > 0
 
 
+def test_a_link(operations: ContainerOperations) -> None:
+    operations("symlink", "/box/l", "../\udcff")
+    assert operations("readlink", "/box/l") == "../\udcff"
+    attr = operations("getattr", "/box/l")
+    assert (attr["st_mode"], attr["st_size"], attr["st_uid"]) == (stat.S_IFLNK | 0o777, 4, 11)
+
+
 def test_extended_attributes(operations: ContainerOperations, remote: MemoryRemote, container: str) -> None:
     file_id = remote.put(container, "d/a", b"content")
     for path in ("/", "/box", "/box/d", "/box/d/a"):
@@ -185,7 +192,10 @@ def test_what_programs_see_when_something_cannot_be(
         "truncating a reader": number(operations, "truncate", "/box/a", 0, reading),
         "no such handle": number(operations, "read", "/box/a", 1, 0, FileInfo(fh=999)),
         "released twice": number(operations, "release", "/box/a", FileInfo(fh=999)),
-        "a symbolic link": number(operations, "symlink", "/box/l", "/box/a"),
+        "a link at the root": number(operations, "symlink", "/l", "box"),
+        "a link that is there": number(operations, "symlink", "/box/a", "b"),
+        "a link as a file": number(operations, "create", "/box/l.rclonelink", 0o644, FileInfo()),
+        "a file as a link": number(operations, "readlink", "/box/a"),
         "a hard link": number(operations, "link", "/box/l", "/box/a"),
         "a device": number(operations, "mknod", "/box/n", 0o644, 0),
     }
@@ -209,7 +219,10 @@ def test_what_programs_see_when_something_cannot_be(
         "truncating a reader": "EBADF",
         "no such handle": "EBADF",
         "released twice": "EBADF",
-        "a symbolic link": "EPERM",
+        "a link at the root": "EPERM",
+        "a link that is there": "EEXIST",
+        "a link as a file": "EPERM",
+        "a file as a link": "ESTALE",
         "a hard link": "EPERM",
         "a device": "EPERM",
     }

@@ -66,12 +66,14 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
     ]
     shown = shown_paths(there, listing.kept)
     _drop_absent(tree, container, shown, listing.started)
-    for file_id, (path, _) in shown.items():
+    for file_id, place in shown.items():
         node = container.by_id.get(file_id)
-        if node is not None and not node.local and node.path != path:
+        if node is not None and not node.local and not place.is_at(node):
             tree.remove_with_empty_parents(node)  # its place may be another's before it gets the new one
-    for file_id, (path, remote) in shown.items():
-        _show(tree, container, path, remote)
+            if type(node) is not place.kind:
+                del container.by_id[file_id]
+    for file_id, place in shown.items():
+        _show(tree, container, place)
         tree.apply_kept(container, file_id)
     _apply_directories(tree, container)
     container.pages = max(1, -(-len(listing.files) // 100))
@@ -86,12 +88,12 @@ def _share_known(container: ContainerDirectory, files: list[RemoteFile]) -> None
             files[place] = node.remote
 
 
-def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Shown, started: float) -> None:
+def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Mapping[str, Shown], started: float) -> None:
     """What a listing leaves out is gone, unless it came after the listing was begun, or something replaced it."""
-    paths = {path for path, _ in shown.values()}
+    places = {(place.path, place.kind) for place in shown.values()}
     for file_id in container.by_id.keys() - shown.keys():
         node = container.by_id[file_id]
-        if node.path in paths or node.changed_at > started:
+        if (node.path, type(node)) in places or node.changed_at > started:
             continue
         if tree.is_being_deleted(container.remote.id, file_id):
             continue
@@ -102,17 +104,20 @@ def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Shown, starte
             tree.remove_with_empty_parents(node)
 
 
-def _show(tree: Tree, container: ContainerDirectory, path: str, remote: RemoteFile) -> None:
-    """Make the node at ``path`` stand for ``remote``, unless this mount knows better."""
+def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
+    """Have a node stand for what is listed, at its place, unless this mount knows better."""
+    path, kind, remote = place
     node = container.by_id.get(remote.id)
     if node is not None:
         if isinstance(node.state, state.Outdated) or (node.remote is not None and node.remote.size is None):
             tree.change(node, transitions.listed, remote, held=node.opens > 0)
-        if node.local or node.path == path:
+        if node.local or place.is_at(node):
             return
     parent_path, _, name = path.rpartition("/")
     parent = tree.make_directory(container, parent_path)
     there = parent.children.get(name)
+    if isinstance(there, FileNode) and type(there) is not kind:
+        return  # what was made here has the name; it is known once that is on the service what both are
     if isinstance(there, FileNode) and there is not node:
         tree.change(there, transitions.listed, remote, held=there.opens > 0)
         if not there.local:
@@ -121,7 +126,7 @@ def _show(tree: Tree, container: ContainerDirectory, path: str, remote: RemoteFi
     if isinstance(there, Directory):
         name = free_name(parent, name, remote.id)
     if node is None:
-        node = FileNode(name, inode(remote.id), remote.created_at * 1_000_000_000, state.Stored(remote))
+        node = kind(name, inode(remote.id), remote.created_at * 1_000_000_000, state.Stored(remote))
     container.by_id[remote.id] = node
     parent.add(node, name)
 

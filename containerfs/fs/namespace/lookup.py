@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from containerfs.api.paths import DATA_ROOT, NAME_MAX_BYTES
 from containerfs.fs import types
+from containerfs.fs.namespace.links import SUFFIX
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.names import NamePolicy
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
 from containerfs.fs.namespace.tree import Tree
 
 _PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # the service's own programs open it below that. Source: limits.h, PATH_MAX
@@ -34,6 +35,13 @@ def check_new(parent: Directory, name: str) -> None:
     except UnicodeEncodeError:
         raise types.InvalidName(f"{name!r} is not UTF-8") from None
     check_path(f"{parent.path}/{name}")
+
+
+def check_new_file(parent: Directory, name: str, kind: type[FileNode] = FileNode) -> None:
+    """The same for a file, or a link. Raises NotPermitted for a file whose name stands for a link."""
+    if kind is FileNode and name.endswith(SUFFIX):
+        raise types.NotPermitted(f"{name!r} stands for a symbolic link; 'ln -s' makes one")
+    check_new(parent, kind.stored_name(name))
 
 
 def check_path(path: str) -> None:
@@ -93,6 +101,13 @@ class Lookup:
         node = self.node(path)
         if not isinstance(node, FileNode):
             raise types.IsADirectory(path)
+        return node
+
+    def link(self, path: str) -> Link:
+        """The link at a path. Raises NotFound; Gone: it is something else by now, and the kernel looks again."""
+        node = self.node(path)
+        if not isinstance(node, Link):
+            raise types.Gone(path)
         return node
 
     def parent(self, path: str) -> tuple[Directory, str]:

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.attributes import Attributes
+from containerfs.fs.namespace.links import SUFFIX
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import Attr, RemoteContainer, RemoteFile
 
 _DAY = 24 * 3600 * 1_000_000_000  # in nanoseconds
-_FILE_MODE, _DIRECTORY_MODE = 0o644, 0o755
+_FILE_MODE, _DIRECTORY_MODE, _LINK_MODE = 0o644, 0o755, 0o777
 SEVERAL = object()
 """The kernel may remember attributes of more than one content."""
 _making_locks = threading.Lock()
@@ -239,6 +240,17 @@ class FileNode(Node):
                 self._lock = self._lock or threading.RLock()
         return self._lock
 
+    @staticmethod
+    def stored_name(name: str) -> str:
+        """Under which name the service has what is shown under this one."""
+        return name
+
+    @property
+    def stored_path(self) -> str:
+        """Where below its container the service has it."""
+        parent, slash, name = self.path.rpartition("/")
+        return parent + slash + self.stored_name(name)
+
     def tell(self) -> None:
         """The kernel is about to be told the attributes. Needs ``lock`` held."""
         shown = state.identity(self.state)
@@ -283,6 +295,18 @@ class FileNode(Node):
         """Of 512 bytes, that the content takes; None where it is known to have no holes, or not known."""
         content = state.content(self.state)
         return None if content is None else content.blocks
+
+
+class Link(FileNode):
+    """A symbolic link; its target is its content."""
+
+    __slots__ = ()
+    kind = stat.S_IFLNK
+    default_mode = _LINK_MODE
+
+    @staticmethod
+    def stored_name(name: str) -> str:
+        return name + SUFFIX
 
 
 def inode(identity: str) -> int:

@@ -1,41 +1,62 @@
 """Under which path each listed file is shown: pure, and the same for the same listing.
 
 Of several files with one path, the newest has it, and the others get their id behind it; so does a file where a
-directory has its name. Every segment fits into what Linux takes.
+directory has its name. A file that stands for a symbolic link is shown as that, unless something else has its name.
+Every segment fits into what Linux takes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from containerfs.api.paths import NAME_MAX_BYTES, encode_name
 from containerfs.fs.namespace.attributes import Attributes, directory_key, file_key
-from containerfs.fs.namespace.nodes import Directory, inode
+from containerfs.fs.namespace.links import link_path, may_be_link
+from containerfs.fs.namespace.nodes import Directory, FileNode, Link, inode
 from containerfs.fs.types import RemoteFile
 
-Shown = dict[str, tuple[str, RemoteFile]]
-"""By file id: the path, and what the service says of the file."""
+
+class Shown(NamedTuple):
+    """Where a file is shown, as what kind of node, and what the service says of it."""
+
+    path: str
+    kind: type[FileNode]
+    remote: RemoteFile
+
+    def is_at(self, node: FileNode) -> bool:
+        """Whether a node is what is to be shown, and there."""
+        return type(node) is self.kind and node.path == self.path
 
 
-def shown_paths(files: Sequence[RemoteFile], kept: Mapping[str, Attributes]) -> Shown:
-    """Where each file of a listing is shown.
+def shown_paths(files: Sequence[RemoteFile], kept: Mapping[str, Attributes]) -> dict[str, Shown]:
+    """Where each file of a listing is shown, by its id.
 
     Args:
         files: newest first.
         kept: what was set here for the container's files and directories, by key.
     """
-    wanted: Shown = {}
+    wanted: dict[str, Shown] = {}
+    links: dict[str, Shown] = {}
     for remote in files:
         set_here = kept.get(file_key(remote.id), Attributes())
         if remote.size is None:
             remote = replace(remote, size=set_here.size)
-        wanted[remote.id] = (fitting(set_here.path or remote.path, remote.id), remote)
-    taken = _directories(path for path, _ in wanted.values())
+        path = set_here.path or remote.path
+        wanted[remote.id] = Shown(fitting(path, remote.id), FileNode, remote)
+        if may_be_link(path, remote.size):
+            links[remote.id] = Shown(fitting(link_path(path), remote.id), Link, remote)
+    taken = _directories(each.path for each in wanted.values())
     taken |= {key.removeprefix(directory_key("")) for key in kept if key.startswith(directory_key(""))}
-    for file_id, (path, remote) in wanted.items():
+    files_at = {each.path for each in wanted.values()}
+    for file_id, link in links.items():
+        if link.path not in taken and link.path not in files_at:
+            wanted[file_id] = link
+            files_at.add(link.path)
+    for file_id, (path, kind, remote) in wanted.items():
         if path in taken:
             while path in taken:
                 path = distinct(path, file_id)
-            wanted[file_id] = (path, remote)
+            wanted[file_id] = Shown(path, kind, remote)
         taken.add(path)
     return wanted
 

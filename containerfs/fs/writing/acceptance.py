@@ -57,7 +57,7 @@ class Acceptance:
         with self._tree.lock:
             if not sending.is_wanted:
                 finish = self._unwanted(sending, stored)
-            elif sending.node.path != sending.delivery.attempt.path:
+            elif sending.node.stored_path != sending.delivery.attempt.path:
                 finish = self._misplaced(sending, stored)
             else:
                 finish = self._replace(sending, stored)
@@ -172,8 +172,8 @@ class Acceptance:
     def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
         node.changed_at = time.monotonic()
         kept = node.attributes()
-        if stored.path != node.path:
-            kept = replace(kept, path=node.path)
+        if stored.path != node.stored_path:
+            kept = replace(kept, path=node.stored_path)
         node.container.kept_attributes[file_key(stored.id)] = kept
 
     def _keep_attributes(self, node: FileNode, stored: RemoteFile) -> None:

@@ -34,7 +34,9 @@ def entry_of(node: FileNode, content: StagedFile | RemoteFile, sequence: int | N
     container = node.container.remote
     data, source = (content.path.name, None) if isinstance(content, StagedFile) else (None, content)
     replaces = state.remote_ids(node.state)
-    return Entry(container.id, container.name, node.path, data, source, replaces, node.attributes(), sequence=sequence)
+    return Entry(
+        container.id, container.name, node.stored_path, data, source, replaces, node.attributes(), sequence=sequence
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,9 +109,9 @@ class Attempts:
 
     def _check_path(self, node: FileNode, busy: Set[tuple[str, str]]) -> None:
         container_id = node.container.remote.id
-        if (container_id, node.path) in busy:
+        if (container_id, node.stored_path) in busy:
             raise MustWait("another upload to the same path is under way")
-        first = self._journal.copy_due(container_id, node.path)
+        first = self._journal.copy_due(container_id, node.stored_path)
         if first is not None:
             path, failed = first
             raise MustWait(f"{path!r} is to be stored first: its content is still at this path", for_long=failed)
@@ -240,7 +242,7 @@ def _new_attempt(node: FileNode, content: StagedFile | RemoteFile, entry: int) -
     return Attempt(
         key=f"containerfs-{uuid.uuid4()}",
         container_id=node.container.remote.id,
-        path=node.path,
+        path=node.stored_path,
         size=content.size,
         started=int(time.time()),
         entry=entry,

@@ -193,7 +193,7 @@ class Moves:
             copy = Version(remote, self._put(tx, node, remote, stale), keeps_old)
         self._tree.change(node, transitions.named, stale, copy, keeps_old=keeps_old)
         for entry in reversed(state.entries(node.state)):
-            tx.move(entry, node.path, state.remote_ids(node.state))
+            tx.move(entry, node.stored_path, state.remote_ids(node.state))
         return copy
 
     def _put(self, tx: Transaction, node: FileNode, content: RemoteFile | StagedFile, stale: frozenset[str]) -> int:
@@ -316,7 +316,7 @@ class Moves:
         if version is not None and version.entry is not None:
             tx.drop(version.entry)
         for entry in reversed(state.entries(node.state)):
-            tx.move(entry, node.path, state.remote_ids(node.state))
+            tx.move(entry, node.stored_path, state.remote_ids(node.state))
         return now.remote if now.remote != before.remote else None
 
     def _unpublish(self, tx: Transaction, node: FileNode) -> None:
@@ -379,7 +379,7 @@ def _check(source: Node, parent: Directory, target: Node | None) -> None:
 def _check_depth(source: Node, parent: Directory, name: str, moved: list[_Moved]) -> None:
     """Raises NameTooLong where a file's new path would be one that no service takes."""
     for each in moved:
-        check_path(_path(parent, name) + each.node.path.removeprefix(source.path))
+        check_path(_path(parent, name) + each.node.stored_path.removeprefix(source.path))
 
 
 def _path(parent: Directory, name: str) -> str:

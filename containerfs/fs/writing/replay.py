@@ -8,7 +8,8 @@ import secrets
 import time
 
 from containerfs.fs import state, transitions
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode
+from containerfs.fs.namespace.links import link_path, may_be_link
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Failure, Version
@@ -75,9 +76,9 @@ class Replay:
             if content is None or (isinstance(content, StagedFile) and not content.path.exists()):
                 self._set_aside(entry.sequence, "its staged data is missing")
                 return None
-            node = self._node(entry)
+            node = self._node(entry, content.size)
             if node is None or node.opens or not isinstance(node.state, state.Stored | state.Due):
-                reason = "a directory has its name" if node is None else "its file has been written to since"
+                reason = "something else has its name" if node is None else "its file has been written to since"
                 self._set_aside(entry.sequence, reason)
                 return None
             stale = entry.replaces | self._overtake(entry.sequence, node)
@@ -88,16 +89,18 @@ class Replay:
             self._tree.hide_ids(entry.container_id, stale)
         return node
 
-    def _node(self, entry: Entry) -> FileNode | None:
-        """The node at the entry's path, made if there is none; None if something else is in the way."""
+    def _node(self, entry: Entry, size: int | None) -> FileNode | None:
+        """The node that an entry is for, made if there is none; None if something else is in the way."""
         container = self._container(entry)
-        parent_path, _, name = entry.path.rpartition("/")
+        is_link = may_be_link(entry.path, size)
+        kind, path = (Link, link_path(entry.path)) if is_link else (FileNode, entry.path)
+        parent_path, _, name = path.rpartition("/")
         parent: Directory = self._tree.make_directory(container, parent_path)
         there = parent.children.get(name)
         if there is None:
-            there = FileNode(name, secrets.randbits(63), time.time_ns())
+            there = kind(name, secrets.randbits(63), time.time_ns())
             parent.add(there, name)
-        return there if isinstance(there, FileNode) else None
+        return there if isinstance(there, FileNode) and type(there) is kind else None
 
     def _container(self, entry: Entry) -> ContainerDirectory:
         known = self._tree.container(entry.container_id)
