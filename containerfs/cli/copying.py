@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,12 +127,14 @@ def cp(
 
 
 def _download(session: "Session", step: "Download", shown: "Board") -> None:
-    from containerfs.fs.disk import disk_errors
+    from containerfs.transfer.links import make_parents
 
     with shown.file(step.name, step.file.size) as meter:
-        with disk_errors():
-            step.target.parent.mkdir(parents=True, exist_ok=True)
-        session.transfers.download(step.file, step.target, meter)
+        make_parents(step.top, step.target)
+        if step.is_link:
+            session.transfers.link(step.file, step.target, meter)
+        else:
+            session.transfers.download(step.file, step.target, meter)
 
 
 def _watch(
@@ -185,10 +188,12 @@ def _to_output(session: "Session", names: list[str], shown: "Board") -> None:
 
 
 def _upload(session: "Session", step: "Upload", shown: "Board", *, verify: bool) -> None:
+    from containerfs.transfer.links import LinkSource
     from containerfs.transfer.transfers import opened
 
     place = step.place
-    with opened(step.source) as source, shown.file(step.name, source.size) as meter:
+    content = nullcontext(LinkSource(step.source)) if step.is_link else opened(step.source)
+    with content as source, shown.file(step.name, source.size) as meter:
         stored = session.transfers.upload(source, place.container.remote.id, place.path, meter, place.replaced)
         if verify:
             session.transfers.verify(stored, source, meter)

@@ -95,9 +95,11 @@ def _content(catalog: "Catalog", directory: "Directory", *, recursive: bool) -> 
 
 
 def _print(nodes: list[tuple[str, "Node"]], *, details: bool) -> None:
+    from containerfs.fs.namespace.nodes import Link
+
     now = time.time()
     if details and nodes:
-        rows = [[*_details(node, now), wording.shown(name)] for name, node in nodes]
+        rows = [[*_details(node, now), wording.shown(name) + "@" * isinstance(node, Link)] for name, node in nodes]
         typer.echo("\n".join(wording.columns(rows)))
     elif nodes:
         typer.echo("\n".join(wording.shown(name) for name, _ in nodes))
@@ -114,7 +116,7 @@ def _details(node: "Node", now: float) -> list[str]:
 
 
 def _described(node: "Node") -> dict[str, Any]:
-    from containerfs.fs.namespace.nodes import ContainerDirectory, FileNode
+    from containerfs.fs.namespace.nodes import ContainerDirectory, FileNode, Link
     from containerfs.transfer.catalog import full_name
 
     fields: dict[str, Any] = {"name": full_name(node), "type": "directory", "container_id": node.container.remote.id}
@@ -128,16 +130,18 @@ def _described(node: "Node") -> dict[str, Any]:
         }
     if isinstance(node, FileNode) and node.remote is not None:
         created_at = node.remote.created_at
-        return fields | {"type": "file", "id": node.remote.id, "size": node.known_size, "created_at": created_at}
+        kind = "link" if isinstance(node, Link) else "file"
+        return fields | {"type": kind, "id": node.remote.id, "size": node.known_size, "created_at": created_at}
     return fields
 
 
 def _info(session: "Session", node: "Node") -> dict[str, Any]:
     """What is known, by the names under which it is shown, in that order."""
-    from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode
+    from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link
 
     if isinstance(node, FileNode):
-        return _described(node) | _of_file(session, node)
+        target = {"target": session.transfers.target(node.remote)} if isinstance(node, Link) and node.remote else {}
+        return _described(node) | _of_file(session, node) | target
     assert isinstance(node, Directory)
     files = session.catalog.files(node)
     sizes = [file.known_size for file in files]

@@ -11,24 +11,32 @@ from pathlib import Path
 from typing import TypeVar
 
 from containerfs.fs import types
+from containerfs.fs.namespace.links import link_path
 from containerfs.fs.namespace.lookup import check_length, check_path
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
 from containerfs.fs.types import RemoteFile
 from containerfs.transfer.catalog import Catalog, below, full_name, remote_file
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file to download, and where to."""
+    """A file to download, and where to.
+
+    Attributes:
+        top: the directory that was named: what is between it and ``target`` is made.
+        is_link: whether it becomes a symbolic link.
+    """
 
     name: str
     file: RemoteFile
     target: Path
+    top: Path
+    is_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a container a file goes; ``replaced`` is the id of the one that is there, or empty."""
+    """Where in a container the service is to have a file; ``replaced`` is the id of what is there, or empty."""
 
     container: ContainerDirectory
     path: str
@@ -41,10 +49,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A local file to upload, and where to."""
+    """A local file to upload, and where to; ``is_link``: a symbolic link, to be stored as that."""
 
     source: Path
     place: Place
+    is_link: bool = False
 
     @property
     def name(self) -> str:
@@ -91,8 +100,8 @@ class Planner:
             raise types.NotADirectory(f"{destination} is not a directory")
         steps = []
         for node in nodes:
-            target = top / node.name if into else top
-            steps += [Download(full_name(file), remote_file(file), target / path) for path, file in self._files(node)]
+            target, above = (top / node.name, top) if into else (top, top.parent)
+            steps += [self._download(file, target / path, above) for path, file in self._files(node)]
         return _distinct(steps, lambda step: step.target)
 
     def uploads(self, sources: list[str], destination: str) -> list[Upload]:
@@ -100,8 +109,9 @@ class Planner:
         target = self._target(destination, several=len(sources) > 1)
         steps = []
         for source in sources:
-            for path, file in self._local_files(source):
-                steps.append(Upload(file, self._place(target, os.path.basename(source.rstrip("/")), path)))
+            for path, file, kind in self._local_files(source):
+                place = self._place(target, os.path.basename(source.rstrip("/")), path, kind)
+                steps.append(Upload(file, place, kind is Link))
         return _distinct(steps, lambda step: step.place.name)
 
     def place(self, destination: str, name: str) -> Place:
@@ -115,7 +125,7 @@ class Planner:
         steps = []
         for node in nodes:
             for path, file in self._files(node):
-                steps.append(_copy(file, self._place(target, node.name, path)))
+                steps.append(_copy(file, self._place(target, node.name, path, type(file))))
         return _distinct(steps, lambda step: step.place.name)
 
     def moves(self, node: Node, name: str) -> list[Copy]:
@@ -128,7 +138,8 @@ class Planner:
             raise types.IsADirectory(f"{name} is a directory")
         if isinstance(node, Directory) and f"{path}/".startswith(f"{node.path}/"):
             raise types.NotPermitted(f"{full_name(node)} cannot be moved into itself")
-        return [_copy(file, self._place((container, path, False), "", inner)) for inner, file in self._files(node)]
+        place = (container, path, False)
+        return [_copy(file, self._place(place, "", inner, type(file))) for inner, file in self._files(node)]
 
     # What there is
 
@@ -146,20 +157,26 @@ class Planner:
         elif isinstance(node, FileNode):
             yield "", node
 
-    def _local_files(self, source: str) -> Iterator[tuple[str, Path]]:
+    @staticmethod
+    def _download(file: FileNode, target: Path, top: Path) -> Download:
+        return Download(full_name(file), remote_file(file), target, top, isinstance(file, Link))
+
+    def _local_files(self, source: str) -> Iterator[tuple[str, Path, type[FileNode]]]:
+        """What there is, with its path and what becomes of it. A link is followed if it was named, and else stored."""
         path = Path(source)
         if not path.exists():
             raise types.NotFound(f"there is no {source}")
         if not path.is_dir():
-            yield "", path
+            yield "", path, FileNode
         elif not self._recursive:
             raise types.IsADirectory(f"{source} is a directory: --recursive copies it")
         else:
             for directory, subdirectories, names in os.walk(path):
                 subdirectories.sort()
-                for name in sorted(names):
+                links = [name for name in subdirectories if Path(directory, name).is_symlink()]
+                for name in sorted(names + links):
                     file = Path(directory, name)
-                    yield os.fspath(file.relative_to(path)), file
+                    yield os.fspath(file.relative_to(path)), file, Link if file.is_symlink() else FileNode
 
     # Where it goes
 
@@ -173,16 +190,28 @@ class Planner:
             raise types.NotADirectory(f"{full_name(there)} is not a directory")
         return container, path, into
 
-    def _place(self, target: tuple[ContainerDirectory, str, bool], name: str, path: str) -> Place:
+    def _place(
+        self,
+        target: tuple[ContainerDirectory, str, bool],
+        name: str,
+        path: str,
+        kind: type[FileNode] = FileNode,
+    ) -> Place:
         container, top, into = target
         parts = [top, name if into and name not in ("", ".", "..") else "", path]
         whole = "/".join(part for part in parts if part)
-        _check(whole)
-        there = self._catalog.inside(container, whole)
+        stored = kind.stored_name(whole)
+        _check(stored)
+        there = self._catalog.inside(container, whole) or self._link_stored_at(container, whole)
         if isinstance(there, Directory):
             raise types.IsADirectory(f"{full_name(there)} is a directory")
         self._check_parents(container, whole)
-        return Place(container, whole, remote_file(there).id if isinstance(there, FileNode) else "")
+        return Place(container, stored, remote_file(there).id if isinstance(there, FileNode) else "")
+
+    def _link_stored_at(self, container: ContainerDirectory, path: str) -> Node | None:
+        """The link whose target a file of the service has at a path."""
+        there = self._catalog.inside(container, link_path(path))
+        return there if isinstance(there, Link) and there.stored_path == path else None
 
     def _check_parents(self, container: ContainerDirectory, path: str) -> None:
         while path := path.rpartition("/")[0]:

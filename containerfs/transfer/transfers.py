@@ -21,6 +21,7 @@ from containerfs.fs.disk import disk_errors
 from containerfs.fs.remote import Remote, UploadRequest
 from containerfs.fs.staged import new_hash
 from containerfs.fs.types import RemoteFile
+from containerfs.transfer.links import make_link
 from containerfs.transfer.partial import Partial, partial
 
 T = TypeVar("T")
@@ -57,6 +58,14 @@ class Transfers:
         with partial(file, target) as there:
             self._fetch(file, there, meter)
         return there.size
+
+    def link(self, file: RemoteFile, path: Path, meter: Meter) -> None:
+        """Make the symbolic link that a file stands for, in place of what has its name."""
+        make_link(path, self._content(file, meter))
+
+    def target(self, file: RemoteFile) -> str:
+        """The target of the symbolic link that a file stands for."""
+        return os.fsdecode(self._content(file, Unwatched()))
 
     def write_to(self, file: RemoteFile, output: int, meter: Meter) -> int:
         """Write a file to a descriptor that cannot go back, a pipe for instance; returns its size in bytes."""
@@ -119,6 +128,12 @@ class Transfers:
             raise types.Unreachable(f"it ended after {there.size} of {size} bytes")
         if file.size is not None and there.size != file.size:
             raise types.Failed(f"the service sent {there.size} bytes, and lists {file.size}")
+
+    def _content(self, file: RemoteFile, meter: Meter) -> bytes:
+        """The content of a small file."""
+        content = bytearray()
+        self._fetch(file, _Once(content.extend), meter)
+        return bytes(content)
 
     def _digest(self, file: RemoteFile, meter: Meter) -> bytes:
         """The digest of what the service has."""

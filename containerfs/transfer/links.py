@@ -1,0 +1,47 @@
+"""Symbolic links of this machine: read to be stored, and made of what the service holds.
+
+A link that was downloaded may lead anywhere, so nothing is ever written through one.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from containerfs.fs import types
+from containerfs.fs.disk import disk_errors
+
+
+class LinkSource:
+    """The target of a local link as content to upload."""
+
+    def __init__(self, path: Path) -> None:
+        with disk_errors():
+            self._target = os.readlink(os.fsencode(path))
+        self.size = len(self._target)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._target[offset : offset + size]
+
+
+def make_link(path: Path, target: bytes) -> None:
+    """Make a link, in place of what has its name. Raises FsError."""
+    new = path.with_name(f".containerfs-{secrets.token_hex(8)}.part")
+    try:
+        with disk_errors():
+            os.symlink(target, os.fsencode(new))
+            new.replace(path)
+    except types.FsError:
+        new.unlink(missing_ok=True)
+        raise
+    except ValueError as error:
+        raise types.Failed("its target holds a NUL, which no link can have") from error
+
+
+def make_parents(top: Path, path: Path) -> None:
+    """Make the directories between ``top`` and ``path``. Raises NotPermitted where a link is one of them."""
+    with disk_errors():
+        top.mkdir(parents=True, exist_ok=True)
+        for parent in reversed(path.relative_to(top).parents[:-1]):
+            if (top / parent).is_symlink():
+                raise types.NotPermitted(f"{top / parent} is a symbolic link: nothing is written through it")
+            (top / parent).mkdir(exist_ok=True)
