@@ -342,7 +342,7 @@ class FileSystem:
             self._replay.run_returned()
             self._backlog.expedite()
         elif name == PREFIX + "refresh":
-            self._refresh(self._lookup.node(path))
+            self._refresh(self._lookup.known(path))
         else:
             raise types.NotSupported(name)
 

@@ -54,6 +54,12 @@ class Service:
         """Delete a container with all that it has, as its expiry does."""
         self._http.delete(f"/containers/{self.container_id(name)}").raise_for_status()
 
+    def delete_file(self, container: str, name: str) -> None:
+        """Delete a file, as another machine would."""
+        files = f"/containers/{self.container_id(container)}/files"
+        (found,) = (file["id"] for file in self._listed(files) if self._path(file) == name)
+        self._http.delete(f"{files}/{found}").raise_for_status()
+
     def holds(self, container: str) -> Holding:
         """The paths and contents of all files of a container, of two of one path both."""
         files = f"/containers/{self.container_id(container)}/files"

@@ -50,6 +50,7 @@ class MetadataCache:
         self._root_pages = 1
         self._vouched = 0  # requests since the containers were listed. Guarded by _flights_lock
         self._root_asked_at = 0.0  # guarded by the tree's lock
+        self._root_expired_at = 0.0  # when it was last to be asked for anew; guarded by the tree's lock
         self._workers = workers
         # Listings under way that will be believed, by container id, "" for the containers. Guarded by _flights_lock.
         self._flights: dict[str, Task[None]] = {}
@@ -60,6 +61,10 @@ class MetadataCache:
     def fresh(self, container: ContainerDirectory) -> bool:
         """Whether the container's files were listed within the expiry."""
         return self._is_fresh(container.listed_at)
+
+    def vouches(self, container: ContainerDirectory) -> bool:
+        """Whether the listing of its files says that the container is there, and nobody wanted to know anew since."""
+        return self.fresh(container) and container.asked_at >= self._root_expired_at
 
     @property
     def root_fresh(self) -> bool:
@@ -76,6 +81,7 @@ class MetadataCache:
                 self._flights.pop("" if container is None else container.remote.id, None)
             if container is None:
                 self._root_listed_at = 0.0
+                self._root_expired_at = time.monotonic()
             else:
                 container.listed_at = 0.0
             self._absent.clear()
@@ -101,7 +107,10 @@ class MetadataCache:
 
         A few containers are cheaper to ask for one by one, and their files are looked at next. For many, the containers
         are listed: both together take ten requests at most; where the containers alone take more, as many as those are.
+        Files whose listing is still believed are not asked for again, and say nothing new.
         """
+        if self.fresh(container):
+            return False
         with self._flights_lock:
             vouched = self._vouched + container.pages
             if vouched > abs(_REQUESTS - self._root_pages):

@@ -81,6 +81,10 @@ class Lookup:
             raise types.NotFound(path)
         return found
 
+    def known(self, path: str) -> Node:
+        """The node at a path, as it was listed last; the service is asked where none is known. Raises NotFound."""
+        return self._known(path) or self.node(path)
+
     def exists(self, path: str) -> bool:
         """Whether there is something at a path."""
         try:
@@ -130,7 +134,7 @@ class Lookup:
         known = self._listed(name)
         if known is not None and known.gone:
             known = None  # another may have the name by now
-        if known is not None and (self._metadata.root_fresh or self._metadata.fresh(known)):
+        if known is not None and (self._metadata.root_fresh or self._metadata.vouches(known)):
             return known
         if known is not None and self._metadata.may_vouch(known):
             try:
