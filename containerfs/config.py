@@ -26,6 +26,7 @@ S = TypeVar("S", bound=BaseSettings)
 OPENAI_URL = "https://api.openai.com/v1"
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SWITCH = {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}
 _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -49,11 +50,18 @@ def parse_span(text: object) -> float:
     return float(match[1]) * _SPANS[match[2]]
 
 
+def parse_write_back(text: object) -> object:
+    """``on``, ``off`` or ``strict``; what else stands for true and false does for the first two."""
+    word = str(text).strip().lower()
+    return _SWITCH.get(word, word)
+
+
 def default_data_dir() -> Path:
     """Where the embedded store and a server keep what they store, unless told otherwise."""
     return user_data_path("containerfs") / "store"
 
 
+WriteBack = Annotated[Literal["off", "on", "strict"], BeforeValidator(parse_write_back)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Expiry = Annotated[ExpiresAfter, BeforeValidator(parse_rule)]
 Span = Annotated[float, BeforeValidator(parse_span)]
@@ -80,7 +88,8 @@ class Settings(BaseSettings):
         cache_size: bytes of content to keep at most.
         metadata_expiry: seconds for which a listing is believed.
         patience: seconds for which operations wait for a service that does not answer.
-        write_back: whether close() returns once a file is safe on this machine.
+        write_back: when close() returns: ``off``: once the service has the file; ``on``: once a crash of the mount does
+            not lose it, and a second later none of this machine does; ``strict``: once neither does.
         read_only: whether every change is refused.
         expires_after: when containers end that ``mkdir`` makes; the service decides if it is not set.
         keep_alive: names or ids of containers that are not to end while they are mounted.
@@ -107,7 +116,7 @@ class Settings(BaseSettings):
     cache_size: Size = 10 << 30
     metadata_expiry: Span = 10.0
     patience: Span = Field(13.0, gt=0)
-    write_back: bool = False
+    write_back: WriteBack = "off"
     read_only: bool = False
     expires_after: Expiry | None = None
     keep_alive: list[str] = []

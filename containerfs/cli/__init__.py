@@ -17,6 +17,7 @@ from containerfs.cli.listing import info, ls
 from containerfs.cli.mount import mount
 from containerfs.cli.recover import recover
 from containerfs.cli.serve import serve
+from containerfs.cli.switches import CommandWithSwitches
 
 
 def _show_version(wanted: bool) -> None:
@@ -28,7 +29,7 @@ def _show_version(wanted: bool) -> None:
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
-app.command()(mount)
+app.command(cls=CommandWithSwitches)(mount)
 app.command()(unmount)
 app.command()(status)
 app.command()(sync)

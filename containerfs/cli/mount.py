@@ -53,7 +53,11 @@ def mount(
         typer.Option(metavar="NAME", help="Use this container now and then, so that it does not end. Repeatable."),
     ] = None,
     write_back: Annotated[
-        bool | None, typer.Option("--write-back", help="Closing a file does not wait for its upload.")
+        str | None,
+        typer.Option(
+            metavar="[=strict]",
+            help="Closing a file does not wait for its upload; with =strict, but for this machine's disk.",
+        ),
     ] = None,
     read_only: Annotated[bool | None, typer.Option("--read-only", help="Refuse every change.")] = None,
     inode32: Annotated[
@@ -218,7 +222,8 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             patience=settings.patience,
             new_containers=_fields(settings),
             keep_alive=settings.keep_alive,
-            write_back=settings.write_back,
+            write_back=settings.write_back != "off",
+            strict=settings.write_back == "strict",
             read_only=settings.read_only,
             prefetch=settings.prefetch == "auto",
             account=digest(settings.key) if settings.key else "",

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from containerfs.fs import types
@@ -20,6 +21,7 @@ _KINDS = {
     errno.ENFILE: types.TooManyOpenFiles,
     errno.EOPNOTSUPP: types.NotSupported,
 }
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
@@ -82,6 +84,12 @@ def sync_disk(path: Path) -> None:
                 raise OSError(number, os.strerror(number))
         finally:
             os.close(fd)
+
+
+@cache
+def boot_id() -> str:
+    """What tells this run of the machine from those before. Source: random(4)."""
+    return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
 
 
 class FileLock:

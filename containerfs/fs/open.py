@@ -36,6 +36,7 @@ from containerfs.fs.writing.backlog import Backlog
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.delivery import Courier
+from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.moves import Moves
 from containerfs.fs.writing.removals import Removals
@@ -57,7 +58,8 @@ class Options:
         cache_size: bytes of content to keep at most.
         metadata_expiry: seconds for which a listing is believed.
         patience: seconds for which operations wait for a service that does not answer.
-        write_back: whether close() returns once a file is safe on this machine.
+        write_back: whether close() returns once a crash of the mount does not lose a file, and one of the machine soon.
+        strict: whether no crash of the machine loses it either, with ``write_back``.
         read_only: whether changes are refused.
         prefetch: whether to fetch what will probably be read next.
         new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
@@ -70,6 +72,7 @@ class Options:
     metadata_expiry: float = 10.0
     patience: float = 13.0
     write_back: bool = False
+    strict: bool = False
     read_only: bool = False
     prefetch: bool = True
     new_containers: Mapping[str, object] = field(default_factory=dict)
@@ -104,6 +107,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     journal = Journal(journal_directory(options.cache_dir, service, options.account))
     legacy.take_over(options.cache_dir / "journal" / digest(service), journal)
     schedule = Schedule()
+    durability = Durability(journal, schedule, strict=options.strict or not options.write_back)
     # Reading
     metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry, workers)
     lookup = Lookup(tree, metadata, names)
@@ -117,9 +121,9 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     attempts = Attempts(remote, tree, journal, settlement)
     acceptance = Acceptance(tree, journal, cache, attributes, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)
-    commits = Commits(tree, journal, uploader, names)
+    commits = Commits(tree, journal, durability, uploader, names)
     removals = Removals(tree, journal, uploader, deletions, settlement, staging, schedule)
-    moves = Moves(tree, journal, uploader, deletions, settlement, removals, attributes, names)
+    moves = Moves(tree, journal, durability, uploader, deletions, settlement, removals, attributes, names)
     backlog = Backlog(tree, journal, uploader, deletions, settlement, schedule)
     endings = Endings(remote, tree, remote.used_at, options.keep_alive, read_only=options.read_only)
     # What programs ask for
@@ -159,6 +163,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
             endings.close,
             kernel.close,
             schedule.close,
+            durability.close,
             uploader.close,
             prefetcher.close,
             workers.close,

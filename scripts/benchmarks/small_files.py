@@ -25,8 +25,8 @@ def section(bench: Bench) -> Iterator[str]:
     bench.put({f"small/{path.name}": path for path in source.iterdir()})
     yield (
         f"`cp -r` of {count} files of 4 KiB, out of a mount that has nothing of them, and in; what is far is done once."
-        " `containerfs serve` has a file on its disk (fsync) before it answers, and so has `--write-back` before close"
-        " returns; rclone and the local disk leave that to the kernel."
+        " `containerfs serve` has a file on its disk (fsync) before it answers, and `--write-back` a second after the"
+        " close; rclone and the local disk leave that to the kernel."
     )
     yield ""
     yield from comparison(_rows(bench, source), bench.columns, bench.peers)

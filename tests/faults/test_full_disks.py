@@ -69,7 +69,7 @@ def on_a_small_disk(service: Service, home: Home, *options: str) -> Iterator[Mou
         yield mount
 
 
-@pytest.mark.parametrize("options", [(), (WRITE_BACK,)], ids=["", "write-back"])
+@pytest.mark.parametrize("options", [(), (WRITE_BACK,), (f"{WRITE_BACK}=strict",)], ids=["", "write-back", "strict"])
 def test_the_journal_meets_a_full_disk(service: Service, home: Home, box: str, options: tuple[str, ...]) -> None:
     """The service does not answer, and nothing more can be noted here. Once there is room it is uploaded, once."""
     content = {"file": b"content" * 20_000}

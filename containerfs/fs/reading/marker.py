@@ -11,10 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from containerfs.fs import types
-from containerfs.fs.disk import sync_disk
+from containerfs.fs.disk import boot_id, sync_disk
 
 _PATIENCE = 5.0  # seconds for which the end of a mount waits for the disk
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class UseMarker:
@@ -25,7 +24,7 @@ class UseMarker:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
+        self._boot = boot_id()
         self._path = directory / f"in-use-{self._boot}-{os.getpid()}-{time.monotonic_ns()}"
 
     def enter(self) -> bool:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from containerfs.fs import state, transitions, types
+from containerfs.fs.disk import boot_id
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
@@ -25,17 +26,35 @@ from containerfs.fs.writing.settlement import Settlement
 log = logging.getLogger(__name__)
 
 
-def entry_of(node: FileNode, content: StagedFile | RemoteFile, sequence: int | None = None) -> Entry:
+def entry_of(
+    node: FileNode,
+    content: StagedFile | RemoteFile,
+    sequence: int | None = None,
+    *,
+    digest: str | None = None,
+    on_disk: bool = False,
+) -> Entry:
     """What the journal is to know of a content that is due for a node. Wants the tree's lock held.
 
     Args:
         sequence: of the row that it takes the place of.
+        digest: of a content that is closed; None where it was not taken.
+        on_disk: whether a crash of the machine does not lose the content.
     """
     container = node.container.remote
     data, source = (content.path.name, None) if isinstance(content, StagedFile) else (None, content)
     replaces = state.remote_ids(node.state)
     return Entry(
-        container.id, container.name, node.stored_path, data, source, replaces, node.attributes(), sequence=sequence
+        container.id,
+        container.name,
+        node.stored_path,
+        data,
+        source,
+        replaces,
+        node.attributes(),
+        digest=digest,
+        boot=None if data is None or on_disk else boot_id(),
+        sequence=sequence,
     )
 
 
@@ -187,6 +206,7 @@ class Attempts:
                     tx.set_aside(sending.entry, str(error))
                 if sending.is_wanted:
                     self._tree.change(node, transitions.given_up)
+                    self._show_replaced(sending)
                 if container_gone and node.parent is not None:
                     node.container.gone = True
                 self._tree.apply_pending(node)
@@ -194,6 +214,13 @@ class Attempts:
             return False
         log.error("%r is set aside (%s): 'containerfs recover' lists it", node.name, error)
         return True
+
+    def _show_replaced(self, sending: Sending) -> None:
+        """What a version was to replace stays, and is shown again at the next look. Wants the tree's lock held."""
+        container = sending.node.container
+        doomed = self._journal.doomed(container.remote.id, sending.entry)
+        self._tree.show_ids(container.remote.id, state.remote_ids(sending.node.state) - doomed)
+        container.listed_at = 0.0
 
     def _note_failure(
         self, sending: Sending, failure: Failure, digest: str | None, *, wanted: bool, overtaken: bool

@@ -1,8 +1,11 @@
 """Commits: what a program wrote and closed, or synced, becomes due, and is noted in the journal.
 
-From ``close`` on, the content does not change any more; a later write goes to a copy. What the journal cannot take is
-due all the same: closing fails, the file is listed as failed, and it is noted and uploaded once there is room.
+From ``close`` on, the content does not change any more; a later write goes to a copy. When the disk has it, and
+when the service, depends on its name, and on how the mount is to write: at once, or soon. What the journal cannot take
+is due all the same: closing fails, the file is listed as failed, and it is noted and uploaded once there is room.
 """
+
+from collections.abc import Callable
 
 from containerfs.fs import state, transitions, types
 from containerfs.fs.namespace.names import NamePolicy
@@ -11,18 +14,24 @@ from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Failure, Staged, Torn, Version
 from containerfs.fs.writing.attempts import entry_of
+from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.uploads import Uploader
 
 _TEMPORARY_DELAY = 10.0  # seconds for which a temporary name may become another one before it is uploaded
+_AFTER_OTHERS = 0.5  # seconds until what nobody waits for is uploaded: programs that write on are faster without
+_HASHED_AT_CLOSE = 256 << 10  # bytes: that takes less than what else closing a file does
 
 
 class Commits:
     """Makes due what was written. Thread-safe; every method raises ``FsError``."""
 
-    def __init__(self, tree: Tree, journal: Journal, uploader: Uploader, names: NamePolicy) -> None:
+    def __init__(
+        self, tree: Tree, journal: Journal, durability: Durability, uploader: Uploader, names: NamePolicy
+    ) -> None:
         self._tree = tree
         self._journal = journal
+        self._durability = durability
         self._uploader = uploader
         self._names = names
 
@@ -39,11 +48,11 @@ class Commits:
         if version is None:
             return
         if self._names.is_temporary(node.path):
-            self.make_durable(node)
+            self._have_on_disk(node, self._durability.soon)
             self._uploader.submit(node, _TEMPORARY_DELAY)
         elif lazily:
-            self.make_durable(node)
-            self._uploader.submit(node)
+            self._have_on_disk(node, self._durability.soon)
+            self._uploader.submit_within(node, _AFTER_OTHERS)
         else:
             self._uploader.submit(node)
             self._uploader.wait(node, version)
@@ -79,11 +88,11 @@ class Commits:
         """
         written = node.state
         if durable and isinstance(written, Staged):
-            self._journal.sync_data(written.data)
+            self._journal.sync_data([written.data])
         with self._tree.lock:
             if isinstance(node.state, Staged):
                 with self._journal.transaction() as tx:
-                    entry = tx.put(entry_of(node, node.state.data, node.state.entry))
+                    entry = tx.put(entry_of(node, node.state.data, node.state.entry, on_disk=durable))
                 node.state.data.promise()
                 self._tree.change(node, transitions.recorded, entry)
         if durable:
@@ -99,15 +108,15 @@ class Commits:
                         tx.note_attributes(entry, node.attributes())
 
     def make_durable(self, node: FileNode) -> None:
-        """Have what is due of a file safe on this machine's disk, with its digest."""
+        """Have what is due of a file on this machine's disk when this returns."""
+        self._have_on_disk(node, self._durability.now)
+
+    def _have_on_disk(self, node: FileNode, have: Callable[[dict[int, StagedFile]], None]) -> None:
         layer = state.due(node.state)
         if layer is None or not isinstance(layer.version.content, StagedFile) or layer.version.entry is None:
             return  # it has been uploaded meanwhile, or is about to be
         try:
-            self._journal.sync_data(layer.version.content)
-            with self._journal.transaction() as tx:
-                tx.note_closed(layer.version.entry, layer.version.content.digest())
-            self._journal.sync()
+            have({layer.version.entry: layer.version.content})
         except types.FsError:
             still_due = state.due(node.state)
             if still_due is not None and still_due.version == layer.version:
@@ -123,9 +132,11 @@ class Commits:
             return written.entry, error
 
     def _note_closed(self, node: FileNode, written: Staged | Torn, overtaken: state.Due | None) -> int:
+        data = written.data
+        digest = data.digest() if data.size <= _HASHED_AT_CLOSE else None
         with self._journal.transaction() as tx:
-            entry = tx.put(entry_of(node, written.data, written.entry))
+            entry = tx.put(entry_of(node, data, written.entry, digest=digest))
             if overtaken is not None and overtaken.version.entry is not None:
                 tx.overtake(overtaken.version.entry, by=entry)
-        written.data.promise()
+        data.promise()
         return entry

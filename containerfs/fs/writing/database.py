@@ -1,8 +1,9 @@
 """The journal's database: one SQLite file that several mounts may share.
 
 A transaction survives a crash of the mount at once, and a crash of the machine once ``sync`` has returned: committing
-appends to the write-ahead log, and ``sync`` flushes that log to the disk without holding anybody up. The log is given
-room in advance, so that dozens of transactions still succeed on a disk that has become full.
+appends to the write-ahead log, and ``sync`` flushes that log to the disk without holding anybody up, as do the
+checkpoints. The log is given room in advance, so that dozens of transactions still succeed on a disk that has become
+full.
 """
 
 import os
@@ -15,14 +16,15 @@ from typing import Any
 
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors, sync_path
+from containerfs.fs.writing.checkpoints import Checkpoints
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE entries (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, moved INTEGER,
     container_id TEXT NOT NULL, container_name TEXT NOT NULL, path TEXT NOT NULL,
     data TEXT, source TEXT, replaces TEXT NOT NULL, attributes TEXT NOT NULL, size INTEGER, digest TEXT,
-    error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT);
+    error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT, boot TEXT);
 CREATE TABLE attempts (
     key TEXT PRIMARY KEY, owner TEXT NOT NULL,
     container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
@@ -35,8 +37,7 @@ CREATE TABLE deletions (
 TABLES = ("entries", "attempts", "deletions")
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _BUSY = 10.0  # seconds for which another mount's transaction is waited for
-_CHECKPOINT = 400  # pages of the log, after which it is written from its start again
-_RESERVE = 2 << 20  # bytes that the log is given in advance: more than it needs between two checkpoints
+_RESERVE = 4 << 20  # bytes that the log is given in advance: more than it needs between two checkpoints
 
 
 class DatabaseDamaged(Exception):
@@ -65,6 +66,7 @@ class Database:
                 if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
                     raise
                 raise DatabaseDamaged(str(error)) from error
+        self._checkpoints = Checkpoints(path)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -79,6 +81,7 @@ class Database:
                 if self._db.in_transaction:  # where the disk is full, SQLite has rolled it back already
                     self._db.execute("ROLLBACK")
                 raise
+        self._checkpoints.committed()
 
     def select(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows that a statement finds. Raises Failed."""
@@ -92,6 +95,7 @@ class Database:
 
     def close(self) -> None:
         """End the connection; the last one of all processes writes the log into the database."""
+        self._checkpoints.close()
         with self._lock:
             self._db.close()
 
@@ -113,7 +117,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
         _bring_up_to_date(db, path)
         (state,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
@@ -134,6 +138,9 @@ def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         for statement in filter(str.strip, _SCHEMA.split(";")):
             db.execute(statement)
+    elif version == 1:
+        db.execute("ALTER TABLE entries ADD COLUMN boot TEXT")
+    if version < _VERSION:
         db.execute(f"PRAGMA user_version = {_VERSION}")
     db.execute("COMMIT")
 

@@ -9,17 +9,18 @@ Staged data that no row names is removed when a mount begins, unless it was prom
 and it is set aside, as is all data of a database that was damaged. Nothing that was promised is ever deleted.
 """
 
+import json
 import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from containerfs.fs import types
-from containerfs.fs.disk import FileLock, disk_errors, sync_path
+from containerfs.fs.disk import FileLock, disk_errors, sync_disk, sync_path
 from containerfs.fs.namespace.attributes import Attributes
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Failure
@@ -43,6 +44,8 @@ from containerfs.fs.writing.records import (
 )
 
 log = logging.getLogger(__name__)
+
+_FEW = 16  # files that are synced one by one; for more, the whole disk is synced once
 
 _SELECT_ENTRIES = f"SELECT {', '.join(ENTRY_COLUMNS)} FROM entries WHERE set_aside IS NULL"
 
@@ -72,11 +75,11 @@ class Transaction:
         row = (
             *(self._owner, entry.container_id, entry.container_name, entry.path, entry.data),
             *(encode_file(entry.source), encode_ids(entry.replaces), encode_attributes(entry.attributes)),
-            *(entry.size, entry.digest, entry.error, entry.held, encode_file(entry.stored)),
+            *(entry.size, entry.digest, entry.error, entry.held, encode_file(entry.stored), entry.boot),
         )
         cursor = self._db.execute(
             "INSERT INTO entries (owner, container_id, container_name, path, data, source, replaces, attributes, size,"
-            " digest, error, held, stored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " digest, error, held, stored, boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             row,
         )
         sequence = cursor.lastrowid
@@ -255,9 +258,13 @@ class Journal:
         """The staged file of a row."""
         return StagedFile(self._data / name, sealed=True)
 
-    def sync_data(self, staged: StagedFile) -> None:
-        """Have the bytes and the name of a staged file on the disk. Raises NoSpace, Failed."""
-        staged.sync()
+    def sync_data(self, contents: Collection[StagedFile]) -> None:
+        """Have the bytes and the names of staged files on the disk. Raises NoSpace, Failed."""
+        if len(contents) > _FEW:
+            sync_disk(self._data)
+            return
+        for staged in contents:
+            staged.sync()
         with disk_errors():
             sync_path(self._data)
 
@@ -285,6 +292,14 @@ class Journal:
         """The digest of what was closed; None where none was taken."""
         rows = self._database.select("SELECT digest FROM entries WHERE sequence = ?", sequence)
         return rows[0][0] if rows else None
+
+    def still_due(self, sequences: Iterable[int]) -> list[int]:
+        """Those of these rows that are there."""
+        return self._found(sequences, "TRUE")
+
+    def without_digest(self, sequences: Iterable[int]) -> list[int]:
+        """Those of these rows whose content was closed, and has no digest yet."""
+        return self._found(sequences, "digest IS NULL")
 
     def attempts(self, entry: int | None = None) -> list[Attempt]:
         """The requests for an entry whose result is not known; with None, those whose result nobody wants."""
@@ -405,6 +420,10 @@ class Journal:
                 path.unlink(missing_ok=True)
         if lost:
             self.set_aside_files(lost, [], "their records are missing")
+
+    def _found(self, sequences: Iterable[int], condition: str) -> list[int]:
+        statement = f"SELECT sequence FROM entries WHERE sequence IN (SELECT value FROM json_each(?)) AND {condition}"
+        return [sequence for (sequence,) in self._database.select(statement, json.dumps(list(sequences)))]
 
     def _entry(self, row: tuple[Any, ...]) -> Entry | None:
         try:

@@ -21,6 +21,7 @@ from containerfs.fs.state import Hidden, Local, State, Unlinked, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.attempts import entry_of
 from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal, Transaction
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.settlement import Settlement
@@ -71,6 +72,7 @@ class Moves:
         self,
         tree: Tree,
         journal: Journal,
+        durability: Durability,
         uploader: Uploader,
         deletions: Deletions,
         settlement: Settlement,
@@ -80,6 +82,7 @@ class Moves:
     ) -> None:
         self._tree = tree
         self._journal = journal
+        self._durability = durability
         self._uploader = uploader
         self._deletions = deletions
         self._settlement = settlement
@@ -107,8 +110,6 @@ class Moves:
             return
         if isinstance(source, Directory) and not lazily:
             self._flush(source)
-        if lazily and isinstance(source, FileNode) and isinstance(source.state, Local):
-            self._journal.sync_data(source.state.data)  # closing scratch has promised nothing
         with self._removals.replacing(parent, name) as hidden:
             rename = self._begin(source, parent, name, target, hidden, lazily=lazily)
             self._move_kept(rename.source, _path(rename.old_parent, rename.old_name))
@@ -116,7 +117,7 @@ class Moves:
                 if moved.version is not None:
                     self._uploader.submit(moved.node)
             if lazily:
-                self._journal.sync()
+                self._durability.soon(_published(rename))
             else:
                 self._wait(rename)
             self._finish(rename, lazily=lazily)
@@ -388,6 +389,16 @@ def _path(parent: Directory, name: str) -> str:
 
 def _container_of(directory: Directory) -> ContainerDirectory | None:
     return None if directory.parent is None else directory.container
+
+
+def _published(rename: _Rename) -> dict[int, StagedFile]:
+    """The contents that were scratch before, whose close has promised nothing."""
+    versions = [moved.version for moved in rename.moved if isinstance(moved.before, Local)]
+    return {
+        version.entry: version.content
+        for version in versions
+        if version is not None and version.entry is not None and isinstance(version.content, StagedFile)
+    }
 
 
 def _files(source: Node) -> list[FileNode]:

@@ -24,6 +24,7 @@ class Entry:
         error: why the last attempt failed; None if none did.
         held: trying again without a change is pointless.
         stored: what the service made of it, where a rename that it is a part of is not complete yet.
+        boot: that of this machine in which it was written, if the disk may not have it yet; None once it has.
         sequence: its place in the order of all that was written; None until the journal has it.
     """
 
@@ -39,6 +40,7 @@ class Entry:
     error: str | None = None
     held: bool = False
     stored: RemoteFile | None = None
+    boot: str | None = None
     sequence: int | None = None
 
 
@@ -94,7 +96,7 @@ class SetAside:
 
 ENTRY_COLUMNS = (
     *("sequence", "container_id", "container_name", "path", "data", "source", "replaces", "attributes", "size"),
-    *("digest", "error", "held", "stored"),
+    *("digest", "error", "held", "stored", "boot"),
 )
 ATTEMPT_COLUMNS = (
     *("key", "container_id", "path", "size", "started", "entry", "data", "source_id", "digest", "known"),

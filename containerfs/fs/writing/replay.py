@@ -8,6 +8,7 @@ import secrets
 import time
 
 from containerfs.fs import state, transitions
+from containerfs.fs.disk import boot_id
 from containerfs.fs.namespace.links import link_path, may_be_link
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link
 from containerfs.fs.namespace.tree import Tree
@@ -75,6 +76,10 @@ class Replay:
         with self._tree.lock:
             if content is None or (isinstance(content, StagedFile) and not content.path.exists()):
                 self._set_aside(entry.sequence, "its staged data is missing")
+                return None
+            if entry.boot not in (None, boot_id()) and entry.digest is None:
+                reason = "this machine went down while it was being closed; what its disk has may not be all"
+                self._set_aside(entry.sequence, reason)
                 return None
             node = self._node(entry, content.size)
             if node is None or node.opens or not isinstance(node.state, state.Stored | state.Due):

@@ -51,6 +51,11 @@ class Uploader:
         self.hold(node)
         self._schedule.submit(node, delay, lambda job: self._run(node, job), lambda error: self._put_off(node, error))
 
+    def submit_within(self, node: FileNode, seconds: float) -> None:
+        """Upload what is due of a file after ``seconds``, or when that was to happen before."""
+        waits_until = self._schedule.next_due(node)
+        self.submit(node, seconds if waits_until is None else min(seconds, waits_until - time.monotonic()))
+
     def hold(self, node: FileNode) -> None:
         """List a file as due; it waits until somebody asks for it."""
         with self._lock:

@@ -314,12 +314,10 @@ def test_a_full_disk_is_said_as_such(cache: ContentCache, monkeypatch: pytest.Mo
 def test_after_a_power_cut_the_cache_is_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    boot = tmp_path / "boot_id"
-    monkeypatch.setattr(marker, "_BOOT_ID", boot)
-    boot.write_text("first")
+    monkeypatch.setattr(marker, "boot_id", lambda: "first")
     cache = opened(tmp_path / "content")
     cache.unpin(fill(cache, file(), (0, 10_000)))  # and then the power goes
-    boot.write_text("second")
+    monkeypatch.setattr(marker, "boot_id", lambda: "second")
     cache = opened(tmp_path / "content")
     assert not cache.has(file())
     assert "went down" in caplog.text

@@ -16,6 +16,7 @@ from containerfs.fs.state import Failure
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Attempt, Deletion, Entry
+from tests.fs.gates import eventually
 from tests.fs.writing.journal_process import note
 from tests.fuse.namespace import FULL_DISK, namespace
 
@@ -33,6 +34,7 @@ ENTRY = Entry(
     "refused",
     True,
     FILE,
+    "boot",
 )
 ATTEMPT = Attempt("key", "cntr_1", "a/b.txt", 5, 1700000000, None, None, "cfile_1", "digest", frozenset({"cfile_1"}))
 
@@ -427,6 +429,48 @@ def test_on_a_full_disk_there_is_room_for_some_transactions_and_then_none_is_hal
         program = [*prefix, sys.executable, "-c", following, tmp_path / "disk"]
         found = subprocess.run(program, check=True, capture_output=True, text=True, timeout=120).stdout
         assert found.split() == [str(noted + 2), str(noted), "after"]
+
+
+# The log
+
+
+def in_the_database_itself(journal: Journal, copy: Path) -> int:
+    """How many entries somebody finds who has the database, and not its log."""
+    copy.write_bytes((journal.directory / "journal.db").read_bytes())
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        try:
+            (count,) = db.execute("SELECT count(*) FROM entries").fetchone()
+        except sqlite3.DatabaseError:  # it was being written to
+            return 0
+        return int(count)
+
+
+def test_the_log_is_written_into_the_database_beside_the_transactions(journal: Journal, tmp_path: Path) -> None:
+    (automatic,) = journal._database.select("PRAGMA wal_autocheckpoint")
+    assert automatic == (0,)
+    eventually(lambda: note(journal, "a") > 32 and in_the_database_itself(journal, tmp_path / "copy") >= 32)
+
+
+def test_the_log_does_not_grow_without_end(journal: Journal) -> None:
+    for number in range(3_000):
+        with journal.transaction() as tx:
+            tx.put(ENTRY)
+            tx.delete_later("cntr_1", [f"cfile_{number}"])
+    assert (journal.directory / "journal.db-wal").stat().st_size < 64 << 20
+
+
+def test_a_journal_of_the_version_before_is_read(journal: Journal) -> None:
+    with journal.transaction() as tx:
+        tx.put(ENTRY)
+    journal.close()
+    with contextlib.closing(sqlite3.connect(journal.directory / "journal.db", isolation_level=None)) as db:
+        db.execute("ALTER TABLE entries DROP COLUMN boot")
+        db.execute("PRAGMA user_version = 1")
+    following = Journal(journal.directory)
+    assert [entry.path for entry in following.entries()] == [ENTRY.path]
+    note(following, "new")
+    assert len(following.entries()) == 2
+    following.close()
 
 
 # Several mounts

@@ -153,7 +153,7 @@ def test_scratch_that_becomes_a_file_is_safe_on_this_machine_first(
 ) -> None:
     synced: list[bytes] = []
     monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.pread(fd, 100, 0)))
-    with mounted(remote, tmp_path, write_back=True) as filesystem:
+    with mounted(remote, tmp_path, write_back=True, strict=True) as filesystem:
         programs.write(filesystem, "/box/.goutputstream-ABC", b"content")
         remote.before = failing("upload", 100)
         filesystem.rename("/box/.goutputstream-ABC", "/box/a")

@@ -1,0 +1,97 @@
+"""Checkpoints: the write-ahead log is written into its database beside the transactions, and not by one of them.
+
+SQLite's own checkpoints make the transaction that finds the log full wait for two fsyncs. Here a thread with a
+connection of its own does that, while others go on to commit. The log begins anew once all of it was written while
+nobody committed; if that does not come about by itself, further transactions wait for it once the log is very long.
+Source: https://www.sqlite.org/wal.html
+"""
+
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_EVERY = 32  # transactions between two checkpoints: about a megabyte
+_LONG = 4096  # pages of the log, from which on transactions wait until it begins anew
+_BUSY = 10.0  # seconds for which other connections are waited for
+
+
+class Checkpoints:
+    """Keeps the log of a database short. Thread-safe.
+
+    Args:
+        path: of the database, which exists and is in WAL mode.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._transactions = 0
+        self._is_long = False
+        self._is_closed = False
+        self._changed = threading.Condition()  # guards all above; notified when any of it changes
+        self._thread: threading.Thread | None = None
+
+    def committed(self) -> None:
+        """A transaction was committed, and no other is open on this thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_long)
+            self._transactions += 1
+            if self._transactions < _EVERY or self._is_closed:
+                return
+            if self._thread is None:
+                self._start()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wait for a checkpoint that is under way, and begin no other."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        """Wants the condition held."""
+        thread = threading.Thread(target=self._keep, name="checkpoints", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread can be had: it is tried again after the next transactions
+            log.warning("The journal's log grows: no thread can be started (%s)", error)
+            self._transactions = 0
+        else:
+            self._thread = thread
+
+    def _keep(self) -> None:
+        db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
+        try:
+            while self._is_due():
+                try:
+                    self._checkpoint(db)
+                except sqlite3.DatabaseError as error:  # of a full disk, say: what was committed is in the log
+                    log.warning("The journal's log could not be written into its database: %s", error)
+        finally:
+            db.close()
+
+    def _is_due(self) -> bool:
+        """Wait until a checkpoint is due; False if none is to be made any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._transactions >= _EVERY)
+            self._transactions = 0
+            return not self._is_closed
+
+    def _checkpoint(self, db: sqlite3.Connection) -> None:
+        _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if pages < _LONG:
+            return
+        self._set_long(is_long=True)  # SQLite's locks are not fair: who commits all the time would keep this waiting
+        try:
+            db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        finally:
+            self._set_long(is_long=False)
+
+    def _set_long(self, *, is_long: bool) -> None:
+        with self._changed:
+            self._is_long = is_long
+            self._changed.notify_all()

@@ -1,0 +1,114 @@
+"""Durability: when this machine's disk has what the journal has, so that a crash of the machine loses nothing of it.
+
+A crash of the mount loses nothing in any case: rows and staged files are in the kernel's memory by then. For the disk,
+either each change is synced before it is answered, or one sync a moment later serves all that waits for it. Contents
+are synced before the log, and the journal has the digest of a content before it counts as safe: after a crash of the
+machine, a content that the disk had no more time for is recognized, and is not uploaded.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from containerfs.fs import types
+from containerfs.fs.staged import StagedFile
+from containerfs.fs.writing.backoff import pause
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.schedule import Job, Schedule
+
+log = logging.getLogger(__name__)
+
+_DELAY = 0.3  # seconds for which further changes are waited for; with the sync itself it is to be less than one
+_NOTHING: Mapping[int, StagedFile] = MappingProxyType({})
+
+
+class Durability:
+    """Has contents and the journal's log on the disk. Thread-safe.
+
+    Args:
+        strict: whether ``soon`` is ``now``.
+    """
+
+    def __init__(self, journal: Journal, schedule: Schedule, *, strict: bool) -> None:
+        self._journal = journal
+        self._schedule = schedule
+        self._strict = strict
+        self._waiting: dict[int, StagedFile] = {}
+        self._is_scheduled = False
+        self._lock = threading.Lock()  # guards the two above
+        self._syncing = threading.Lock()  # held during a sync in the background
+        self._failures = 0  # in a row; guarded by the lock above
+
+    def now(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:
+        """Have all that the journal has so far on the disk when this returns.
+
+        Args:
+            contents: closed contents that are to be on the disk as well, by the sequence of their rows.
+
+        Raises:
+            NoSpace, Failed: it is not.
+        """
+        lacking = self._journal.without_digest(contents)
+        if lacking:
+            digests = {sequence: contents[sequence].digest() for sequence in lacking}
+            with self._journal.transaction() as tx:
+                for sequence, digest in digests.items():
+                    tx.note_closed(sequence, digest)
+        if contents:
+            self._journal.sync_data(contents.values())
+        self._journal.sync()
+
+    def soon(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:
+        """The same within a second; where the mount is strict, when this returns. Raises as ``now`` in that case."""
+        if self._strict:
+            self.now(contents)
+            return
+        with self._lock:
+            self._waiting.update(contents)
+            self._submit(_DELAY)
+
+    def close(self) -> None:
+        """Have on the disk what still waits; the schedule has ended before."""
+        with self._syncing, self._lock:
+            waiting, scheduled = dict(self._waiting), self._is_scheduled
+        if scheduled:
+            try:
+                self.now(self._still_due(waiting))
+            except types.FsError as error:
+                log.warning("What was closed last may not be on this machine's disk: %s", error)
+
+    def _submit(self, delay: float) -> None:
+        """Wants the lock held."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._schedule.submit("durability", delay, self._run, self._refused, brief=True)
+
+    def _run(self, _: Job) -> None:
+        with self._syncing:
+            with self._lock:
+                waiting = dict(self._waiting)
+                self._waiting.clear()
+                self._is_scheduled = False
+            try:
+                self.now(self._still_due(waiting))
+                self._failures = 0
+            except types.FsError as error:
+                self._try_again(waiting, error)
+
+    def _refused(self, error: types.FsError) -> None:
+        self._try_again({}, error)
+
+    def _try_again(self, waiting: dict[int, StagedFile], error: types.FsError) -> None:
+        """Of those that have been uploaded meanwhile, nothing is left that could be synced."""
+        left = self._still_due(waiting)
+        self._failures += 1
+        if left or not waiting:
+            log.warning("What was closed is not safe on this machine's disk yet, attempt %d: %s", self._failures, error)
+        with self._lock:
+            self._waiting = left | self._waiting
+            self._is_scheduled = False
+            self._submit(pause(self._failures))
+
+    def _still_due(self, contents: dict[int, StagedFile]) -> dict[int, StagedFile]:
+        return {sequence: contents[sequence] for sequence in self._journal.still_due(contents)}
