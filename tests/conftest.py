@@ -8,6 +8,8 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.server.postgres import Postgres, running_postgres
+
 settings.register_profile(
     "any machine",
     deadline=None,  # a machine under load is slow, and what hangs is ended by pytest's limit
@@ -27,3 +29,10 @@ def own_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     }
     with mock.patch.dict(os.environ, {name: str(place) for name, place in places.items()}):
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server, in which a test makes a database of its own."""
+    with running_postgres() as server:
+        yield server

@@ -14,6 +14,7 @@ from containerfs.cli.control import refresh, status, sync, unmount
 from containerfs.cli.copying import cp, get, put
 from containerfs.cli.keys import keys
 from containerfs.cli.listing import info, ls
+from containerfs.cli.migrate import migrate
 from containerfs.cli.mount import mount
 from containerfs.cli.recover import recover
 from containerfs.cli.serve import serve
@@ -37,6 +38,7 @@ app.command()(refresh)
 for command in (ls, get, put, cp, rm, info, create, rename):
     app.command()(command)
 app.command()(serve)
+app.command()(migrate)
 app.command()(backup)
 app.add_typer(recover, name="recover")
 app.add_typer(keys, name="keys")

@@ -19,7 +19,10 @@ def backup(
     from containerfs.server.storage.base import StoreError
 
     try:
-        made = back_up(settings.load(data_dir=data_dir).data_dir, destination)
+        server = settings.load(data_dir=data_dir)
+        if server.database or server.blobs:
+            fail("backup", "copies stores in files; for a database and an object store see docs/SERVER.md, Backups")
+        made = back_up(server.data_dir, destination)
     except (SettingsError, StoreError) as error:
         fail("backup", str(error))
     typer.echo(f"{made.blobs} contents of {made.bytes} bytes, {made.copied} of them new")

@@ -22,6 +22,14 @@ def serve(
         int | None, typer.Option(help="How many processes serve, one for each processor say.", show_default="1")
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where containers and files are kept.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="Keep metadata in this database, postgresql://HOST/NAME.", metavar="URL", show_default=False),
+    ] = None,
+    blobs: Annotated[
+        str | None,
+        typer.Option(help="Keep contents there: file:///DIRECTORY.", metavar="URL", show_default=False),
+    ] = None,
     allowed_hosts: Annotated[
         list[str] | None,
         typer.Option("--allowed-host", help="Without keys, also answer requests for this name, a proxy's. Repeatable."),
@@ -72,6 +80,8 @@ def serve(
                 uds=uds,
                 workers=workers,
                 data_dir=data_dir,
+                database=database,
+                blobs=blobs,
                 allowed_hosts=allowed_hosts or None,
                 api_keys=api_keys,
                 metrics=metrics,

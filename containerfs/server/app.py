@@ -16,7 +16,7 @@ from containerfs.server.routes import answers, bodies, containers, files, operat
 from containerfs.server.routes.asked import Answering, Endpoint, authenticated
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits
-from containerfs.server.storage.base import OutOfSpaceError
+from containerfs.server.storage.base import OutOfSpaceError, StoreUnavailableError
 
 PREFIX = "/v1"
 
@@ -33,6 +33,7 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits, m
         exception_handlers={
             ServiceError: answers.service_error,
             OutOfSpaceError: answers.out_of_space,
+            StoreUnavailableError: answers.store_unavailable,
             HTTPException: answers.http_error,
             bodies.ClientGone: _nothing,
             OSError: answers.system_error,

@@ -23,9 +23,9 @@ _PATIENCE_S = 1.0
 
 
 class Inventory:
-    """What is in a store whose contents are on the disk of a directory."""
+    """What is in a store whose contents are on the disk of a directory, if they are."""
 
-    def __init__(self, metadata: MetadataStore, directory: Path) -> None:
+    def __init__(self, metadata: MetadataStore, directory: Path | None) -> None:
         self._metadata, self._directory = metadata, directory
         self._usage: Sequence[Usage] | None = None
         self._counting: asyncio.Task[None] | None = None
@@ -36,15 +36,18 @@ class Inventory:
         from prometheus_client.core import GaugeMetricFamily
 
         usage = await self._latest()
-        disk = os.statvfs(self._directory)
         figures = {
             "containers": ("Containers.", sum(each.containers for each in usage)),
             "files": ("Files, in containers and of /files.", sum(each.files for each in usage)),
             "stored_bytes": ("Bytes of all files; copies count each.", sum(each.bytes for each in usage)),
             "expired_bytes": ("Bytes that are still to be removed.", sum(each.expired_bytes for each in usage)),
-            "disk_bytes": ("Size of the disk that contents are on.", disk.f_blocks * disk.f_frsize),
-            "disk_free_bytes": ("What of it is free.", disk.f_bavail * disk.f_frsize),
         }
+        if self._directory is not None:
+            disk = os.statvfs(self._directory)
+            figures |= {
+                "disk_bytes": ("Size of the disk that contents are on.", disk.f_blocks * disk.f_frsize),
+                "disk_free_bytes": ("What of it is free.", disk.f_bavail * disk.f_frsize),
+            }
         return [
             GaugeMetricFamily(f"containerfs_{name}", documentation, value=value)
             for name, (documentation, value) in figures.items()

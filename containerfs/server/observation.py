@@ -41,7 +41,7 @@ _FAMILIES: dict[str, tuple[str, list[str]]] = {
     "sweeps": ("Sweeps that were finished.", []),
     "sweep_failures": ("Sweeps that failed.", []),
     "expired_rows": ("Rows that sweeps have removed, of what expired or was deleted.", []),
-    "swept_orphans": ("Contents that sweeps have removed because nothing named them.", []),
+    "deleted_blobs": ("Contents that sweeps have removed because nothing named them any more.", []),
 }
 """What is counted, and by which labels."""
 

@@ -1,6 +1,6 @@
 """What the service says no to, and in which words. Those of the API where it has some."""
 
-from containerfs.server.errors import Conflict, NotFound
+from containerfs.server.errors import Conflict, NotFound, Overloaded
 from containerfs.server.storage.base import RecordedAnswer
 
 
@@ -23,6 +23,10 @@ def ambiguous_name(name: str) -> Conflict:
         param="file",
         code="ambiguous_file_name",
     )
+
+
+def late_upload() -> Overloaded:
+    return Overloaded("The upload took too long to be recorded; send it again.", code="upload_expired")
 
 
 def same_request(answer: RecordedAnswer, digest: str) -> RecordedAnswer:

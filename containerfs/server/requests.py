@@ -22,7 +22,7 @@ def _without_nul(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_without_nul)]
-Id = Annotated[str, Field(min_length=1, max_length=1024)]
+Id = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_without_nul)]
 
 
 class Body(BaseModel):

@@ -2,7 +2,7 @@
 
 - A namespace sees its own containers and files; all else does not exist for it.
 - A file id's content never changes. A file of the same path is replaced by one with a new id, in one transaction.
-- Copies share a blob; it goes when the last row that names it went.
+- Copies share a blob; it is dead when the last row that names it went.
 - Creating, uploading, copying, deleting and reading a file's content are activity of the container; looking at it is
   not. Activity moves the expiry of a container anchored at ``last_active_at``.
 - What has expired does not exist; the sweeper removes it. A container that is deleted has expired, for ever: what is
@@ -20,7 +20,14 @@ from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion,
 from containerfs.server.errors import InvalidRequest
 from containerfs.server.names import checked_name, container_path, file_name
 from containerfs.server.objects import container_file_object, container_object, container_record, file_object, page_of
-from containerfs.server.refusals import ambiguous_name, no_container, no_container_file, no_file, same_request
+from containerfs.server.refusals import (
+    ambiguous_name,
+    late_upload,
+    no_container,
+    no_container_file,
+    no_file,
+    same_request,
+)
 from containerfs.server.requests import SECONDS, CopyFile, CreateContainer, ExpiryRule
 from containerfs.server.storage.base import (
     BlobNotFoundError,
@@ -30,7 +37,7 @@ from containerfs.server.storage.base import (
     ContainerRecord,
     FileRecord,
     PageQuery,
-    RecordedAnswer,
+    StoreUnavailableError,
     Transaction,
     UnknownCursorError,
 )
@@ -68,7 +75,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class _Change(Generic[T]):
-    """What a transaction brought about: its result, the blobs that no row names any more, and whether it left work."""
+    """What a transaction brought about: its result, the blobs that are dead now, and whether it left work."""
 
     result: T
     garbage: Sequence[str] = field(default=())
@@ -121,7 +128,7 @@ class Service:
 
     async def delete_container(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
-            self._live(tx, namespace, id)
+            self._live(tx, namespace, id, lock=True)
             tx.end_container(id)
             removal = tx.remove_container(id, self._now(), _ROWS_AT_ONCE)
             deletion = Deletion(id=id, object="container.deleted")
@@ -143,7 +150,7 @@ class Service:
             except BaseException:
                 # Whether a row names it is for the rows to say: a cancelled request may have been carried out.
                 if name := blob.name:
-                    await self._discard_unnamed(name)
+                    await self._abandon(name)
                 raise
 
     async def add_file(
@@ -161,14 +168,13 @@ class Service:
         blob = await upload.commit()
 
         def work(tx: Transaction) -> _Change[ContainerFile]:
-            now = self._now()
-            container = self._live(tx, namespace, container_id)
+            container, now = self._live(tx, namespace, container_id, lock=True), self._now()
             if not may_replace and tx.container_file_at(container.id, path):
                 raise ambiguous_name(name)
             file = ContainerFileRecord(_container_file_id(), container.id, path, upload.size, now, blob)
             return self._put(tx, container, file, now)
 
-        return await self._write(namespace, once, ContainerFile, work, spare=[blob])
+        return await self._write(namespace, once, ContainerFile, work, upload=blob)
 
     async def copy_file(
         self, namespace: str, container_id: str, request: CopyFile, once: Once | None = None
@@ -177,7 +183,7 @@ class Service:
         name = None if request.path is None else checked_name(request.path, param="path")
 
         def work(tx: Transaction) -> _Change[ContainerFile]:
-            container = self._live(tx, namespace, container_id)
+            container = self._live(tx, namespace, container_id, lock=True)
             return self._copy(tx, container, request.file_id, name, self._now(), param="file_id")
 
         return await self._write(namespace, once, ContainerFile, work)
@@ -196,8 +202,7 @@ class Service:
 
     async def delete_container_file(self, namespace: str, container_id: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
-            now = self._now()
-            container = self._live(tx, namespace, container_id)
+            container, now = self._live(tx, namespace, container_id, lock=True), self._now()
             file = _file_of(tx, container, id)
             garbage = tx.delete_container_file(file.id, now)
             _touch(tx, container, now, added=-1)
@@ -239,7 +244,7 @@ class Service:
             tx.insert_file(record)
             return _Change(file_object(record))
 
-        return await self._write(namespace, once, File, work, spare=[blob])
+        return await self._write(namespace, once, File, work, upload=blob)
 
     async def file(self, namespace: str, id: str) -> File:
         return await self._metadata.read(lambda tx: file_object(self._live_file(tx, namespace, id)))
@@ -252,7 +257,7 @@ class Service:
 
     async def delete_file(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
-            self._live_file(tx, namespace, id)
+            self._live_file(tx, namespace, id, lock=True)
             return _Change(Deletion(id=id, object="file"), tx.delete_file(id, self._now()))
 
         return await self._delete(work)
@@ -274,9 +279,11 @@ class Service:
             raise OSError(f"the stored bytes of {file.id} are {blob.size}, and should be {file.bytes}")
         return blob
 
-    async def _discard_unnamed(self, blob: str) -> None:
-        if not await self._metadata.read(lambda tx: tx.named_blobs([blob])):
-            await self._blobs.delete([blob])
+    async def _abandon(self, blob: str) -> None:
+        """Have an upload removed that no row names; where the rows cannot be had, its lease will end."""
+        with contextlib.suppress(StoreUnavailableError):
+            now = self._now()
+            await self._blobs.discard(await self._metadata.write(lambda tx: tx.abandon_blob(blob, now), frees=True))
 
     async def _record_read(self, container: ContainerRecord) -> None:
         """Reading is activity, worth a write only where a container expires by it."""
@@ -290,11 +297,11 @@ class Service:
         once: Once | None,
         kind: type[Model],
         work: Callable[[Transaction], _Change[Model]],
-        spare: Sequence[str] = (),
+        upload: str | None = None,
     ) -> Model:
         """Carry out ``work``, or, for an idempotency key that was used before, give the answer of that time.
 
-        ``spare`` are the blobs that are garbage then, for ``work`` was to name them.
+        ``upload`` is the blob that ``work`` names, and that is not needed then.
 
         The answer is recorded in the transaction that brings it about, so that of two equal requests, even at the same
         moment or at two servers, one is carried out and both get its answer.
@@ -304,13 +311,17 @@ class Service:
             if once is None:
                 return work(tx)
             now = self._now()
-            if answer := tx.answer(namespace, once.key, now - ANSWERS_KEPT_S):
-                return _Change(kind.model_validate_json(same_request(answer, once.digest).body), spare)
+            if answer := tx.claim_key(namespace, once.key, once.digest, now - ANSWERS_KEPT_S, now):
+                given = kind.model_validate_json(same_request(answer, once.digest).body)
+                return _Change(given, tx.abandon_blob(upload, now) if upload else ())
             change = work(tx)
-            tx.record_answer(namespace, once.key, RecordedAnswer(once.digest, change.result.model_dump_json()), now)
+            tx.record_answer(namespace, once.key, change.result.model_dump_json())
             return change
 
-        return await self._done(await self._metadata.write(transaction))
+        try:
+            return await self._done(await self._metadata.write(transaction))
+        except BlobNotFoundError as error:
+            raise late_upload() from error
 
     async def _delete(self, work: Callable[[Transaction], _Change[Deletion]]) -> Deletion:
         return await self._done(await self._metadata.write(work, frees=True))
@@ -319,7 +330,7 @@ class Service:
         """See to what a change left behind."""
         if change.unfinished:
             self._left_work()
-        await self._blobs.delete(change.garbage)
+        await self._blobs.discard(change.garbage)
         return change.result
 
     def _copy(
@@ -336,27 +347,29 @@ class Service:
         if name is not None:
             path = container_path(name)
         copy = ContainerFileRecord(_container_file_id(), container.id, path, source.bytes, now, source.blob, file_id)
-        return self._put(tx, container, copy, now)
+        try:
+            return self._put(tx, container, copy, now)
+        except BlobNotFoundError as error:  # it was deleted a moment ago
+            raise no_file(source_id, param=param) from error
 
     def _put(
         self, tx: Transaction, container: ContainerRecord, file: ContainerFileRecord, now: int
     ) -> _Change[ContainerFile]:
-        """Insert a file, replacing the one at its path. The new row comes last: (container, path) is unique."""
+        """Insert a file, replacing the one at its path."""
         replaced = tx.container_file_at(container.id, file.path)
-        garbage = tx.delete_container_file(replaced.id, now) if replaced else []
-        tx.insert_container_file(file)
+        garbage = tx.insert_container_file(file, replaced.id if replaced else None, now)
         _touch(tx, container, now, added=0 if replaced else 1)
         answer = container_file_object(file).model_copy(update={"replaced_id": replaced.id if replaced else None})
-        return _Change(answer, [blob for blob in garbage if blob != file.blob])
+        return _Change(answer, garbage)
 
-    def _live(self, tx: Transaction, namespace: str, id: str) -> ContainerRecord:
-        container = tx.container(namespace, id, self._now())
+    def _live(self, tx: Transaction, namespace: str, id: str, *, lock: bool = False) -> ContainerRecord:
+        container = tx.container(namespace, id, self._now(), lock=lock)
         if container is None:
             raise no_container(id)
         return container
 
-    def _live_file(self, tx: Transaction, namespace: str, id: str) -> FileRecord:
-        file = tx.file(namespace, id, self._now())
+    def _live_file(self, tx: Transaction, namespace: str, id: str, *, lock: bool = False) -> FileRecord:
+        file = tx.file(namespace, id, self._now(), lock=lock)
         if file is None:
             raise no_file(id)
         return file

@@ -27,7 +27,7 @@ from containerfs.server.observation import Counts
 from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits, ServerSettings
-from containerfs.server.storage.open import open_stores
+from containerfs.server.storage.open import contents_directory, open_stores
 from containerfs.server.sweeper import Sweeper
 
 _LAST_WORDS_S = 5
@@ -74,10 +74,10 @@ def serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> 
 
 async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> None:
     settings = serving.settings
-    stores = open_stores(settings.data_dir)
+    stores = open_stores(settings.data_dir, settings.database, settings.blobs)
     sweeper = Sweeper(stores, count=serving.counts.count)
     service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
-    metrics = Metrics(serving.counts, Inventory(stores.metadata, settings.data_dir))
+    metrics = Metrics(serving.counts, Inventory(stores.metadata, contents_directory(settings.data_dir, settings.blobs)))
     server = _Server(create_app(service, serving.authenticator, settings.limits, metrics), settings.limits, ready)
     _stop_on_signals(server)
     if lifeline is not None:
@@ -89,7 +89,7 @@ async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | No
         ):
             await server.serve(sockets=[serving.listener])
     finally:
-        await stores.metadata.close()
+        await stores.close()
 
 
 @contextlib.asynccontextmanager

@@ -65,7 +65,9 @@ class ServerSettings(BaseSettings):
         host, port: where to listen; port 0 is any free one.
         uds: a Unix socket to listen on instead.
         workers: how many processes serve.
-        data_dir: the store.
+        data_dir: the store, or what of it is not kept elsewhere.
+        database: the URL of a PostgreSQL database that has the rows.
+        blobs: the URL of what has the contents.
         allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
         api_keys: the key file; None serves everyone who reaches the server.
         metrics: a host and port on which to serve the metrics, and nothing else, without keys.
@@ -85,6 +87,8 @@ class ServerSettings(BaseSettings):
     uds: UserPath | None = None
     workers: int = Field(1, ge=1, le=256)
     data_dir: UserPath = Field(default_factory=default_data_dir)
+    database: str | None = Field(None, repr=False)
+    blobs: str | None = None
     allowed_hosts: Words = ()
     api_keys: UserPath | None = None
     metrics: Address | None = None

@@ -1,17 +1,16 @@
 """Removes, for as long as the store is open, what has expired or is no longer asked for: rows first, then their bytes.
 
-Each transaction is short, since all who write wait for it. What has expired is looked for from time to time, and when a
-request has left work; orphans seldom, and beside the other, since looking at all blobs takes long where there are many.
+Each transaction is short, since others wait for it. All servers on a store sweep, and none does what another is doing.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 from containerfs.server.service import ANSWERS_KEPT_S
-from containerfs.server.storage.base import Removal, Transaction
+from containerfs.server.storage.base import Removal, StoreUnavailableError, Transaction
 from containerfs.server.storage.open import Stores
 
 CURSORS_KEPT_S = 24 * 3600
@@ -24,8 +23,7 @@ machine."""
 _ITEMS_AT_ONCE = 100
 """Expired containers, and files, that one transaction looks at: each takes some statements."""
 
-_ORPHANS_EVERY = 60
-"""In intervals: orphans come of crashes, so the sweep of a start finds nearly all of them."""
+_BLOBS_AT_ONCE = 500
 
 logger = logging.getLogger("containerfs.server")
 
@@ -52,26 +50,18 @@ class Sweeper:
     @contextlib.asynccontextmanager
     async def sweeping(self, interval: float) -> AsyncIterator[None]:
         """Sweep now, and again ``interval`` seconds after each sweep, in the background while the context lasts."""
-        tasks = [
-            asyncio.create_task(self._repeat(self.sweep, lambda: self._wait(interval))),
-            asyncio.create_task(self._repeat(self.sweep_orphans, lambda: asyncio.sleep(_ORPHANS_EVERY * interval))),
-        ]
+        sweeping = asyncio.create_task(self._repeat(interval))
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
 
     async def sweep(self) -> None:
         """Remove what has expired or was deleted, and what no one asks for any more."""
-        while await self._remove_expired() or await self._forget():
+        while await self._remove_expired() or await self._forget() or await self._delete_blobs():
             pass
-
-    async def sweep_orphans(self) -> None:
-        """Remove the bytes that no row names; looks at all there are."""
-        orphans = await self._blobs.sweep(lambda blobs: self._metadata.read(lambda tx: tx.named_blobs(blobs)))
-        self._count("swept_orphans", orphans)
+        await self._blobs.sweep_unfinished()
 
     async def _remove_expired(self) -> bool:
         """Remove some of what has expired, first rows, then bytes; whether there was anything."""
@@ -88,7 +78,7 @@ class Sweeper:
             return Removal(rows, garbage)
 
         removal = await self._metadata.write(work, frees=True)
-        await self._blobs.delete(removal.garbage)
+        await self._blobs.discard(removal.garbage)
         self._count("expired_rows", removal.rows)
         return removal.rows > 0
 
@@ -98,21 +88,34 @@ class Sweeper:
         removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _ROWS_AT_ONCE), frees=True)
         return removal.rows > 0
 
+    async def _delete_blobs(self) -> bool:
+        """Delete some of the blobs that are due; whether there are more to be asked for."""
+        now = self._now()
+        due = await self._metadata.write(lambda tx: tx.due_blobs(now, _BLOBS_AT_ONCE), frees=True)
+        if not await self._blobs.delete(due):
+            return False
+        await self._metadata.write(lambda tx: tx.forget_blobs(due), frees=True)
+        self._count("deleted_blobs", len(due))
+        return len(due) == _BLOBS_AT_ONCE
+
     async def _wait(self, interval: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval):
                 await self._due.wait()
         self._due.clear()
 
-    async def _repeat(self, sweep: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, interval: float) -> None:
         while True:
             try:
-                await sweep()
+                await self.sweep()
                 self._count("sweeps", 1)
+            except StoreUnavailableError as error:
+                logger.error("the sweep failed, as the store does not answer: %s", error)
+                self._count("sweep_failures", 1)
             except Exception:  # the next sweep may do better, and the server must go on
                 logger.exception("the sweep failed")
                 self._count("sweep_failures", 1)
-            await pause()
+            await self._wait(interval)
 
     def _now(self) -> int:
         return int(self._clock())

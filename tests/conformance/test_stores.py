@@ -1,7 +1,9 @@
 """What every pair of stores owes the service: the obligations that storage/base.py states."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,35 +12,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from containerfs.server.storage.base import (
+    LEASE_S,
+    LINGER_S,
     BlobNotFoundError,
     ContainerFileRecord,
     ContainerRecord,
+    FileRecord,
     PageQuery,
     RecordedAnswer,
     Transaction,
     UnknownCursorError,
 )
-from containerfs.server.storage.open import Stores, open_stores
+from containerfs.server.storage.open import Stores, sqlite_url
 from tests.server.conftest import blobs_in
 
 T = TypeVar("T")
 
-OPENED: dict[str, Callable[[Path], Stores]] = {"sqlite and files": open_stores}
+PAIRS = ("sqlite and files", "postgresql and files")
 
 
-@pytest.fixture(params=OPENED.values(), ids=OPENED.keys())
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    opened = request.param(tmp_path)
+@pytest.fixture(params=PAIRS)
+def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """Where a new pair of stores is: what ``Stores.open`` is given."""
+    rows = request.getfixturevalue("postgres").new_database() if "postgresql" in request.param else sqlite_url(tmp_path)
+    return rows, tmp_path.as_uri()
+
+
+@pytest.fixture
+def stores(urls: tuple[str, str]) -> Iterator[Stores]:
+    opened = Stores.open(*urls)
     yield opened
-    asyncio.run(opened.metadata.close())
-
-
-async def none_named(blobs: Collection[str]) -> set[str]:
-    return set()
-
-
-async def all_named(blobs: Collection[str]) -> set[str]:
-    return set(blobs)
+    asyncio.run(opened.close())
 
 
 async def put(stores: Stores, *pieces: bytes) -> str:
@@ -125,54 +129,72 @@ def test_what_is_open_outlives_its_deletion(stores: Stores) -> None:
     asyncio.run(scenario())
 
 
-def test_a_sweep_takes_what_no_row_names(stores: Stores) -> None:
+def due(stores: Stores, now: float) -> Awaitable[list[str]]:
+    return stores.metadata.write(lambda tx: sorted(tx.due_blobs(int(now), 1000)))
+
+
+def test_a_blob_that_no_row_comes_to_name_is_due_when_its_lease_ends(stores: Stores) -> None:
     async def scenario() -> None:
-        names = [await put(stores, b"x") for _ in range(3)]
-
-        async def first_named(blobs: Collection[str]) -> set[str]:
-            return {names[0]} & set(blobs)
-
-        assert await stores.blobs.sweep(all_named) == 0
-        assert await stores.blobs.sweep(first_named) == 2
-        assert await content(stores, names[0]) == b"x"
-        assert await stores.blobs.sweep(none_named) == 1
+        name, named = await put(stores, b"x"), await put(stores, b"y")
+        await stores.metadata.write(lambda tx: tx.insert_file(file_of(named)))
+        assert await due(stores, time.time()) == []
+        late = time.time() + LEASE_S
+        found = await due(stores, late)
+        assert name in found
+        assert named not in found
+        with pytest.raises(BlobNotFoundError):
+            await stores.metadata.write(lambda tx: tx.insert_file(file_of(name)))
+        assert await due(stores, late) == []  # whoever asked first is deleting them
+        assert await due(stores, late + 300) == found
+        await stores.blobs.delete(found)
+        await stores.metadata.write(lambda tx: tx.forget_blobs(found))
+        assert await due(stores, late + 1e6) == []
+        assert await content(stores, named) == b"y"
 
     asyncio.run(scenario())
 
 
-def test_a_sweep_leaves_what_a_writer_holds(stores: Stores, tmp_path: Path) -> None:
-    """Another server's sweep, between the blob's commit and its row's."""
-
-    async def scenario() -> None:
-        async with stores.blobs.writer() as unfinished, stores.blobs.writer() as finished:
-            await unfinished.write(b"unfinished")
-            name = await finished.commit()
-            assert await open_stores(tmp_path).blobs.sweep(none_named) == 0
-            await stores.blobs.open(name)
-            await unfinished.commit()
-
-    asyncio.run(scenario())
-
-
-def test_a_sweep_asks_again_once_the_writer_let_go(stores: Stores) -> None:
+def test_a_blob_is_dead_when_the_last_row_that_named_it_is_gone(stores: Stores) -> None:
     async def scenario() -> None:
         name = await put(stores, b"x")
-        answers: list[set[str]] = [{name}, set()]  # its row is committed between the two questions
-
-        async def named(blobs: Collection[str]) -> set[str]:
-            return answers.pop()
-
-        assert await stores.blobs.sweep(named) == 0
-        assert answers == []
-        assert await content(stores, name) == b"x"
+        for id in ("file-1", "file-2"):
+            await stores.metadata.write(lambda tx, id=id: tx.insert_file(file_of(name, id)))  # type: ignore[misc]
+        assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == []
+        assert await stores.metadata.write(lambda tx: tx.delete_file("file-1", 1)) == []
+        assert await stores.metadata.write(lambda tx: tx.delete_file("file-2", 1)) == [name]
+        with pytest.raises(BlobNotFoundError):
+            await stores.metadata.write(lambda tx: tx.insert_file(file_of(name)))
+        assert await due(stores, LINGER_S) == []
+        assert await due(stores, LINGER_S + 1) == [name]
 
     asyncio.run(scenario())
 
 
-def test_a_sweep_takes_what_dead_writers_left(stores: Stores, tmp_path: Path) -> None:
+def test_an_upload_that_is_given_up_is_dead(stores: Stores) -> None:
+    async def scenario() -> None:
+        name = await put(stores, b"x")
+        assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == [name]
+        assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == []
+        assert await due(stores, LINGER_S + 1) == [name]
+
+    asyncio.run(scenario())
+
+
+def test_a_sweep_takes_what_dead_writers_left_and_no_others(stores: Stores, tmp_path: Path) -> None:
     (tmp_path / "tmp" / "0123").write_bytes(b"of a process that was killed")
-    assert asyncio.run(stores.blobs.sweep(all_named)) == 1
-    assert list((tmp_path / "tmp").iterdir()) == []
+
+    async def scenario() -> None:
+        async with stores.blobs.writer() as writer:
+            await writer.write(b"x")
+            await stores.blobs.sweep_unfinished()
+            assert len(list((tmp_path / "tmp").iterdir())) == 1
+            assert await content(stores, await writer.commit()) == b"x"
+
+    asyncio.run(scenario())
+
+
+def file_of(blob: str, id: str = "file-0") -> FileRecord:
+    return FileRecord(id, "n", "f", "p", 1, 1, blob)
 
 
 def record(name: str) -> ContainerRecord:
@@ -255,23 +277,25 @@ def fill(container: str, count: int) -> Callable[[Transaction], None]:
 
     def work(tx: Transaction) -> None:
         tx.insert_container(record(container))
+        tx.lease_blobs([f"{container}{number}" for number in range(count - 1)], 100)
         for number in range(count):
             blob = f"{container}{number}" if number < count - 1 else "shared"
-            tx.insert_container_file(file_record(container, number, blob))
+            tx.insert_container_file(file_record(container, number, blob), None, 1)
 
     return work
 
 
 def test_a_container_that_has_ended_goes_in_steps(stores: Stores) -> None:
     async def scenario() -> None:
+        await stores.metadata.write(lambda tx: tx.lease_blobs(["shared"], 100))
         for container in "ab":
             await stores.metadata.write(fill(container, 10))
         await stores.metadata.write(lambda tx: tx.delete_container_file("a0", 2))  # leaves its place
         await stores.metadata.write(lambda tx: tx.end_container("a"))
         assert await names(stores) == ["b"]
-        assert await stores.metadata.read(lambda tx: tx.expired_containers(3, 10)) == ["a"]
+        assert await stores.metadata.write(lambda tx: tx.expired_containers(3, 10)) == ["a"]
         steps = []
-        while await stores.metadata.read(lambda tx: tx.expired_containers(3, 10)):
+        while await stores.metadata.write(lambda tx: tx.expired_containers(3, 10)):
             steps.append(await stores.metadata.write(lambda tx: tx.remove_container("a", 3, 4)))
         assert [step.rows for step in steps] == [4, 4, 3]  # nine files, a place, the container
         assert sorted(blob for step in steps for blob in step.garbage) == [f"a{number}" for number in range(1, 9)]
@@ -292,15 +316,47 @@ def test_activity_does_not_bring_back_what_has_ended(stores: Stores) -> None:
 
 def test_what_is_old_is_forgotten_in_steps(stores: Stores) -> None:
     async def scenario() -> None:
-        answer = RecordedAnswer("digest", "body")
         for name in "abc":
             await stores.metadata.write(insert(name))
             await stores.metadata.write(lambda tx, name=name: tx.end_container(name))  # type: ignore[misc]
             await stores.metadata.write(lambda tx, name=name: tx.remove_container(name, 5, 10))  # type: ignore[misc]
-            await stores.metadata.write(lambda tx, name=name: tx.record_answer("n", name, answer, 5))  # type: ignore[misc]
+            await stores.metadata.write(lambda tx, name=name: tx.claim_key("n", name, "d", 4, 5))  # type: ignore[misc]
         steps = [await stores.metadata.write(lambda tx: tx.forget(6, 6, 2)) for _ in range(3)]
         assert [step.rows for step in steps] == [4, 2, 0]
         with pytest.raises(UnknownCursorError):
             await names(stores, after="a")
+
+    asyncio.run(scenario())
+
+
+def test_a_key_is_claimed_once_until_it_is_forgotten(stores: Stores) -> None:
+    async def scenario() -> None:
+        def once(tx: Transaction, since: int, now: int) -> RecordedAnswer | None:
+            answer = tx.claim_key("n", "k", f"digest {now}", since, now)
+            if answer is None:
+                tx.record_answer("n", "k", f"body {now}")
+            return answer
+
+        assert await stores.metadata.write(lambda tx: once(tx, 0, 10)) is None
+        assert await stores.metadata.write(lambda tx: once(tx, 10, 20)) == RecordedAnswer("digest 10", "body 10")
+        assert await stores.metadata.write(lambda tx: once(tx, 11, 30)) is None
+        assert await stores.metadata.write(lambda tx: once(tx, 30, 40)) == RecordedAnswer("digest 30", "body 30")
+
+    asyncio.run(scenario())
+
+
+def test_long_names_are_found(stores: Stores) -> None:
+    """PostgreSQL's indexes would take less than these, where they cannot be compressed."""
+
+    async def scenario() -> None:
+        name = "".join(chr(0x4E00 + number * 7919 % 20000) for number in range(1024))
+        path = "/" + name[:1000]
+        await stores.metadata.write(lambda tx: tx.insert_container(replace(record("a"), name=name)))
+        blob = await put(stores, b"x")
+        file = replace(file_record("a", 0, blob), path=path)
+        await stores.metadata.write(lambda tx: tx.insert_container_file(file, None, 1))
+        found = await stores.metadata.read(lambda tx: tx.containers("n", PageQuery(1), 1, name))
+        assert [container.id for container in found] == ["a"]
+        assert await stores.metadata.read(lambda tx: tx.container_file_at("a", path)) == file
 
     asyncio.run(scenario())

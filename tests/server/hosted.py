@@ -63,7 +63,7 @@ def opened(data_dir: Path) -> Iterator[Stores]:
     try:
         yield stores
     finally:
-        asyncio.run(stores.metadata.close())
+        asyncio.run(stores.close())
 
 
 def application(stores: Stores, clock: Clock) -> Any:

@@ -3,17 +3,13 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 
 from containerfs.server.storage.local import LocalBlobStore
-from containerfs.server.storage.reserve import Reserve
-
-
-async def _none(blobs: Collection[str]) -> set[str]:
-    return set()
+from tests.server.hosted import opened
 
 
 async def _reader_of_a_deleted_blob(store: LocalBlobStore) -> None:
@@ -30,13 +26,7 @@ async def _writer_without_commit(store: LocalBlobStore) -> None:
         await writer.write(b"x")
 
 
-async def _sweep_of_an_orphan(store: LocalBlobStore) -> None:
-    async with store.writer() as writer:
-        await writer.commit()
-    assert await store.sweep(_none) == 1
-
-
-@pytest.mark.parametrize("use", [_reader_of_a_deleted_blob, _writer_without_commit, _sweep_of_an_orphan])
+@pytest.mark.parametrize("use", [_reader_of_a_deleted_blob, _writer_without_commit])
 def test_a_deleted_file_is_closed_in_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[LocalBlobStore], Coroutine[None, None, None]]
 ) -> None:
@@ -49,6 +39,8 @@ def test_a_deleted_file_is_closed_in_a_thread(
         close(fd)
 
     monkeypatch.setattr(os, "close", watched)
-    asyncio.run(use(LocalBlobStore(tmp_path, Reserve(tmp_path))))
+    with opened(tmp_path) as stores:
+        assert isinstance(stores.blobs, LocalBlobStore)
+        asyncio.run(use(stores.blobs))
     assert closed_in
     assert threading.get_ident() not in closed_in

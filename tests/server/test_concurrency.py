@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.server.conftest import answered, blobs_in, create
 from tests.server.live import LiveServer, running_server
@@ -40,11 +41,15 @@ def client(servers: list[LiveServer], shared: str, number: int, together: thread
         return mine, set(kept.values())
 
 
-def test_sixty_four_clients_at_two_servers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_sixty_four_clients_at_two_servers(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> None:
     store = tmp_path / "store"
+    options = ["--sweep-interval", "0.1"]
+    if database == "postgresql":
+        options += ["--database", request.getfixturevalue("postgres").new_database()]
     with (
-        running_server(store, "--sweep-interval", "0.1") as one,
-        running_server(store, "--sweep-interval", "0.1") as two,
+        running_server(store, *options) as one,
+        running_server(store, *options) as two,
         httpx.Client(base_url=one.base_url, timeout=60) as http,
         ThreadPoolExecutor(CLIENTS) as pool,
     ):
@@ -80,7 +85,7 @@ def make(together, directory):
     for number in range(60):
         together.wait(60)
         try:
-            asyncio.run(open_stores(directory / str(number)).metadata.close())
+            asyncio.run(open_stores(directory / str(number)).close())
         except Exception:
             together.abort()
             raise

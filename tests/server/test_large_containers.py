@@ -23,6 +23,8 @@ def fill(store: Path, container: str, count: int) -> None:
             "INSERT INTO container_files (id, container_id, path, bytes, created_at, blob) VALUES (?, ?, ?, ?, ?, ?)"
         )
         database.executemany(insert, rows)
+        blobs = ((f"{n:032x}{container}",) for n in range(count))
+        database.executemany("INSERT INTO blobs (name, state, copies) VALUES (?, 'live', 1)", blobs)
         database.execute("UPDATE containers SET file_count = file_count + ? WHERE id = ?", (count, container))
 
 

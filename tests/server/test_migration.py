@@ -6,15 +6,30 @@ import sqlite3
 from pathlib import Path
 
 import httpx
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from tests.server.conftest import answered, create
-from tests.server.live import running_server
+from containerfs.server.storage import migration
+from tests.server.conftest import answered, blobs_in, create
+from tests.server.live import eventually, running_server
 
-TO_VERSION_2 = """
+TO_VERSION_3 = """
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+INSERT INTO schema_version VALUES (3);
+CREATE INDEX container_files_blob ON container_files (blob);
+CREATE INDEX files_blob ON files (blob);
+DROP TABLE blobs;
+DROP TABLE alembic_version;
+"""
+
+TO_VERSION_2 = (
+    TO_VERSION_3
+    + """
 DROP INDEX containers_name;
 DROP INDEX files_purpose;
 UPDATE schema_version SET version = 2;
 """
+)
 
 TO_VERSION_1 = (
     TO_VERSION_2
@@ -41,7 +56,7 @@ def run(store: Path, script: str) -> None:
 
 def schema(store: Path) -> list[tuple[str | int | None, ...]]:
     with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
-        version = database.execute("SELECT version FROM schema_version").fetchall()
+        version = database.execute("SELECT version_num FROM alembic_version").fetchall()
         return [*database.execute("SELECT sql FROM sqlite_master ORDER BY name"), *version]
 
 
@@ -75,3 +90,43 @@ def test_a_store_that_kept_secrets_forgets_them(tmp_path: Path) -> None:
         assert server.stop() == 0
     assert SECRET not in (store / "metadata.sqlite3").read_bytes().decode("latin-1")
     assert schema(store) == wanted
+
+
+def test_a_store_without_an_account_of_its_bytes_gets_one(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
+        file = answered(http.post("/files", files={"file": ("f", b"content")}, data={"purpose": "x"}))["id"]
+        container = create(http, file_ids=[file])["id"]
+        answered(http.post(f"/containers/{container}/files", files={"file": ("g", b"other")}))
+        server.stop()
+    wanted = schema(store)
+    run(store, TO_VERSION_3)
+    orphan = store / "blobs" / "ab" / ("ab" * 16)
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"of no row")
+    with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
+        assert http.get(f"/containers/{container}/files/{file}/content").content == b"content"
+        assert states(store) == {("live", 2): 1, ("live", 1): 1, ("dead", 0): 1}
+        answered(http.delete(f"/files/{file}"))
+        answered(http.delete(f"/containers/{container}"))
+        assert blobs_in(store) == [orphan]
+        run(store, "UPDATE blobs SET due_at = 1 WHERE due_at IS NOT NULL")
+        server.stop()
+    with running_server(store):
+        eventually(lambda: not states(store))
+    assert blobs_in(store) == []
+    assert schema(store) == wanted
+
+
+def states(store: Path) -> dict[tuple[str, int], int]:
+    """How many blobs there are of each state and number of copies; those that are only leased are left out."""
+    with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
+        counted = "SELECT state, copies, count(*) FROM blobs WHERE state != 'new' GROUP BY state, copies"
+        return {(state, copies): count for state, copies, count in database.execute(counted)}
+
+
+def test_what_the_migrations_end_with_is_what_this_version_knows() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migration.__file__).with_name("migrations")))
+    script = ScriptDirectory.from_config(config)
+    assert [each.revision for each in script.walk_revisions()] == list(reversed(migration.REVISIONS))

@@ -122,11 +122,11 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) ->
     with running_server(store) as server:
         server.stop()
     with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
-        database.execute("UPDATE schema_version SET version = 99")
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
     assert "99" in refusal("--data-dir", str(store), "--port", "0")
     with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
-        assert database.execute("SELECT version FROM schema_version").fetchall() == [(99,)]
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
 
 def test_it_outlives_the_reader_of_its_log(tmp_path: Path) -> None:

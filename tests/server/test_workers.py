@@ -138,7 +138,7 @@ def test_a_store_that_cannot_be_opened_is_told_of_once(tmp_path: Path) -> None:
     with running_server(store) as server:
         server.stop()
     with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
-        database.execute("UPDATE schema_version SET version = 99")
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
     assert "99" in refusal("--workers", "3", "--data-dir", str(store), "--port", "0")
 

@@ -76,6 +76,11 @@ async def out_of_space(request: Request, error: Exception) -> Response:
     return error_answer(errors.OutOfSpace("The server has no space left to store this.", code="insufficient_storage"))
 
 
+async def store_unavailable(request: Request, error: Exception) -> Response:
+    logger.error("the store does not answer: %s", error)
+    return error_answer(errors.Overloaded("The server's store does not answer; try again.", code="store_unavailable"))
+
+
 async def system_error(request: Request, error: Exception) -> Response:
     """Raises what is no lack of descriptors."""
     assert isinstance(error, OSError)

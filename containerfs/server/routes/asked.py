@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from containerfs.server.auth import Authenticator
 from containerfs.server.downloads import ContentResponse
+from containerfs.server.errors import InvalidRequest, NotFound
 from containerfs.server.requests import Listing
 from containerfs.server.routes.bodies import parsed
 from containerfs.server.service import Content, Service
@@ -39,6 +40,7 @@ def authenticated(answer: Answering) -> Answering:
     async def endpoint(request: Request) -> ASGIApp:
         authenticator: Authenticator = request.app.state.authenticator
         request.state.namespace = authenticator.namespace(request.headers)
+        _check_characters(request)
         return await answer(request)
 
     return endpoint
@@ -53,6 +55,15 @@ def admitted(answer: Answering) -> Answering:
         return await answer(request)
 
     return endpoint
+
+
+def _check_characters(request: Request) -> None:
+    """NUL is in no id and no name, and PostgreSQL cannot even be asked for it."""
+    if "\0" in request.scope["path"]:
+        raise NotFound("Invalid URL: it contains a NUL character.")
+    for name, value in request.query_params.items():
+        if "\0" in value:
+            raise InvalidRequest(f"Invalid '{name}': it contains a NUL character.", param=name)
 
 
 def page_query(request: Request, listing: type[Listing] = Listing) -> PageQuery:

@@ -8,7 +8,7 @@ from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
 from containerfs.server.requests import CopyFile, CreateContainer
 from containerfs.server.routes.answers import json_answer, page_answer
 from containerfs.server.routes.asked import Endpoint, content_answer, namespace, page_query, service
-from containerfs.server.routes.bodies import media_type, read_json, read_upload
+from containerfs.server.routes.bodies import media_type, parsed, read_json, read_upload
 
 
 async def create(request: Request) -> Response:
@@ -62,7 +62,8 @@ async def _upload(request: Request) -> Response:
         container_id = request.path_params["container_id"]
         if form.filename is None:
             # Some programs send the id of a file as a form, too.
-            fields = CopyFile(file_id=_file_id_field(form.fields), path=form.fields.get("path"))
+            named = {name: form.fields[name] for name in ("path",) if name in form.fields}
+            fields = parsed(CopyFile, {"file_id": _file_id_field(form.fields), **named})
             return json_answer(await service(request).copy_file(namespace(request), container_id, fields, once))
         added = service(request).add_file(
             namespace(request), container_id, form.filename, blob, once, may_replace=not form.ambiguous

@@ -1,15 +1,16 @@
 """The interfaces of the two stores, and the records that pass through them.
 
-A store is a pair. Rows say what exists; blobs hold the bytes and say nothing. The rows decide: a blob belongs to the
-rows that name it, several of which may name the same one, and a blob that no row names is garbage. So every change is
-*blob durable first, then the row* when something comes, and *row first, then the blob* when something goes. A crash
-between the two leaves garbage, never a row without its bytes; ``BlobStore.sweep`` collects it.
+A store is a pair. Rows say what exists; blobs hold the bytes and say nothing. A blob belongs to the rows that name it,
+several of which may name the same one, and the rows account for every blob: it is recorded as new before it is there,
+live from the moment on in which a row names it, dead from that in which none does any more, and forgotten when it is
+deleted. A crash leaves a blob that is new until its lease ends, or dead: never a row without its bytes, nor bytes that
+no one knows of. ``schema.py`` has the states.
 
 Rules of the service are functions over a ``Transaction``, handed to ``MetadataStore.read`` or ``write``. They are plain
 synchronous code, so that one text of them runs on any database, in whatever way the store runs it.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -27,8 +28,19 @@ class OutOfSpaceError(Exception):
     """There is no room left for what was to be stored; nothing of it was."""
 
 
+class StoreUnavailableError(Exception):
+    """The store does not answer. What was to be changed may have been, if its outcome was lost."""
+
+
 class BlobNotFoundError(Exception):
     """There is no such blob (any more)."""
+
+
+LEASE_S = 3600
+"""How long a new blob is kept for a row to name it, in seconds."""
+
+LINGER_S = 3600
+"""How long a dead blob is kept for those who read it, where the store does not keep it for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,7 @@ class UnknownCursorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a step of removing things did: how many rows it deleted, and the blobs that no row names any more."""
+    """What a step of removing things did: how many rows it deleted, and the blobs that are dead now."""
 
     rows: int
     garbage: Sequence[str] = ()
@@ -137,11 +149,13 @@ class Transaction(Protocol):
     ``now`` is in Unix seconds everywhere. What has expired at ``now`` is not found.
 
     No method does more work than its ``limit`` says, or than one row takes: other writers wait for a transaction.
+
+    Transactions may run side by side. What is read with ``lock``, for writing only, stays as it is until the end.
     """
 
     def insert_container(self, record: ContainerRecord) -> None: ...
 
-    def container(self, namespace: str, id: str, now: int) -> ContainerRecord | None: ...
+    def container(self, namespace: str, id: str, now: int, *, lock: bool = False) -> ContainerRecord | None: ...
 
     def containers(self, namespace: str, query: PageQuery, now: int, name: str | None) -> list[ContainerRecord]: ...
 
@@ -157,9 +171,16 @@ class Transaction(Protocol):
         """Delete up to ``limit`` rows of an expired container: its files, what is kept of deleted ones, then itself."""
         ...
 
-    def expired_containers(self, now: int, limit: int) -> list[str]: ...
+    def expired_containers(self, now: int, limit: int) -> list[str]:
+        """Those that no other transaction has asked for."""
+        ...
 
-    def insert_container_file(self, record: ContainerFileRecord) -> None: ...
+    def insert_container_file(self, record: ContainerFileRecord, replaced_id: str | None, now: int) -> list[str]:
+        """Insert a row, in place of another of its container; returns the other's blob if that is dead now.
+
+        The container must be locked, or new. Raises BlobNotFoundError if the new row's blob is dead or unknown.
+        """
+        ...
 
     def container_file(self, container_id: str, id: str) -> ContainerFileRecord | None:
         """The file with this id or, failing that, the newest copied from the file with this id."""
@@ -174,33 +195,57 @@ class Transaction(Protocol):
         ...
 
     def delete_container_file(self, id: str, now: int) -> list[str]:
-        """Delete a row; returns its blob if no row names it any more."""
+        """Delete a row; returns its blob if that is dead now."""
         ...
 
-    def insert_file(self, record: FileRecord) -> None: ...
+    def insert_file(self, record: FileRecord) -> None:
+        """Raises BlobNotFoundError if its blob is dead or unknown."""
+        ...
 
-    def file(self, namespace: str, id: str, now: int) -> FileRecord | None: ...
+    def file(self, namespace: str, id: str, now: int, *, lock: bool = False) -> FileRecord | None: ...
 
     def files(self, namespace: str, query: PageQuery, now: int, purpose: str | None) -> list[FileRecord]: ...
 
     def delete_file(self, id: str, now: int) -> list[str]:
-        """Delete a row; returns its blob if no row names it any more."""
+        """Delete a row; returns its blob if that is dead now."""
         ...
 
-    def expired_files(self, now: int, limit: int) -> list[str]: ...
-
-    def answer(self, namespace: str, key: str, since: int) -> RecordedAnswer | None:
-        """The answer recorded for an idempotency key at or after ``since``."""
+    def expired_files(self, now: int, limit: int) -> list[str]:
+        """Those that no other transaction has asked for."""
         ...
 
-    def record_answer(self, namespace: str, key: str, answer: RecordedAnswer, now: int) -> None: ...
+    def claim_key(self, namespace: str, key: str, digest: str, since: int, now: int) -> RecordedAnswer | None:
+        """Claim an idempotency key, so that ``record_answer`` may follow; waits for others that have claimed it.
+
+        Returns the answer if one was recorded for the key at or after ``since``: then it is not claimed.
+        """
+        ...
+
+    def record_answer(self, namespace: str, key: str, body: str) -> None:
+        """Record the answer to the request that has claimed a key, in the same transaction."""
+        ...
+
+    def lease_blobs(self, blobs: Collection[str], until: int) -> None:
+        """Record new blobs, under names that are used for the first time."""
+        ...
+
+    def abandon_blob(self, blob: str, now: int) -> list[str]:
+        """Let a blob be dead if it is new; returns it if it was."""
+        ...
+
+    def due_blobs(self, now: int, limit: int) -> list[str]:
+        """Some of the blobs that are to be deleted, dead ones and those whose lease has ended, which are dead then.
+
+        Nobody else is given these, until they are so late that whoever was has died.
+        """
+        ...
+
+    def forget_blobs(self, blobs: Collection[str]) -> None:
+        """Drop what is known of dead blobs, once they are deleted."""
+        ...
 
     def usage(self, now: int) -> list[Usage]:
         """What is in each namespace that has anything, by name. Looks at every row: only for ``survey``."""
-        ...
-
-    def named_blobs(self, blobs: Collection[str]) -> set[str]:
-        """Those of the blobs that some row names."""
         ...
 
     def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
@@ -209,14 +254,14 @@ class Transaction(Protocol):
 
 
 class MetadataStore(Protocol):
-    """Where the rows are. Safe for use by several servers at once."""
+    """Where the rows are, for several servers at once. Raises StoreUnavailableError if they cannot be had."""
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one consistent snapshot."""
         ...
 
     async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
-        """Run ``work`` alone, then make it durable: it has happened when this returns, or not at all when it raises.
+        """Run ``work``, then make it durable: it has happened when this returns, or not at all when it raises.
 
         With ``frees``, for what deletes or adds nothing, it happens on a full disk, too; without, that raises
         OutOfSpaceError.
@@ -280,21 +325,24 @@ class BlobStore(Protocol):
     """Where the bytes are. Blobs never change. Safe for use by several servers at once."""
 
     def writer(self) -> AbstractAsyncContextManager[BlobWriter]:
-        """A new blob. Until the context ends ``sweep`` leaves it alone; a blob not committed by then is gone;
-        one that is committed stays, and is the caller's to delete if no row comes to name it."""
+        """A new blob. One that is not committed when the context ends is gone; one that is committed is new, as the
+        rows have it, until a row names it."""
         ...
 
     async def open(self, blob: str) -> BlobReader:
         """Raises BlobNotFoundError if there is no such blob."""
         ...
 
-    async def delete(self, blobs: Collection[str]) -> None:
-        """Delete blobs that no row names; those that are gone already are fine."""
+    async def discard(self, blobs: Collection[str]) -> None:
+        """Free the room of dead blobs now, if those who read them can go on."""
         ...
 
-    async def sweep(self, named: Callable[[Collection[str]], Awaitable[set[str]]]) -> int:
-        """Delete what no one will ever read, and return how many: unfinished blobs of dead writers, and blobs that
-        ``named`` does not return. ``named`` is asked about a blob when no writer holds it any more, so that one whose
-        row is about to be written is safe.
-        """
+    async def delete(self, blobs: Collection[str]) -> bool:
+        """Delete dead blobs, those too that were never there; whether they are gone, and not to be asked for again."""
         ...
+
+    async def sweep_unfinished(self) -> None:
+        """Remove what writers that died have left of blobs that were not committed, if the store has such."""
+        ...
+
+    async def close(self) -> None: ...

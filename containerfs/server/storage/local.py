@@ -1,41 +1,36 @@
 """Blobs as files below one directory.
 
-``tmp/BLOB`` is a blob in the making, ``blobs/BL/BLOB`` a finished one: written, fsynced, renamed, its directory
-fsynced. Whoever writes a blob holds an advisory lock (flock(2)) on it from creation until its row is committed, and
-the kernel drops the lock however the process ends. So an unlocked temporary file, and an unlocked blob that no row
-names, belong to no one, with no clock or grace period involved.
+``tmp/…`` is a blob in the making, ``blobs/BL/BLOB`` a finished one: written, fsynced, renamed, its directory fsynced.
+Whoever writes a blob holds an advisory lock (flock(2)) on it, and the kernel drops the lock however the process ends.
+So an unlocked temporary file belongs to no one, with no clock or grace period involved.
 
 Whoever deletes blobs holds a shared lock on ``blobs`` meanwhile. While another has it alone, for a backup, nothing is
-deleted: what should have been is garbage, which a later sweep finds.
+deleted, and what should have been is dead, and deleted later.
 """
 
 import asyncio
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
 from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError
+from containerfs.server.storage.leases import Leases, new_name
 from containerfs.server.storage.reserve import Reserve, out_of_space
 from containerfs.server.storage.threads import settled
 
 _FLUSH_SIZE = 1024 * 1024
 """Bytes gathered before they go to a thread: at a megabyte the hop (0.1 ms) no longer shows, and a writer holds two."""
 
-_SWEEP_BATCH = 500
-"""Blobs that a sweep asks about at a time: others wait for the question."""
-
 
 class LocalBlobStore:
     """The BlobStore on a local file system."""
 
-    def __init__(self, directory: Path, reserve: Reserve) -> None:
+    def __init__(self, directory: Path, reserve: Reserve, leases: Leases) -> None:
         """Create what is missing below ``directory``; raises OSError if that cannot be done."""
-        self._reserve = reserve
+        self._reserve, self._leases = reserve, leases
         self._blobs = directory / "blobs"
         self._unfinished = directory / "tmp"
         for part in (self._blobs, self._unfinished):
@@ -44,8 +39,7 @@ class LocalBlobStore:
 
     @contextlib.asynccontextmanager
     async def writer(self) -> AsyncIterator["LocalBlobWriter"]:
-        name = secrets.token_hex(16)
-        writer = LocalBlobWriter(self._unfinished / name, self._path(name), self._reserve)
+        writer = LocalBlobWriter(self._unfinished / new_name(), self._blobs, self._reserve, self._leases)
         try:
             yield writer
         finally:
@@ -53,72 +47,46 @@ class LocalBlobStore:
 
     async def open(self, blob: str) -> "LocalBlobReader":
         try:
-            return LocalBlobReader(os.open(self._path(blob), os.O_RDONLY | os.O_CLOEXEC))
+            return LocalBlobReader(os.open(_path(self._blobs, blob), os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
             raise BlobNotFoundError(blob) from error
 
-    async def delete(self, blobs: Collection[str]) -> None:
-        if blobs:
-            await asyncio.to_thread(self._delete, blobs)
+    async def discard(self, blobs: Collection[str]) -> None:
+        await self.delete(blobs)
 
-    async def sweep(self, named: Callable[[Collection[str]], Awaitable[set[str]]]) -> int:
-        swept = await asyncio.to_thread(self._sweep_unfinished)
-        names = self._names()
-        while batch := await asyncio.to_thread(lambda: set(itertools.islice(names, _SWEEP_BATCH))):
-            for blob in batch - await named(batch):
-                swept += await self._sweep_blob(blob, named)
-        return swept
+    async def delete(self, blobs: Collection[str]) -> bool:
+        return not blobs or await asyncio.to_thread(self._delete, blobs)
 
-    async def _sweep_blob(self, blob: str, named: Callable[[Collection[str]], Awaitable[set[str]]]) -> bool:
-        fd = _hold(self._path(blob))
-        if fd is None:
-            return False
-        try:
-            # Asked again under the lock: its writer may have committed the row since.
-            if await named([blob]):
-                return False
-            return self._unlink([blob])
-        finally:
-            await _close(fd)
+    async def sweep_unfinished(self) -> None:
+        await asyncio.to_thread(self._sweep_unfinished)
 
-    def _sweep_unfinished(self) -> int:
-        swept = 0
+    async def close(self) -> None: ...
+
+    def _sweep_unfinished(self) -> None:
         for path in self._unfinished.iterdir():
             fd = _hold(path)
             if fd is None:
                 continue
             try:
                 path.unlink(missing_ok=True)
-                swept += 1
             finally:
                 os.close(fd)
-        return swept
 
-    def _names(self) -> Iterator[str]:
-        for directory in self._blobs.iterdir():
-            yield from os.listdir(directory)
-
-    def _delete(self, blobs: Collection[str]) -> None:
-        self._unlink(blobs)
-        with contextlib.suppress(OutOfSpaceError):
-            self._reserve.require()
-
-    def _unlink(self, blobs: Collection[str]) -> bool:
-        """Whether they are gone; they stay for now if there are to be no deletions."""
+    def _delete(self, blobs: Collection[str]) -> bool:
         with _held(self._blobs, fcntl.LOCK_SH | fcntl.LOCK_NB) as may_delete:
             for blob in blobs if may_delete else ():
-                self._path(blob).unlink(missing_ok=True)
+                _path(self._blobs, blob).unlink(missing_ok=True)
+        with contextlib.suppress(OutOfSpaceError):
+            self._reserve.require()
         return may_delete
-
-    def _path(self, blob: str) -> Path:
-        return self._blobs / blob[:2] / blob
 
 
 class LocalBlobWriter:
     """Gathers what is written and hands it to a thread, one piece there while the next is gathered."""
 
-    def __init__(self, unfinished: Path, finished: Path, reserve: Reserve) -> None:
-        self._unfinished, self._finished, self._reserve = unfinished, finished, reserve
+    def __init__(self, unfinished: Path, finished: Path, reserve: Reserve, leases: Leases) -> None:
+        """Write to the file ``unfinished``, which gets its place below the directory ``finished``."""
+        self._unfinished, self._finished, self._reserve, self._leases = unfinished, finished, reserve, leases
         self.name: str | None = None
         self.size = 0
         self._gathered: list[bytes | memoryview] = []
@@ -136,9 +104,13 @@ class LocalBlobWriter:
 
     async def commit(self) -> str:
         await self._flushed()
-        await settled(asyncio.get_running_loop().run_in_executor(None, self._publish, self._gathered))
-        self.name = self._finished.name
-        return self.name
+        name = await self._leases.take()
+        publish = asyncio.get_running_loop().run_in_executor(
+            None, self._publish, self._gathered, _path(self._finished, name)
+        )
+        await settled(publish)
+        self.name = name
+        return name
 
     async def close(self) -> None:
         try:
@@ -166,15 +138,15 @@ class LocalBlobWriter:
             for piece in pieces:
                 _write_all(self._fd, piece)
 
-    def _publish(self, last_pieces: list[bytes | memoryview]) -> None:
+    def _publish(self, last_pieces: list[bytes | memoryview], finished: Path) -> None:
         self._append(last_pieces)
         with out_of_space():
             os.fsync(self._fd)
-            directory = self._finished.parent
+            directory = finished.parent
             if not directory.is_dir():
                 directory.mkdir(mode=0o700, exist_ok=True)
                 _fsync_directory(directory.parent)
-            self._unfinished.rename(self._finished)
+            self._unfinished.rename(finished)
             _fsync_directory(directory)
 
 
@@ -204,6 +176,10 @@ def without_deletions(directory: Path) -> Iterator[None]:
     """Have no server delete a blob from the store in a directory, until the context ends."""
     with _held(directory / "blobs", fcntl.LOCK_EX):
         yield
+
+
+def _path(directory: Path, blob: str) -> Path:
+    return directory / blob[:2] / blob
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Open the pair of stores that a server runs on.
 
-All of it is for its owner alone, whatever the umask and the mode of a data directory that was there before.
+What is in files is for its owner alone, whatever the umask and the mode of a data directory that was there before.
 """
 
 import contextlib
@@ -9,8 +9,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from containerfs.server.storage.base import BlobStore, MetadataStore, StoreError
+from containerfs.server.storage.leases import Leases
 from containerfs.server.storage.local import LocalBlobStore
 from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.sqlite import SqliteMetadataStore
@@ -25,28 +30,104 @@ class Stores:
     metadata: MetadataStore
     blobs: BlobStore
 
+    @classmethod
+    def open(cls, database_url: str, blobs_url: str) -> "Stores":
+        """Open a pair of stores.
+
+        Args:
+            database_url: ``sqlite:////PATH``, a file that is created or migrated if need be, or
+                ``postgresql://USER:PASSWORD@HOST/DATABASE``, a database that has been.
+            blobs_url: ``file:///PATH``, a directory, which is created if it is missing.
+
+        Raises:
+            StoreError: if they cannot be opened, with the reason in one line.
+        """
+        metadata = open_metadata(database_url)
+        return cls(metadata, _open_blobs(blobs_url, Leases(metadata)))
+
+    async def close(self) -> None:
+        await self.blobs.close()
+        await self.metadata.close()
+
+
+def open_stores(data_dir: Path, database_url: str | None = None, blobs_url: str | None = None) -> Stores:
+    """The stores in a directory, which is created if need be, or where a URL says. Raises StoreError as ``open``."""
+    return Stores.open(database_url or sqlite_url(data_dir), blobs_url or data_dir.absolute().as_uri())
+
+
+def sqlite_url(data_dir: Path) -> str:
+    """Where the rows are of a store in a directory."""
+    return URL.create("sqlite", database=str(data_dir.absolute() / DATABASE)).render_as_string()
+
 
 def holds_store(data_dir: Path) -> bool:
     """Whether there is a store in a directory."""
     return (data_dir / DATABASE).is_file()
 
 
-def open_stores(data_dir: Path) -> Stores:
-    """The stores in a directory, which is created if it is missing.
+def contents_directory(data_dir: Path, blobs_url: str | None = None) -> Path | None:
+    """The directory that has the contents of these stores, if one has."""
+    url = urlsplit(blobs_url or data_dir.absolute().as_uri())
+    return Path(unquote(url.path)) if url.scheme == "file" else None
 
-    Raises:
-        StoreError: if they cannot be opened, with the reason in one line.
-    """
-    database = data_dir / DATABASE
+
+def open_metadata(database_url: str) -> MetadataStore:
+    """The rows alone. Raises StoreError as ``Stores.open`` does."""
+    url = database(database_url)
+    if url.get_backend_name() == "postgresql":
+        from containerfs.server.storage.postgres import PostgresMetadataStore  # a driver that few servers need
+
+        return PostgresMetadataStore(url)
+    return _open_sqlite(Path(url.database or ""))
+
+
+def migrate_database(database_url: str) -> None:
+    """Create or migrate a store's tables. Raises StoreError as ``Stores.open`` does."""
+    url = database(database_url)
+    if url.get_backend_name() == "postgresql":
+        from containerfs.server.storage.postgres import migrate
+
+        migrate(url)
+    else:
+        open_metadata(database_url)
+
+
+def database(database_url: str) -> URL:
+    """What a URL of a database says. Raises StoreError if it is none of a database that can be used."""
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        reserve = Reserve(data_dir)
-        blobs = LocalBlobStore(data_dir, reserve)
-        _make_private(database)
+        url = make_url(database_url)
+    except ArgumentError as error:
+        raise StoreError("the database's URL cannot be understood: give postgresql://HOST/NAME") from error
+    if url.drivername in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername == "sqlite" and url.database:
+        return url
+    raise StoreError(f"a database of {url.drivername} cannot be used: give postgresql://HOST/NAME")
+
+
+def _open_sqlite(path: Path) -> MetadataStore:
+    with _usable(path.parent):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path)
+    with _alone(path.parent):
+        return SqliteMetadataStore(path, Reserve(path.parent))
+
+
+def _open_blobs(blobs_url: str, leases: Leases) -> BlobStore:
+    directory = contents_directory(Path(), blobs_url)
+    if directory is None or not directory.is_absolute():
+        raise StoreError(f"contents cannot be kept in {blobs_url}: give file:///DIRECTORY")
+    with _usable(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LocalBlobStore(directory, Reserve(directory), leases)
+
+
+@contextlib.contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise StoreError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
-    with _alone(data_dir):
-        return Stores(SqliteMetadataStore(database, reserve), blobs)
+        raise StoreError(f"cannot use the data directory {directory}: {error.strerror}") from error
 
 
 def _make_private(database: Path) -> None:

@@ -1,40 +1,60 @@
-"""The tables, and how a store of an older version becomes one of this version.
+"""The tables of a store, in SQLite and in PostgreSQL.
 
 ``seq`` is the order of insertion: it breaks ties between items created in the same second, which makes the order of a
 listing total. ``departed`` keeps the places of deleted items for a while, so that a cursor that names one still works.
+
+``blobs`` accounts for all bytes, and has a row for them before they are there and until they are gone:
+
+    lease            first row names it       last row is gone         deleted, then forgotten
+    ───────► new ─────────────────────► live ─────────────────► dead ──────────────────────────►
+              └── the lease ends, or the upload is given up ──────┘
+
+``copies`` is how many rows name a blob. ``due_at`` is when a lease ends, and when a dead blob is to be deleted.
+
+What PostgreSQL does otherwise: its indexes take no more than 2.7 kB of a row, so long names are in them as a digest.
 """
 
-import json
-from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
-    Connection,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
+    String,
     Table,
     Text,
     UniqueConstraint,
-    insert,
-    inspect,
-    select,
-    update,
+    text,
 )
-
-from containerfs.server.storage.base import StoreError
-
-VERSION = 3
-"""The version of the schema below."""
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import ReturnTypeFromArgs
 
 _SEQ = BigInteger().with_variant(Integer(), "sqlite")
 
-metadata = MetaData()
 
-schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+class indexed(ReturnTypeFromArgs[str]):
+    """What an index has of a text: on PostgreSQL a digest, on SQLite the text itself. Compare both, it and the text."""
+
+    inherit_cache = True
+
+
+@compiles(indexed, "postgresql")
+def _digest(element: indexed, compiler: Any, **kw: Any) -> str:
+    return f"md5({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(indexed)
+def _itself(element: indexed, compiler: Any, **kw: Any) -> str:
+    text: str = compiler.process(element.clauses, **kw)
+    return text
+
+
+metadata = MetaData()
 
 containers = Table(
     "containers",
@@ -53,9 +73,16 @@ containers = Table(
     Column("network_policy", JSON(none_as_null=True)),
     Column("file_count", BigInteger, nullable=False),
     Index("containers_listing", "namespace", "created_at", "seq"),
-    Index("containers_name", "namespace", "name", "created_at", "seq"),
     Index("containers_expiry", "expires_at"),
     sqlite_autoincrement=True,
+)
+
+Index(
+    "containers_name",
+    containers.c.namespace,
+    indexed(containers.c.name),
+    containers.c.created_at,
+    containers.c.seq,
 )
 
 container_files = Table(
@@ -69,11 +96,14 @@ container_files = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("blob", Text, nullable=False),
     Column("file_id", Text),
-    UniqueConstraint("container_id", "path"),
+    UniqueConstraint("container_id", "path").ddl_if(dialect="sqlite"),
     Index("container_files_listing", "container_id", "created_at", "seq"),
     Index("container_files_source", "container_id", "file_id"),
-    Index("container_files_blob", "blob"),
     sqlite_autoincrement=True,
+)
+
+Index("container_files_path", container_files.c.container_id, indexed(container_files.c.path), unique=True).ddl_if(
+    dialect="postgresql"
 )
 
 files = Table(
@@ -91,7 +121,6 @@ files = Table(
     Index("files_listing", "namespace", "created_at", "seq"),
     Index("files_purpose", "namespace", "purpose", "created_at", "seq"),
     Index("files_expiry", "expires_at"),
-    Index("files_blob", "blob"),
     sqlite_autoincrement=True,
 )
 
@@ -117,56 +146,25 @@ answers = Table(
     Index("answers_age", "answered_at"),
 )
 
+_DUE = text("due_at IS NOT NULL")
 
-def prepare(connection: Connection) -> None:
-    """Create the tables in an empty database, or bring an older store forward. Call within a write transaction.
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("copies", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    Index("blobs_due", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
+    sqlite_with_rowid=False,
+)
 
-    Raises:
-        StoreError: if the store was made by a newer version.
-    """
-    found = _version(connection)
-    if found == VERSION:
-        return
-    if found is None:
-        metadata.create_all(connection, checkfirst=False)
-        connection.execute(insert(schema_version).values(version=VERSION))
-        return
-    if found > VERSION:
-        raise StoreError(f"the store has schema version {found}, this containerfs knows {VERSION}: use a newer one")
-    for version in range(found + 1, VERSION + 1):
-        _STEPS[version](connection)
-    connection.execute(update(schema_version).values(version=VERSION))
+NEW, LIVE, DEAD = "new", "live", "dead"
 
-
-def _version(connection: Connection) -> int | None:
-    if not inspect(connection).has_table("schema_version"):
-        return None
-    return connection.scalar(select(schema_version.c.version))
-
-
-def _add_departed_and_answers(connection: Connection) -> None:
-    metadata.create_all(connection, tables=(departed, answers), checkfirst=False)
-
-
-def _index_names_and_forget_secrets(connection: Connection) -> None:
-    for table, name in ((containers, "containers_name"), (files, "files_purpose")):
-        next(index for index in table.indexes if index.name == name).create(connection)
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # else what is overwritten stays readable in the file
-    policies = select(containers.c.seq, containers.c.network_policy).where(containers.c.network_policy.is_not(None))
-    for seq, policy in connection.execute(policies).all():
-        if policy.pop("domain_secrets", None) is not None:
-            connection.execute(update(containers).where(containers.c.seq == seq).values(network_policy=policy))
-    bodies = select(answers.c.namespace, answers.c.key, answers.c.body).where(answers.c.body.contains("domain_secrets"))
-    for namespace, key, body in connection.execute(bodies).all():
-        answer = json.loads(body)
-        (answer.get("network_policy") or {}).pop("domain_secrets", None)
-        this = (answers.c.namespace == namespace) & (answers.c.key == key)
-        connection.execute(update(answers).where(this).values(body=json.dumps(answer)))
-
-
-_STEPS: dict[int, Callable[[Connection], None]] = {
-    2: _add_departed_and_answers,
-    3: _index_names_and_forget_secrets,
-}
-"""What brings a store of the version before to each version."""
+revision = Table(
+    "alembic_version",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Which of the migrations the store has seen last. Source: alembic, whose table this is."""

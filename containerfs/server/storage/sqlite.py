@@ -17,9 +17,9 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction
-from containerfs.server.storage.metadata import SqlTransaction
+from containerfs.server.storage.migration import prepare
 from containerfs.server.storage.reserve import Reserve
-from containerfs.server.storage.schema import prepare
+from containerfs.server.storage.sql import SqlTransaction
 from containerfs.server.storage.threads import settled
 
 T = TypeVar("T")

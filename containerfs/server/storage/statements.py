@@ -9,13 +9,17 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnElement,
     Delete,
     Insert,
     Select,
     Table,
+    Text,
     bindparam,
+    case,
+    cast,
     delete,
     func,
     insert,
@@ -23,15 +27,26 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    text,
     tuple_,
-    union,
     union_all,
     update,
 )
 
 from containerfs.api.models import Order
 from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord, RecordedAnswer
-from containerfs.server.storage.schema import answers, container_files, containers, departed, files
+from containerfs.server.storage.schema import (
+    DEAD,
+    LIVE,
+    NEW,
+    answers,
+    blobs,
+    container_files,
+    containers,
+    departed,
+    files,
+    indexed,
+)
 
 _RECORDS: dict[Table, type] = {
     containers: ContainerRecord,
@@ -50,7 +65,7 @@ LISTINGS: dict[Table, ColumnElement[str]] = {
 NAMESPACE: BindParameter[str] = bindparam("namespace")
 CONTAINER: BindParameter[str] = bindparam("container_id")
 ID: BindParameter[str] = bindparam("id")
-PATH: BindParameter[str] = bindparam("path")
+PATH: BindParameter[str] = bindparam("path", type_=Text)
 KEY: BindParameter[str] = bindparam("key")
 NOW: BindParameter[int] = bindparam("now")
 LISTING: BindParameter[str] = bindparam("listing")
@@ -67,21 +82,14 @@ def _alive(table: Table) -> ColumnElement[bool]:
     return or_(table.c.expires_at.is_(None), table.c.expires_at > NOW)
 
 
-BLOBS_AT_ONCE = 100
-"""How many blobs ``named_blobs`` asks for: always as many, so that it is one statement, prepared once. Ones of any
-number of parameters took 2 MB each in SQLite's cache of statements."""
-
-
-def blobs(names: Sequence[str]) -> dict[str, str]:
-    """The parameters of ``named_blobs`` for up to so many names."""
-    return {f"blob_{number}": names[min(number, len(names) - 1)] for number in range(BLOBS_AT_ONCE)}
-
-
-def _blobs_in(table: Table) -> Select[Any]:
-    return select(table.c.blob).where(table.c.blob.in_(bindparam(name) for name in blobs([""])))
+def _locked(statement: Select[Any]) -> Select[Any]:
+    """No one else changes its rows until the transaction ends, and it has them as they are then."""
+    return statement.with_for_update(key_share=True)
 
 
 container = _records(containers).where(containers.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
+
+locked_container = _locked(container)
 
 # In an UPDATE, a parameter may not have the name of a column.
 _ACTIVE_AT: BindParameter[int] = bindparam("active_at")
@@ -107,7 +115,9 @@ container_file_copied_from = (
     _file_of_container.where(container_files.c.file_id == ID).order_by(container_files.c.seq.desc()).limit(1)
 )
 
-container_file_at = _file_of_container.where(container_files.c.path == PATH)
+container_file_at = _file_of_container.where(
+    container_files.c.path == PATH, indexed(container_files.c.path) == indexed(PATH)
+)
 
 container_file_in_namespace = (
     _records(container_files)
@@ -138,13 +148,78 @@ def _some(table: Table, condition: ColumnElement[bool]) -> Delete:
 
 file = _records(files).where(files.c.id == ID, files.c.namespace == NAMESPACE, _alive(files))
 
-answer = _records(answers).where(
-    answers.c.namespace == NAMESPACE, answers.c.key == KEY, answers.c.answered_at >= bindparam("since")
+locked_file = _locked(file)
+
+answer = _records(answers).where(answers.c.namespace == NAMESPACE, answers.c.key == KEY)
+
+claim_key = text(
+    "INSERT INTO answers (namespace, key, digest, body, answered_at) VALUES (:namespace, :key, :digest, '', :now) "
+    "ON CONFLICT (namespace, key) "
+    "DO UPDATE SET digest = excluded.digest, body = '', answered_at = excluded.answered_at "
+    "WHERE answers.answered_at < :since"
+)
+"""Text, since both databases take it, and SQLAlchemy has another construct for each."""
+
+record_answer = (
+    update(answers)
+    .where(answers.c.namespace == bindparam("of_namespace"), answers.c.key == bindparam("of_key"))
+    .values(body=bindparam("answer"))
 )
 
-delete_answer = delete(answers).where(answers.c.namespace == NAMESPACE, answers.c.key == KEY)
+BLOBS_AT_ONCE = 100
+"""How many blobs a statement names: always as many, so that it is prepared once. Ones of any number of parameters took
+2 MB each in SQLite's cache of statements."""
 
-named_blobs = union(_blobs_in(container_files), _blobs_in(files))
+
+def names_of(some: Sequence[str]) -> dict[str, str]:
+    """The parameters of such a statement for up to so many names."""
+    return {f"blob_{number}": some[min(number, len(some) - 1)] for number in range(BLOBS_AT_ONCE)}
+
+
+_is_named = blobs.c.name.in_(bindparam(name) for name in names_of([""]))
+
+use_blob = (
+    update(blobs)
+    .where(blobs.c.name == bindparam("used"), blobs.c.state != DEAD)
+    .values(state=LIVE, copies=blobs.c.copies + 1, due_at=None)
+)
+
+_released: BindParameter[int] = bindparam("released", type_=BigInteger)
+
+_is_last = blobs.c.copies == _released
+
+release_blob = (
+    update(blobs)
+    .where(blobs.c.name == bindparam("blob"))
+    .values(
+        state=case((_is_last, DEAD), else_=LIVE),
+        copies=blobs.c.copies - _released,
+        due_at=case((_is_last, bindparam("dead_until", type_=BigInteger)), else_=null()),
+    )
+)
+
+abandon_blob = (
+    update(blobs)
+    .where(blobs.c.name == bindparam("blob"), blobs.c.state == NEW)
+    .values(state=DEAD, due_at=bindparam("dead_until", type_=BigInteger))
+)
+
+dead_blobs = select(func.aggregate_strings(blobs.c.name, "\n")).where(_is_named, blobs.c.state == DEAD)
+
+_due_blobs = (
+    select(blobs.c.name)
+    .where(blobs.c.due_at <= NOW)
+    .order_by(blobs.c.due_at)
+    .limit(LIMIT)
+    .with_for_update(skip_locked=True)
+    .subquery("due_blobs")
+)
+
+due_blobs = select(func.aggregate_strings(_due_blobs.c.name, "\n"))
+
+claim_blobs = update(blobs).where(_is_named).values(state=DEAD, due_at=bindparam("again_at"))
+
+forget_blobs = delete(blobs).where(_is_named, blobs.c.state == DEAD)
 
 departed_place = select(departed.c.created_at, departed.c.seq).where(departed.c.id == ID, departed.c.listing == LISTING)
 
@@ -168,13 +243,18 @@ _is_alive = or_(_contents.c.expires_at.is_(None), _contents.c.expires_at > NOW)
 
 _is_file = _contents.c.bytes.is_not(None)
 
+
+def _total(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return cast(func.coalesce(func.sum(_contents.c.bytes).filter(condition), 0), BigInteger)
+
+
 usage = (
     select(
         _contents.c.namespace,
         func.count().filter(_is_alive, not_(_is_file)),
         func.count().filter(_is_alive, _is_file),
-        func.coalesce(func.sum(_contents.c.bytes).filter(_is_alive), 0),
-        func.coalesce(func.sum(_contents.c.bytes).filter(not_(_is_alive)), 0),
+        _total(_is_alive),
+        _total(not_(_is_alive)),
     )
     .group_by(_contents.c.namespace)
     .order_by(_contents.c.namespace)
@@ -193,7 +273,8 @@ def deletion(table: Table) -> Delete:
 
 @cache
 def expired(table: Table) -> Select[Any]:
-    return select(table.c.id).where(table.c.expires_at <= NOW).limit(LIMIT)
+    """Those that no other transaction is removing."""
+    return select(table.c.id).where(table.c.expires_at <= NOW).limit(LIMIT).with_for_update(skip_locked=True)
 
 
 @cache
@@ -206,7 +287,7 @@ def place(table: Table) -> Select[Any]:
 def row_and_place(table: Table) -> Select[Any]:
     """What is to be remembered of a row: the listing that it is in, its place there, and its blob if it has one."""
     blob = [table.c.blob] if "blob" in table.c else []
-    return select(LISTINGS[table], table.c.created_at, table.c.seq, *blob).where(table.c.id == ID)
+    return select(LISTINGS[table], table.c.created_at, table.c.seq, *blob).where(table.c.id == ID).with_for_update()
 
 
 @cache
@@ -216,7 +297,8 @@ def page(table: Table, order: Order, *, continued: bool, filter_by: str | None =
     if "expires_at" in table.c:
         statement = statement.where(_alive(table))
     if filter_by is not None:
-        statement = statement.where(table.c[filter_by] == bindparam("filter"))
+        column, wanted = table.c[filter_by], bindparam("filter", type_=Text)
+        statement = statement.where(column == wanted, indexed(column) == indexed(wanted))
     key = (table.c.created_at, table.c.seq)
     if continued:
         there = tuple_(bindparam("place_created_at"), bindparam("place_seq"))

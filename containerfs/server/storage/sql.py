@@ -1,13 +1,16 @@
 """The rows in SQL: a Transaction on a connection of SQLAlchemy Core, in statements that SQLite and PostgreSQL take."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Executable, Table
+from sqlalchemy import Connection, Delete, Executable, Select, Table
 
-from containerfs.server.storage import statements
+from containerfs.server.storage import schema, statements
 from containerfs.server.storage.base import (
+    LINGER_S,
+    BlobNotFoundError,
     ContainerFileRecord,
     ContainerRecord,
     FileRecord,
@@ -17,7 +20,10 @@ from containerfs.server.storage.base import (
     UnknownCursorError,
     Usage,
 )
-from containerfs.server.storage.schema import answers, container_files, containers, departed, files
+from containerfs.server.storage.schema import NEW, container_files, containers, departed, files
+
+_AGAIN_S = 300
+"""After so many seconds a blob that was to be deleted, and was not, is somebody else's to delete."""
 
 Record = TypeVar("Record", ContainerRecord, ContainerFileRecord, FileRecord, RecordedAnswer)
 
@@ -31,8 +37,9 @@ class SqlTransaction:
     def insert_container(self, record: ContainerRecord) -> None:
         self._run(statements.insertion(containers), **asdict(record))
 
-    def container(self, namespace: str, id: str, now: int) -> ContainerRecord | None:
-        return self._one(ContainerRecord, statements.container, namespace=namespace, id=id, now=now)
+    def container(self, namespace: str, id: str, now: int, *, lock: bool = False) -> ContainerRecord | None:
+        statement = statements.locked_container if lock else statements.container
+        return self._one(ContainerRecord, statement, namespace=namespace, id=id, now=now)
 
     def containers(self, namespace: str, query: PageQuery, now: int, name: str | None) -> list[ContainerRecord]:
         return self._page(ContainerRecord, containers, namespace, query, "name", name, now=now)
@@ -44,20 +51,23 @@ class SqlTransaction:
         self._run(statements.end_container, ended=id)
 
     def remove_container(self, id: str, now: int, limit: int) -> Removal:
-        blobs = self._connection.scalar(statements.blobs_of_some_files, {"container_id": id, "limit": limit})
+        blobs = self._names(statements.blobs_of_some_files, container_id=id, limit=limit)
         rows = self._delete(statements.delete_some_files, container_id=id, limit=limit) if blobs else 0
         # Its files need no places any more: listing them is a 404 from now on.
         rows += self._delete(statements.delete_some_places_of, listing=id, limit=limit - rows)
         if rows < limit:
             self._depart(containers, id, now)
             rows += 1
-        return Removal(rows, self._garbage(set(blobs.split("\n")) if blobs else set()))
+        return Removal(rows, self._release(blobs, now))
 
     def expired_containers(self, now: int, limit: int) -> list[str]:
         return list(self._connection.scalars(statements.expired(containers), {"now": now, "limit": limit}))
 
-    def insert_container_file(self, record: ContainerFileRecord) -> None:
+    def insert_container_file(self, record: ContainerFileRecord, replaced_id: str | None, now: int) -> list[str]:
+        self._use(record.blob)  # first: the other row may be the last that names the same blob
+        released = self._depart(container_files, replaced_id, now) if replaced_id else []
         self._run(statements.insertion(container_files), **asdict(record))
+        return self._release(released, now)
 
     def container_file(self, container_id: str, id: str) -> ContainerFileRecord | None:
         where = {"container_id": container_id, "id": id}
@@ -77,39 +87,54 @@ class SqlTransaction:
         )
 
     def delete_container_file(self, id: str, now: int) -> list[str]:
-        return self._garbage(self._depart(container_files, id, now))
+        return self._release(self._depart(container_files, id, now), now)
 
     def insert_file(self, record: FileRecord) -> None:
+        self._use(record.blob)
         self._run(statements.insertion(files), **asdict(record))
 
-    def file(self, namespace: str, id: str, now: int) -> FileRecord | None:
-        return self._one(FileRecord, statements.file, namespace=namespace, id=id, now=now)
+    def file(self, namespace: str, id: str, now: int, *, lock: bool = False) -> FileRecord | None:
+        statement = statements.locked_file if lock else statements.file
+        return self._one(FileRecord, statement, namespace=namespace, id=id, now=now)
 
     def files(self, namespace: str, query: PageQuery, now: int, purpose: str | None) -> list[FileRecord]:
         return self._page(FileRecord, files, namespace, query, "purpose", purpose, now=now)
 
     def delete_file(self, id: str, now: int) -> list[str]:
-        return self._garbage(self._depart(files, id, now))
+        return self._release(self._depart(files, id, now), now)
 
     def expired_files(self, now: int, limit: int) -> list[str]:
         return list(self._connection.scalars(statements.expired(files), {"now": now, "limit": limit}))
 
-    def answer(self, namespace: str, key: str, since: int) -> RecordedAnswer | None:
-        return self._one(RecordedAnswer, statements.answer, namespace=namespace, key=key, since=since)
+    def claim_key(self, namespace: str, key: str, digest: str, since: int, now: int) -> RecordedAnswer | None:
+        claim = {"namespace": namespace, "key": key, "digest": digest, "since": since, "now": now}
+        if self._connection.execute(statements.claim_key, claim).rowcount:
+            return None
+        return self._one(RecordedAnswer, statements.answer, namespace=namespace, key=key)
 
-    def record_answer(self, namespace: str, key: str, answer: RecordedAnswer, now: int) -> None:
-        self._run(statements.delete_answer, namespace=namespace, key=key)  # one that is no longer remembered
-        self._run(statements.insertion(answers), namespace=namespace, key=key, answered_at=now, **asdict(answer))
+    def record_answer(self, namespace: str, key: str, body: str) -> None:
+        self._run(statements.record_answer, of_namespace=namespace, of_key=key, answer=body)
+
+    def lease_blobs(self, blobs: Collection[str], until: int) -> None:
+        rows = [{"name": name, "state": NEW, "copies": 0, "due_at": until} for name in blobs]
+        self._connection.execute(statements.insertion(schema.blobs), rows)
+
+    def abandon_blob(self, blob: str, now: int) -> list[str]:
+        abandoned = self._connection.execute(statements.abandon_blob, {"blob": blob, "dead_until": now + LINGER_S})
+        return [blob] if abandoned.rowcount else []
+
+    def due_blobs(self, now: int, limit: int) -> list[str]:
+        due = self._names(statements.due_blobs, now=now, limit=limit)
+        for some in _parts(due):
+            self._run(statements.claim_blobs, **statements.names_of(some), again_at=now + _AGAIN_S)
+        return due
+
+    def forget_blobs(self, blobs: Collection[str]) -> None:
+        for some in _parts(blobs):
+            self._run(statements.forget_blobs, **statements.names_of(some))
 
     def usage(self, now: int) -> list[Usage]:
         return [Usage(*row) for row in self._connection.execute(statements.usage, {"now": now})]
-
-    def named_blobs(self, blobs: Collection[str]) -> set[str]:
-        names, named = list(blobs), set[str]()
-        for start in range(0, len(names), statements.BLOBS_AT_ONCE):
-            some = statements.blobs(names[start : start + statements.BLOBS_AT_ONCE])
-            named.update(self._connection.scalars(statements.named_blobs, some))
-        return named
 
     def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
         places = self._delete(statements.delete_some_old_places, before=cursors_before, limit=limit)
@@ -141,24 +166,40 @@ class SqlTransaction:
                 return row[0], row[1]
         raise UnknownCursorError(id)
 
-    def _depart(self, table: Table, id: str, now: int) -> set[str]:
+    def _depart(self, table: Table, id: str, now: int) -> list[str]:
         """Delete a row and keep its place in the listing; returns its blob, if it has one."""
         row = self._connection.execute(statements.row_and_place(table), {"id": id}).first()
         if row is None:
-            return set()
+            return []
         listing, created_at, seq, *blobs = row
         self._run(statements.deletion(table), id=id)
         self._run(
             statements.insertion(departed), id=id, listing=listing, created_at=created_at, seq=seq, departed_at=now
         )
-        return set(blobs)
+        return blobs
 
     def _delete(self, statement: Delete, **values: object) -> int:
         """How many rows it deleted."""
         return self._connection.execute(statement, values).rowcount
 
-    def _garbage(self, blobs: set[str]) -> list[str]:
-        return sorted(blobs - self.named_blobs(blobs))
+    def _use(self, blob: str) -> None:
+        if not self._connection.execute(statements.use_blob, {"used": blob}).rowcount:
+            raise BlobNotFoundError(blob)
+
+    def _release(self, blobs: Iterable[str], now: int) -> list[str]:
+        """Take note that for each of the blobs a row has gone that named it; returns those that are dead now."""
+        released = sorted(Counter(blobs).items())  # in one order, so that no two transactions wait for each other
+        if not released:
+            return []
+        rows = [{"blob": blob, "released": rows, "dead_until": now + LINGER_S} for blob, rows in released]
+        self._connection.execute(statements.release_blob, rows)
+        parts = _parts([blob for blob, _ in released])
+        return [dead for some in parts for dead in self._names(statements.dead_blobs, **statements.names_of(some))]
+
+    def _names(self, statement: Select[Any], **values: object) -> list[str]:
+        """What a statement says in one row: at every row the driver would let other threads have the interpreter."""
+        names = self._connection.scalar(statement, values)
+        return str(names).split("\n") if names else []
 
     def _one(self, kind: type[Record], statement: Executable, **values: object) -> Record | None:
         row = self._connection.execute(statement, values).first()
@@ -166,3 +207,8 @@ class SqlTransaction:
 
     def _run(self, statement: Executable, **values: Any) -> None:
         self._connection.execute(statement, values)
+
+
+def _parts(blobs: Collection[str]) -> Iterator[list[str]]:
+    names = list(blobs)
+    return (names[start : start + statements.BLOBS_AT_ONCE] for start in range(0, len(names), statements.BLOBS_AT_ONCE))

@@ -1,0 +1,29 @@
+"""``containerfs migrate``."""
+
+from typing import Annotated
+
+import typer
+
+from containerfs.cli.failure import fail
+
+
+def migrate(
+    database: Annotated[
+        str | None, typer.Option(help="The database, as 'containerfs serve' has it.", metavar="URL", show_default=False)
+    ] = None,
+) -> None:
+    """Make the tables of a store in a database, or bring them to this version. Stores in files need no command."""
+    from containerfs.config import SettingsError
+    from containerfs.server import settings
+    from containerfs.server.storage.base import StoreError
+    from containerfs.server.storage.migration import REVISIONS
+    from containerfs.server.storage.open import migrate_database
+
+    try:
+        url = settings.load(database=database).database
+        if url is None:
+            fail("migrate", "give the database with --database, or in CONTAINERFS_DATABASE")
+        migrate_database(url)
+    except (SettingsError, StoreError) as error:
+        fail("migrate", str(error))
+    typer.echo(f"the database has schema version {REVISIONS[-1]}")

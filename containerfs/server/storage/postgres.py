@@ -1,0 +1,166 @@
+"""The rows in a PostgreSQL database: where and how transactions run.
+
+They run in threads, each on a connection of its own, side by side with those of other processes, at READ COMMITTED:
+what a transaction relies on is locked (``statements.py``), and one that meets a deadlock is run again. Reads have a
+snapshot.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from containerfs.server.storage import migration
+from containerfs.server.storage.base import OutOfSpaceError, StoreError, StoreUnavailableError, Transaction
+from containerfs.server.storage.migration import OutdatedError
+from containerfs.server.storage.sql import SqlTransaction
+from containerfs.server.storage.threads import settled
+
+T = TypeVar("T")
+
+_CONNECTIONS = 8
+"""Of each process: as many transactions at a time. More do not make a process quicker, which has one interpreter."""
+
+_PATIENCE_S = 5
+"""How long to wait for a connection to be made."""
+
+_STATEMENT_LIMIT_MS = 30_000
+"""How long a statement may take, its wait for locks included."""
+
+_ATTEMPTS = 10
+
+_CONFLICTS = ("40001", "40P01")
+"""Serialization failure, deadlock. Source: PostgreSQL's appendix A, for this and the next."""
+
+_FULL = ("53100",)
+
+_MIGRATION_LOCK = 0x636F6E7461696E
+"""The advisory lock of those who migrate."""
+
+
+class PostgresMetadataStore:
+    """The MetadataStore in a PostgreSQL database."""
+
+    def __init__(self, url: URL) -> None:
+        """Connect to a database that has been migrated. Raises StoreError if that cannot be done, or has not."""
+        engine = _engine(url)
+        self._writing = engine
+        self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        try:
+            with _opening(url), engine.connect() as connection:
+                migration.check(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+        self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="metadata")
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        return await self._run(self._reading, work)
+
+    async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
+        return await self._run(self._writing, work)
+
+    async def survey(self, work: Callable[[Transaction], T]) -> T:
+        return await settled(asyncio.get_running_loop().run_in_executor(None, _survey, self._reading, work))
+
+    async def close(self) -> None:
+        self._threads.shutdown()
+        self._writing.dispose()
+
+    async def _run(self, engine: Engine, work: Callable[[Transaction], T]) -> T:
+        return await settled(asyncio.get_running_loop().run_in_executor(self._threads, _transact, engine, work))
+
+
+def migrate(url: URL) -> None:
+    """Make the tables in an empty database, or bring them forward; one at a time, whoever else does.
+
+    Raises:
+        StoreError: if it cannot be done, with the reason in one line.
+    """
+    engine = _engine(url)
+    try:
+        with _opening(url), engine.begin() as connection:
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            migration.prepare(connection)
+    finally:
+        engine.dispose()
+
+
+def _engine(url: URL) -> Engine:
+    return create_engine(
+        url.update_query_dict({"connect_timeout": str(_PATIENCE_S), "application_name": "containerfs", **url.query}),
+        isolation_level="READ COMMITTED",
+        pool_size=_CONNECTIONS + 1,  # one to survey with
+        max_overflow=0,
+        pool_use_lifo=True,
+        connect_args={"options": f"-c statement_timeout={_STATEMENT_LIMIT_MS}"},
+    )
+
+
+@contextlib.contextmanager
+def _opening(url: URL) -> Iterator[None]:
+    """Errors say which database it is, without its password."""
+    name = url.set(drivername="postgresql", query={}).render_as_string()
+    try:
+        yield
+    except OutdatedError as error:
+        raise StoreError(f"{error}: run 'containerfs migrate --database {name}'") from error
+    except DBAPIError as error:
+        raise StoreError(f"cannot use the database {name}: {' '.join(str(error.orig).split())}") from error
+
+
+def _transact(engine: Engine, work: Callable[[Transaction], T]) -> T:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with engine.connect() as connection:
+                return _attempt(connection, work)
+        except DBAPIError as error:
+            if not _is_worth_another(error) or attempt == _ATTEMPTS:
+                raise _translated(error) from error
+        time.sleep(random.uniform(0, 0.01 * attempt))
+    raise AssertionError
+
+
+def _attempt(connection: Connection, work: Callable[[Transaction], T]) -> T:
+    transaction = connection.begin()
+    result = work(SqlTransaction(connection))
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        raise _translated(error) from error  # it may have happened: it is not done again
+    return result
+
+
+def _is_worth_another(error: DBAPIError) -> bool:
+    """Of a conflict, and of a connection that broke before anything could be committed."""
+    return _state(error) in _CONFLICTS or error.connection_invalidated
+
+
+def _translated(error: DBAPIError) -> Exception:
+    from psycopg import InterfaceError, OperationalError
+
+    if _state(error) in _FULL:
+        return OutOfSpaceError("the database's disk is full")
+    if isinstance(error.orig, OperationalError | InterfaceError):
+        return StoreUnavailableError(" ".join(str(error.orig).split()))
+    return error
+
+
+def _state(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _survey(engine: Engine, work: Callable[[Transaction], T]) -> T:
+    try:
+        with engine.connect() as connection, connection.begin():
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            return work(SqlTransaction(connection))
+    except DBAPIError as error:
+        raise _translated(error) from error
