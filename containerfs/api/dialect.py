@@ -13,7 +13,7 @@ from containerfs.api.paths import DATA_ROOT
 FEATURES_HEADER = "containerfs-features"
 """The header in which our server lists its extensions: words, separated by commas."""
 
-FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes, etags"
+FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes, etags, attributes, directories, renames"
 """What our server lists there."""
 
 AuthHeader = Literal["bearer", "api-key"]
@@ -35,6 +35,9 @@ class Dialect:
         copies_by_path: whether a copy of a file may be stored under a path that the request names.
         tells_sizes: whether HEAD tells the size of a content; None where that is not known.
         etags: whether the ETag of a content is the id of its file.
+        attributes: whether it keeps modes, owners and times of files.
+        directories: whether it keeps directories without files, as files whose names end in ``/``.
+        renames: whether containers can be renamed.
         data_root: the directory that the paths of files begin with.
     """
 
@@ -42,6 +45,9 @@ class Dialect:
     copies_by_path: bool = False
     tells_sizes: bool | None = None
     etags: bool = False
+    attributes: bool = False
+    directories: bool = False
+    renames: bool = False
     data_root: str = DATA_ROOT
 
     @property
@@ -62,4 +68,7 @@ class Dialect:
             copies_by_path="copies-by-path" in words,
             tells_sizes="sizes" in words or None,
             etags="etags" in words,
+            attributes="attributes" in words,
+            directories="directories" in words,
+            renames="renames" in words,
         )

@@ -12,7 +12,17 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, NonNegativeInt
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import with_default_schema
 
-__all__ = ["Container", "ContainerFile", "Deletion", "ExpiresAfter", "File", "ListPage", "NetworkPolicy", "Order"]
+__all__ = [
+    "Container",
+    "ContainerFile",
+    "Deletion",
+    "ExpiresAfter",
+    "File",
+    "FileAttributes",
+    "ListPage",
+    "NetworkPolicy",
+    "Order",
+]
 
 Order = Literal["asc", "desc"]
 
@@ -90,6 +100,21 @@ class Container(Identified):
     file_count: Maybe[int] = None
 
 
+class FileAttributes(ApiModel):
+    """What a file system keeps of a file beside its content; ``containerfs serve`` holds it, and looks at none of it.
+
+    Attributes:
+        mode: permission bits, 0 to 0o7777.
+        uid, gid: owner and group, where they are not the ones of whoever mounts.
+        mtime_ns: nanoseconds since the epoch at which the content was last changed.
+    """
+
+    mode: Maybe[int] = None
+    uid: Maybe[int] = None
+    gid: Maybe[int] = None
+    mtime_ns: Maybe[int] = None
+
+
 class ContainerFile(Identified):
     """A file in a container. ``created_at`` is in Unix seconds.
 
@@ -100,6 +125,7 @@ class ContainerFile(Identified):
         source: ``user`` or ``assistant``.
         file_id: the file (of ``/v1/files``) that it was copied from, if it was.
         replaced_id: the file of the same path whose place it took; ``containerfs serve`` says so where one is added.
+        attributes: what it was given of these; None where it was given none, and where the service holds none.
     """
 
     created_at: Annotated[int, Otherwise(0)] = 0
@@ -110,6 +136,7 @@ class ContainerFile(Identified):
     source: Maybe[str] = None
     file_id: Maybe[str] = None
     replaced_id: Maybe[str] = None
+    attributes: Maybe[FileAttributes] = None
 
 
 class File(Identified):

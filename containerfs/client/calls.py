@@ -143,6 +143,20 @@ def dialect(**options: Unpack[RequestOptions]) -> Call[Dialect]:
     return Call("GET", "/containers", _dialect, options, query={"limit": 1})
 
 
+def rename_container(container_id: str, *, name: str, **options: Unpack[RequestOptions]) -> Call[Container]:
+    """Give a container another name; only ``containerfs serve`` can. ``POST /containers/{container_id}``
+
+    Args:
+        container_id: the container's id.
+        name: what to call it; need not be unique.
+
+    Raises:
+        NotFoundError: if there is none, or it has expired; also where the service has no such operation.
+    """
+    body = _json({"name": name}, options)
+    return Call("POST", _container(container_id), model(Container), options, body=body)
+
+
 def delete_container(container_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
     """Delete a container and the files in it, for good. ``DELETE /containers/{container_id}``
 
@@ -186,6 +200,24 @@ def create_container_file(
         raise TypeError("Expected exactly one of `file` and `file_id`")
     upload = _json({"file_id": file_id}, options) if isinstance(file, Omit) else _form({}, file, progress, options)
     return Call("POST", f"{_container(container_id)}/files", model(ContainerFile), options, body=upload)
+
+
+def update_container_file(
+    container_id: str, file_id: str, *, attributes: Mapping[str, int], **options: Unpack[RequestOptions]
+) -> Call[ContainerFile]:
+    """Have a file keep these attributes, and no others; only ``containerfs serve`` can.
+    ``POST /containers/{container_id}/files/{file_id}``
+
+    Args:
+        container_id: the container's id.
+        file_id: the file's id, which stays.
+        attributes: of ``mode``, ``uid``, ``gid`` and ``mtime_ns``.
+
+    Raises:
+        NotFoundError: if there is no such container or file; also where the service has no such operation.
+    """
+    path, body = _container_file(container_id, file_id), _json({"attributes": attributes}, options)
+    return Call("POST", path, model(ContainerFile), options, body=body)
 
 
 def retrieve_container_file(container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> Call[ContainerFile]:

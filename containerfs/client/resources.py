@@ -297,6 +297,7 @@ class ContainerFiles(Resource[C]):
 
     create = AddFile(calls.create_container_file)
     retrieve = FetchOfFile(calls.retrieve_container_file)
+    update = Fetch(calls.update_container_file)
     list = List(calls.list_container_files)
     delete = FetchOfFile(calls.delete_container_file)
 
@@ -314,6 +315,7 @@ class Containers(Resource[C]):
 
     create = Fetch(calls.create_container)
     retrieve = Fetch(calls.retrieve_container)
+    rename = Fetch(calls.rename_container)
     list = List(calls.list_containers)
     delete = Fetch(calls.delete_container)
     dialect = Fetch(calls.dialect)

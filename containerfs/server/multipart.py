@@ -23,6 +23,9 @@ _PARTS_MAX = 64
 
 _FILE_FIELD = "file"
 
+ATTRIBUTES_FIELD = "attributes"
+"""No part of the digest: a request that is sent again may carry other ones, and changes nothing."""
+
 
 @dataclass(slots=True)
 class Form:
@@ -129,7 +132,8 @@ class _FormReader:
         for name, value in self._values.items():
             self._form.fields[name] = _decoded(bytes(value), name)
         if self._hash:
-            said = (sorted(self._form.fields.items()), self._form.filename)
+            fields = {name: value for name, value in self._form.fields.items() if name != ATTRIBUTES_FIELD}
+            said = (sorted(fields.items()), self._form.filename)
             self._hash.update(repr(said).encode("utf-8", "surrogatepass"))
             self._form.digest = self._hash.hexdigest()
         return self._form

@@ -22,6 +22,17 @@ def checked_name(name: str, *, param: str = "file") -> str:
     return name
 
 
+def is_directory(name: str) -> bool:
+    """Whether a name is that of a directory, which is kept, without content, where no file makes it."""
+    return name.endswith("/")
+
+
+def checked_container_name(name: str, *, param: str = "file") -> str:
+    """The same for a name in a container, where directories are, too. Raises InvalidRequest."""
+    checked_name(name.removesuffix("/"), param=param)
+    return name
+
+
 def container_path(name: str) -> str:
     """Where an upload of this name lies in its container: ``a/b.txt`` at ``/mnt/data/a/b.txt``."""
     return DATA_ROOT + name

@@ -3,8 +3,8 @@
 Objects are the union of what the seed schema and the published one have.
 """
 
-from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, Item, ListPage
-from containerfs.server.requests import SECONDS, CreateContainer, ExpiryRule
+from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, FileAttributes, Item, ListPage
+from containerfs.server.requests import SECONDS, Attributes, CreateContainer, ExpiryRule
 from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord, PageQuery
 
 
@@ -66,7 +66,14 @@ def container_file_object(record: ContainerFileRecord) -> ContainerFile:
         path=record.path,
         source="user",
         file_id=record.file_id,
+        attributes=FileAttributes.model_validate(record.attributes) if record.attributes else None,
     )
+
+
+def attributes_record(request: Attributes | None) -> dict[str, int] | None:
+    """What is to be kept of attributes; None of none."""
+    given: dict[str, int] = {} if request is None else request.model_dump(exclude_none=True)
+    return given or None
 
 
 def file_object(record: FileRecord) -> File:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from containerfs.api.models import Container, ContainerFile, Deletion, File, ListPage
-from containerfs.server.requests import CopyFile, CreateContainer
+from containerfs.server.requests import Attributes, CopyFile, CreateContainer, RenameContainer, UpdateFile
 
 Json = dict[str, Any]
 
@@ -25,7 +25,11 @@ _LISTING: Json = {
 
 _FILE_LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}
 
-_UPLOAD: Json = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
+_UPLOAD: Json = {
+    "type": "object",
+    "properties": {"file": _BINARY, "attributes": Attributes.model_json_schema()},
+    "required": ["file"],
+}
 
 _FILE_UPLOAD: Json = {
     "type": "object",
@@ -84,6 +88,7 @@ OPERATIONS = (
         query={**_LISTING, "name": {"type": "string", "description": "Only those of exactly this name."}},
     ),
     Operation("GET", "/v1/containers/{container_id}", "Retrieve a container.", Container),
+    Operation("POST", "/v1/containers/{container_id}", "Rename a container.", Container, json=RenameContainer),
     Operation("DELETE", "/v1/containers/{container_id}", "Delete a container and its files.", Deletion),
     Operation(
         "POST",
@@ -101,6 +106,13 @@ OPERATIONS = (
         query=_LISTING,
     ),
     Operation("GET", "/v1/containers/{container_id}/files/{file_id}", "Retrieve a file of a container.", ContainerFile),
+    Operation(
+        "POST",
+        "/v1/containers/{container_id}/files/{file_id}",
+        "Have a file of a container keep these attributes, and no others.",
+        ContainerFile,
+        json=UpdateFile,
+    ),
     Operation("DELETE", "/v1/containers/{container_id}/files/{file_id}", "Delete a file of a container.", Deletion),
     Operation("GET", "/v1/containers/{container_id}/files/{file_id}/content", "The content of a file.", None),
     Operation("POST", "/v1/files", "Upload a file.", File, form=_FILE_UPLOAD),

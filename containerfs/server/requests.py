@@ -78,11 +78,36 @@ class CreateContainer(Body):
     skills: list[Any] | None = None
 
 
+class RenameContainer(Body):
+    """``POST /containers/{id}``, an extension of this server."""
+
+    name: Text
+
+
+_MAX_ID, _MAX_TIME_NS = 2**32 - 2, 2**66
+
+
+class Attributes(Body):
+    """What a client keeps with a file, an extension of this server: permission bits, owner, time in nanoseconds."""
+
+    mode: int | None = Field(None, ge=0, le=0o7777)
+    uid: int | None = Field(None, ge=0, le=_MAX_ID)
+    gid: int | None = Field(None, ge=0, le=_MAX_ID)
+    mtime_ns: int | None = Field(None, ge=-_MAX_TIME_NS, le=_MAX_TIME_NS)
+
+
+class UpdateFile(Body):
+    """``POST /containers/{id}/files/{id}``, an extension of this server: takes the place of all attributes."""
+
+    attributes: Attributes
+
+
 class CopyFile(Body):
-    """``POST /containers/{id}/files`` with JSON; ``path`` is an extension of this server."""
+    """``POST /containers/{id}/files`` with JSON; all but ``file_id`` are extensions of this server."""
 
     file_id: Id
     path: str | None = None
+    attributes: Attributes | None = None
 
 
 class Listing(BaseModel):

@@ -13,13 +13,20 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion, File, ListPage
 from containerfs.server.errors import InvalidRequest
-from containerfs.server.names import checked_name, container_path, file_name
-from containerfs.server.objects import container_file_object, container_object, container_record, file_object, page_of
+from containerfs.server.names import checked_container_name, checked_name, container_path, file_name, is_directory
+from containerfs.server.objects import (
+    attributes_record,
+    container_file_object,
+    container_object,
+    container_record,
+    file_object,
+    page_of,
+)
 from containerfs.server.refusals import (
     ambiguous_name,
     late_upload,
@@ -28,7 +35,15 @@ from containerfs.server.refusals import (
     no_file,
     same_request,
 )
-from containerfs.server.requests import SECONDS, CopyFile, CreateContainer, ExpiryRule
+from containerfs.server.requests import (
+    SECONDS,
+    Attributes,
+    CopyFile,
+    CreateContainer,
+    ExpiryRule,
+    RenameContainer,
+    UpdateFile,
+)
 from containerfs.server.storage.base import (
     BlobNotFoundError,
     BlobReader,
@@ -126,6 +141,18 @@ class Service:
         )
         return page_of([container_object(record) for record in found], query)
 
+    async def rename_container(
+        self, namespace: str, id: str, request: RenameContainer, once: Once | None = None
+    ) -> Container:
+        def work(tx: Transaction) -> _Change[Container]:
+            now = self._now()
+            container = self._live(tx, namespace, id, lock=True)
+            tx.rename_container(container.id, request.name)
+            _touch(tx, container, now)
+            return _Change(container_object(self._live(tx, namespace, id)))
+
+        return await self._write(namespace, once, Container, work)
+
     async def delete_container(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
             self._live(tx, namespace, id, lock=True)
@@ -161,17 +188,28 @@ class Service:
         upload: BlobWriter,
         once: Once | None = None,
         *,
+        attributes: Attributes | None = None,
         may_replace: bool = True,
     ) -> ContainerFile:
         """Take an upload under a relative path; a file that is there already is replaced, or, if not, a Conflict."""
-        path = container_path(checked_name(name))
+        path = container_path(checked_container_name(name))
+        if is_directory(name) and upload.size:
+            raise InvalidRequest("A directory, whose name ends in '/', has no content.", param="file")
         blob = await upload.commit()
 
         def work(tx: Transaction) -> _Change[ContainerFile]:
             container, now = self._live(tx, namespace, container_id, lock=True), self._now()
             if not may_replace and tx.container_file_at(container.id, path):
                 raise ambiguous_name(name)
-            file = ContainerFileRecord(_container_file_id(), container.id, path, upload.size, now, blob)
+            file = ContainerFileRecord(
+                _container_file_id(),
+                container.id,
+                path,
+                upload.size,
+                now,
+                blob,
+                attributes=attributes_record(attributes),
+            )
             return self._put(tx, container, file, now)
 
         return await self._write(namespace, once, ContainerFile, work, upload=blob)
@@ -180,11 +218,27 @@ class Service:
         self, namespace: str, container_id: str, request: CopyFile, once: Once | None = None
     ) -> ContainerFile:
         """Copy a file, or a file of a container, into a container; the bytes are shared."""
-        name = None if request.path is None else checked_name(request.path, param="path")
+        name = None if request.path is None else checked_container_name(request.path, param="path")
 
         def work(tx: Transaction) -> _Change[ContainerFile]:
             container = self._live(tx, namespace, container_id, lock=True)
-            return self._copy(tx, container, request.file_id, name, self._now(), param="file_id")
+            return self._copy(
+                tx, container, request.file_id, name, self._now(), param="file_id", attributes=request.attributes
+            )
+
+        return await self._write(namespace, once, ContainerFile, work)
+
+    async def update_container_file(
+        self, namespace: str, container_id: str, id: str, request: UpdateFile, once: Once | None = None
+    ) -> ContainerFile:
+        """Have a file keep these attributes, and no others."""
+
+        def work(tx: Transaction) -> _Change[ContainerFile]:
+            container = self._live(tx, namespace, container_id, lock=True)
+            file = replace(_file_of(tx, container, id), attributes=attributes_record(request.attributes))
+            tx.set_attributes(file.id, file.attributes)
+            _touch(tx, container, self._now())
+            return _Change(container_file_object(file))
 
         return await self._write(namespace, once, ContainerFile, work)
 
@@ -334,19 +388,40 @@ class Service:
         return change.result
 
     def _copy(
-        self, tx: Transaction, container: ContainerRecord, source_id: str, name: str | None, now: int, *, param: str
+        self,
+        tx: Transaction,
+        container: ContainerRecord,
+        source_id: str,
+        name: str | None,
+        now: int,
+        *,
+        param: str,
+        attributes: Attributes | None = None,
     ) -> _Change[ContainerFile]:
         source = tx.source(container.namespace, source_id, now)
         if source is None:
             raise no_file(source_id, param=param)
         if isinstance(source, FileRecord):
             file_id: str | None = source.id
-            path = container_path(source.filename)
+            path, kept = container_path(source.filename), None
         else:
-            file_id, path = source.file_id, source.path
+            file_id, path, kept = source.file_id, source.path, source.attributes
         if name is not None:
+            if is_directory(name) != is_directory(path):
+                raise InvalidRequest(
+                    "A directory is copied to a name that ends in '/', a file to another.", param="path"
+                )
             path = container_path(name)
-        copy = ContainerFileRecord(_container_file_id(), container.id, path, source.bytes, now, source.blob, file_id)
+        copy = ContainerFileRecord(
+            _container_file_id(),
+            container.id,
+            path,
+            source.bytes,
+            now,
+            source.blob,
+            file_id,
+            kept if attributes is None else attributes_record(attributes),
+        )
         try:
             return self._put(tx, container, copy, now)
         except BlobNotFoundError as error:  # it was deleted a moment ago

@@ -18,8 +18,11 @@ def test_each_feature_is_known_by_its_word() -> None:
         Dialect(),
         Dialect(tells_sizes=True),
         Dialect(etags=True),
+        Dialect(attributes=True),
+        Dialect(directories=True),
+        Dialect(renames=True),
     ]
 
 
 def test_words_of_later_servers_are_passed_over() -> None:
-    assert Dialect.of({FEATURES_HEADER: "renames,copies-by-path , "}) == Dialect(copies_by_path=True)
+    assert Dialect.of({FEATURES_HEADER: "teleports,copies-by-path , "}) == Dialect(copies_by_path=True)

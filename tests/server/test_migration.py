@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -18,6 +19,7 @@ CREATE TABLE schema_version (version INTEGER NOT NULL);
 INSERT INTO schema_version VALUES (3);
 CREATE INDEX container_files_blob ON container_files (blob);
 CREATE INDEX files_blob ON files (blob);
+ALTER TABLE container_files DROP COLUMN attributes;
 DROP TABLE blobs;
 DROP TABLE alembic_version;
 """
@@ -57,7 +59,8 @@ def run(store: Path, script: str) -> None:
 def schema(store: Path) -> list[tuple[str | int | None, ...]]:
     with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
         version = database.execute("SELECT version_num FROM alembic_version").fetchall()
-        return [*database.execute("SELECT sql FROM sqlite_master ORDER BY name"), *version]
+        texts = [text for (text,) in database.execute("SELECT sql FROM sqlite_master ORDER BY name")]
+        return [*((text and re.sub(r"\s+", " ", text),) for text in texts), *version]
 
 
 def test_a_store_of_the_first_version(tmp_path: Path) -> None:

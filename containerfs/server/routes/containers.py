@@ -5,7 +5,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from containerfs.server.errors import InvalidRequest, UnsupportedMediaType
-from containerfs.server.requests import CopyFile, CreateContainer
+from containerfs.server.multipart import ATTRIBUTES_FIELD, Form
+from containerfs.server.requests import Attributes, CopyFile, CreateContainer, RenameContainer, UpdateFile
 from containerfs.server.routes.answers import json_answer, page_answer
 from containerfs.server.routes.asked import Endpoint, content_answer, namespace, page_query, service
 from containerfs.server.routes.bodies import media_type, parsed, read_json, read_upload
@@ -23,6 +24,12 @@ async def listing(request: Request) -> Response:
 
 async def retrieve(request: Request) -> Response:
     return json_answer(await service(request).container(namespace(request), request.path_params["container_id"]))
+
+
+async def rename(request: Request) -> Response:
+    body, once = await read_json(request, RenameContainer)
+    container_id = request.path_params["container_id"]
+    return json_answer(await service(request).rename_container(namespace(request), container_id, body, once))
 
 
 async def delete(request: Request) -> Response:
@@ -48,6 +55,11 @@ async def retrieve_file(request: Request) -> Response:
     return json_answer(await service(request).container_file(namespace(request), *_ids(request)))
 
 
+async def update_file(request: Request) -> Response:
+    body, once = await read_json(request, UpdateFile)
+    return json_answer(await service(request).update_container_file(namespace(request), *_ids(request), body, once))
+
+
 async def delete_file(request: Request) -> Response:
     return json_answer(await service(request).delete_container_file(namespace(request), *_ids(request)))
 
@@ -64,9 +76,16 @@ async def _upload(request: Request) -> Response:
             # Some programs send the id of a file as a form, too.
             named = {name: form.fields[name] for name in ("path",) if name in form.fields}
             fields = parsed(CopyFile, {"file_id": _file_id_field(form.fields), **named})
+            fields = fields.model_copy(update={"attributes": _attributes(form)})
             return json_answer(await service(request).copy_file(namespace(request), container_id, fields, once))
         added = service(request).add_file(
-            namespace(request), container_id, form.filename, blob, once, may_replace=not form.ambiguous
+            namespace(request),
+            container_id,
+            form.filename,
+            blob,
+            once,
+            attributes=_attributes(form),
+            may_replace=not form.ambiguous,
         )
         return json_answer(await added)
 
@@ -75,6 +94,12 @@ async def _copy(request: Request) -> Response:
     body, once = await read_json(request, CopyFile)
     container_id = request.path_params["container_id"]
     return json_answer(await service(request).copy_file(namespace(request), container_id, body, once))
+
+
+def _attributes(form: Form) -> Attributes | None:
+    """The field ``attributes``, which is JSON."""
+    given = form.fields.get(ATTRIBUTES_FIELD)
+    return None if given is None else parsed(Attributes, given.encode(), within=ATTRIBUTES_FIELD)
 
 
 def _file_id_field(fields: dict[str, str]) -> str:
@@ -91,10 +116,12 @@ routes: list[Endpoint] = [
     ("POST", "/containers", create),
     ("GET", "/containers", listing),
     ("GET", "/containers/{container_id}", retrieve),
+    ("POST", "/containers/{container_id}", rename),
     ("DELETE", "/containers/{container_id}", delete),
     ("POST", "/containers/{container_id}/files", create_file),
     ("GET", "/containers/{container_id}/files", list_files),
     ("GET", "/containers/{container_id}/files/{file_id}", retrieve_file),
+    ("POST", "/containers/{container_id}/files/{file_id}", update_file),
     ("DELETE", "/containers/{container_id}/files/{file_id}", delete_file),
     ("GET", "/containers/{container_id}/files/{file_id}/content", file_content),
 ]

@@ -67,7 +67,11 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContainerFileRecord:
-    """A file in a container as stored; ``file_id`` is the id of the file that it was copied from."""
+    """A file in a container as stored; ``file_id`` is the id of the file that it was copied from.
+
+    ``attributes`` are what its client keeps with it, as it was given. A path that ends in ``/`` is a directory's, which
+    has no bytes.
+    """
 
     id: str
     container_id: str
@@ -76,6 +80,7 @@ class ContainerFileRecord:
     created_at: int
     blob: str
     file_id: str | None = None
+    attributes: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,8 @@ class Transaction(Protocol):
         """Record activity; ``added`` is how many files came (or, negative, went). What has expired stays so."""
         ...
 
+    def rename_container(self, id: str, name: str) -> None: ...
+
     def end_container(self, id: str) -> None:
         """Let a container have expired, for ever."""
         ...
@@ -180,6 +187,10 @@ class Transaction(Protocol):
 
         The container must be locked, or new. Raises BlobNotFoundError if the new row's blob is dead or unknown.
         """
+        ...
+
+    def set_attributes(self, id: str, attributes: Mapping[str, int] | None) -> None:
+        """Have a file of a container keep these, and no others."""
         ...
 
     def container_file(self, container_id: str, id: str) -> ContainerFileRecord | None:

@@ -96,6 +96,7 @@ container_files = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("blob", Text, nullable=False),
     Column("file_id", Text),
+    Column("attributes", JSON(none_as_null=True)),
     UniqueConstraint("container_id", "path").ddl_if(dialect="sqlite"),
     Index("container_files_listing", "container_id", "created_at", "seq"),
     Index("container_files_source", "container_id", "file_id"),

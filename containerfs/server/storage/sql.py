@@ -1,7 +1,7 @@
 """The rows in SQL: a Transaction on a connection of SQLAlchemy Core, in statements that SQLite and PostgreSQL take."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -47,6 +47,9 @@ class SqlTransaction:
     def touch_container(self, id: str, last_active_at: int, expires_at: int | None, added: int) -> None:
         self._run(statements.touch_container, touched=id, active_at=last_active_at, until=expires_at, added=added)
 
+    def rename_container(self, id: str, name: str) -> None:
+        self._run(statements.rename_container, renamed=id, new_name=name)
+
     def end_container(self, id: str) -> None:
         self._run(statements.end_container, ended=id)
 
@@ -68,6 +71,9 @@ class SqlTransaction:
         released = self._depart(container_files, replaced_id, now) if replaced_id else []
         self._run(statements.insertion(container_files), **asdict(record))
         return self._release(released, now)
+
+    def set_attributes(self, id: str, attributes: Mapping[str, int] | None) -> None:
+        self._run(statements.set_attributes, changed=id, given=attributes)
 
     def container_file(self, container_id: str, id: str) -> ContainerFileRecord | None:
         where = {"container_id": container_id, "id": id}

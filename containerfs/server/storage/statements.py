@@ -105,6 +105,14 @@ touch_container = (
     )
 )
 
+rename_container = update(containers).where(containers.c.id == bindparam("renamed")).values(name=bindparam("new_name"))
+
+_ATTRIBUTES = bindparam("given", type_=container_files.c.attributes.type)
+
+set_attributes = (
+    update(container_files).where(container_files.c.id == bindparam("changed")).values(attributes=_ATTRIBUTES)
+)
+
 end_container = update(containers).where(containers.c.id == bindparam("ended")).values(expires_at=0)
 
 _file_of_container = _records(container_files).where(container_files.c.container_id == CONTAINER)
