@@ -25,6 +25,7 @@ from containerfs.cli.options import (
     LocalOption,
     ProfileOption,
     UrlOption,
+    mountpoint_argument,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
 
 
 def mount(
-    mountpoint: Annotated[Path, typer.Argument(help="An empty directory; made if its parent exists.")],
+    mountpoint: Annotated[Path, mountpoint_argument("An empty directory; made if its parent exists.")],
     url: UrlOption = None,
     local: LocalOption = False,
     profile: ProfileOption = None,
@@ -90,7 +91,6 @@ def mount(
             prefetch=prefetch,
             log_file=log_file,
         )
-        mountpoint = Path(os.path.abspath(mountpoint))
         if foreground or ready_fd >= 0:
             _stay(settings, mountpoint, options, ready_fd)
         else:

@@ -1,6 +1,7 @@
 """Options that several commands have, each with one name and one help text."""
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +38,22 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 ParallelOption = Annotated[
     int, typer.Option("--parallel", "-p", min=1, max=64, metavar="N", help="Files to transfer at a time.")
 ]
+
+
+def _place(text: str) -> Path:
+    """A mountpoint. Nothing is asked of what is mounted there, which may hang; click's own type would."""
+    try:
+        return Path(os.path.abspath(text))
+    except FileNotFoundError:
+        raise typer.BadParameter("the working directory was deleted: give the whole path") from None
+
+
+def mountpoint_argument(help_text: str) -> Any:
+    """An argument that names a mountpoint; its value is absolute."""
+    return typer.Argument(parser=_place, metavar="MOUNTPOINT", help=help_text)
+
+
+MountpointArgument = Annotated[Path, mountpoint_argument("Where it is mounted.")]
 
 
 def _service(

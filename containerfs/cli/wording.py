@@ -17,13 +17,18 @@ def when(seconds: int | None) -> str:
         return str(seconds)
 
 
-def until(seconds: int | None, now: float) -> str:
+def until(seconds: float | None, now: float) -> str:
     """How long it is until then: ``in 6d``, ``never``."""
     if seconds is None:
         return "never"
     left = seconds - now
-    unit, letter = next(((unit, letter) for unit, letter in _SPANS if left >= 0.95 * unit), (1, "s"))
-    return f"in {round(left / unit)}{letter}" if left > 0 else "ended"
+    return f"in {span(left)}" if left > 0 else "ended"
+
+
+def span(seconds: float) -> str:
+    """A time, rounded: ``12s``, ``3m``, ``2h``."""
+    unit, letter = next(((unit, letter) for unit, letter in _SPANS if seconds >= 0.95 * unit), (1, "s"))
+    return f"{round(seconds / unit)}{letter}"
 
 
 def size(count: int) -> str:

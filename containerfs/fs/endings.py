@@ -37,11 +37,22 @@ def notice(container: RemoteContainer, ends_at: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A container that ends soon, by Unix time, unless it is used if ``avoidable``."""
+    """When a container ends, by Unix time, unless it is used before if that is ``avoidable``.
+
+    Attributes:
+        warn_at: from when on that is soon.
+        looked_into: whether somebody has looked into it from here.
+    """
 
     name: str
     ends_at: float
     avoidable: bool
+    warn_at: float = 0.0
+    looked_into: bool = True
+
+    def is_soon(self, now: float) -> bool:
+        """Whether it has not ended and does so soon."""
+        return self.warn_at <= now < self.ends_at
 
     def __str__(self) -> str:
         when = time.strftime("%H:%M", time.localtime(self.ends_at))
@@ -92,16 +103,21 @@ class Endings:
             return container.expires_at
         return max(container.expires_at, used_at + container.idle_limit)
 
+    def known(self) -> list[Ending]:
+        """The containers whose end is known here, the next first."""
+        with self._tree.lock:
+            containers = [node for node in self._tree.containers() if not node.gone]
+        found = []
+        for node in containers:
+            ends_at = self.ends_at(node.remote)
+            if ends_at is not None:
+                avoidable, warn_at = node.remote.idle_limit is not None, ends_at - notice(node.remote, ends_at)
+                found.append(Ending(node.name, ends_at, avoidable, warn_at, looked_into=node.listed_at > 0))
+        return sorted(found, key=lambda ending: ending.ends_at)
+
     def soon(self, now: float) -> list[Ending]:
         """Those of the containers looked into that end soon, the next first."""
-        with self._tree.lock:
-            looked_into = [node for node in self._tree.containers() if node.listed_at and not node.gone]
-        found = []
-        for node in looked_into:
-            ends_at = self.ends_at(node.remote)
-            if ends_at is not None and now < ends_at <= now + notice(node.remote, ends_at):
-                found.append(Ending(node.name, ends_at, node.remote.idle_limit is not None))
-        return sorted(found, key=lambda ending: ending.ends_at)
+        return [ending for ending in self.known() if ending.looked_into and ending.is_soon(now)]
 
     def look(self, now: float) -> None:
         """Warn of what ends soon, once, and use what is to live."""

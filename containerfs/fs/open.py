@@ -27,6 +27,7 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
 from containerfs.fs.remote import Remote
 from containerfs.fs.service import ApiRemote
+from containerfs.fs.status import Status
 from containerfs.fs.tasks import Workers
 from containerfs.fs.types import digest
 from containerfs.fs.writing import legacy
@@ -153,7 +154,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         Inodes(remote, tree, lookup, metadata, attributes, fetcher, commits),
         backlog,
         Replay(tree, journal, uploader, deletions, settlement),
-        ControlSurface(service, backlog, cache),
+        ControlSurface(Status(service, tree, backlog, cache, fetcher, endings)),
         kernel,
         disk=journal.directory,
         begin=lambda interrupted: Deadline(options.patience, interrupted, remote.unanswered),

@@ -18,6 +18,7 @@ from blake3 import blake3
 from containerfs.fs import types
 from containerfs.fs.deadline import NEVER
 from containerfs.fs.disk import disk_errors, fallocate, write_all
+from containerfs.fs.rate import Rate
 
 _COPY_BLOCK = 8 << 20
 _HASH_BLOCK = 1 << 20
@@ -172,6 +173,7 @@ class SealedSource:
 
     Attributes:
         moved_at: the monotonic time at which bytes were sent that had not been sent before.
+        rate: at which such bytes are sent.
     """
 
     def __init__(self, fd: int, size: int, expected: str | None) -> None:
@@ -182,6 +184,12 @@ class SealedSource:
         self._hashed = 0
         self._cancelled = False
         self.moved_at = NEVER
+        self.rate = Rate()
+
+    @property
+    def sent(self) -> int:
+        """How many bytes were sent, those that were sent again counted once."""
+        return self._hashed
 
     @property
     def digest(self) -> str | None:
@@ -211,6 +219,7 @@ class SealedSource:
             return  # another attempt reads what was hashed before
         self._hash.update(data)
         self._hashed += len(data)
+        self.rate.add(len(data))
         self.moved_at = time.monotonic()
         if self._expected is not None and self.digest not in (None, self._expected):
             raise types.Damaged("the staged data was damaged on this machine's disk; it is not uploaded")

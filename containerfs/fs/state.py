@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from containerfs.fs import types
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import RemoteFile
 
@@ -28,10 +29,19 @@ class Failure:
 
     Attributes:
         lasting: trying again without a change is pointless; it waits until the file changes or somebody asks.
+        remedy: what would help, where that is known.
     """
 
     reason: str
     lasting: bool = False
+    remedy: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """Why an attempt failed that ended with an error."""
+        if isinstance(error, types.FsError):
+            return cls(str(error), error.lasting, error.remedy)
+        return cls(str(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,15 +28,20 @@ from typing import ClassVar
 
 from containerfs.api.errors import ContainerFSError
 
+STATUS_FORM = 1
+"""Of the document in which a mount tells its status: whoever asks may be of another version."""
+
 
 class FsError(ContainerFSError):
     """An operation failed. The message is for the log; programs see the errno that ``fuse.errno`` maps the class to.
 
     Attributes:
         lasting: whether trying the same again is pointless until something changes: the file, the key, the service.
+        remedy: what whoever owns the file can do about it; empty where that depends.
     """
 
     lasting: ClassVar[bool] = False
+    remedy: ClassVar[str] = ""
 
 
 class NotFound(FsError):
@@ -67,6 +72,7 @@ class AccessDenied(FsError):
     """The service refuses the key, or what was asked of it with this key."""
 
     lasting = True
+    remedy = "check the API key and what it may do"
 
 
 class ReadOnly(FsError):
@@ -93,6 +99,7 @@ class InvalidName(FsError):
     """The name cannot be sent: it is not UTF-8, or the service refuses it."""
 
     lasting = True
+    remedy = "rename the file"
 
 
 class NameTooLong(FsError):
@@ -102,11 +109,14 @@ class NameTooLong(FsError):
 class NoSpace(FsError):
     """The disk of this machine, or the service's limit, is full."""
 
+    remedy = "make room, on this machine's disk or on the service"
+
 
 class TooLarge(FsError):
     """Larger than the service takes."""
 
     lasting = True
+    remedy = "make the file smaller, or move it out of the mount"
 
 
 class Refused(FsError):
@@ -117,6 +127,8 @@ class Refused(FsError):
 
 class TooManyOpenFiles(FsError):
     """This process, or this machine, has as many open files as it may."""
+
+    remedy = "raise the limit on open files (ulimit -n)"
 
 
 class KeyConflict(FsError):
@@ -129,6 +141,8 @@ class Gone(FsError):
 
 class Unreachable(FsError):
     """The service does not answer."""
+
+    remedy = "if this lasts, check the network, the proxy and the service"
 
 
 class AnswerLost(Unreachable):

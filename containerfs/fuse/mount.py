@@ -7,7 +7,6 @@ unmount``, ``fusermount -u``, or SIGTERM, at which libfuse unmounts by itself.
 import contextlib
 import errno
 import os
-import re
 import shutil
 import subprocess
 import threading
@@ -16,14 +15,10 @@ from pathlib import Path
 
 from containerfs.api.errors import ContainerFSError
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fuse import binding
+from containerfs.fuse import binding, table
 from containerfs.fuse.operations import ContainerOperations
 
 _DEVICE = Path("/dev/fuse")
-_TYPE = b"fuse.containerfs"
-_TABLE = "/proc/self/mounts"
-_ESCAPED = re.compile(rb"\\([0-7]{3})")  # spaces, tabs, newlines and backslashes in the table
-_MOST_LINKS = 40  # that one path may lead through. Source: path_resolution(7)
 _KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and attributes to itself
 
 
@@ -113,12 +108,13 @@ def kernel_expiry(metadata_expiry: float) -> float:
 
 def is_mounted(mountpoint: Path) -> bool:
     """Whether something is mounted there. Asks the kernel's table and not the mount, which may hang."""
-    return _entry(mountpoint) is not None
+    return table.entry(mountpoint) is not None
 
 
 def is_ours(mountpoint: Path) -> bool:
     """Whether a containerfs is mounted there."""
-    return _entry(mountpoint) == _TYPE
+    found = table.entry(mountpoint)
+    return found is not None and found.is_ours
 
 
 def is_dead(mountpoint: Path) -> bool:
@@ -149,7 +145,7 @@ def _fusermount(flags: str, mountpoint: Path) -> None:
     program = fusermount()
     if program is None:
         raise MountError(f"fusermount is missing. Install it: {binding.install_command()}")
-    command = [program, flags, _real(mountpoint)]
+    command = [program, flags, table.real(mountpoint)]
     done = subprocess.run(command, capture_output=True, text=True, errors="surrogateescape")
     if done.returncode:
         raise MountError(done.stderr.strip() or f"{program} could not unmount {mountpoint}")
@@ -173,31 +169,6 @@ def _options(service: str, metadata_expiry: float, read_only: bool, further: str
         name, given, value = option.partition("=")
         options[name] = value if given else True
     return options
-
-
-def _entry(mountpoint: Path) -> bytes | None:
-    """The type of what is mounted there. Source: proc_pid_mounts(5).
-
-    The table is bytes: names need not be UTF-8, and may hold what text mode takes for the end of a line.
-    """
-    wanted = os.fsencode(_real(mountpoint))
-    found = None
-    with open(_TABLE, "rb") as table:
-        for line in table:
-            _, where, kind, *_ = line.split(b" ")
-            if _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), where) == wanted:
-                found = kind
-    return found
-
-
-def _real(mountpoint: Path) -> str:
-    """Its path without symbolic links, found without a question to what is mounted there, which may hang."""
-    for _ in range(_MOST_LINKS):
-        try:
-            mountpoint = mountpoint.parent / os.readlink(mountpoint)
-        except OSError:  # not a link
-            break
-    return os.path.join(os.path.realpath(mountpoint.parent), mountpoint.name)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def uploads(mount: Mount) -> dict[str, Any]:
 
 def failed(mount: Mount) -> list[str]:
     """The names of what is listed as failed, without the reasons."""
-    return sorted(line.partition(" (")[0] for line in mount.status()["uploads"]["failed"])
+    return sorted(each["name"] for each in mount.status()["uploads"]["failed"])
 
 
 def is_idle(mount: Mount) -> bool:

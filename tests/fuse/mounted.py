@@ -9,7 +9,6 @@ Python would wait with its lock held.
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import select
 import shutil
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from containerfs.cli.asking import ask
 
 FUSERMOUNT = shutil.which("fusermount") or "fusermount3"
 REFRESH = "user.containerfs.refresh"
@@ -153,8 +154,7 @@ class Mount:
 
     def status(self) -> dict[str, Any]:
         """What ``containerfs status`` tells."""
-        told: dict[str, Any] = json.loads(os.getxattr(self.path, "user.containerfs.status"))
-        return told
+        return ask(self.path)
 
     def unmount(self) -> None:
         """Unmount, unless it was done before, and wait until everything is uploaded; what then is not, is an error."""

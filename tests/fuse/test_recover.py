@@ -168,7 +168,7 @@ def test_a_file_whose_container_is_gone_is_set_aside_and_every_command_says_wher
     name = leftover["name"]
     assert (leftover["set_aside"], leftover["running"]) == (True, False)
     status = home.run("containerfs", "status", set_aside.path)
-    assert f"  {name} (" in status
+    assert f"  {name}  " in status
     assert "'containerfs recover' saves, sends or discards" in status
     with set_aside.ended():
         said = home.fails("containerfs", "unmount", set_aside.path)

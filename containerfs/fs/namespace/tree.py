@@ -57,6 +57,7 @@ class Tree:
 
     Attributes:
         released: a condition of the lock, notified when no program has some file open any more.
+        unfinished: the files of which something is due, or on its way to the service; in that order.
         suspects: by container id and the key of the attempt that may have left them.
     """
 
@@ -65,6 +66,7 @@ class Tree:
         self.released = threading.Condition(self.lock)
         self._kernel = kernel or KernelMemory()
         self.root = Directory("", 1, time.time_ns())
+        self.unfinished: dict[FileNode, None] = {}
         self.suspects: dict[str, dict[str, Suspect]] = {}
         self._by_container: dict[str, ContainerDirectory] = {}
         # By container id: files that are being deleted (endless), or were, at which monotonic time.
@@ -85,6 +87,10 @@ class Tree:
             node.state = transition(node.state, *args, **kwargs)
             after = node.remote
             self._follow(node, read, same_bytes=transition in transitions.KEEPS_BYTES)
+        if state.due(node.state) is None and state.uploading(node.state) is None:
+            self.unfinished.pop(node, None)
+        else:
+            self.unfinished.setdefault(node)
         if before is not after and node.parent is not None:
             by_id = node.container.by_id
             if before is not None and by_id.get(before.id) is node:

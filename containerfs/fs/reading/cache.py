@@ -138,12 +138,13 @@ class ContentCache:
         self._evict(budget=0)
 
     def usage(self) -> dict[str, int]:
-        """Bytes and entries that are evictable, and entries that are pinned."""
+        """Bytes and entries that are evictable, entries that are pinned, and the budget in bytes."""
         with self._lock:
             return {
                 "bytes": self._evictable.total,
                 "entries": len(self._evictable),
                 "pinned": len(self._pinned),
+                "budget": self._evictable.budget,
             }
 
     def close(self) -> None:

@@ -7,9 +7,11 @@ A file's ``changed`` is the innermost lock: neither the cache nor the service is
 """
 
 import threading
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from containerfs.fs import deadline, types
+from containerfs.fs.rate import Rate
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.downloads import Download
 from containerfs.fs.reading.entry import CacheEntry
@@ -22,6 +24,22 @@ from containerfs.fs.types import RemoteFile
 _READINGS = 3  # of what proves damaged; each time it is fetched again
 _FEW = 0.4  # seconds to wait for a file that has stalled
 _STREAMS = 4  # per file; random readers would otherwise pile up streams
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A file that is being downloaded.
+
+    Attributes:
+        size: in bytes; None while it is unknown.
+        present: bytes of it that are here.
+        rate: at which more come, in bytes a second.
+    """
+
+    file: RemoteFile
+    size: int | None
+    present: int
+    rate: float
 
 
 class Fetcher:
@@ -56,6 +74,12 @@ class Fetcher:
             return self._cache.pin(file)
         except types.NoSpace:
             return self._cache.pin_without_room(file)
+
+    def under_way(self) -> list[Fetch]:
+        """The files that are being downloaded now."""
+        with self._lock:
+            files = list(self._shared.values())
+        return [fetch for file in files if (fetch := file.fetch()) is not None]
 
     def evict(self) -> None:
         """Drop all cached content that nobody has open."""
@@ -160,6 +184,7 @@ class _SharedFile:
         self.readers = 0
         self.stalled = False
         self.downloads: list[Download] = []
+        self._rate = Rate()
         self._remote = remote
         self._cache = cache
         self._workers = workers
@@ -177,6 +202,13 @@ class _SharedFile:
             self.readers -= 1
             self.changed.notify_all()
         self._cache.unpin(self.entry)
+
+    def fetch(self) -> Fetch | None:
+        """How its downloads get on; None if none runs."""
+        with self.changed:
+            if not self.downloads:
+                return None
+            return Fetch(self.file, self.size, self.entry.present.total(), self._rate.per_second())
 
     def stream_past(self) -> PassingStream:
         """A way to the content that needs no room on the disk."""
@@ -304,6 +336,7 @@ class _SharedFile:
             self.entry.write(start, data)
         with self.changed:
             self.entry.add(start, stop)
+            self._rate.add(stop - start)
             ahead.position = stop
             self.stalled = False
             self.changed.notify_all()

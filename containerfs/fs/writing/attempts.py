@@ -182,7 +182,7 @@ class Attempts:
         delivery = sending.delivery
         delivery.lost = delivery.lost or isinstance(error, types.Cancelled)  # some services store what was cut short
         digest = self._digest_for_journal(delivery)
-        failure = Failure(str(error), isinstance(error, types.FsError) and error.lasting)
+        failure = Failure.of(error)
         with self._tree.lock:
             wanted = sending.is_wanted
             overtaken = wanted and state.due(sending.node.state) is not None

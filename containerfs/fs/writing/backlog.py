@@ -6,6 +6,7 @@ Nothing of it is ever dropped silently: it is in the journal, and it is listed h
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.nodes import FileNode
@@ -17,6 +18,9 @@ from containerfs.fs.writing.records import Deletion
 from containerfs.fs.writing.schedule import Schedule
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.uploads import Uploader
+
+_REMEDY = "change the file, or ask for it: 'containerfs sync'"
+_DECIDE = "'containerfs recover' saves, sends or discards it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,58 @@ class Unfinished:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that is being uploaded, or is about to be.
+
+    Attributes:
+        name: ``CONTAINER/PATH``.
+        size: in bytes; None where that is not known.
+        sent: bytes of it; None while it waits for its turn.
+        rate: bytes a second.
+    """
+
+    name: str
+    size: int | None
+    sent: int | None
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailedUpload(Unfinished):
+    """A file whose upload failed.
+
+    Attributes:
+        size: in bytes; None where that is not known.
+        retry_in: seconds until it is tried again by itself; None if it is not.
+        remedy: what would help.
+        set_aside: whether it can never be uploaded as it is.
+    """
+
+    size: int | None
+    retry_in: float | None
+    remedy: str
+    set_aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """All that is not on the service at one moment: each file is in one of the lists, once."""
+
+    uploads: list[Upload]
+    failed: list[FailedUpload]
+
+    @property
+    def pending(self) -> int:
+        """How many files are being uploaded, or are about to be."""
+        return len(self.uploads) + sum(failed.retry_in == 0 for failed in self.failed)
+
+    @property
+    def set_aside(self) -> list[FailedUpload]:
+        """What waits for somebody's decision."""
+        return [failed for failed in self.failed if failed.set_aside]
 
 
 class Backlog:
@@ -54,20 +110,35 @@ class Backlog:
         self._settlement = settlement
         self._schedule = schedule
 
-    def pending(self) -> int:
-        """How many files are being uploaded, or are about to be."""
-        return sum(not self._uploader.is_waiting(node) for node in self._due())
+    def outstanding(self) -> Outstanding:
+        """What is not on the service now."""
+        uploads, failed = [], []
+        with self._tree.lock:  # with which every change of a file's state, and of what is set aside, is made
+            under_way = self._uploader.under_way()
+            for node in self._tree.unfinished:
+                delivery = under_way.get(node)
+                failure = self._failure(node)
+                if delivery is not None:
+                    uploads.append(Upload(self._name(node), _size(node), delivery.sent, delivery.rate))
+                elif failure is None or state.uploading(node.state) is not None:
+                    uploads.append(Upload(self._name(node), _size(node), None, 0.0))
+                else:
+                    failed.append(self._failed(node, failure))
+            failed += self._set_aside()
+        return Outstanding(uploads, failed)
 
-    def failed(self) -> list[Unfinished]:
-        """Files whose upload failed, and those that were set aside."""
-        waiting = [node for node in self._due() if self._failure(node) is not None]
-        return [self._unfinished(node) for node in waiting] + self.set_aside()
+    def _failed(self, node: FileNode, failure: state.Failure) -> FailedUpload:
+        remedy = failure.remedy or (_REMEDY if failure.lasting else "")
+        return FailedUpload(self._name(node), failure.reason, _size(node), self._uploader.retry_in(node), remedy)
 
-    def set_aside(self) -> list[Unfinished]:
-        """What waits for somebody's decision."""
-        rows = [Unfinished(row.name, row.reason) for row in self._journal.all_set_aside()]
-        lost = [Unfinished(str(path), "its journal was damaged") for path in self._journal.unlisted_data()]
-        return rows + lost
+    def _set_aside(self) -> list[FailedUpload]:
+        rows = self._journal.all_set_aside()
+        found = [(row.name, row.reason, self._journal.staged(row.data).path if row.data else None) for row in rows]
+        found += [(str(path), "its journal was damaged", path) for path in self._journal.unlisted_data()]
+        return [
+            FailedUpload(name, reason, _size_on_disk(path), None, _DECIDE, set_aside=True)
+            for name, reason, path in found
+        ]
 
     def expedite(self, within: set[FileNode] | None = None) -> list[FileNode]:
         """Try now whatever is due (of ``within``), without waiting for it; returns what that is."""
@@ -90,14 +161,11 @@ class Backlog:
             self._uploader.wait_for_deleted(deadline)
             self._settlement.wait(deadline)
         undeleted = [self._undeleted(deletion) for deletion in self._deletions.retry_pending(deadline)]
-        return left + self._recorded() + undeleted + self.set_aside()
+        return [*left, *self._recorded(), *undeleted, *self._set_aside()]
 
     def _due(self) -> list[FileNode]:
-        return [
-            node
-            for node in self._uploader.due()
-            if state.due(node.state) is not None or state.uploading(node.state) is not None
-        ]
+        with self._tree.lock:
+            return list(self._tree.unfinished)
 
     def _await(self, node: FileNode, deadline: float) -> None:
         """Wait until nothing is due of a file, an attempt fails, or the time is over."""
@@ -140,6 +208,19 @@ class Backlog:
         with self._tree.lock:
             container = self._tree.container(container_id)
             return container_id if container is None else container.name
+
+
+def _size(node: FileNode) -> int | None:
+    layer = state.uploading(node.state) or state.due(node.state)
+    with suppress(types.FsError):
+        return None if layer is None else layer.version.content.size
+    return None
+
+
+def _size_on_disk(path: Path | None) -> int | None:
+    with suppress(FileNotFoundError):
+        return None if path is None else path.stat().st_size
+    return None
 
 
 def _version(node: FileNode) -> state.Version | None:

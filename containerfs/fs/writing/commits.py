@@ -70,13 +70,13 @@ class Commits:
             overtaken, written = state.due(node.state), node.state
             written.data.sealed = True
             entry, failure = self._try_to_note(node, written, overtaken)
-            self._tree.change(node, transitions.closed, entry, None if failure is None else Failure(str(failure)))
+            self._tree.change(node, transitions.closed, entry, None if failure is None else Failure.of(failure))
             layer = state.due(node.state)
             assert layer is not None
         if overtaken is not None and isinstance(overtaken.version.content, StagedFile):
             self._journal.discard(overtaken.version.content)
         if failure is not None:
-            self._uploader.try_later(node, Failure(str(failure)))
+            self._uploader.try_later(node, Failure.of(failure))
             raise failure
         return layer.version
 

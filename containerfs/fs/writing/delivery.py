@@ -55,6 +55,16 @@ class Delivery:
             self.source.cancel()
 
     @property
+    def sent(self) -> int:
+        """Bytes."""
+        return 0 if self.source is None else self.source.sent
+
+    @property
+    def rate(self) -> float:
+        """Bytes that are sent in a second."""
+        return 0.0 if self.source is None else self.source.rate.per_second()
+
+    @property
     def moved_at(self) -> float:
         """The monotonic time at which it has last got on: by then, or soon, its answer is to be expected."""
         return NEVER if self.source is None else self.source.moved_at + self.source.size / _STORED_PER_SECOND

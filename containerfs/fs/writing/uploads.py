@@ -73,21 +73,15 @@ class Uploader:
         if delivery is not None:
             delivery.cancel()
 
-    def due(self) -> list[FileNode]:
-        """The files that are due, failed ones included."""
+    def under_way(self) -> dict[FileNode, Delivery]:
+        """What is on its way, or has arrived, and its end is not noted yet."""
         with self._lock:
-            return list(self._due)
+            return {sending.node: sending.delivery for sending in self._under_way}
 
-    def is_waiting(self, node: FileNode) -> bool:
-        """Whether a file waits for a later attempt, or for somebody to ask, rather than being tried now."""
-        with self._lock:
-            if node in self._sending:
-                return False
-        layer = state.due(node.state)
-        if layer is None or layer.failure is None:
-            return False
+    def retry_in(self, node: FileNode) -> float | None:
+        """Seconds until a file that waits is tried; None if it is not until somebody asks."""
         due_at = self._schedule.next_due(node)
-        return due_at is None or due_at > time.monotonic()
+        return None if due_at is None else max(0.0, due_at - time.monotonic())
 
     def wait_for_deleted(self, until: float) -> None:
         """Wait until uploads of files that were deleted since they began have ended, and what they stored is noted as
@@ -129,7 +123,9 @@ class Uploader:
 
     def close(self) -> None:
         """Nobody is to wait for what will not be tried any more; it stays in the journal."""
-        for node in self.due():
+        with self._lock:
+            due = list(self._due)
+        for node in due:
             layer = state.due(node.state)
             if layer is not None:
                 _reject(layer.version, types.Failed("the mount ends; the file is uploaded by the next one"))
@@ -270,7 +266,7 @@ class Uploader:
 
     def _put_off(self, node: FileNode, error: types.FsError) -> None:
         """An attempt could not begin: no room in the journal, or no thread."""
-        failure = Failure(str(error))
+        failure = Failure.of(error)
         version = self._attempts.put_off(node, failure)
         if version is not None:
             self.try_later(node, failure)

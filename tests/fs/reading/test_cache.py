@@ -120,9 +120,9 @@ def test_readers_of_one_file_share_an_entry(cache: ContentCache) -> None:
     assert first is second
     cache.unpin(first)
     store(second, 0, 10_000)
-    assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 1}
+    assert cache.usage().items() >= {"bytes": 0, "entries": 0, "pinned": 1}.items()
     cache.unpin(second)
-    assert cache.usage() == {"bytes": 10_000, "entries": 1, "pinned": 0}
+    assert cache.usage().items() >= {"bytes": 10_000, "entries": 1, "pinned": 0}.items()
 
 
 def test_services_and_containers_are_apart(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_what_is_used_while_the_cache_learns_what_it_holds_is_newest(
     pinned = cache.pin(file("2"))
     cache.unpin(cache.pin(file("4")))
     cache.drop("box", "1")
-    assert cache.usage() == {"bytes": 10_000, "entries": 1, "pinned": 1}
+    assert cache.usage().items() >= {"bytes": 10_000, "entries": 1, "pinned": 1}.items()
     go_on.set()
     usage = settled(cache).usage()
     assert (usage["entries"], usage["pinned"]) == (2, 1)
@@ -202,9 +202,9 @@ def test_what_one_large_file_takes_the_place_of_goes_by_and_by(tmp_path: Path, m
     assert len(pauses) == 3, "sixteen at a time, of which the first go at once"
     assert [cache.has(file(f"{number}")) for number in (50, 51)] == [False, True]
     assert cache.has(large)
-    assert cache.usage() == {"bytes": 995_000, "entries": 50, "pinned": 0}
+    assert cache.usage().items() >= {"bytes": 995_000, "entries": 50, "pinned": 0}.items()
     cache.shrink()
-    assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 0}
+    assert cache.usage().items() >= {"bytes": 0, "entries": 0, "pinned": 0}.items()
     cache.close()
 
 
@@ -214,7 +214,7 @@ def test_pinned_content_stays_whatever_the_budget(tmp_path: Path) -> None:
     cache.unpin(fill(cache, file("2"), (0, 10_000)))
     cache.unpin(fill(cache, file("3"), (0, 10_000)))
     cache.shrink()
-    assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 1}
+    assert cache.usage().items() >= {"bytes": 0, "entries": 0, "pinned": 1}.items()
     assert entry.complete
     cache.unpin(entry)
     cache.close()

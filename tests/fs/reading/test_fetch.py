@@ -400,7 +400,7 @@ def test_readers_and_downloads_let_go_of_what_they_hold(put: Put, cache: Content
     for thread in threading.enumerate():
         if thread.name == "download":
             thread.join(30)
-    assert cache.usage() == {"bytes": len(SMALL) + len(LARGE), "entries": 2, "pinned": 0}
+    assert cache.usage().items() >= {"bytes": len(SMALL) + len(LARGE), "entries": 2, "pinned": 0}.items()
 
 
 def test_random_readers_do_not_pile_up_streams(put: Put, remote: MemoryRemote) -> None:

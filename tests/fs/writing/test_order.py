@@ -130,7 +130,7 @@ def test_a_page_in_place_of_a_content_does_not_clear_what_a_lost_request_has_lef
 
         remote.after = lost
         programs.write(fs, "/box/a", b"content")
-        eventually(lambda: bool(fs._backlog.failed()))
+        eventually(lambda: bool(fs._backlog.outstanding().failed))
         remote.before = no_fault
         (left,) = remote._files
         remote.contents[left], good = b"<html>", remote.contents[left]

@@ -285,7 +285,7 @@ def _lose(fs: FileSystem, remote: MemoryRemote, container: str, left: bytes) -> 
     remote.before = failing("upload", 3, types.AnswerLost)
     with suppress(types.AnswerLost):
         programs.write(fs, "/box/a", b"content")
-    eventually(lambda: bool(fs._backlog.failed()))
+    eventually(lambda: bool(fs._backlog.outstanding().failed))
     remote.put(container, "a", left)
 
 
@@ -300,7 +300,7 @@ def test_what_another_client_did_after_a_lost_upload_was_stored_is_not_undone(
     with mounted(remote, tmp_path, write_back=True) as fs:
         remote.after = failing("upload", 3, types.Unreachable)
         programs.write(fs, "/box/a", b"ours")
-        eventually(lambda: bool(fs._backlog.failed()))
+        eventually(lambda: bool(fs._backlog.outstanding().failed))
         assert remote.stored(container) == {"a": b"ours"}
         assert old not in remote._files
         remote.take_away(*remote._files)

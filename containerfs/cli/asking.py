@@ -1,0 +1,59 @@
+"""What a mount tells about itself, asked through the mount, for all commands that ask."""
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from containerfs.api.errors import ContainerFSError
+from containerfs.fs.types import STATUS_FORM
+
+_STATUS = "user.containerfs.status"
+_PREFIX = "user.containerfs.status."
+_PATIENCE = 10.0  # seconds; what a mount tells, it knows
+_READINGS = 5  # of a document whose parts are gone before they were read
+
+Document = dict[str, Any]
+
+
+class AskingError(ContainerFSError):
+    """The mount does not answer; the message says why."""
+
+
+def ask(mountpoint: Path) -> Document:
+    """What the mount is doing, as ``fs.status`` has it. Raises AskingError.
+
+    Asked on a thread of its own: nobody could end a question to a process that is stopped.
+    """
+    answer: list[Document | OSError | AskingError] = []
+    thread = threading.Thread(target=lambda: answer.append(_ask(mountpoint)), daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    told = answer[0] if answer else TimeoutError(0, f"not within {_PATIENCE:g} s")
+    if isinstance(told, AskingError):
+        raise told
+    if isinstance(told, OSError):
+        raise AskingError(f"{mountpoint} does not answer: {told.strerror}")
+    return told
+
+
+def _ask(mountpoint: Path) -> Document | OSError | AskingError:
+    for _ in range(_READINGS):
+        try:
+            return _read(mountpoint)
+        except AskingError as error:
+            return error
+        except OSError as error:
+            failure = error
+    return failure
+
+
+def _read(mountpoint: Path) -> Document:
+    document: Document = json.loads(os.getxattr(mountpoint, _STATUS))
+    parts = document.get("parts")
+    if parts is not None:
+        document = json.loads(b"".join(os.getxattr(mountpoint, _PREFIX + name) for name in parts))
+    if document.get("form") != STATUS_FORM:
+        raise AskingError(f"{mountpoint} is a mount of another version of containerfs")
+    return document
