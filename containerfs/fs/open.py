@@ -123,7 +123,17 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     acceptance = Acceptance(tree, journal, cache, attributes, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)
     commits = Commits(tree, journal, durability, uploader, names)
-    removals = Removals(tree, journal, uploader, deletions, settlement, staging, schedule)
+    removals = Removals(
+        tree,
+        journal,
+        durability,
+        uploader,
+        deletions,
+        settlement,
+        staging,
+        schedule,
+        lazily=options.write_back,
+    )
     moves = Moves(tree, journal, durability, uploader, deletions, settlement, removals, attributes, names)
     backlog = Backlog(tree, journal, uploader, deletions, settlement, schedule)
     endings = Endings(remote, tree, remote.used_at, options.keep_alive, read_only=options.read_only)

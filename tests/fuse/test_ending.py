@@ -134,6 +134,21 @@ def test_what_was_said_to_be_safe_outlives_a_kill(home: Home, tmp_path: Path) ->
     assert list(home.cache_dir.glob("journal/*/data/*")) == []
 
 
+def test_what_was_deleted_is_gone_when_the_mount_has_ended(server: LiveServer, sdk: OpenAI, home: Home) -> None:
+    with home.mounted("--url", server.address, "--write-back") as mount:
+        top = mount / "deleted"
+        (top / "inner").mkdir(parents=True)
+        for number in range(50):
+            (top / "inner" / f"{number}").write_bytes(b"content")
+        (top / "kept").write_bytes(CONTENT)
+        home.run("containerfs", "sync", top)
+        home.run("rm", "-r", top / "inner")
+        assert os.listdir(top) == ["kept"]
+        with mount.ended():
+            assert by_command(mount).communicate(timeout=PROGRAM_LIMIT)[1] == b""
+    assert files_of(sdk, "deleted") == {"kept": CONTENT}
+
+
 def test_an_upload_under_way_when_the_mount_is_killed_is_stored_once(
     server: LiveServer, sdk: OpenAI, home: Home
 ) -> None:

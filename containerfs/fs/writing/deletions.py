@@ -8,8 +8,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
-from containerfs.fs import types
+from containerfs.fs import deadline, types
 from containerfs.fs.namespace.attributes import AttributeStore, file_key
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.cache import ContentCache
@@ -41,17 +42,19 @@ class Deletions:
         self._attributes = attributes
         self._schedule = schedule
         self._failures: dict[Deletion, int] = {}
-        self._lock = threading.Lock()  # guards the dict
+        self._awaited: set[Deletion] = set()  # what somebody waits for the next attempt of
+        self._lock = threading.Lock()  # guards the two above
+        self._ended = threading.Condition(self._lock)  # notified when an attempt has ended
 
     def carry_out(self, container_id: str, file_ids: Iterable[str]) -> None:
         """Delete files whose deletion the journal has. What fails is tried again later, and is no error."""
         for file_id in sorted(file_ids):
             self._attempt(Deletion(container_id, file_id))
 
-    def carry_out_later(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """The same, in the background."""
+    def carry_out_later(self, container_id: str, file_ids: Iterable[str], delay: float = 0.0) -> None:
+        """The same in the background, after ``delay`` seconds; many at a time."""
         for file_id in sorted(file_ids):
-            self._submit(Deletion(container_id, file_id), 0.0)
+            self._submit(Deletion(container_id, file_id), delay)
 
     def delete(self, container_id: str, file_ids: Iterable[str]) -> None:
         """Delete files, or raise why one could not be deleted."""
@@ -65,16 +68,26 @@ class Deletions:
                 self._tree.hide_ids(deletion.container_id, [deletion.file_id])
             self._submit(deletion, 0.0)
 
-    def retry_pending(self, deadline: float) -> list[Deletion]:
-        """Try now, once, whatever is not done, until the monotonic time ``deadline``; returns what is left of it."""
-        left: list[Deletion] = []
+    def retry_pending(self, until: float) -> list[Deletion]:
+        """Try now, once, whatever is not done, until that monotonic time; returns what is left of it.
+
+        Raises Interrupted: nobody waits for it any more.
+        """
         tried: set[Deletion] = set()
-        while untried := [deletion for deletion in self._journal.deletions() if deletion not in tried]:
-            for deletion in untried:
-                tried.add(deletion)
-                if time.monotonic() >= deadline or not self._attempt(deletion):
-                    left.append(deletion)
-        return left
+        while time.monotonic() < until and (untried := set(self._journal.deletions()) - tried):
+            tried |= untried
+            self._try(untried, until)
+        return self._journal.deletions()
+
+    def _try(self, deletions: set[Deletion], until: float) -> None:
+        with self._lock:
+            self._awaited |= deletions
+        scheduled = self._schedule.keys()
+        self._schedule.expedite(deletions.__contains__)
+        for deletion in deletions - scheduled:
+            self._submit(deletion, 0.0)
+        with self._ended, suppress(types.Unreachable):
+            deadline.wait_for(self._ended, lambda: not deletions & self._awaited, until)
 
     def note_gone(self, container_id: str, file_ids: Iterable[str]) -> None:
         """These files are gone, whoever deleted them: nothing of them is kept here."""
@@ -87,6 +100,12 @@ class Deletions:
 
     def _attempt(self, deletion: Deletion) -> bool:
         """Whether the file is gone; it is tried again if not."""
+        try:
+            return self._has_deleted(deletion)
+        finally:
+            self._note_ended(deletion)
+
+    def _has_deleted(self, deletion: Deletion) -> bool:
         try:
             self._delete(deletion)
         except types.FsError as error:
@@ -105,6 +124,11 @@ class Deletions:
         with self._lock:
             self._failures.pop(deletion, None)
 
+    def _note_ended(self, deletion: Deletion) -> None:
+        with self._ended:
+            self._awaited.discard(deletion)
+            self._ended.notify_all()
+
     def _submit(self, deletion: Deletion, delay: float) -> None:
         def run(_: Job) -> None:
             self._attempt(deletion)
@@ -112,5 +136,6 @@ class Deletions:
         def refused(error: types.FsError) -> None:
             log.warning("File %s is to be deleted later: %s", deletion.file_id, error)
             self._submit(deletion, pause(1))
+            self._note_ended(deletion)
 
         self._schedule.submit(deletion, delay, run, refused)

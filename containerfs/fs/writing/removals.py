@@ -7,6 +7,8 @@ carried out when no program reads what the service has.
 
 A file that was closed a moment ago is open to libfuse until the kernel has released it, which it does in its own time.
 That is waited for, and the kernel is made to ask again, which says what it wants.
+
+Where the mount writes back, the journal has a deletion when ``unlink`` returns, and the service carries it out soon.
 """
 
 import time
@@ -22,6 +24,7 @@ from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Hidden, Unlinked
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal, Transaction
 from containerfs.fs.writing.schedule import Job, Schedule
 from containerfs.fs.writing.settlement import Settlement
@@ -32,29 +35,39 @@ _FETCHED_TO_HIDE = 64 << 20  # an open file up to this size is fetched whole bef
 _FOUND_BEFORE = 1.0  # seconds for which a file that was replaced can still be opened by who has found it before
 _UNDECIDED = 0.2  # seconds after which a file that was hidden and not replaced is taken for deleted
 _RELEASED = 1.0  # seconds within which the kernel releases what programs have closed
+_AFTER_OTHERS = 0.5  # seconds until the service is asked to delete what nobody waits for
 _MANY = 10_000
 
 
 class Removals:
-    """Deletes and hides files. Thread-safe; every method raises ``FsError``."""
+    """Deletes and hides files. Thread-safe; every method raises ``FsError``.
+
+    Args:
+        lazily: whether ``unlink`` returns once the journal has the deletion, rather than once the service has deleted.
+    """
 
     def __init__(
         self,
         tree: Tree,
         journal: Journal,
+        durability: Durability,
         uploader: Uploader,
         deletions: Deletions,
         settlement: Settlement,
         staging: Staging,
         schedule: Schedule,
+        *,
+        lazily: bool,
     ) -> None:
         self._tree = tree
         self._journal = journal
+        self._durability = durability
         self._uploader = uploader
         self._deletions = deletions
         self._settlement = settlement
         self._staging = staging
         self._schedule = schedule
+        self._lazily = lazily
         # Guarded by the tree's lock, as are the next.
         self._asked_again: TTLCache[FileNode, bool] = TTLCache(_MANY, 2 * _RELEASED)
         self._hidden: dict[tuple[Directory, str], FileNode] = {}
@@ -65,7 +78,24 @@ class Removals:
         """Delete a file, on the service too. Source: unlink(2)."""
         if isinstance(node.state, Hidden | Unlinked):
             self._unlink_hidden(node)
-            return
+        elif self._lazily:
+            self._unlink_lazily(node)
+        else:
+            self._unlink_at_once(node)
+
+    def _unlink_lazily(self, node: FileNode) -> None:
+        container_id = node.container.remote.id
+        with self._tree.lock:
+            doomed = state.remote_ids(node.state)
+            node.touch(modified=False)
+            self._take_away(node, container_id, doomed)
+        self._settlement.take_up()
+        self._deletions.carry_out_later(container_id, doomed, _AFTER_OTHERS)
+        self._durability.soon()
+        if not node.opens:
+            self.discard(node)
+
+    def _unlink_at_once(self, node: FileNode) -> None:
         container_id = node.container.remote.id
         deleted: set[str] = set()
         while doomed := self._delete_or_detach(node, container_id, deleted):
@@ -81,11 +111,7 @@ class Removals:
             node.touch(modified=False)
             self._tree.hide_ids(container_id, doomed)
             if not doomed:
-                with self._journal.transaction() as tx:
-                    self._drop_entries(tx, node)
-                self._uploader.forget(node)
-                self._tree.detach(node)
-                self._tree.change(node, transitions.unlinked)
+                self._take_away(node, container_id, doomed)
                 return doomed
         try:
             self._deletions.delete(container_id, doomed)
@@ -94,6 +120,16 @@ class Removals:
                 self._tree.show_ids(container_id, doomed)
             raise
         return doomed
+
+    def _take_away(self, node: FileNode, container_id: str, doomed: frozenset[str]) -> None:
+        """A file loses its name, and what the service has of it is to be deleted. Wants the tree's lock held."""
+        with self._journal.transaction() as tx:
+            self._drop_entries(tx, node)
+            tx.delete_later(container_id, doomed)
+        self._tree.hide_ids(container_id, doomed)
+        self._uploader.forget(node)
+        self._tree.detach(node)
+        self._tree.change(node, transitions.unlinked)
 
     def hide(self, node: FileNode, parent: Directory, name: str) -> None:
         """Take an open file's name away. Its content is fetched now, if that is bearable, for a service may drop it

@@ -117,6 +117,11 @@ class Schedule:
             self._changed.notify_all()  # where no slot is free, one is once a job is known to hang
         self._launch(started)
 
+    def keys(self) -> set[Hashable]:
+        """What jobs that wait, or run, are about."""
+        with self._changed:
+            return set(self._waiting) | {job.key for job in self._running}
+
     def next_due(self, key: Hashable) -> float | None:
         """The monotonic time at which the job of a key runs; None if none waits."""
         with self._changed:
