@@ -10,6 +10,7 @@ import pytest
 
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
+from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.writing import commits, durability
 from tests.fs import programs
 from tests.fs.gates import down, eventually
@@ -174,8 +175,8 @@ def test_what_was_uploaded_meanwhile_need_not_be_synced(
 @pytest.mark.usefixtures("not_by_itself")
 def test_closing_again_and_again_does_not_put_the_upload_off(lazy_fs: FileSystem) -> None:
     def planned() -> list[float]:
-        uploader = lazy_fs._backlog._uploader
-        return [due for node in uploader.due() if (due := uploader._schedule.next_due(node)) is not None]
+        schedule = lazy_fs._backlog._schedule
+        return [job.due for key, job in schedule._waiting.items() if isinstance(key, FileNode)]
 
     programs.write(lazy_fs, "/box/a", b"first")
     (first,) = planned()
