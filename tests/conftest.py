@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.server.postgres import Postgres, running_postgres
+from tests.server.s3 import ObjectStorage, running_object_storage
 
 settings.register_profile(
     "any machine",
@@ -35,4 +36,13 @@ def own_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def postgres() -> Iterator[Postgres]:
     """A server, in which a test makes a database of its own."""
     with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[ObjectStorage]:
+    """A server, in which a test makes a place of its own; this process and its children may use it."""
+    with running_object_storage() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
         yield server

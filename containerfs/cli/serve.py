@@ -28,7 +28,17 @@ def serve(
     ] = None,
     blobs: Annotated[
         str | None,
-        typer.Option(help="Keep contents there: file:///DIRECTORY.", metavar="URL", show_default=False),
+        typer.Option(
+            help="Keep contents there: s3://BUCKET/PREFIX, gs://, az:// or file:///DIRECTORY.",
+            metavar="URL",
+            show_default=False,
+        ),
+    ] = None,
+    downloads: Annotated[
+        str | None,
+        typer.Option(
+            help="'proxy' sends contents from the object store; 'redirect' sends clients there.", show_default="proxy"
+        ),
     ] = None,
     allowed_hosts: Annotated[
         list[str] | None,
@@ -82,6 +92,7 @@ def serve(
                 data_dir=data_dir,
                 database=database,
                 blobs=blobs,
+                downloads=downloads,
                 allowed_hosts=allowed_hosts or None,
                 api_keys=api_keys,
                 metrics=metrics,

@@ -179,7 +179,8 @@ class ApiRemote:
     def _check_content(self, answer: ContentInfo, file: RemoteFile) -> None:
         """Raises Unreachable for an answer to another request, as far as the service gives the means to tell."""
         etag = answer.headers.get("etag", "").removeprefix("W/")
-        if self.dialect.etags and etag not in ("", f'"{file.id}"'):
+        told_by_service = FEATURES_HEADER in answer.headers  # and not by what it redirects to
+        if self.dialect.etags and told_by_service and etag not in ("", f'"{file.id}"'):
             raise types.Unreachable(f"{file.id} was asked for, and {etag} came")
 
     def _head(self, file: RemoteFile) -> int | None:

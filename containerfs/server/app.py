@@ -16,13 +16,18 @@ from containerfs.server.routes import answers, bodies, containers, files, operat
 from containerfs.server.routes.asked import Answering, Endpoint, authenticated
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits
-from containerfs.server.storage.base import OutOfSpaceError, StoreUnavailableError
+from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError, StoreUnavailableError
 
 PREFIX = "/v1"
 
 
-def create_app(service: Service, authenticator: Authenticator, limits: Limits, metrics: Metrics) -> ASGIApp:
-    """The server as an ASGI application; whoever runs it closes the service's stores."""
+def create_app(
+    service: Service, authenticator: Authenticator, limits: Limits, metrics: Metrics, *, redirects: bool = False
+) -> ASGIApp:
+    """The server as an ASGI application; whoever runs it closes the service's stores.
+
+    With ``redirects``, contents are not sent, where clients can be told from where to get them.
+    """
     api = [
         (method, PREFIX + path, authenticated(endpoint))
         for method, path, endpoint in (*containers.routes, *files.routes)
@@ -33,6 +38,7 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits, m
         exception_handlers={
             ServiceError: answers.service_error,
             OutOfSpaceError: answers.out_of_space,
+            BlobNotFoundError: answers.blob_not_found,
             StoreUnavailableError: answers.store_unavailable,
             HTTPException: answers.http_error,
             bodies.ClientGone: _nothing,
@@ -42,7 +48,7 @@ def create_app(service: Service, authenticator: Authenticator, limits: Limits, m
     )
     app.router.redirect_slashes = False
     app.state.service, app.state.authenticator, app.state.limits = service, authenticator, limits
-    app.state.metrics, app.state.turns = metrics, Turns()
+    app.state.metrics, app.state.turns, app.state.redirects = metrics, Turns(), redirects
     templates = {route.endpoint: route.path for route in routes}
     return Observed(app, metrics.counts, templates)
 

@@ -24,6 +24,9 @@ _PIECE_MIN = 64 * 1024
 _PIECES = 16 * 1024 * 1024
 """For the pieces of all answers together: what slow clients have not taken stays in memory."""
 
+_ADDRESS_S = 900
+"""How long an address that a client is redirected to is good: a download that has begun goes on."""
+
 _TYPES = mimetypes.MimeTypes()
 """Python's own table only, so that the answer does not depend on the machine's /etc/mime.types."""
 
@@ -91,10 +94,10 @@ class Turns:
 
 
 class ContentResponse:
-    """Sends a content, and closes it."""
+    """Sends a content, or says where it can be had, and closes it."""
 
-    def __init__(self, content: Content, turns: Turns) -> None:
-        self._content, self._turns = content, turns
+    def __init__(self, content: Content, turns: Turns, *, redirects: bool = False) -> None:
+        self._content, self._turns, self._redirects = content, turns, redirects
         self._etag = f'"{content.id}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,6 +113,8 @@ class ContentResponse:
         size = self._content.blob.size
         if self._matches(asked.get(b"if-none-match")):
             return await self._begin(send, 304, {})
+        if self._redirects and scope["method"] == "GET" and (address := await self._content.blob.address(_ADDRESS_S)):
+            return await self._begin(send, 302, {"location": address, "content-length": "0"})
         range_header = asked.get(b"range") if asked.get(b"if-range", self._etag) == self._etag else None
         try:
             span = requested_span(range_header, size)
@@ -120,8 +125,11 @@ class ContentResponse:
             described["content-range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
         status, span = (200, Span(0, size)) if span is None else (206, span)
         described["content-length"] = str(span.stop - span.start)
+        wanted = span if scope["method"] == "GET" else Span(0, 0)
+        if wanted.start < wanted.stop:
+            await self._content.blob.seek(wanted.start, wanted.stop)
         await self._begin(send, status, described, more=True)
-        return await self._body(send, span if scope["method"] == "GET" else Span(0, 0), gone)
+        return await self._body(send, wanted, gone)
 
     async def _begin(self, send: Send, status: int, headers: dict[str, str], *, more: bool = False) -> None:
         headers = {"etag": self._etag, "accept-ranges": "bytes", **headers}

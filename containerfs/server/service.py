@@ -327,11 +327,7 @@ class Service:
 
     async def _open(self, file: FileRecord | ContainerFileRecord) -> BlobReader:
         """Raises BlobNotFoundError if the file was deleted meanwhile."""
-        blob = await self._blobs.open(file.blob)
-        if blob.size != file.bytes:
-            await blob.close()
-            raise OSError(f"the stored bytes of {file.id} are {blob.size}, and should be {file.bytes}")
-        return blob
+        return await self._blobs.open(file.blob, file.bytes)
 
     async def _abandon(self, blob: str) -> None:
         """Have an upload removed that no row names; where the rows cannot be had, its lease will end."""

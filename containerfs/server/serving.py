@@ -78,7 +78,9 @@ async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | No
     sweeper = Sweeper(stores, count=serving.counts.count)
     service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
     metrics = Metrics(serving.counts, Inventory(stores.metadata, contents_directory(settings.data_dir, settings.blobs)))
-    server = _Server(create_app(service, serving.authenticator, settings.limits, metrics), settings.limits, ready)
+    redirects = settings.downloads == "redirect"
+    app = create_app(service, serving.authenticator, settings.limits, metrics, redirects=redirects)
+    server = _Server(app, settings.limits, ready)
     _stop_on_signals(server)
     if lifeline is not None:
         _stop_at_the_end_of(lifeline, server)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -68,6 +68,7 @@ class ServerSettings(BaseSettings):
         data_dir: the store, or what of it is not kept elsewhere.
         database: the URL of a PostgreSQL database that has the rows.
         blobs: the URL of what has the contents.
+        downloads: whether contents are sent from an object store, or clients redirected to it.
         allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
         api_keys: the key file; None serves everyone who reaches the server.
         metrics: a host and port on which to serve the metrics, and nothing else, without keys.
@@ -89,6 +90,7 @@ class ServerSettings(BaseSettings):
     data_dir: UserPath = Field(default_factory=default_data_dir)
     database: str | None = Field(None, repr=False)
     blobs: str | None = None
+    downloads: Literal["proxy", "redirect"] = "proxy"
     allowed_hosts: Words = ()
     api_keys: UserPath | None = None
     metrics: Address | None = None

@@ -28,14 +28,26 @@ from tests.server.conftest import blobs_in
 
 T = TypeVar("T")
 
-PAIRS = ("sqlite and files", "postgresql and files")
+PAIRS = (("sqlite", "files"), ("sqlite", "objects"), ("postgresql", "files"), ("postgresql", "objects"))
 
 
-@pytest.fixture(params=PAIRS)
+@pytest.fixture(params=PAIRS, ids=" and ".join)
 def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Where a new pair of stores is: what ``Stores.open`` is given."""
-    rows = request.getfixturevalue("postgres").new_database() if "postgresql" in request.param else sqlite_url(tmp_path)
-    return rows, tmp_path.as_uri()
+    rows, contents = request.param
+    return (
+        sqlite_url(tmp_path) if rows == "sqlite" else request.getfixturevalue("postgres").new_database(),
+        tmp_path.as_uri() if contents == "files" else request.getfixturevalue("object_storage").new_bucket(),
+    )
+
+
+@pytest.fixture
+def stored(urls: tuple[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], list[str]]:
+    """The names of what is kept of contents, whole or not."""
+    if urls[1].startswith("file:"):
+        return lambda: [path.name for path in blobs_in(tmp_path)]
+    storage = request.getfixturevalue("object_storage")
+    return lambda: [*storage.objects_in(urls[1]), *storage.unfinished()]
 
 
 @pytest.fixture
@@ -53,8 +65,8 @@ async def put(stores: Stores, *pieces: bytes) -> str:
         return await writer.commit()
 
 
-async def content(stores: Stores, blob: str) -> bytes:
-    reader = await stores.blobs.open(blob)
+async def content(stores: Stores, blob: str, size: int = 1) -> bytes:
+    reader = await stores.blobs.open(blob, size)
     try:
         pieces, position = [], 0
         while piece := await reader.read(position, 1000):
@@ -73,8 +85,8 @@ def test_a_blob_is_there_from_its_commit_on(stores: Stores) -> None:
             assert writer.name is None
             name = await writer.commit()
             assert writer.name == name
-            assert await content(stores, name) == b"content"
-        assert await content(stores, name) == b"content"
+            assert await content(stores, name, 7) == b"content"
+        assert await content(stores, name, 7) == b"content"
 
     asyncio.run(scenario())
 
@@ -85,8 +97,8 @@ def test_pieces_of_any_size_come_back_as_one(stores: Stores, sizes: list[int]) -
     async def scenario() -> None:
         pieces = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
         name = await put(stores, *pieces)
-        reader = await stores.blobs.open(name)
         whole = b"".join(pieces)
+        reader = await stores.blobs.open(name, len(whole))
         assert reader.size == len(whole)
         for offset in (0, len(whole) // 3, len(whole) - 1):
             if 0 <= offset < len(whole):
@@ -95,36 +107,68 @@ def test_pieces_of_any_size_come_back_as_one(stores: Stores, sizes: list[int]) -
                 assert whole[offset:].startswith(piece)
         assert await reader.read(len(whole), 1) == b""
         await reader.close()
-        assert await content(stores, name) == whole
+        assert await content(stores, name, len(whole)) == whole
         await stores.blobs.delete([name])
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+@pytest.mark.parametrize("size", [3_000_000, 30_000_000])
 def test_a_blob_that_is_not_committed_leaves_nothing(
-    stores: Stores, tmp_path: Path, error: type[BaseException]
+    stores: Stores, stored: Callable[[], list[str]], error: type[BaseException], size: int
 ) -> None:
     async def scenario() -> None:
         async with stores.blobs.writer() as writer:
-            await writer.write(b"x" * 3_000_000)
+            for _ in range(size // 100_000):
+                await writer.write(b"x" * 100_000)
             raise error
 
     with pytest.raises(error):
         asyncio.run(scenario())
-    assert blobs_in(tmp_path) == []
+    assert stored() == []
 
 
-def test_what_is_open_outlives_its_deletion(stores: Stores) -> None:
+def test_large_blobs_come_back(stores: Stores, stored: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        sizes = [8 << 20, (8 << 20) - 1, 37_000_001]
+        names = []
+        for size in sizes:
+            pieces = [bytes([number % 251]) * 65_536 for number in range(size // 65_536)]
+            pieces.append(b"z" * (size % 65_536))
+            names.append(await put(stores, *pieces))
+            reader = await stores.blobs.open(names[-1], size)
+            for start, stop in ((0, size), (size - 70_000, size), (65_536 * 9 - 1, 65_536 * 9 + 1)):
+                await reader.seek(start, stop)
+                read = bytearray()
+                while start + len(read) < stop:
+                    read += await reader.read(start + len(read), min(1_000_000, stop - start - len(read)))
+                assert bytes(read) == b"".join(pieces)[start:stop]
+            await reader.close()
+        assert sorted(stored()) == sorted(names)
+
+    asyncio.run(scenario())
+
+
+def test_what_is_open_outlives_its_death(stores: Stores, stored: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
         name = await put(stores, b"content")
-        reader = await stores.blobs.open(name)
-        await stores.blobs.delete([name])
-        await stores.blobs.delete([name])
-        with pytest.raises(BlobNotFoundError):
-            await stores.blobs.open(name)
+        reader = await stores.blobs.open(name, 7)
+        await stores.blobs.discard([name])
         assert await reader.read(0, 100) == b"content"
         await reader.close()
+        for _ in range(2):
+            assert await stores.blobs.delete([name])
+        with pytest.raises(BlobNotFoundError):
+            await (await stores.blobs.open(name, 7)).seek(0, 7)
+        assert stored() == []
+
+
+def test_a_blob_of_another_size_than_it_should_be_is_an_error(stores: Stores) -> None:
+    async def scenario() -> None:
+        name = await put(stores, b"content")
+        with pytest.raises(OSError, match="and should be 8"):
+            await (await stores.blobs.open(name, 8)).seek(0, 8)
 
     asyncio.run(scenario())
 
@@ -176,19 +220,6 @@ def test_an_upload_that_is_given_up_is_dead(stores: Stores) -> None:
         assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == [name]
         assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == []
         assert await due(stores, LINGER_S + 1) == [name]
-
-    asyncio.run(scenario())
-
-
-def test_a_sweep_takes_what_dead_writers_left_and_no_others(stores: Stores, tmp_path: Path) -> None:
-    (tmp_path / "tmp" / "0123").write_bytes(b"of a process that was killed")
-
-    async def scenario() -> None:
-        async with stores.blobs.writer() as writer:
-            await writer.write(b"x")
-            await stores.blobs.sweep_unfinished()
-            assert len(list((tmp_path / "tmp").iterdir())) == 1
-            assert await content(stores, await writer.commit()) == b"x"
 
     asyncio.run(scenario())
 

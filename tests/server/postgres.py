@@ -15,6 +15,7 @@ import psycopg
 
 from containerfs.server.storage.open import database
 from containerfs.server.storage.postgres import migrate
+from tests.server.live import eventually
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 """Where Debian has them, of each version."""
@@ -43,12 +44,16 @@ class Postgres:
         return self.url(name)
 
     def kill(self) -> None:
-        """End it as a crash would, and all that it has started."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """End it as a crash would, with all that it has started."""
+        self.process.send_signal(signal.SIGSTOP)  # so that it starts nothing more
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (*map(int, children), self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(60)
+        eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children))
 
     def start_again(self) -> None:
-        (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
         self.process = self._start()
 
     def stop(self) -> None:
@@ -61,9 +66,7 @@ class Postgres:
         # Processes are killed here, and the machine is not: what they wrote is there, synced or not.
         options = ["-c", "listen_addresses=", "-c", "max_connections=200", "-c", "fsync=off"]
         with (self.directory / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [*command, *options], cwd="/", stdout=log, stderr=log, start_new_session=True, **USER
-            )
+            process = subprocess.Popen([*command, *options], cwd="/", stdout=log, stderr=log, **USER)
         asked = [PROGRAMS[-1] / "pg_isready", "--quiet", "--host", self.directory, "--timeout", "5"]
         while subprocess.run(asked, check=False).returncode:
             assert process.poll() is None, (self.directory / "log").read_text()

@@ -16,7 +16,7 @@ async def _reader_of_a_deleted_blob(store: LocalBlobStore) -> None:
     async with store.writer() as writer:
         await writer.write(b"x")
         name = await writer.commit()
-    reader = await store.open(name)
+    reader = await store.open(name, 1)
     await store.delete([name])
     await reader.close()
 
@@ -44,3 +44,17 @@ def test_a_deleted_file_is_closed_in_a_thread(
         asyncio.run(use(stores.blobs))
     assert closed_in
     assert threading.get_ident() not in closed_in
+
+
+def test_a_sweep_takes_what_dead_writers_left_and_no_others(tmp_path: Path) -> None:
+    async def scenario(store: LocalBlobStore) -> None:
+        async with store.writer() as writer:
+            await writer.write(b"x")
+            await store.sweep_unfinished()
+            assert len(list((tmp_path / "tmp").iterdir())) == 1
+            await writer.commit()
+
+    with opened(tmp_path) as stores:
+        (tmp_path / "tmp" / "0123").write_bytes(b"of a process that was killed")
+        assert isinstance(stores.blobs, LocalBlobStore)
+        asyncio.run(scenario(stores.blobs))

@@ -76,6 +76,11 @@ async def out_of_space(request: Request, error: Exception) -> Response:
     return error_answer(errors.OutOfSpace("The server has no space left to store this.", code="insufficient_storage"))
 
 
+async def blob_not_found(request: Request, error: Exception) -> Response:
+    """A content that was deleted between the look at its row and the first byte."""
+    return error_answer(errors.NotFound("The file was deleted."))
+
+
 async def store_unavailable(request: Request, error: Exception) -> Response:
     logger.error("the store does not answer: %s", error)
     return error_answer(errors.Overloaded("The server's store does not answer; try again.", code="store_unavailable"))

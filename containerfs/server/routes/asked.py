@@ -25,7 +25,7 @@ def service(request: Request) -> Service:
 
 
 def content_answer(request: Request, content: Content) -> ContentResponse:
-    return ContentResponse(content, request.app.state.turns)
+    return ContentResponse(content, request.app.state.turns, redirects=request.app.state.redirects)
 
 
 def namespace(request: Request) -> str:

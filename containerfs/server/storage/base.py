@@ -320,10 +320,18 @@ class BlobWriter(Protocol):
 
 
 class BlobReader(Protocol):
-    """An open blob; it stays readable when the blob is deleted meanwhile."""
+    """An open blob; it stays readable for as long as a dead blob is kept, at least."""
 
     @property
     def size(self) -> int: ...
+
+    async def seek(self, start: int, stop: int) -> None:
+        """Say which bytes are going to be read, in order. Raises BlobNotFoundError if the blob is not there."""
+        ...
+
+    async def address(self, seconds: float) -> str | None:
+        """A URL from which anyone can get the blob for so long; None if the store has no such."""
+        ...
 
     async def read(self, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes at ``offset``, at least one unless ``offset`` is at or after the end."""
@@ -340,8 +348,13 @@ class BlobStore(Protocol):
         rows have it, until a row names it."""
         ...
 
-    async def open(self, blob: str) -> BlobReader:
-        """Raises BlobNotFoundError if there is no such blob."""
+    async def open(self, blob: str, size: int) -> BlobReader:
+        """Open a blob, which has so many bytes.
+
+        Raises:
+            BlobNotFoundError: if there is no such blob; ``BlobReader.seek`` may find that out, too.
+            OSError: if it has another number of bytes; the same holds.
+        """
         ...
 
     async def discard(self, blobs: Collection[str]) -> None:

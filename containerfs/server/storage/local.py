@@ -45,11 +45,15 @@ class LocalBlobStore:
         finally:
             await writer.close()
 
-    async def open(self, blob: str) -> "LocalBlobReader":
+    async def open(self, blob: str, size: int) -> "LocalBlobReader":
         try:
-            return LocalBlobReader(os.open(_path(self._blobs, blob), os.O_RDONLY | os.O_CLOEXEC))
+            reader = LocalBlobReader(os.open(_path(self._blobs, blob), os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError as error:
             raise BlobNotFoundError(blob) from error
+        if reader.size != size:
+            await reader.close()
+            raise OSError(f"the stored bytes of {blob} are {reader.size}, and should be {size}")
+        return reader
 
     async def discard(self, blobs: Collection[str]) -> None:
         await self.delete(blobs)
@@ -156,6 +160,11 @@ class LocalBlobReader:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.size = os.fstat(fd).st_size
+
+    async def seek(self, start: int, stop: int) -> None: ...
+
+    async def address(self, seconds: float) -> str | None:
+        return None
 
     async def read(self, offset: int, size: int) -> bytes:
         buffer = bytearray(size)

@@ -37,7 +37,8 @@ class Stores:
         Args:
             database_url: ``sqlite:////PATH``, a file that is created or migrated if need be, or
                 ``postgresql://USER:PASSWORD@HOST/DATABASE``, a database that has been.
-            blobs_url: ``file:///PATH``, a directory, which is created if it is missing.
+            blobs_url: ``file:///PATH``, a directory, which is created if it is missing, or ``s3://BUCKET/PREFIX``,
+                ``gs://…`` or ``az://…``.
 
         Raises:
             StoreError: if they cannot be opened, with the reason in one line.
@@ -114,9 +115,13 @@ def _open_sqlite(path: Path) -> MetadataStore:
 
 
 def _open_blobs(blobs_url: str, leases: Leases) -> BlobStore:
+    if urlsplit(blobs_url).scheme != "file":
+        from containerfs.server.storage.objects import ObjectBlobStore  # a library that few servers need
+
+        return ObjectBlobStore(blobs_url, leases)
     directory = contents_directory(Path(), blobs_url)
     if directory is None or not directory.is_absolute():
-        raise StoreError(f"contents cannot be kept in {blobs_url}: give file:///DIRECTORY")
+        raise StoreError(f"{blobs_url} names no directory: give file:///DIRECTORY")
     with _usable(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LocalBlobStore(directory, Reserve(directory), leases)

@@ -1,0 +1,247 @@
+"""Blobs as objects in a bucket: of S3, or of what speaks as it does, of Google Cloud Storage, or of Azure.
+
+A small blob is one PUT, made when it is committed. A large one is a multipart upload, which becomes an object when it
+is completed, after its lease was recorded; one that is given up is aborted, so that nothing of it is kept. No other
+request goes to the bucket for an upload, and one GET for a download.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import BaseError, GenericError
+from obstore.store import AzureStore, GCSStore, S3Store, from_url
+
+from containerfs.server.storage.base import BlobNotFoundError, StoreError, StoreUnavailableError
+from containerfs.server.storage.leases import Leases, new_name
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+_Bucket = S3Store | GCSStore | AzureStore
+
+_PART_SIZE = 8 * 1024 * 1024
+_PARTS_AT_ONCE = 4
+"""With the part that is being filled, and what waits for it, 48 MiB for an upload at most."""
+
+_PIECE_SIZE = 1024 * 1024
+"""Bytes that are handed over to be sent at a time."""
+
+_PAUSE = timedelta(seconds=30)
+"""The longest that the bucket may take to go on with what it sends; to take a part, twice as long."""
+
+_CONNECT = timedelta(seconds=5)
+
+_NO_LIMIT = timedelta(days=7)
+"""For those who read slowly."""
+
+_CHUNK_SIZE = 256 * 1024
+
+
+class ObjectBlobStore:
+    """The BlobStore in a bucket, or below a prefix in one."""
+
+    def __init__(self, url: str, leases: Leases) -> None:
+        """``url`` is as ``s3://BUCKET/PREFIX``; the environment has all else, in the names of each service's own tools.
+
+        Raises:
+            StoreError: if it cannot be used.
+        """
+        self._leases = leases
+        writing: ClientConfig = {"timeout": 2 * _PAUSE}
+        reading: ClientConfig = {"timeout": _NO_LIMIT, "read_timeout": _PAUSE}
+        try:
+            self._written, self._read = _bucket(url, writing), _bucket(url, reading)
+        except (BaseError, ValueError) as error:
+            raise StoreError(f"contents cannot be kept in {url}: {_line(error)}") from error
+
+    @contextlib.asynccontextmanager
+    async def writer(self) -> AsyncIterator["ObjectBlobWriter"]:
+        writer = ObjectBlobWriter(self._written, self._leases)
+        try:
+            yield writer
+        finally:
+            await writer.close()
+
+    async def open(self, blob: str, size: int) -> "ObjectBlobReader":
+        return ObjectBlobReader(self._read, blob, size)
+
+    async def discard(self, blobs: Collection[str]) -> None:
+        """They stay for those who read them."""
+
+    async def delete(self, blobs: Collection[str]) -> bool:
+        if blobs:
+            with _translated(""), contextlib.suppress(FileNotFoundError):
+                await obstore.delete_async(self._written, list(blobs))
+        return True
+
+    async def sweep_unfinished(self) -> None:
+        """Buckets forget by a rule of theirs what was not completed: docs/SCALING.md."""
+
+    async def close(self) -> None: ...
+
+
+class ObjectBlobWriter:
+    """Gathers a blob while it is small, and sends it as it comes when it is not."""
+
+    def __init__(self, store: _Bucket, leases: Leases) -> None:
+        self._store, self._leases = store, leases
+        self.name: str | None = None
+        self.size = 0
+        self._gathered: list[bytes | memoryview] = []
+        self._gathered_size = 0
+        self._large: _Multipart | None = None
+
+    async def write(self, data: bytes | memoryview) -> None:
+        self._gathered.append(data)
+        self._gathered_size += len(data)
+        self.size += len(data)
+        if self._gathered_size >= (_PIECE_SIZE if self._large else _PART_SIZE):
+            self._large = self._large or _Multipart(self._store)
+            await self._large.send(self._take())
+
+    async def commit(self) -> str:
+        if self._large is None:
+            name = await self._leases.take()
+            with _translated(name):
+                await obstore.put_async(self._store, name, self._take(), use_multipart=False)
+        else:
+            name = self._large.name
+            await self._leases.record([name])
+            await self._large.send(self._take())
+            await self._large.complete()
+        self.name = name
+        return name
+
+    async def close(self) -> None:
+        if self._large is not None and self.name is None:
+            await self._large.abort()
+
+    def _take(self) -> bytes:
+        pieces, self._gathered, self._gathered_size = self._gathered, [], 0
+        return b"".join(pieces)
+
+
+class _Aborted(Exception):
+    """The source of an upload fails."""
+
+
+class _Multipart:
+    """A multipart upload under way, fed through a queue that holds little."""
+
+    def __init__(self, store: _Bucket) -> None:
+        self.name = new_name()
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._is_aborted = False
+        upload = obstore.put_async(
+            store,
+            self.name,
+            self._source(),
+            use_multipart=True,
+            chunk_size=_PART_SIZE,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
+        self._storing = asyncio.ensure_future(upload)
+
+    async def send(self, piece: bytes) -> None:
+        if piece:
+            await self._put(piece)
+
+    async def complete(self) -> None:
+        await self._put(None)
+        with _translated(self.name):
+            await self._storing
+
+    async def abort(self) -> None:
+        """Have the source fail, which aborts the upload, and wait until it is."""
+        self._is_aborted = True
+        if not self._storing.done():
+            await self._put_if_awaited(b"")
+        await asyncio.gather(self._storing, return_exceptions=True)
+
+    async def _put(self, piece: bytes | None) -> None:
+        await self._put_if_awaited(piece)
+        if self._storing.done():  # before it was all there, and so with an error
+            with _translated(self.name):
+                self._storing.result()
+
+    async def _put_if_awaited(self, piece: bytes | None) -> None:
+        """Put a piece into the queue, unless the upload ends meanwhile."""
+        putting = asyncio.ensure_future(self._pieces.put(piece))
+        try:
+            await asyncio.wait((putting, self._storing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            putting.cancel()
+
+    async def _source(self) -> AsyncIterator[bytes]:
+        while (piece := await self._pieces.get()) is not None:
+            if self._is_aborted:
+                raise _Aborted
+            yield piece
+
+
+class ObjectBlobReader:
+    """A blob that is read in order, by one GET for the span that was asked for."""
+
+    def __init__(self, store: _Bucket, blob: str, size: int) -> None:
+        self._store, self._blob = store, blob
+        self.size = size
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._left = memoryview(b"")
+        self._position = 0
+
+    async def seek(self, start: int, stop: int) -> None:
+        with _translated(self._blob):
+            found = await obstore.get_async(self._store, self._blob, options={"range": (start, stop)})
+        if found.meta["size"] != self.size:
+            raise OSError(f"the stored bytes of {self._blob} are {found.meta['size']}, and should be {self.size}")
+        self._chunks = aiter(found.stream(min_chunk_size=_CHUNK_SIZE))
+        self._position, self._left = start, memoryview(b"")
+
+    async def address(self, seconds: float) -> str | None:
+        with _translated(self._blob):
+            return await obstore.sign_async(self._store, "GET", self._blob, timedelta(seconds=seconds))
+
+    async def read(self, offset: int, size: int) -> bytes:
+        if offset >= self.size:
+            return b""
+        if self._chunks is None or offset != self._position:
+            await self.seek(offset, self.size)
+        assert self._chunks is not None
+        if not self._left:
+            with _translated(self._blob):
+                self._left = memoryview(await anext(self._chunks, b""))
+        piece, self._left = bytes(self._left[:size]), self._left[size:]
+        self._position += len(piece)
+        return piece
+
+    async def close(self) -> None:
+        self._chunks = None  # which ends the request
+
+
+def _bucket(url: str, client: "ClientConfig") -> _Bucket:
+    retry: RetryConfig = {"max_retries": 2, "retry_timeout": _PAUSE}
+    # An endpoint that the environment names may be of a private network, without TLS.
+    client = {"connect_timeout": _CONNECT, "allow_http": True, **client}
+    store = from_url(url, client_options=client, retry_config=retry)
+    if not isinstance(store, S3Store | GCSStore | AzureStore):
+        raise ValueError("give s3://BUCKET/PREFIX, gs://… or az://…")
+    return store
+
+
+@contextlib.contextmanager
+def _translated(blob: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BlobNotFoundError(blob) from error
+    except (BaseError, GenericError, TimeoutError, OSError) as error:
+        raise StoreUnavailableError(_line(error)) from error
+
+
+def _line(error: Exception) -> str:
+    """What an error says before it goes into how it came about."""
+    return str(error).partition("\n")[0]
