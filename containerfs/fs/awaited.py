@@ -36,6 +36,9 @@ class AwaitedRemote:
     def unanswered(self, since: float) -> None:
         self._remote.unanswered(since)
 
+    def silent_since(self) -> float | None:
+        return self._remote.silent_since()
+
     def containers(self) -> list[RemoteContainer]:
         return self._await(self._remote.containers)
 

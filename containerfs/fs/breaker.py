@@ -38,6 +38,11 @@ class CircuitBreaker:
         if self._down:
             raise types.Down("the service has not answered; it is asked again in the background")
 
+    def silent_since(self) -> float | None:
+        """Since when, by the monotonic clock, the service has been asked in vain; None unless it is down."""
+        with self._lock:
+            return self._silent_since if self._down else None
+
     def heard(self) -> None:
         """The service has answered something, whatever it said."""
         with self._lock:

@@ -28,12 +28,21 @@ class Deadline:
         patience: seconds to wait without progress, in all of the operation's waits together.
         interrupted: whether nobody wants the result any more. It is called on the thread that serves the operation.
         expired: told since when nothing has come, by the monotonic clock, if the patience ends.
+        silent_since: tells since when the service has been silent, once it is known to be down; else None.
     """
 
-    def __init__(self, patience: float, interrupted: Callable[[], bool], expired: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        patience: float,
+        interrupted: Callable[[], bool],
+        expired: Callable[[float], object],
+        silent_since: Callable[[], float | None],
+    ) -> None:
         self._patience = patience
         self._interrupted = interrupted
         self._expired = expired
+        self._silent_since = silent_since
+        self._got_on_at = NEVER
         self._moved_at = time.monotonic()
 
     def next_look(self, moved_at: float, patience: float | None = None) -> float:
@@ -46,9 +55,14 @@ class Deadline:
         Raises:
             Interrupted: nobody wants the result any more.
             Unreachable: nothing has come for too long.
+            Down: others have waited for too long, and nothing of what this operation waits for has come since.
         """
         if self._interrupted():
             raise types.Interrupted("nobody waits for it any more")
+        self._got_on_at = max(self._got_on_at, moved_at)
+        silent_since = self._silent_since()
+        if silent_since is not None and self._got_on_at <= silent_since:
+            raise types.Down("the service is down: others have waited for it in vain")
         self._moved_at = max(self._moved_at, moved_at)
         patience = self._patience if patience is None else min(patience, self._patience)
         left = self._moved_at + patience - time.monotonic()

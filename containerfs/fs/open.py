@@ -167,7 +167,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         ControlSurface(Status(service, tree, backlog, cache, fetcher, endings)),
         kernel,
         disk=journal.directory,
-        begin=lambda interrupted: Deadline(options.patience, interrupted, remote.unanswered),
+        begin=lambda interrupted: Deadline(options.patience, interrupted, remote.unanswered, remote.silent_since),
         write_back=options.write_back,
         read_only=options.read_only,
         on_close=[

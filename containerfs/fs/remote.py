@@ -57,6 +57,9 @@ class Remote(Protocol):
     def unanswered(self, since: float) -> None:
         """An operation has waited since then, by the monotonic clock, and gives up."""
 
+    def silent_since(self) -> float | None:
+        """Since when, by the monotonic clock, it has not answered, if it is known to be down; else None."""
+
     def containers(self) -> list[RemoteContainer]:
         """All containers that have not expired, newest first."""
 

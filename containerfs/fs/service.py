@@ -85,6 +85,9 @@ class ApiRemote:
     def unanswered(self, since: float) -> None:
         self.breaker.unanswered(since)
 
+    def silent_since(self) -> float | None:
+        return self.breaker.silent_since()
+
     def containers(self) -> list[RemoteContainer]:
         with self._call():
             pages = self._arriving(self._client.containers.list(limit=_PAGE).iter_pages())

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import counts, kernel, memory, names, scale, small_files, start, throughput
+from benchmarks import away, counts, kernel, memory, names, scale, small_files, start, throughput
 from benchmarks.bench import QUICK, Bench, Scale, opened
 from benchmarks.processes import run
 
@@ -20,6 +20,7 @@ SECTIONS = {
     "small": small_files,
     "names": names,
     "scale": scale,
+    "away": away,
     "start": start,
     "kernel": kernel,
 }

@@ -25,6 +25,7 @@ class Scale:
         names: in one directory.
         many: as many as are meant to work: names in one directory, and contents in the cache.
         containers: beside each other.
+        patience: seconds, with a service that is silent; of the quick run it is not the default.
         starts: of a mount.
         repetitions: of everything else that is timed.
     """
@@ -34,11 +35,12 @@ class Scale:
     names: int = 10_000
     many: int = 100_000
     containers: int = 1_000
+    patience: float = 13.0
     starts: int = 5
     repetitions: int = 3
 
 
-QUICK = Scale(64 * MiB, 20, 1_000, 2_000, 120, 1, 1)
+QUICK = Scale(64 * MiB, 20, 1_000, 2_000, 120, 2.0, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,9 @@ class MemoryRemote:
     def unanswered(self, since: float) -> None:
         """Nobody is told that it is down: each request is asked of it."""
 
+    def silent_since(self) -> float | None:
+        return None
+
     def containers(self) -> list[RemoteContainer]:
         with self._request("containers", ""):
             return sorted(self._containers.values(), key=lambda container: -container.created_at)

@@ -23,10 +23,14 @@ def workers() -> Iterator[Workers]:
 
 
 @contextmanager
-def operation(patience: float = LONG, interrupted: Callable[[], bool] = lambda: False) -> Iterator[list[float]]:
+def operation(
+    patience: float = LONG,
+    interrupted: Callable[[], bool] = lambda: False,
+    silent_since: Callable[[], float | None] = lambda: None,
+) -> Iterator[list[float]]:
     """This thread serves an operation; yields the times since when nothing has come, as its expiry tells them."""
     expired: list[float] = []
-    with deadline.operation(Deadline(patience, interrupted, expired.append)):
+    with deadline.operation(Deadline(patience, interrupted, expired.append, silent_since)):
         yield expired
 
 
@@ -77,6 +81,20 @@ def test_progress_renews_patience() -> None:
     with operation(patience=0.001):
         assert deadline.result(looks, moved_at) is None
     assert count == 5
+
+
+def test_nobody_waits_for_a_service_that_others_have_found_to_be_down() -> None:
+    """Also not for what was begun before; but for what has come since, for it is not quite so."""
+    silent: list[float] = []
+    with operation(silent_since=lambda: silent[0] if silent else None) as expired:
+        threading.Timer(0.05, lambda: silent.append(time.monotonic() - 30)).start()
+        with pytest.raises(types.Down):
+            deadline.result(Future())
+        assert not expired, "its own patience has not ended"
+    done: Future[str] = Future()
+    with operation(silent_since=lambda: silent[0]):
+        threading.Timer(0.15, lambda: done.set_result("result")).start()
+        assert deadline.result(done, lambda: silent[0] + 1) == "result"
 
 
 def test_an_interruption_ends_a_wait() -> None:

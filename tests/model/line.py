@@ -147,6 +147,9 @@ class Line:
     def unanswered(self, since: float) -> None:
         self._remote.unanswered(since)
 
+    def silent_since(self) -> float | None:
+        return self._remote.silent_since()
+
     def containers(self) -> list[RemoteContainer]:
         return self._pass("list", self._remote.containers)
 
