@@ -10,7 +10,7 @@ import typer
 from containerfs import __version__
 from containerfs.cli.backup import backup
 from containerfs.cli.changing import create, rename, rm
-from containerfs.cli.control import refresh, sync, unmount
+from containerfs.cli.control import refresh, sync
 from containerfs.cli.copying import cp, get, put
 from containerfs.cli.keys import keys
 from containerfs.cli.listing import info, ls
@@ -20,6 +20,7 @@ from containerfs.cli.recover import recover
 from containerfs.cli.serve import serve
 from containerfs.cli.status import status
 from containerfs.cli.switches import CommandWithSwitches
+from containerfs.cli.unmounting import unmount
 
 
 def _show_version(wanted: bool) -> None:

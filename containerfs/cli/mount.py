@@ -4,6 +4,7 @@ The command starts itself again with ``--foreground`` and waits for one line fro
 or why it is not. The process that stays is thus a fresh one, and starts its threads in its final form.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from containerfs.cli import child, descriptors
+from containerfs.cli.asking import ask
 from containerfs.cli.failure import fail, reporting
 from containerfs.cli.options import (
     CacheDirOption,
@@ -94,10 +96,10 @@ def mount(
         if foreground or ready_fd >= 0:
             _stay(settings, mountpoint, options, ready_fd)
         else:
-            _background(settings)
+            _background(settings, mountpoint)
 
 
-def _background(settings: "Settings") -> None:
+def _background(settings: "Settings", mountpoint: Path) -> None:
     """Start the process that stays, and wait for its word."""
     reading, writing = os.pipe()
     with _open_log(settings) as output, open(reading, encoding="utf-8") as word:
@@ -118,6 +120,10 @@ def _background(settings: "Settings") -> None:
         process.wait()
         fail("mount", answer["error"])
     typer.echo(answer["ready"])
+    elsewhere = ask(mountpoint)["uploads"]["elsewhere"]
+    for pid, files in itertools.groupby(elsewhere, lambda each: each["pid"]):
+        names = ", ".join(each["name"] for each in files)
+        typer.echo(f"Process {pid}, of another mount of this service, still uploads {names}")
 
 
 def _open_log(settings: "Settings") -> BinaryIO:

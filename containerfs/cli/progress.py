@@ -117,7 +117,7 @@ def board(command: str, verb: str, check: Callable[[], None], *, quiet: bool) ->
     On a terminal it shows bars, and says at the end what came of it; elsewhere it only tells of failures, as git does.
     """
     is_shown = sys.stderr.isatty() and not quiet
-    with _bars() if is_shown else nullcontext() as progress:
+    with bars() if is_shown else nullcontext() as progress:
         shown = Board(command, verb, check, progress)
         try:
             yield shown
@@ -130,7 +130,8 @@ def board(command: str, verb: str, check: Callable[[], None], *, quiet: bool) ->
         raise typer.Exit(shown.status)
 
 
-def _bars() -> "Progress":
+def bars() -> "Progress":
+    """Bars of bytes on standard error, which go when they are done."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

@@ -108,6 +108,7 @@ def describe(mountpoint: Path, told: Document, now: float) -> list[str]:
         f"uploads: {_uploads(uploads)}",
         *_indented([_upload(each) for each in uploads["files"]]),
         *_indented([_failure(each) for each in uploads["failed"]]),
+        *_indented([_elsewhere(each) for each in uploads["elsewhere"]]),
         f"downloads: {len(told['downloads'])} under way",
         *_indented([_transfer(each, each["received"]) for each in told["downloads"]]),
         *_endings(told["endings"], now),
@@ -128,6 +129,11 @@ def _transfer(told: Document, done: int) -> list[str]:
     name, size = _name_and_size(told)
     left = "" if told["seconds_left"] is None else f"{wording.span(told['seconds_left'])} left"
     return [name, f"{wording.size(done)} of {size}", f"{wording.size(told['rate'])}/s", left]
+
+
+def _elsewhere(told: Document) -> list[str]:
+    process = "another process" if told["pid"] is None else f"process {told['pid']}"
+    return [*_name_and_size(told), f"uploaded by {process}, of another mount"]
 
 
 def _failure(told: Document) -> list[str]:

@@ -83,6 +83,9 @@ class Status:
                 "files": [_upload(each) for each in outstanding.uploads],
                 "failed": [_failed(each) for each in outstanding.failed],
                 "set_aside": len(outstanding.set_aside),
+                "elsewhere": [
+                    {"name": each.name, "bytes": each.size, "pid": each.pid} for each in outstanding.elsewhere
+                ],
             },
             "downloads": [self._download(each) for each in self._fetcher.under_way()],
             "endings": [

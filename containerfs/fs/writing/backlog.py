@@ -74,11 +74,29 @@ class FailedUpload(Unfinished):
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A file that another process has to upload, which uses the same journal: of a mount that was detached, say.
+
+    Attributes:
+        pid: None where that is not known.
+    """
+
+    name: str
+    size: int | None
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Outstanding:
-    """All that is not on the service at one moment: each file is in one of the lists, once."""
+    """All that is not on the service at one moment: each file is in one of the lists, once.
+
+    Attributes:
+        elsewhere: files that are another mount's to upload.
+    """
 
     uploads: list[Upload]
     failed: list[FailedUpload]
+    elsewhere: list[Elsewhere]
 
     @property
     def pending(self) -> int:
@@ -125,7 +143,11 @@ class Backlog:
                 else:
                     failed.append(self._failed(node, failure))
             failed += self._set_aside()
-        return Outstanding(uploads, failed)
+        elsewhere = [
+            Elsewhere(name, _size_on_disk(self._journal.staged(data).path if data else None), pid)
+            for name, data, pid in self._journal.due_elsewhere()
+        ]
+        return Outstanding(uploads, failed, elsewhere)
 
     def _failed(self, node: FileNode, failure: state.Failure) -> FailedUpload:
         remedy = failure.remedy or (_REMEDY if failure.lasting else "")

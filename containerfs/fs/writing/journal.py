@@ -350,6 +350,16 @@ class Journal:
         )
         return [SetAside(*row) for row in rows]
 
+    def due_elsewhere(self) -> list[tuple[str, str | None, int | None]]:
+        """What other mounts that live have to upload: its name, its staged file, and the process."""
+        rows = self._database.select(
+            "SELECT container_name || '/' || path, data, owner FROM entries"
+            " WHERE stored IS NULL AND set_aside IS NULL AND owner != ? ORDER BY sequence",
+            self._ownership.id,
+        )
+        live = {owner for owner in {owner for _, _, owner in rows} if self._ownership.is_live(owner)}
+        return [(name, data, self._ownership.pid(owner)) for name, data, owner in rows if owner in live]
+
     def take_returned(self) -> list[Entry]:
         """Own what was set aside and is to be tried again, and return it in the order in which it was written."""
         with self._database.transaction() as db:
