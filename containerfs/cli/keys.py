@@ -1,71 +1,129 @@
 """``containerfs keys``: who may use a server."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from containerfs.server.auth import KeyFile
-    from containerfs.server.storage.base import Usage
+    from containerfs.server.storage.base import MetadataStore, Quota, Transaction, Usage
 
-keys = typer.Typer(help="The API keys of a server.", no_args_is_help=True)
+T = TypeVar("T")
 
-KeyFileOption = Annotated[Path, typer.Option("--api-keys", help="Key file, the one that 'containerfs serve' is given.")]
+keys = typer.Typer(help="The API keys of a server: in a file, or in its database.", no_args_is_help=True)
+
+KeyFileOption = Annotated[
+    Path | None, typer.Option("--api-keys", help="Key file, the one that 'containerfs serve' is given.")
+]
+
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(help="The database, as 'containerfs serve' has it.", metavar="URL", show_default=False),
+]
 
 
 @keys.command()
-def add(name: Annotated[str, typer.Argument(help="What to call the key.")], api_keys: KeyFileOption) -> None:
+def add(
+    name: Annotated[str, typer.Argument(help="What to call the key.")],
+    api_keys: KeyFileOption = None,
+    database: DatabaseOption = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Whose containers it is for, if others' too; in the database only.")
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="It changes nothing; in the database only.")] = False,
+    expires_after: Annotated[str | None, typer.Option(help="As 90d or 12h; in the database only.")] = None,
+) -> None:
     """Make a key, and print it: it cannot be shown again."""
-    with _refusals():
-        key, secret = _key_file(api_keys).add(name)
-    typer.echo(f"{key.id} ({name}), shown only now:", err=True)
+    from containerfs.config import parse_span
+    from containerfs.server.stored_keys import new_key
+
+    if api_keys is not None:
+        if namespace or read_only or expires_after:
+            _refuse("--namespace, --read-only and --expires-after are for keys in a database")
+        with _refusals():
+            stored, secret = _key_file(api_keys).add(name)
+        id = stored.id
+    else:
+        try:
+            lifetime = parse_span(expires_after) if expires_after else None
+        except ValueError as error:
+            _refuse(f"--expires-after: {error}")
+        key, secret = new_key(name, namespace, read_only=read_only, lifetime=lifetime)
+        if not _written(database, lambda tx: tx.insert_key(key)):
+            _refuse(f"there is a key of the name {name} already: choose another, or revoke that key first")
+        id = key.id
+    typer.echo(f"{id} ({name}), shown only now:", err=True)
     typer.echo(secret)
 
 
 @keys.command("list")
 def list_keys(
-    api_keys: KeyFileOption,
+    api_keys: KeyFileOption = None,
     data_dir: Annotated[Path | None, typer.Option(help="The store, as 'containerfs serve' has it.")] = None,
+    database: DatabaseOption = None,
 ) -> None:
     """List the keys, which are known by their ids and names, and what each has in the store."""
-    import time
+    if api_keys is not None:
+        _list_file(api_keys, data_dir, database)
+    else:
+        _list_stored(database)
 
-    from containerfs.config import SettingsError
-    from containerfs.server import settings
-    from containerfs.server.storage.base import StoreError
 
+def _list_file(path: Path, data_dir: Path | None, database: str | None) -> None:
     with _refusals():
-        found = _key_file(api_keys).keys()
-    try:
-        usage = _usage(settings.load(data_dir=data_dir).data_dir)
-    except (SettingsError, StoreError) as error:
-        _refuse(str(error))
+        found = _key_file(path).keys()
+    usage = _usage(data_dir, database)
     for key in found:
-        made = time.strftime("%Y-%m-%d", time.gmtime(key.created_at))
-        typer.echo(f"{key.id}  {made}  {key.name}{_described(usage.pop(key.id, None))}")
+        typer.echo(f"{key.id}  {_day(key.created_at)}  {key.name}{_described(usage.pop(key.id, None))}")
     for namespace, left in usage.items():
         typer.echo(f"{namespace}  of no key{_described(left)}")
 
 
-def _usage(data_dir: Path) -> "dict[str, Usage]":
+def _list_stored(database: str | None) -> None:
+    def survey(tx: "Transaction") -> "tuple[dict[str, Usage], dict[str, Quota]]":
+        usage = {each.namespace: each for each in tx.usage(int(time.time()))}
+        return usage, {each.namespace: each for each in tx.quotas()}
+
+    usage, quotas = _surveyed(database, survey)
+    for key in _surveyed(database, lambda tx: tx.keys()):
+        marks = [f"namespace {key.namespace}"] * (key.namespace != key.id) + ["read-only"] * key.read_only
+        if key.expires_at is not None:
+            marks.append(f"{'expired' if time.time() >= key.expires_at else 'expires'} {_day(key.expires_at)}")
+        typer.echo("  ".join([key.id, _day(key.created_at), key.name, *marks]))
+    for namespace in sorted(usage.keys() | quotas.keys()):
+        has = _described(usage.get(namespace)) or "  empty"
+        typer.echo(f"namespace {namespace}{has}{_allowed(quotas.get(namespace))}")
+
+
+def _allowed(quota: "Quota | None") -> str:
+    if quota is None:
+        return ""
+    bounds = ((quota.max_files, "files"), (quota.max_bytes, "bytes"))
+    return "  at most " + " and ".join(f"{number} {what}" for number, what in bounds if number is not None)
+
+
+def _day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def _usage(data_dir: Path | None, database: str | None) -> "dict[str, Usage]":
     """What is in the namespaces of a store, if there is one yet."""
-    import asyncio
-    import time
+    from containerfs.config import SettingsError
+    from containerfs.server import settings
+    from containerfs.server.storage.open import holds_store, sqlite_url
 
-    from containerfs.server.storage.open import holds_store, open_stores
-
-    async def survey() -> "dict[str, Usage]":
-        stores = open_stores(data_dir)
-        try:
-            usage = await stores.metadata.survey(lambda tx: tx.usage(int(time.time())))
-        finally:
-            await stores.metadata.close()
-        return {each.namespace: each for each in usage}
-
-    return asyncio.run(survey()) if holds_store(data_dir) else {}
+    try:
+        server = settings.load(data_dir=data_dir, database=database)
+    except SettingsError as error:
+        _refuse(str(error))
+    if not server.database and not holds_store(server.data_dir):
+        return {}
+    url = server.database or sqlite_url(server.data_dir)
+    return {each.namespace: each for each in _surveyed(url, lambda tx: tx.usage(int(time.time())))}
 
 
 def _described(usage: "Usage | None") -> str:
@@ -73,12 +131,69 @@ def _described(usage: "Usage | None") -> str:
 
 
 @keys.command()
-def revoke(id: Annotated[str, typer.Argument(help="As 'keys list' shows it.")], api_keys: KeyFileOption) -> None:
-    """Forget a key. A running server refuses it from the next request on."""
-    with _refusals():
-        revoked = _key_file(api_keys).revoke(id)
+def revoke(
+    id: Annotated[str, typer.Argument(help="As 'keys list' shows it.")],
+    api_keys: KeyFileOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Forget a key. A running server refuses it from the next request on, or, in a database, within ten seconds."""
+    if api_keys is not None:
+        with _refusals():
+            revoked = _key_file(api_keys).revoke(id)
+    else:
+        revoked = _written(database, lambda tx: tx.delete_key(id))
     if not revoked:
         _refuse(f"there is no key {id}")
+
+
+@keys.command()
+def quota(
+    namespace: Annotated[str, typer.Argument(help="As 'keys list' shows it; a key's id, if it was given no other.")],
+    database: DatabaseOption = None,
+    size: Annotated[str | None, typer.Option("--bytes", help="As 10G. Without this any number.")] = None,
+    files: Annotated[int | None, typer.Option(min=0, help="Without this any number.")] = None,
+) -> None:
+    """Bound what a namespace may have, in a database. Servers that add files wait while it is counted."""
+    from containerfs.config import parse_size
+
+    try:
+        max_bytes = parse_size(size) if size else None
+    except ValueError as error:
+        _refuse(f"--bytes: {error}")
+    _written(database, lambda tx: tx.set_quota(namespace, max_bytes, files))
+
+
+def _written(database: str | None, work: "Callable[[Transaction], T]") -> T:
+    import asyncio
+
+    return _with_metadata(database, lambda metadata: asyncio.run(metadata.write(work)))
+
+
+def _surveyed(database: str | None, work: "Callable[[Transaction], T]") -> T:
+    import asyncio
+
+    return _with_metadata(database, lambda metadata: asyncio.run(metadata.survey(work)))
+
+
+def _with_metadata(database: str | None, use: "Callable[[MetadataStore], T]") -> T:
+    import asyncio
+
+    from containerfs.config import SettingsError
+    from containerfs.server import settings
+    from containerfs.server.storage.base import StoreError, StoreUnavailableError
+    from containerfs.server.storage.open import open_metadata
+
+    try:
+        url = settings.load(database=database).database
+        if url is None:
+            _refuse("give the key file with --api-keys, or the database with --database")
+        metadata = open_metadata(url)
+        try:
+            return use(metadata)
+        finally:
+            asyncio.run(metadata.close())
+    except (SettingsError, StoreError, StoreUnavailableError) as error:
+        _refuse(str(error))
 
 
 def _key_file(path: Path) -> "KeyFile":

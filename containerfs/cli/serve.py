@@ -44,7 +44,9 @@ def serve(
         list[str] | None,
         typer.Option("--allowed-host", help="Without keys, also answer requests for this name, a proxy's. Repeatable."),
     ] = None,
-    api_keys: Annotated[Path | None, typer.Option(help="Key file, as written by 'containerfs keys'.")] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option(help="Key file, as 'containerfs keys' writes it, or 'database'.")
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Also serve the metrics, and nothing else, on this HOST:PORT, without keys.")
     ] = None,

@@ -16,7 +16,12 @@ from containerfs.server.routes import answers, bodies, containers, files, operat
 from containerfs.server.routes.asked import Answering, Endpoint, authenticated
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits
-from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError, StoreUnavailableError
+from containerfs.server.storage.base import (
+    BlobNotFoundError,
+    OutOfSpaceError,
+    QuotaExceededError,
+    StoreUnavailableError,
+)
 
 PREFIX = "/v1"
 
@@ -38,6 +43,7 @@ def create_app(
         exception_handlers={
             ServiceError: answers.service_error,
             OutOfSpaceError: answers.out_of_space,
+            QuotaExceededError: answers.quota_exceeded,
             BlobNotFoundError: answers.blob_not_found,
             StoreUnavailableError: answers.store_unavailable,
             HTTPException: answers.http_error,

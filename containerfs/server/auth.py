@@ -46,23 +46,34 @@ class ApiKey:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose containers a request is about, and whether it may change them."""
+
+    namespace: str
+    may_write: bool = True
+
+
 class Authenticator(Protocol):
-    def namespace(self, headers: Headers) -> str:
-        """Whose containers a request with these headers is about; raises Unauthenticated or Forbidden."""
+    async def identify(self, headers: Headers) -> Identity:
+        """Who sends a request with these headers; raises Unauthenticated or Forbidden."""
         ...
 
-    def admit(self, headers: Headers) -> None:
-        """Let pass a request about the server itself: its metrics, its description. Raises as ``namespace`` does."""
+    async def admit(self, headers: Headers) -> None:
+        """Let pass a request about the server itself: its metrics, its description. Raises as ``identify`` does."""
         ...
+
+
+_SHARED = Identity(SHARED_NAMESPACE)
 
 
 class Everyone:
     """No keys: whoever reaches the server is one and the same."""
 
-    def namespace(self, headers: Headers) -> str:
-        return SHARED_NAMESPACE
+    async def identify(self, headers: Headers) -> Identity:
+        return _SHARED
 
-    def admit(self, headers: Headers) -> None:
+    async def admit(self, headers: Headers) -> None:
         pass
 
 
@@ -79,11 +90,11 @@ class ThisMachine:
     def __init__(self, allowed_hosts: Collection[str] = ()) -> None:
         self._allowed = {name.lower() for name in allowed_hosts}
 
-    def namespace(self, headers: Headers) -> str:
-        self.admit(headers)
-        return SHARED_NAMESPACE
+    async def identify(self, headers: Headers) -> Identity:
+        await self.admit(headers)
+        return _SHARED
 
-    def admit(self, headers: Headers) -> None:
+    async def admit(self, headers: Headers) -> None:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             raise self._refusal("Host", hosts)
@@ -113,20 +124,17 @@ class KeyFile:
         self._seen: tuple[int, int, int] | None = None
         self._namespaces: dict[str, str] = {}
 
-    def admit(self, headers: Headers) -> None:
+    async def admit(self, headers: Headers) -> None:
         if self._guards_operations:
-            self.namespace(headers)
+            await self.identify(headers)
 
-    def namespace(self, headers: Headers) -> str:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise Unauthenticated("Give an API key, as 'Authorization: Bearer KEY'.", code="missing_api_key")
+    async def identify(self, headers: Headers) -> Identity:
+        sha256 = hashed(bearer_key(headers))
         self._refresh()
-        # Looked up by hash: how long that takes says nothing about the key.
-        namespace = self._namespaces.get(_hashed(key.strip()))
+        namespace = self._namespaces.get(sha256)
         if namespace is None:
-            raise Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
-        return namespace
+            raise unknown_key()
+        return Identity(namespace)
 
     def keys(self) -> list[ApiKey]:
         """All keys, oldest first. Raises KeyFileError if the file is missing or cannot be read."""
@@ -141,7 +149,7 @@ class KeyFile:
     def add(self, name: str) -> tuple[ApiKey, str]:
         """A new key, and its secret, which is stored nowhere. Raises KeyFileError if another key has the name."""
         secret = f"sk-{secrets.token_urlsafe(32)}"
-        key = ApiKey(f"key_{secrets.token_hex(8)}", name, _hashed(secret), int(time.time()))
+        key = ApiKey(f"key_{secrets.token_hex(8)}", name, hashed(secret), int(time.time()))
         with self._locked():
             keys = self.keys() if self._path.exists() else []
             if same := [other for other in keys if other.name == name]:
@@ -205,5 +213,18 @@ def _without_scheme(origin: str) -> str:
     return authority if scheme.lower() in ("http", "https") else ""
 
 
-def _hashed(key: str) -> str:
+def bearer_key(headers: Headers) -> str:
+    """The key that a request has; raises Unauthenticated if it has none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Unauthenticated("Give an API key, as 'Authorization: Bearer KEY'.", code="missing_api_key")
+    return key.strip()
+
+
+def unknown_key() -> Unauthenticated:
+    return Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
+
+
+def hashed(key: str) -> str:
+    """What a key is looked up by: how long that takes says nothing about the key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

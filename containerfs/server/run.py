@@ -5,13 +5,16 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 
 from containerfs.server.app import PREFIX
 from containerfs.server.auth import Authenticator, Everyone, KeyFile, ThisMachine
 from containerfs.server.listener import ListenError, is_loopback, listening, url
 from containerfs.server.observation import Counts, access_log
 from containerfs.server.serving import Serving, serve
-from containerfs.server.settings import ServerSettings
+from containerfs.server.settings import KEYS_IN_DATABASE, ServerSettings
+from containerfs.server.storage.base import MetadataStore
+from containerfs.server.stored_keys import StoredKeys
 from containerfs.server.tally import Tally
 from containerfs.server.workers import Tie, supervise
 
@@ -58,8 +61,15 @@ def _log(settings: ServerSettings) -> None:
         access_log.propagate = False
 
 
-def _authenticator(settings: ServerSettings) -> Authenticator:
+def _authenticator(settings: ServerSettings) -> Callable[[MetadataStore], Authenticator]:
     of_this_machine = settings.uds is not None or is_loopback(settings.host)
+    if settings.api_keys == KEYS_IN_DATABASE:
+        return lambda metadata: StoredKeys(metadata, guards_operations=not of_this_machine)
+    authenticator = _without_database(settings, of_this_machine)
+    return lambda _: authenticator
+
+
+def _without_database(settings: ServerSettings, of_this_machine: bool) -> Authenticator:
     if settings.api_keys is not None:
         key_file = KeyFile(settings.api_keys, guards_operations=not of_this_machine)
         key_file.keys()
@@ -75,7 +85,7 @@ def _listening_for_metrics(settings: ServerSettings) -> contextlib.AbstractConte
 
 def _serve(
     settings: ServerSettings,
-    authenticator: Authenticator,
+    authenticator: Callable[[MetadataStore], Authenticator],
     listener: socket.socket,
     metrics_listener: socket.socket | None,
 ) -> None:

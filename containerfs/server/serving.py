@@ -27,6 +27,7 @@ from containerfs.server.observation import Counts
 from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
 from containerfs.server.settings import Limits, ServerSettings
+from containerfs.server.storage.base import MetadataStore
 from containerfs.server.storage.open import contents_directory, open_stores
 from containerfs.server.sweeper import Sweeper
 
@@ -42,11 +43,12 @@ class Serving:
 
     Attributes:
         listener: a listening socket.
+        authenticator: of those who ask a server on these stores.
         metrics_listener: one on which the metrics are served, and nothing else.
     """
 
     settings: ServerSettings
-    authenticator: Authenticator
+    authenticator: Callable[[MetadataStore], Authenticator]
     counts: Counts
     listener: socket.socket
     metrics_listener: socket.socket | None
@@ -79,7 +81,8 @@ async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | No
     service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
     metrics = Metrics(serving.counts, Inventory(stores.metadata, contents_directory(settings.data_dir, settings.blobs)))
     redirects = settings.downloads == "redirect"
-    app = create_app(service, serving.authenticator, settings.limits, metrics, redirects=redirects)
+    authenticator = serving.authenticator(stores.metadata)
+    app = create_app(service, authenticator, settings.limits, metrics, redirects=redirects)
     server = _Server(app, settings.limits, ready)
     _stop_on_signals(server)
     if lifeline is not None:

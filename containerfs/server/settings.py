@@ -50,6 +50,9 @@ def _rule(value: object) -> object:
     return ExpiryRule(anchor="last_active_at", minutes=int(minutes))
 
 
+KEYS_IN_DATABASE = Path("database")
+"""In place of a key file."""
+
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Address = Annotated[tuple[str, int], NoDecode, BeforeValidator(_address)]
@@ -70,7 +73,7 @@ class ServerSettings(BaseSettings):
         blobs: the URL of what has the contents.
         downloads: whether contents are sent from an object store, or clients redirected to it.
         allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
-        api_keys: the key file; None serves everyone who reaches the server.
+        api_keys: the key file, or ``database``; None serves everyone who reaches the server.
         metrics: a host and port on which to serve the metrics, and nothing else, without keys.
         max_upload_size: of a file; 0 is no limit.
         default_expiry: for containers created without ``expires_after``.

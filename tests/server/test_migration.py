@@ -21,6 +21,8 @@ CREATE INDEX container_files_blob ON container_files (blob);
 CREATE INDEX files_blob ON files (blob);
 ALTER TABLE container_files DROP COLUMN attributes;
 DROP TABLE blobs;
+DROP TABLE api_keys;
+DROP TABLE quotas;
 DROP TABLE alembic_version;
 """
 

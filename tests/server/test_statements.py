@@ -17,8 +17,8 @@ from containerfs.server.storage.schema import container_files, containers, files
 
 TABLES = (containers, container_files, files)
 
-ANY_WAY = ("usage", "claim_key")
-"""Looks at all rows; is text, and finds its row by the conflict with it."""
+ANY_WAY = ("usage", "claim_key", "keys", "all_quotas", "bytes_and_files")
+"""These look at all rows there are, or, the second, are text, which finds its row by the conflict with it."""
 
 STATEMENTS: dict[str, Executable] = {
     **{

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from containerfs.api.models import ApiModel, ListPage
 from containerfs.server import errors
+from containerfs.server.storage.base import QuotaExceededError
 
 logger = logging.getLogger("containerfs.server")
 
@@ -74,6 +75,18 @@ async def service_error(request: Request, error: Exception) -> Response:
 async def out_of_space(request: Request, error: Exception) -> Response:
     logger.error("no space left in the store: %s", error)
     return error_answer(errors.OutOfSpace("The server has no space left to store this.", code="insufficient_storage"))
+
+
+async def quota_exceeded(request: Request, error: Exception) -> Response:
+    assert isinstance(error, QuotaExceededError)
+    quota = error.quota
+    if quota.max_files is not None and quota.files > quota.max_files:
+        message = f"There are {quota.max_files} files, which is as many as there may be: delete some first."
+        return error_answer(errors.OutOfSpace(message, code="file_quota_exceeded"))
+    message = (
+        f"With this there would be {quota.bytes} bytes of files, and {quota.max_bytes} are allowed: delete some first."
+    )
+    return error_answer(errors.OutOfSpace(message, code="byte_quota_exceeded"))
 
 
 async def blob_not_found(request: Request, error: Exception) -> Response:

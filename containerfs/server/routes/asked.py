@@ -7,13 +7,15 @@ from starlette.types import ASGIApp
 
 from containerfs.server.auth import Authenticator
 from containerfs.server.downloads import ContentResponse
-from containerfs.server.errors import InvalidRequest, NotFound
+from containerfs.server.errors import Forbidden, InvalidRequest, NotFound
 from containerfs.server.requests import Listing
 from containerfs.server.routes.bodies import parsed
 from containerfs.server.service import Content, Service
 from containerfs.server.storage.base import PageQuery
 
 Answering = Callable[[Request], Awaitable[ASGIApp]]
+
+_READING = ("GET", "HEAD")
 
 Endpoint = tuple[str, str, Answering]
 """A method, the template of a path, and what answers there."""
@@ -39,7 +41,10 @@ def authenticated(answer: Answering) -> Answering:
 
     async def endpoint(request: Request) -> ASGIApp:
         authenticator: Authenticator = request.app.state.authenticator
-        request.state.namespace = authenticator.namespace(request.headers)
+        identity = await authenticator.identify(request.headers)
+        if request.method not in _READING and not identity.may_write:
+            raise Forbidden("This API key may only read.", code="read_only_api_key")
+        request.state.namespace = identity.namespace
         _check_characters(request)
         return await answer(request)
 
@@ -51,7 +56,7 @@ def admitted(answer: Answering) -> Answering:
 
     async def endpoint(request: Request) -> ASGIApp:
         authenticator: Authenticator = request.app.state.authenticator
-        authenticator.admit(request.headers)
+        await authenticator.admit(request.headers)
         return await answer(request)
 
     return endpoint

@@ -124,12 +124,44 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An API key as stored, by its SHA-256. ``expires_at`` is None for one that stays."""
+
+    id: str
+    name: str
+    sha256: str
+    namespace: str
+    read_only: bool
+    created_at: int
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a namespace may have, None for any number, and what it has, all that is not removed yet included."""
+
+    namespace: str
+    max_bytes: int | None
+    max_files: int | None
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class PageQuery:
     """Which part of a listing: at most ``limit`` items after the item ``after``, by creation in ``order``."""
 
     limit: int
     order: Order = "desc"
     after: str | None = None
+
+
+class QuotaExceededError(Exception):
+    """A namespace would have more than its ``quota`` allows; that has the numbers as they would be."""
+
+    def __init__(self, quota: Quota) -> None:
+        super().__init__(quota.namespace)
+        self.quota = quota
 
 
 class UnknownCursorError(Exception):
@@ -185,7 +217,8 @@ class Transaction(Protocol):
     def insert_container_file(self, record: ContainerFileRecord, replaced_id: str | None, now: int) -> list[str]:
         """Insert a row, in place of another of its container; returns the other's blob if that is dead now.
 
-        The container must be locked, or new. Raises BlobNotFoundError if the new row's blob is dead or unknown.
+        The container must be locked, or new. Raises BlobNotFoundError if the new row's blob is dead or unknown, and
+        QuotaExceededError.
         """
         ...
 
@@ -210,7 +243,7 @@ class Transaction(Protocol):
         ...
 
     def insert_file(self, record: FileRecord) -> None:
-        """Raises BlobNotFoundError if its blob is dead or unknown."""
+        """Raises BlobNotFoundError if its blob is dead or unknown, and QuotaExceededError."""
         ...
 
     def file(self, namespace: str, id: str, now: int, *, lock: bool = False) -> FileRecord | None: ...
@@ -257,6 +290,29 @@ class Transaction(Protocol):
 
     def usage(self, now: int) -> list[Usage]:
         """What is in each namespace that has anything, by name. Looks at every row: only for ``survey``."""
+        ...
+
+    def keys(self) -> list[KeyRecord]:
+        """All API keys, oldest first."""
+        ...
+
+    def insert_key(self, key: KeyRecord) -> bool:
+        """Whether it was inserted, which it is not if another key has its name."""
+        ...
+
+    def delete_key(self, id: str) -> bool:
+        """Whether there was one."""
+        ...
+
+    def quotas(self) -> list[Quota]:
+        """Those of all namespaces that have one, by name."""
+        ...
+
+    def set_quota(self, namespace: str, max_bytes: int | None, max_files: int | None) -> None:
+        """Bound what a namespace may have, counting what it has; without either bound it has no quota any more.
+
+        Others who write wait meanwhile.
+        """
         ...
 
     def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:

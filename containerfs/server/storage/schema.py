@@ -11,7 +11,8 @@ listing total. ``departed`` keeps the places of deleted items for a while, so th
 
 ``copies`` is how many rows name a blob. ``due_at`` is when a lease ends, and when a dead blob is to be deleted.
 
-What PostgreSQL does otherwise: its indexes take no more than 2.7 kB of a row, so long names are in them as a digest.
+What PostgreSQL does otherwise: its indexes take no more than 2.7 kB of a row, so long names are in them as a digest;
+and those who write do so side by side.
 """
 
 from typing import Any
@@ -19,7 +20,9 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
+    Connection,
     ForeignKey,
     Index,
     Integer,
@@ -162,6 +165,30 @@ blobs = Table(
 
 NEW, LIVE, DEAD = "new", "live", "dead"
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("namespace", Text, nullable=False),
+    Column("read_only", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("max_bytes", BigInteger),
+    Column("max_files", BigInteger),
+    Column("bytes", BigInteger, nullable=False),
+    Column("files", BigInteger, nullable=False),
+)
+"""What a namespace may have, and has. There is no row for one that may have anything, so that those who write to it do
+not wait for each other."""
+
 revision = Table(
     "alembic_version",
     metadata,
@@ -169,3 +196,9 @@ revision = Table(
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 """Which of the migrations the store has seen last. Source: alembic, whose table this is."""
+
+
+def keep_writers_out(connection: Connection) -> None:
+    """Wait for those who add or delete files, and have others wait until the transaction ends, as on SQLite they do."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE container_files, files IN SHARE MODE")

@@ -14,7 +14,10 @@ from containerfs.server.storage.base import (
     ContainerFileRecord,
     ContainerRecord,
     FileRecord,
+    KeyRecord,
     PageQuery,
+    Quota,
+    QuotaExceededError,
     RecordedAnswer,
     Removal,
     UnknownCursorError,
@@ -25,7 +28,7 @@ from containerfs.server.storage.schema import NEW, container_files, containers, 
 _AGAIN_S = 300
 """After so many seconds a blob that was to be deleted, and was not, is somebody else's to delete."""
 
-Record = TypeVar("Record", ContainerRecord, ContainerFileRecord, FileRecord, RecordedAnswer)
+Record = TypeVar("Record", ContainerRecord, ContainerFileRecord, FileRecord, RecordedAnswer, Quota)
 
 
 class SqlTransaction:
@@ -55,7 +58,7 @@ class SqlTransaction:
 
     def remove_container(self, id: str, now: int, limit: int) -> Removal:
         blobs = self._names(statements.blobs_of_some_files, container_id=id, limit=limit)
-        rows = self._delete(statements.delete_some_files, container_id=id, limit=limit) if blobs else 0
+        rows = self._delete_files(id, limit) if blobs else 0
         # Its files need no places any more: listing them is a 404 from now on.
         rows += self._delete(statements.delete_some_places_of, listing=id, limit=limit - rows)
         if rows < limit:
@@ -70,6 +73,7 @@ class SqlTransaction:
         self._use(record.blob)  # first: the other row may be the last that names the same blob
         released = self._depart(container_files, replaced_id, now) if replaced_id else []
         self._run(statements.insertion(container_files), **asdict(record))
+        self._charge(container_files, record.container_id, record.bytes, 1)
         return self._release(released, now)
 
     def set_attributes(self, id: str, attributes: Mapping[str, int] | None) -> None:
@@ -98,6 +102,7 @@ class SqlTransaction:
     def insert_file(self, record: FileRecord) -> None:
         self._use(record.blob)
         self._run(statements.insertion(files), **asdict(record))
+        self._charge(files, record.namespace, record.bytes, 1)
 
     def file(self, namespace: str, id: str, now: int, *, lock: bool = False) -> FileRecord | None:
         statement = statements.locked_file if lock else statements.file
@@ -142,6 +147,29 @@ class SqlTransaction:
     def usage(self, now: int) -> list[Usage]:
         return [Usage(*row) for row in self._connection.execute(statements.usage, {"now": now})]
 
+    def keys(self) -> list[KeyRecord]:
+        return [KeyRecord(*row) for row in self._connection.execute(statements.keys)]
+
+    def insert_key(self, key: KeyRecord) -> bool:
+        if self._connection.execute(statements.keys_named, {"name": key.name}).first():
+            return False
+        self._run(statements.insertion(schema.api_keys), **asdict(key))
+        return True
+
+    def delete_key(self, id: str) -> bool:
+        return self._delete(statements.deletion(schema.api_keys), id=id) > 0
+
+    def quotas(self) -> list[Quota]:
+        return [Quota(*row) for row in self._connection.execute(statements.all_quotas)]
+
+    def set_quota(self, namespace: str, max_bytes: int | None, max_files: int | None) -> None:
+        schema.keep_writers_out(self._connection)
+        self._run(statements.delete_quota, namespace=namespace)
+        if max_bytes is None and max_files is None:
+            return
+        counted = self._connection.execute(statements.bytes_and_files, {"namespace": namespace}).one()
+        self._run(statements.insertion(schema.quotas), **asdict(Quota(namespace, max_bytes, max_files, *counted)))
+
     def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
         places = self._delete(statements.delete_some_old_places, before=cursors_before, limit=limit)
         return Removal(places + self._delete(statements.delete_some_old_answers, before=answers_before, limit=limit))
@@ -177,12 +205,35 @@ class SqlTransaction:
         row = self._connection.execute(statements.row_and_place(table), {"id": id}).first()
         if row is None:
             return []
-        listing, created_at, seq, *blobs = row
+        listing, created_at, seq, *content = row
         self._run(statements.deletion(table), id=id)
         self._run(
             statements.insertion(departed), id=id, listing=listing, created_at=created_at, seq=seq, departed_at=now
         )
-        return blobs
+        if not content:
+            return []
+        blob, size = content
+        self._charge(table, listing, -size, -1)
+        return [blob]
+
+    def _delete_files(self, container_id: str, limit: int) -> int:
+        """Delete some files of a container; how many there were."""
+        some = {"container_id": container_id, "limit": limit}
+        size = int(self._connection.scalar(statements.bytes_of_some_files, some) or 0)
+        rows = self._delete(statements.delete_some_files, **some)
+        self._charge(container_files, container_id, -size, -rows)
+        return rows
+
+    def _charge(self, table: Table, listing: str, more_bytes: int, more_files: int) -> None:
+        """Count what was inserted or deleted, after that: whoever sets a quota counts what was there before."""
+        charge, exceeded, of = {
+            container_files: (statements.charge_container, statements.exceeded_quota_of_container, "container_id"),
+            files: (statements.charge_namespace, statements.exceeded_quota, "namespace"),
+        }[table]
+        change = {"charged": listing, "more_bytes": more_bytes, "more_files": more_files}
+        is_counted = self._connection.execute(charge, change).rowcount
+        if is_counted and more_files > 0 and (quota := self._one(Quota, exceeded, **{of: listing})):
+            raise QuotaExceededError(quota)
 
     def _delete(self, statement: Delete, **values: object) -> int:
         """How many rows it deleted."""

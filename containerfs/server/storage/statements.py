@@ -17,6 +17,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    Update,
     bindparam,
     case,
     cast,
@@ -34,18 +35,27 @@ from sqlalchemy import (
 )
 
 from containerfs.api.models import Order
-from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord, RecordedAnswer
+from containerfs.server.storage.base import (
+    ContainerFileRecord,
+    ContainerRecord,
+    FileRecord,
+    KeyRecord,
+    Quota,
+    RecordedAnswer,
+)
 from containerfs.server.storage.schema import (
     DEAD,
     LIVE,
     NEW,
     answers,
+    api_keys,
     blobs,
     container_files,
     containers,
     departed,
     files,
     indexed,
+    quotas,
 )
 
 _RECORDS: dict[Table, type] = {
@@ -53,6 +63,8 @@ _RECORDS: dict[Table, type] = {
     container_files: ContainerFileRecord,
     files: FileRecord,
     answers: RecordedAnswer,
+    api_keys: KeyRecord,
+    quotas: Quota,
 }
 
 LISTINGS: dict[Table, ColumnElement[str]] = {
@@ -137,7 +149,7 @@ container_file_in_namespace = (
 # threads have the interpreter, and the writing thread waits for it to come back from a busy event loop.
 
 _some_files = (
-    select(container_files.c.seq, container_files.c.blob)
+    select(container_files.c.seq, container_files.c.blob, container_files.c.bytes)
     .where(container_files.c.container_id == CONTAINER)
     .order_by(container_files.c.created_at, container_files.c.seq)
     .limit(LIMIT)
@@ -145,6 +157,8 @@ _some_files = (
 )
 
 blobs_of_some_files = select(func.aggregate_strings(_some_files.c.blob, "\n"))
+
+bytes_of_some_files = select(func.coalesce(func.sum(_some_files.c.bytes), 0))
 
 delete_some_files = delete(container_files).where(container_files.c.seq.in_(select(_some_files.c.seq)))
 
@@ -269,6 +283,57 @@ usage = (
 )
 
 
+keys = _records(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+
+keys_named = select(api_keys.c.id).where(api_keys.c.name == bindparam("name"))
+
+all_quotas = _records(quotas).order_by(quotas.c.namespace)
+
+quota = _records(quotas).where(quotas.c.namespace == NAMESPACE)
+
+_CHARGED: BindParameter[str] = bindparam("charged", type_=Text)
+
+
+def _charge(namespace: ColumnElement[str]) -> Update:
+    return (
+        update(quotas)
+        .where(quotas.c.namespace == namespace)
+        .values(
+            bytes=quotas.c.bytes + bindparam("more_bytes", type_=BigInteger),
+            files=quotas.c.files + bindparam("more_files", type_=BigInteger),
+        )
+    )
+
+
+charge_namespace = _charge(_CHARGED)
+
+charge_container = _charge(select(containers.c.namespace).where(containers.c.id == _CHARGED).scalar_subquery())
+
+exceeded_quota = _records(quotas).where(
+    quotas.c.namespace == NAMESPACE,
+    or_(quotas.c.bytes > quotas.c.max_bytes, quotas.c.files > quotas.c.max_files),
+)
+
+exceeded_quota_of_container = _records(quotas).where(
+    quotas.c.namespace == select(containers.c.namespace).where(containers.c.id == CONTAINER).scalar_subquery(),
+    or_(quotas.c.bytes > quotas.c.max_bytes, quotas.c.files > quotas.c.max_files),
+)
+
+delete_quota = delete(quotas).where(quotas.c.namespace == NAMESPACE)
+
+_of_namespace = union_all(
+    select(container_files.c.bytes)
+    .join(containers, containers.c.id == container_files.c.container_id)
+    .where(containers.c.namespace == NAMESPACE),
+    select(files.c.bytes).where(files.c.namespace == NAMESPACE),
+).subquery("of_namespace")
+
+bytes_and_files = select(
+    cast(func.coalesce(func.sum(_of_namespace.c.bytes), 0), BigInteger), func.count(_of_namespace.c.bytes)
+)
+"""What a namespace has, expired or not."""
+
+
 @cache
 def insertion(table: Table) -> Insert:
     return insert(table)
@@ -293,8 +358,8 @@ def place(table: Table) -> Select[Any]:
 
 @cache
 def row_and_place(table: Table) -> Select[Any]:
-    """What is to be remembered of a row: the listing that it is in, its place there, and its blob if it has one."""
-    blob = [table.c.blob] if "blob" in table.c else []
+    """What is to be known of a row: the listing that it is in, its place there, and, if it has, its blob and size."""
+    blob = [table.c.blob, table.c.bytes] if "blob" in table.c else []
     return select(LISTINGS[table], table.c.created_at, table.c.seq, *blob).where(table.c.id == ID).with_for_update()
 
 

@@ -1,0 +1,120 @@
+"""API keys in the database, and what namespaces may have."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from containerfs.server.storage.open import sqlite_url
+from tests.server.conftest import answered, create, refused
+from tests.server.live import LiveServer, eventually, running_server
+from tests.server.test_keys import keys
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path_factory.mktemp("rows"))
+    return str(request.getfixturevalue("postgres").new_database())
+
+
+@pytest.fixture(scope="module")
+def guarded(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    store = tmp_path_factory.mktemp("server") / "store"
+    with running_server(store, "--database", database, "--api-keys", "database") as live:
+        yield live
+    assert "Traceback" not in live.log.read_text()
+
+
+@pytest.fixture
+def client_of(guarded: LiveServer, database: str) -> Iterator[Callable[..., httpx.Client]]:
+    """A client with a new key of this name, made with these options."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(name: str, *options: str) -> httpx.Client:
+            secret = keys("add", name, "--database", database, *options).stdout.strip()
+            headers = {"authorization": f"Bearer {secret}"}
+            client = stack.enter_context(httpx.Client(base_url=guarded.base_url, headers=headers, timeout=60))
+            eventually(lambda: client.get("/containers").json().get("error", {}).get("code") != "invalid_api_key")
+            return client
+
+        yield connect
+
+
+def id_of(database: str, name: str) -> str:
+    [line] = [line for line in keys("list", "--database", database).stdout.splitlines() if line.split()[2] == name]
+    return line.split()[0]
+
+
+def test_keys_that_share_a_namespace_and_one_that_only_reads(
+    client_of: Callable[..., httpx.Client], database: str, guarded: LiveServer
+) -> None:
+    writer, other = client_of("writer"), client_of("other")
+    reader = client_of("reader", "--namespace", id_of(database, "writer"), "--read-only")
+    container = create(writer)["id"]
+    path = f"/containers/{container}/files"
+    file = answered(writer.post(path, files={"file": b"content"}))["id"]
+    assert reader.get(f"{path}/{file}/content").content == b"content"
+    refused(other.get(f"/containers/{container}"), 404)
+    for method, where in (("POST", path), ("DELETE", f"{path}/{file}"), ("POST", "/files"), ("POST", "/containers")):
+        assert refused(reader.request(method, where), 403)["code"] == "read_only_api_key"
+    with httpx.Client(base_url=guarded.base_url, headers={"authorization": "Bearer sk-guess"}) as nobody:
+        assert refused(nobody.get("/containers"), 401)["code"] == "invalid_api_key"
+    listed = keys("list", "--database", database).stdout
+    assert "read-only" in listed
+    assert f"namespace {id_of(database, 'writer')}  1 containers  1 files  7 bytes" in listed
+    assert "already" in keys("add", "writer", "--database", database, status=1).stderr
+
+
+def test_a_key_ends_when_it_expires_or_is_revoked(client_of: Callable[..., httpx.Client], database: str) -> None:
+    short, revoked = client_of("short", "--expires-after", "1s"), client_of("revoked")
+    eventually(lambda: short.get("/containers").status_code == 401)
+    assert refused(short.get("/containers"), 401)["code"] == "expired_api_key"
+    assert "expired" in keys("list", "--database", database).stdout
+    keys("revoke", id_of(database, "revoked"), "--database", database)
+    eventually(lambda: revoked.get("/containers").status_code == 401)
+    assert "no key" in keys("revoke", "key_0", "--database", database, status=1).stderr
+
+
+def test_a_namespace_has_no_more_than_its_quota(client_of: Callable[..., httpx.Client], database: str) -> None:
+    client = client_of("bounded")
+    namespace = id_of(database, "bounded")
+    container = create(client)["id"]
+    path = f"/containers/{container}/files"
+    first = answered(client.post(path, files={"file": ("before", b"12345")}))["id"]
+    keys("quota", namespace, "--database", database, "--files", "4", "--bytes", "1K")
+    assert f"namespace {namespace}  1 containers  1 files  5 bytes  at most 4 files and 1024 bytes" in (
+        keys("list", "--database", database).stdout
+    )
+
+    def upload(number: int) -> httpx.Response:
+        return client.post(path, files={"file": (f"f{number}", b"12345")})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(upload, range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [507] * 5
+    assert {answer.json()["error"]["code"] for answer in answers if answer.status_code == 507} == {
+        "file_quota_exceeded"
+    }
+    assert refused(client.post("/files", files={"file": b""}, data={"purpose": "x"}), 507)["code"]
+    refused(client.post(path, json={"file_id": first, "path": "copy"}), 507)
+    answered(client.post(path, files={"file": ("before", b"replaced")}))
+    answered(client.delete(f"{path}/{answered(client.get(path))['data'][0]['id']}"))
+    assert refused(client.post(path, files={"file": bytes(1024)}), 507)["code"] == "byte_quota_exceeded"
+    answered(client.post(path, files={"file": bytes(900)}))
+    answered(client.delete(f"/containers/{container}"))
+    path = f"/containers/{create(client)['id']}/files"
+    for number in range(4):
+        answered(client.post(path, files={"file": (str(number), bytes(256))}))
+    keys("quota", namespace, "--database", database)
+    answered(client.post(path, files={"file": ("more", bytes(5000))}))
+
+
+def test_options_that_a_file_has_no_place_for(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    assert "database" in keys("add", "a", "--read-only", "--api-keys", str(path), status=1).stderr
+    assert "--database" in keys("add", "a", status=1).stderr
+    assert not path.exists()
