@@ -27,6 +27,7 @@ class Task(Generic[T]):
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.moved_at = deadline.NEVER
+        self._within: Task[Any] | None = None  # the task of which it is a part
         self._work = work
         self._outcome: Future[T] = Future()
         self._claim = threading.Lock()
@@ -50,6 +51,7 @@ class Task(Generic[T]):
         """Do it, unless that was begun, or refused."""
         if not self._claim.acquire(blocking=False):
             return
+        self._within = _current.get()
         outer = _current.set(self)
         try:
             self._outcome.set_result(self._work())
@@ -63,10 +65,11 @@ _current: ContextVar[Task[Any] | None] = ContextVar("task", default=None)
 
 
 def moved() -> None:
-    """What is done in this context has got on: whoever waits for it has reason to go on waiting."""
-    task = _current.get()
-    if task is not None:
-        task.moved_at = time.monotonic()
+    """What is done in this context has got on: whoever waits for it, or for what it is a part of, goes on waiting."""
+    task, now = _current.get(), time.monotonic()
+    while task is not None:
+        task.moved_at = now
+        task = task._within
 
 
 class Workers:

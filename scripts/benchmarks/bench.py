@@ -24,6 +24,7 @@ class Scale:
         small_files: how many of 4 KiB.
         names: in one directory.
         many: as many as are meant to work: names in one directory, and contents in the cache.
+        most: names in one directory, more than are meant to be comfortable.
         containers: beside each other.
         patience: seconds, with a service that is silent; of the quick run it is not the default.
         starts: of a mount.
@@ -34,13 +35,14 @@ class Scale:
     small_files: int = 500
     names: int = 10_000
     many: int = 100_000
+    most: int = 1_000_000
     containers: int = 1_000
     patience: float = 13.0
     starts: int = 5
     repetitions: int = 3
 
 
-QUICK = Scale(64 * MiB, 20, 1_000, 2_000, 120, 2.0, 1, 1)
+QUICK = Scale(64 * MiB, 20, 1_000, 2_000, 10_000, 120, 2.0, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,48 @@ A connection costs one round trip more at its beginning, as TCP's handshake woul
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 _PIECE = 256 * 1024
 _IN_FLIGHT = 1024  # pieces under way at most
 
 
+@dataclass
+class Line:
+    """The way to a server.
+
+    Attributes:
+        port: the one to use.
+        sent: how many pieces each connection has sent to the server, by the connection's number; of requests without
+            content, each is one.
+    """
+
+    port: int
+    sent: Counter[int] = field(default_factory=Counter)
+
+    def round_trips(self, before: "Counter[int]") -> int:
+        """How many requests came one after the other, of those sent since ``sent`` was copied."""
+        return max((self.sent - before).values(), default=0)
+
+
 @contextlib.contextmanager
-def delayed(port: int, round_trip: float) -> Iterator[int]:
-    """A port of loopback that leads to ``port``, ``round_trip`` seconds away. Without a delay it is ``port`` itself."""
+def delayed(port: int, round_trip: float) -> Iterator[Line]:
+    """A line to ``port`` of loopback, ``round_trip`` seconds long. Without a delay it is that port itself."""
     if not round_trip:
-        yield port
+        yield Line(port)
         return
     loop = asyncio.new_event_loop()
-    proxy = _Proxy(port, round_trip)
+    line = Line(0)
+    proxy = _Proxy(port, round_trip, line.sent)
     server = loop.run_until_complete(asyncio.start_server(proxy.connected, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever, name="delay")
     thread.start()
     try:
-        yield server.sockets[0].getsockname()[1]
+        line.port = server.sockets[0].getsockname()[1]
+        yield line
     finally:
         asyncio.run_coroutine_threadsafe(proxy.close(server), loop).result()
         loop.call_soon_threadsafe(loop.stop)
@@ -34,8 +56,9 @@ def delayed(port: int, round_trip: float) -> Iterator[int]:
 
 
 class _Proxy:
-    def __init__(self, port: int, round_trip: float) -> None:
+    def __init__(self, port: int, round_trip: float, sent: "Counter[int]") -> None:
         self._port = port
+        self._sent = sent
         self._round_trip = round_trip
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -47,7 +70,9 @@ class _Proxy:
         with suppress(ConnectionError, asyncio.CancelledError):
             await asyncio.sleep(self._round_trip)
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+            number = len(self._sent)
+            self._sent[number] = 0
+            await asyncio.gather(self._carry(reader, far_writer, number), self._carry(far_reader, writer))
         writer.close()
 
     async def close(self, server: asyncio.Server) -> None:
@@ -56,13 +81,17 @@ class _Proxy:
             task.cancel()
         await asyncio.gather(*self._connections)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction, in order; an empty piece ends it."""
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int | None = None
+    ) -> None:
+        """One direction, in order; an empty piece ends it. That of the requests has the connection's number."""
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_IN_FLIGHT)
         delivering = asyncio.ensure_future(self._deliver(pieces, writer))
         try:
             while True:
                 piece = await reader.read(_PIECE)
+                if number is not None:
+                    self._sent[number] += 1
                 await pieces.put((asyncio.get_running_loop().time() + self._round_trip / 2, piece))
                 if not piece:
                     break

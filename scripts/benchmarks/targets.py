@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.request import urlopen
 
-from benchmarks.delay import delayed
+from benchmarks.delay import Line, delayed
 from benchmarks.processes import CONTAINERFS, is_mounted, mountpoint, run, started
 from containerfs import Client
 
@@ -30,10 +30,11 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Mounted:
-    """A mount that answers: the directory to work in, and its process, if there is one."""
+    """A mount that answers: the directory to work in, its process, if there is one, and its line to the server."""
 
     path: Path
     pid: int | None = None
+    line: Line | None = None
 
 
 class Store(Protocol):
@@ -60,11 +61,11 @@ class Containerfs:
     @contextlib.contextmanager
     def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
         with (
-            delayed(self._server.port, round_trip) as port,
+            delayed(self._server.port, round_trip) as line,
             mountpoint(self._work / f"mount{next(_numbers)}") as path,
-            containerfs_mount(path, cache, "--url", f"http://127.0.0.1:{port}/v1", *self._options) as pid,
+            containerfs_mount(path, cache, "--url", f"http://127.0.0.1:{line.port}/v1", *self._options) as pid,
         ):
-            yield Mounted(path / CONTAINER, pid)
+            yield Mounted(path / CONTAINER, pid, line)
 
 
 @contextlib.contextmanager
@@ -170,9 +171,9 @@ class Rclone:
     @contextlib.contextmanager
     def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
         with (
-            delayed(self._server.port, round_trip) as port,
+            delayed(self._server.port, round_trip) as line,
             mountpoint(self._work / f"mount{next(_numbers)}") as path,
-            self._mount(path, cache, port) as pid,
+            self._mount(path, cache, line.port) as pid,
         ):
             yield Mounted(path, pid)
 

@@ -1,10 +1,15 @@
 """Two network namespaces, with a wire between them that can be cut. Source: network_namespaces(7), veth(4)."""
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import pytest
+
+_AS_ROOT = ("unshare", "--user", "--map-root-user", "--mount")
 _ALONE = ("unshare", "--net", "sh", "-ec", "ip link set lo up; echo ready; read -r _ || :")
 _ADDRESSES = {"near": "10.99.0.1", "far": "10.99.0.2"}
 
@@ -42,9 +47,21 @@ class Wire:
         self.near.run("ip", "link", "set", "near", "up")
 
 
+def may_be_root() -> bool:
+    """Whether this user is root, or can be that of a user namespace. Source: user_namespaces(7)."""
+    return os.geteuid() == 0 or subprocess.run([*_AS_ROOT, "true"], capture_output=True).returncode == 0
+
+
+def run_as_root(test: pytest.FixtureRequest) -> None:
+    """Run a test once more, as the root of a user namespace."""
+    command = [*_AS_ROOT, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test.node.nodeid]
+    done = subprocess.run(command, cwd=test.config.rootpath, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 @contextmanager
 def wire() -> Iterator[Wire]:
-    """Needs to be root."""
+    """Needs to be root, of whatever user namespace."""
     with ExitStack() as stack:
         near, far = (stack.enter_context(_side(name)) for name in ("near", "far"))
         near.run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(far.pid))

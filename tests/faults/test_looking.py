@@ -3,12 +3,13 @@
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.exchange import Exchange, Fault
+from tests.faults.exchange import Exchange, Fault, passes
 from tests.faults.faults import ALWAYS, anything, closes_instead, loses_answer, loses_request, making
 from tests.faults.mounting import WRITE_BACK, Task, agrees, mounted
 from tests.faults.service import Service
@@ -140,6 +141,21 @@ def test_a_container_that_others_fill_during_a_listing_is_not_removed(service: S
         answered.open()
         assert listing.ended() is None
         agrees(mount, service, box, {"new": b"new"})
+
+
+def test_a_listing_that_gets_on_is_waited_for(service: Service, home: Home, box: str) -> None:
+    """A page within the patience, all of them not."""
+    container_id = service.create(box)
+    for number in range(601):
+        service.put(container_id, f"{number}", b"")
+    with mounted(service, home, *PATIENT, "--patience", "2s") as mount:
+        service.proxy.on(files_of(box, service), slowly, times=ALWAYS)
+        assert len(os.listdir(mount / box)) == 601
+
+
+def slowly(exchange: Exchange) -> None:
+    threading.Event().wait(0.6)
+    passes(exchange)
 
 
 # What others may see

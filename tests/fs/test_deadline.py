@@ -168,6 +168,12 @@ def test_what_a_task_brings_in_parts_is_progress(workers: Workers) -> None:
     tasks.moved()  # nobody waits here
 
 
+def test_what_is_progress_of_a_part_is_progress_of_the_whole(workers: Workers) -> None:
+    whole = Task(lambda: workers.do(tasks.moved))
+    whole.run()
+    assert whole.moved_at > deadline.NEVER
+
+
 def test_without_a_thread_a_task_fails(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
