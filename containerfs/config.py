@@ -5,7 +5,6 @@ under ``[serve]`` those of a server (``server.settings``). The API key comes fro
 from a flag: command lines are seen by everybody on the machine.
 """
 
-import re
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -20,34 +19,17 @@ from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
 from containerfs.api.expiry import parse_rule
 from containerfs.api.models import ExpiresAfter
+from containerfs.units import parse_size, parse_span
 
 S = TypeVar("S", bound=BaseSettings)
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SWITCH = {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}
-_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class SettingsError(ContainerFSError):
     """Invalid setting; the message names it."""
-
-
-def parse_size(text: object) -> int:
-    """``10G`` as bytes; units are K, M, G and T, powers of 1024."""
-    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size like 500M or 10G")
-    return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def parse_span(text: object) -> float:
-    """``10s`` as seconds; units are ms, s, m, h and d."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|[smhd]?)", str(text).strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a time like 10s or 5m")
-    return float(match[1]) * _SPANS[match[2]]
 
 
 def parse_write_back(text: object) -> object:

@@ -1,23 +1,18 @@
 """``containerfs mount``: in the background by default, back at the prompt once the mount answers.
 
-The command starts itself again with ``--foreground`` and waits for one line from that process: that the mount is ready,
-or why it is not. The process that stays is thus a fresh one, and starts its threads in its final form.
+The process that stays is forked off once the settings are known, and imports what it needs itself.
 """
 
 import itertools
-import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from containerfs.cli import child, descriptors
+from containerfs.cli import daemon, descriptors
 from containerfs.cli.asking import ask
 from containerfs.cli.failure import fail, reporting
 from containerfs.cli.options import (
@@ -70,7 +65,6 @@ def mount(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and log to the terminal.")] = False,
     log_file: Annotated[Path | None, typer.Option(help="Where the mount writes what happens.")] = None,
     options: Annotated[str, typer.Option("-o", help="Further options of mount.fuse(8), e.g. allow_other.")] = "",
-    ready_fd: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Mount containers as directories."""
     with reporting("mount"):
@@ -93,92 +87,71 @@ def mount(
             prefetch=prefetch,
             log_file=log_file,
         )
-        if foreground or ready_fd >= 0:
-            _stay(settings, mountpoint, options, ready_fd)
+        if foreground:
+            daemon.leave(_stay(settings, mountpoint, options, typer.echo))
         else:
-            _background(settings, mountpoint)
+            _background(settings, mountpoint, options)
 
 
-def _background(settings: "Settings", mountpoint: Path) -> None:
+def _background(settings: "Settings", mountpoint: Path, options: str) -> None:
     """Start the process that stays, and wait for its word."""
-    reading, writing = os.pipe()
-    with _open_log(settings) as output, open(reading, encoding="utf-8") as word:
-        process = subprocess.Popen(
-            child.command(*sys.argv[1:], "--ready-fd", str(writing)),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=[writing],
-            start_new_session=True,
-        )
-        os.close(writing)
-        said = word.readline()
-    if not said:
-        fail("mount", f"the mount ended with status {process.wait()}: {output.name} may say why")
-    answer = json.loads(said)
-    if "error" in answer:
-        process.wait()
-        fail("mount", answer["error"])
-    typer.echo(answer["ready"])
+
+    def stay(say: Callable[[daemon.Word], None]) -> int:
+        told: list[str] = []
+
+        def ready(what: str) -> None:
+            told.append(what)
+            say({"ready": what})
+
+        try:
+            return _stay(settings, mountpoint, options, ready)
+        except Exception as error:
+            if told:
+                raise  # into the log
+            say({"error": str(error) or repr(error)})
+            return 1
+
+    log_file = _log_file(settings)
+    try:
+        word = daemon.start(log_file, stay)
+    except daemon.Ended as error:
+        fail("mount", f"the mount ended with status {error.status}: {log_file} may say why")
+    if "error" in word:
+        fail("mount", word["error"])
+    typer.echo(word["ready"])
     elsewhere = ask(mountpoint)["uploads"]["elsewhere"]
     for pid, files in itertools.groupby(elsewhere, lambda each: each["pid"]):
         names = ", ".join(each["name"] for each in files)
         typer.echo(f"Process {pid}, of another mount of this service, still uploads {names}")
 
 
-def _open_log(settings: "Settings") -> BinaryIO:
+def _log_file(settings: "Settings") -> Path:
     """Where the mount writes what happens. Raises SettingsError."""
     from containerfs.config import SettingsError
 
+    log_file = settings.log_file or settings.cache_dir / "mount.log"
     try:
         settings.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return open(settings.log_file or settings.cache_dir / "mount.log", "ab")
+        log_file.open("ab").close()
     except OSError as error:
         setting = "log_file" if settings.log_file else "cache_dir"
         raise SettingsError(f"{setting}: {error.filename}: {error.strerror}") from error
+    return log_file
 
 
-def _stay(settings: "Settings", mountpoint: Path, options: str, ready_fd: int) -> None:
-    """Mount and serve; tells ``ready_fd``, or the terminal, how it went."""
+def _stay(settings: "Settings", mountpoint: Path, options: str, ready: Callable[[str], None]) -> int:
+    """Mount and serve; returns the exit status. Tells ``ready``, once, what is mounted."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("containerfs").setLevel(logging.INFO)
     descriptors.raise_limit()
-    tell = _teller(ready_fd)
-    try:
-        left = _mount_and_serve(settings, mountpoint, options, tell)
-    except Exception as error:
-        if ready_fd < 0:
-            raise
-        tell(error=str(error) or repr(error))
-        raise SystemExit(1) from error
+    left = _mount_and_serve(settings, mountpoint, options, ready)
     if left:
         what = f"{len(left)} not uploaded, kept: {', '.join(left)}; 'containerfs recover' lists it"
         typer.echo(f"containerfs mount: {what}", err=True)
-    _exit(bool(left))
+    return bool(left)
 
 
-def _exit(status: int) -> NoReturn:
-    """End the process, and with it the threads that wait for a service that hangs: nothing waits for them any more."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _teller(ready_fd: int) -> Callable[..., None]:
-    """How to report, once, that the mount is ready, or why it is not."""
-
-    def tell(**answer: str) -> None:
-        if ready_fd < 0:
-            typer.echo(answer["ready"])
-            return
-        os.write(ready_fd, json.dumps(answer).encode() + b"\n")
-        os.close(ready_fd)
-
-    return tell
-
-
-def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, tell: Callable[..., None]) -> list[str]:
+def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready: Callable[[str], None]) -> list[str]:
     """Returns what could not be uploaded when the mount ended."""
     from containerfs.cli.embedded import EmbeddedStore
 
@@ -203,7 +176,7 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, tell:
             read_only=settings.read_only,
             inode32=settings.inode32,
             options=options,
-            on_ready=lambda: tell(ready=f"Mounted {service} on {mountpoint}"),
+            on_ready=lambda: ready(f"Mounted {service} on {mountpoint}"),
         )
         log.info("Unmounted %s", mountpoint)
         return [str(unfinished) for unfinished in filesystem.drain(_DRAIN)]

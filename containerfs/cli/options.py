@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from containerfs.cli.failure import reporting
+from containerfs.units import parse_span
 
 if TYPE_CHECKING:
     from containerfs.config import Settings
@@ -86,8 +87,6 @@ def on_service(command: Callable[..., None]) -> Callable[..., None]:
 
 def span(text: str, option: str) -> float:
     """The value of an option as seconds. Raises BadParameter, which names the option."""
-    from containerfs.config import parse_span
-
     try:
         return parse_span(text)
     except ValueError as error:

@@ -12,11 +12,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from containerfs.api.errors import ContainerFSError
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fuse import binding, table
-from containerfs.fuse.operations import ContainerOperations
+
+if TYPE_CHECKING:
+    from containerfs.fs.filesystem import FileSystem
 
 _DEVICE = Path("/dev/fuse")
 _KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and attributes to itself
@@ -58,7 +60,7 @@ def prepare(mountpoint: Path) -> None:
 
 
 def serve(
-    filesystem: FileSystem,
+    filesystem: "FileSystem",
     mountpoint: Path,
     *,
     service: str,
@@ -79,6 +81,8 @@ def serve(
     Raises:
         MountError: libfuse refused; its own words are on standard error.
     """
+    from containerfs.fuse.operations import ContainerOperations  # which takes a while, and taking down needs none of it
+
     module = binding.load()
     answering = threading.Event()
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from containerfs.config import ConfigFile, Size, Span, default_data_dir, parse_span, validated
+from containerfs.config import ConfigFile, Size, Span, default_data_dir, validated
 from containerfs.server.requests import ExpiryRule
+from containerfs.units import parse_span
 
 
 @dataclass(frozen=True, slots=True)

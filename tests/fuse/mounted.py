@@ -177,7 +177,9 @@ class Mount:
             yield
             self.unmounted = True
             for process in processes:
-                assert select.select([process], [], [], limit)[0], f"process {self.pid}, or a child, is still there"
+                waiting = select.poll()  # select(2) takes no descriptor above 1,023
+                waiting.register(process, select.POLLIN)
+                assert waiting.poll(limit * 1000), f"process {self.pid}, or a child, is still there"
         finally:
             for process in processes:
                 os.close(process)
@@ -188,8 +190,8 @@ class Mount:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (process / "cmdline").read_bytes().split(b"\0")
-                named = {b"--ready-fd", b"containerfs", b"mount", os.fsencode(self.asked)} <= set(words)
-                if named and ours in (process / "environ").read_bytes().split(b"\0"):
+                named = {b"mount", os.fsencode(self.asked)} <= set(words)
+                if named and _leads_session(process) and ours in (process / "environ").read_bytes().split(b"\0"):
                     return int(process.name)
         return 0
 
@@ -205,6 +207,12 @@ class Mount:
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _leads_session(process: Path) -> bool:
+    """Whether a process has a session of its own, as what stays in the background has. Source: proc_pid_stat(5)."""
+    _, _, _, session, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+    return session == process.name
 
 
 def children(pid: int) -> list[int]:

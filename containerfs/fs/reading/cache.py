@@ -56,6 +56,7 @@ class ContentCache:
         self._pinned: dict[str, CacheEntry] = {}
         self._evictable = Evictable(budget)
         self._closed = False
+        self._used = False  # whether any content was, or may have been, changed
         self._learnt = threading.Event()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._names = FileLock(directory / "lock")  # held while files of the cache are opened, noted, renamed, deleted
@@ -77,6 +78,7 @@ class ContentCache:
         with self._lock:
             entry = self._pinned.get(key)
             if entry is None:
+                self._used = True
                 with disk_errors(), self._names:
                     entry = self._open(file, key)
                 self._evictable.forget(key)
@@ -123,6 +125,7 @@ class ContentCache:
         with self._lock, self._names, disk_errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.replace(staged, path)
+            self._used = True
             path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
             self._pinned.pop(key, None)
             self._keep(key, size)
@@ -158,7 +161,7 @@ class ContentCache:
                     entry.note()
                 except OSError as error:
                     log.warning("%r is kept in part only: %s", entry.file.path, error)
-        self._marker.leave()
+        self._marker.leave(used=self._used)
 
     def _open(self, file: RemoteFile, key: str) -> CacheEntry:
         path = self._path(key)

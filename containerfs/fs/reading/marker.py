@@ -39,11 +39,17 @@ class UseMarker:
             if _boot_of(other) != self._boot:
                 other.unlink(missing_ok=True)
 
-    def leave(self) -> None:
+    def leave(self, *, used: bool) -> None:
         """Remove the sign once all that was written is on the disk; a disk that is too busy for that keeps it.
 
         The signs of mounts that were killed go as well: what they had written is on the disk by then, too.
+
+        Args:
+            used: whether this mount may have changed anything; if not, there is nothing to wait for.
         """
+        if not used:
+            self._path.unlink(missing_ok=True)
+            return
         syncing = threading.Thread(target=self._sync, daemon=True)
         syncing.start()
         syncing.join(_PATIENCE)

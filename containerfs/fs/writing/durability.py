@@ -100,15 +100,17 @@ class Durability:
         self._try_again({}, error)
 
     def _try_again(self, waiting: dict[int, StagedFile], error: types.FsError) -> None:
-        """Of those that have been uploaded meanwhile, nothing is left that could be synced."""
+        """Of those that were uploaded meanwhile, nothing may be left that could be synced: that is no failure."""
         left = self._still_due(waiting)
-        self._failures += 1
-        if left or not waiting:
+        delay = 0.0
+        if len(left) == len(waiting):
+            self._failures += 1
+            delay = pause(self._failures)
             log.warning("What was closed is not safe on this machine's disk yet, attempt %d: %s", self._failures, error)
         with self._lock:
             self._waiting = left | self._waiting
             self._is_scheduled = False
-            self._submit(pause(self._failures))
+            self._submit(delay)
 
     def _still_due(self, contents: dict[int, StagedFile]) -> dict[int, StagedFile]:
         return {sequence: contents[sequence] for sequence in self._journal.still_due(contents)}

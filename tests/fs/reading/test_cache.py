@@ -340,6 +340,13 @@ def test_after_the_kill_of_a_mount_the_cache_stays(tmp_path: Path, quick_sync: l
     cache.close()
 
 
+def test_the_end_of_a_mount_that_used_no_content_waits_for_no_disk(tmp_path: Path, quick_sync: list[None]) -> None:
+    cache = opened(tmp_path)
+    cache.close()
+    assert not quick_sync
+    assert not list(tmp_path.glob("in-use-*"))
+
+
 def test_content_of_unknown_size_is_complete_once_it_is_known(cache: ContentCache) -> None:
     entry = fill(cache, file(size=None), (0, 100))
     assert not entry.complete
