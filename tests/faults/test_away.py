@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.exchange import Exchange, Gate, Match
 from tests.faults.faults import ALWAYS, anything, content, copy, deletion, is_away, look, making, upload_of
-from tests.faults.mounting import Task, mounted, settled
+from tests.faults.mounting import Task, agrees, failed, mounted, settled
 from tests.faults.network import may_be_root, run_as_root, wire
 from tests.faults.service import Service
 from tests.fuse.mounted import Home, Mount, errno_of, eventually, tree
@@ -67,7 +67,11 @@ def filled(service: Service, box: str, *names: str) -> None:
     """A container with these files, which others have made."""
     container_id = service.create(box)
     for name in names:
-        service.put(container_id, name, name.encode() * (SIZE // len(name)))
+        service.put(container_id, name, contents(name))
+
+
+def contents(name: str) -> bytes:
+    return name.encode() * (SIZE // len(name))
 
 
 def test_every_operation_ends(service: Service, home: Home, box: str, silence: Silence) -> None:
@@ -109,6 +113,53 @@ def test_every_operation_ends(service: Service, home: Home, box: str, silence: S
         assert (top / "truncated").read_bytes() == b""
         names[names.index("renamed")] = "new" if moved else "renamed"
         assert sorted(os.listdir(top)) == sorted([*names, "directory", "written"])
+
+
+def test_what_a_listing_that_is_believed_answers(service: Service, home: Home, box: str) -> None:
+    """What is known, or only this machine is to know, is asked of nobody; the rest fails, and leaves all as it was."""
+    filled(service, box, "cached", "kept", "directory/file")
+    filled(service, f"{box} never listed", "file")
+    with mounted(service, home, "--patience", "2s", "--metadata-expiry", "1h", "--prefetch", "off") as mount:
+        top = mount / box
+        assert sorted(os.listdir(top)) == ["cached", "directory", "kept"]
+        assert (top / "cached").read_bytes()
+        with held(service, lambda gate: gate.before()):
+            asked = len(service.proxy.exchanges)
+            synced = os.open(top / "synced", os.O_CREAT | os.O_RDWR)
+            at_once: list[Callable[[], object]] = [
+                lambda: os.stat(top / "kept"),
+                lambda: os.close(os.open(top / "kept", os.O_RDWR)),
+                lambda: os.write(synced, b"synced"),
+                lambda: os.fsync(synced),
+                lambda: (top / ".part.abc123.tmp").write_bytes(b"temporary"),
+                (top / "made").mkdir,
+                (top / "made").rmdir,
+                lambda: os.chown(top / "kept", os.getuid(), os.getgid()),
+                lambda: os.utime(top / "directory", (1, 1)),
+                lambda: os.getxattr(top / "kept", "user.containerfs.state"),
+                lambda: os.pwrite(synced, b"S", 0),
+            ]
+            assert [Task(action).ended() for action in at_once] == [None] * len(at_once)
+            assert not [exchange for exchange in service.proxy.exchanges[asked:] if exchange.name != ".part.abc123.tmp"]
+            kept = os.open(top / "kept", os.O_WRONLY)
+            in_vain: list[Callable[[], object]] = [
+                lambda: os.listdir(mount / f"{box} never listed"),
+                lambda: os.write(kept, b"changed"),
+                lambda: os.close(synced),
+            ]
+            for _ in range(2):
+                assert [Task(action).ended() for action in in_vain[:2]] == [errno.EIO] * 2
+            assert Task(in_vain[2]).ended() == errno.EIO
+            assert Task(lambda: os.close(kept)).ended() is None
+            assert "Input/output error" in home.fails("containerfs", "sync", top)
+            assert f"{box}/synced" in failed(mount)
+        agrees(
+            mount,
+            service,
+            box,
+            {name: contents(name) for name in ("cached", "kept", "directory/file")}
+            | {"synced": b"Synced", ".part.abc123.tmp": b"temporary"},
+        )
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5])
