@@ -38,8 +38,8 @@ def add(
     expires_after: Annotated[str | None, typer.Option(help="As 90d or 12h; in the database only.")] = None,
 ) -> None:
     """Make a key, and print it: it cannot be shown again."""
-    from containerfs.config import parse_span
     from containerfs.server.stored_keys import new_key
+    from containerfs.units import parse_span
 
     if api_keys is not None:
         if namespace or read_only or expires_after:
@@ -154,7 +154,7 @@ def quota(
     files: Annotated[int | None, typer.Option(min=0, help="Without this any number.")] = None,
 ) -> None:
     """Bound what a namespace may have, in a database. Servers that add files wait while it is counted."""
-    from containerfs.config import parse_size
+    from containerfs.units import parse_size
 
     try:
         max_bytes = parse_size(size) if size else None

@@ -7,6 +7,7 @@ from contextlib import suppress
 from containerfs.api.paths import decode_name
 from containerfs.fs import types
 from containerfs.fs.handles import DirectoryHandle, HandleTable
+from containerfs.fs.listing_ahead import ListingAhead
 from containerfs.fs.namespace.attributes import AttributeStore, directory_key
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
@@ -21,7 +22,11 @@ from containerfs.fs.writing.removals import Removals
 
 
 class Directories:
-    """Makes, removes and lists directories. Thread-safe; every method raises ``FsError``."""
+    """Makes, removes and lists directories. Thread-safe; every method raises ``FsError``.
+
+    Args:
+        listing_ahead: is told what is looked into; None if nothing is to be listed before it is asked for.
+    """
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class Directories:
         names: NamePolicy,
         journal: Journal,
         removals: Removals,
+        listing_ahead: ListingAhead | None,
     ) -> None:
         self._remote = remote
         self._tree = tree
@@ -42,11 +48,14 @@ class Directories:
         self._names = names
         self._journal = journal
         self._removals = removals
+        self._listing_ahead = listing_ahead
         self._handles: HandleTable[DirectoryHandle] = HandleTable()
 
     def open(self, path: str) -> int:
         """Open a directory."""
         directory = self._lookup.directory(path)
+        if self._listing_ahead is not None and directory is not self._tree.root:
+            self._listing_ahead.looked_into(directory.container)
         self._refresh(directory)
         return self._handles.add(DirectoryHandle(directory))
 

@@ -17,6 +17,7 @@ from containerfs.fs.files import OpenFiles
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.inodes import Inodes
 from containerfs.fs.kernel import KernelMemory
+from containerfs.fs.listing_ahead import ListingAhead
 from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
@@ -114,6 +115,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     lookup = Lookup(tree, metadata, names)
     fetcher = Fetcher(remote, cache, workers)
     prefetcher = Prefetcher(fetcher, cache)
+    listing_ahead = ListingAhead(tree, lookup, metadata)
     # Writing
     staging = Staging(journal, fetcher, tree)
     deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
@@ -158,7 +160,17 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         metadata,
         lookup,
         files,
-        Directories(remote, tree, lookup, metadata, attributes, names, journal, removals),
+        Directories(
+            remote,
+            tree,
+            lookup,
+            metadata,
+            attributes,
+            names,
+            journal,
+            removals,
+            listing_ahead if options.prefetch else None,
+        ),
         moves,
         removals,
         Inodes(remote, tree, lookup, metadata, attributes, fetcher, commits),
@@ -177,6 +189,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
             durability.close,
             uploader.close,
             prefetcher.close,
+            listing_ahead.close,
             workers.close,
             journal.close,
             cache.close,

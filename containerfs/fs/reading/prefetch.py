@@ -24,11 +24,11 @@ class Prefetcher:
     def __init__(self, fetcher: Fetcher, cache: ContentCache) -> None:
         self._fetcher = fetcher
         self._cache = cache
-        self._scans: LRUCache[Hashable, Scan] = LRUCache(_SCANS)
+        self._scans: LRUCache[Hashable, Scan[RemoteFile]] = LRUCache(_SCANS)
         self._lock = threading.Lock()  # guards the scans
         self._pool = ThreadPoolExecutor(_WORKERS, "prefetch")
 
-    def opened(self, directory: Hashable, name: str, siblings: Siblings) -> None:
+    def opened(self, directory: Hashable, name: str, siblings: Siblings[RemoteFile]) -> None:
         """A file was opened to be read. Never waits for the service, and never fails.
 
         Args:

@@ -8,9 +8,10 @@ copying many small files does not cost a round trip each. Files that are opened 
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from containerfs.fs.types import RemoteFile
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _FIRST_WINDOW, _WIDEST_WINDOW = 16, 64  # files
 _GAP = 4  # files of the order that a scan may leave out: they are cached already, or of no interest to it
@@ -19,23 +20,23 @@ _LOOK = 256  # files; for each so many that were looked at in vain, one opened f
 _SAMPLE = 1000  # files among which it shows whether an order is worth establishing; of so few it always is
 
 
-class Sibling(Protocol):
+class Sibling(Protocol[T_co]):
     """What has a name in a directory."""
 
     @property
     def ino(self) -> int: ...
     @property
-    def fetchable(self) -> RemoteFile | None:
+    def fetchable(self) -> T_co | None:
         """None for a directory, and for a file of which the service has nothing to fetch, such as one being written."""
 
 
-Siblings = Mapping[str, Sibling]
+Siblings = Mapping[str, Sibling[T]]
 """What is in a directory by name, in the order of its listing."""
 
 Key = Callable[[str], str | int]
 
 
-class Scan:
+class Scan(Generic[T]):
     """How one directory is being read: which files were opened last, and, once that is known, in which order."""
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class Scan:
         self._window = _FIRST_WINDOW
         self._without_look = 0  # opened files
 
-    def opened(self, name: str, siblings: Siblings) -> list[RemoteFile]:
+    def opened(self, name: str, siblings: Siblings[T]) -> list[T]:
         """A file was opened; returns the files that are to be fetched now.
 
         Args:
@@ -71,7 +72,7 @@ class Scan:
         place = self._position[name]
         return 0 <= place - self._position[self._recent[-1]] <= _GAP and self._named - place <= _WIDEST_WINDOW
 
-    def _look(self, siblings: Siblings) -> bool:
+    def _look(self, siblings: Siblings[T]) -> bool:
         """Whether a scan begins here. In a hundred thousand files a look in vain takes some two milliseconds."""
         if len(self._recent) < _IN_A_ROW:
             return len(self._recent) == _AT_FIRST and len(siblings) <= _SAMPLE and self._find_order(siblings)
@@ -82,7 +83,7 @@ class Scan:
         self._without_look = 0 if found else len(siblings) // _LOOK
         return found
 
-    def _find_order(self, siblings: Siblings) -> bool:
+    def _find_order(self, siblings: Siblings[T]) -> bool:
         """Look for an order in which the last files follow each other: as listed, by name, by inode number."""
         if not all(name in siblings for name in self._recent):
             return False

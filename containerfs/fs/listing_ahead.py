@@ -1,0 +1,84 @@
+"""Containers that are looked into one after the other, as ``find`` does: the files of the next ones are listed ahead.
+
+Each container is listed by a request of its own, so that a walk over a hundred of them would cost a hundred round trips
+one after the other. Which containers come next is decided as for files that are read one after the other.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from containerfs.fs import types
+from containerfs.fs.namespace.listings import MetadataCache
+from containerfs.fs.namespace.lookup import Lookup
+from containerfs.fs.namespace.nodes import ContainerDirectory, Node
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.reading.scans import Scan
+
+_AT_ONCE = 16  # listings
+
+
+class ListingAhead:
+    """Notices walks, and lists ahead of them. Thread-safe."""
+
+    def __init__(self, tree: Tree, lookup: Lookup, metadata: MetadataCache) -> None:
+        self._tree = tree
+        self._lookup = lookup
+        self._metadata = metadata
+        self._scan: Scan[ContainerDirectory] = Scan()  # guarded by the tree's lock
+        self._looked_into: ContainerDirectory | None = None  # likewise
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "listing")
+        self._closing = threading.Event()
+
+    def looked_into(self, container: ContainerDirectory) -> None:
+        """A program is about to list the files of a container. Never waits for the service, and never fails."""
+        with self._tree.lock:
+            if self._looked_into is container:
+                return  # its directories are looked into
+            self._looked_into = container
+            following = self._scan.opened(container.name, _Unlisted(self._tree.root.children, self._metadata))
+        for each in following:
+            with suppress(RuntimeError):  # closed, or as many threads as there may be: nobody waits for it
+                self._pool.submit(self._list, each)
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._closing.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _list(self, container: ContainerDirectory) -> None:
+        with suppress(types.FsError):  # who looks into it asks again, and is told
+            if not self._closing.is_set():
+                self._lookup.refresh(container)
+
+
+class _Unlisted(Mapping[str, "_Unlisted.Container"]):
+    """The containers of the root, as a scan sees them: what it may fetch are their listings, where they are due."""
+
+    class Container:
+        def __init__(self, node: Node, metadata: MetadataCache) -> None:
+            self._node = node
+            self._metadata = metadata
+
+        @property
+        def ino(self) -> int:
+            return self._node.ino
+
+        @property
+        def fetchable(self) -> ContainerDirectory | None:
+            node = self._node
+            return node if isinstance(node, ContainerDirectory) and not self._metadata.fresh(node) else None
+
+    def __init__(self, children: Mapping[str, Node], metadata: MetadataCache) -> None:
+        self._children = children
+        self._metadata = metadata
+
+    def __getitem__(self, name: str) -> Container:
+        return self.Container(self._children[name], self._metadata)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._children)
+
+    def __len__(self) -> int:
+        return len(self._children)
