@@ -270,7 +270,8 @@ def test_what_the_service_can_do_is_found_out_by_the_first_check(service: Servic
     assert remote.dialect == Dialect()
     service.respond = lambda request: Reply(canned(request).body, headers=OURS)
     remote.check()
-    assert remote.dialect == Dialect(True, True, True, etags=True)
+    assert remote.dialect == Dialect.of(OURS)
+    assert remote.dialect.idempotency
 
 
 def test_a_service_that_is_asked_too_often_says_what_it_can_do(service: Service, remote: ApiRemote) -> None:
@@ -328,8 +329,8 @@ def test_a_head_that_fails_in_passing_is_tried_again_for_the_next_file(service: 
 
 
 OTHERS = [
-    Reply(b"other", headers={"ETag": '"cfile_2"'}),
-    Reply(b"ther", 206, {"ETag": '"cfile_2"', "Content-Range": "bytes 1-4/5"}),
+    Reply(b"other", headers={"ETag": '"cfile_2"', **OURS}),
+    Reply(b"ther", 206, {"ETag": '"cfile_2"', "Content-Range": "bytes 1-4/5", **OURS}),
     Reply(b"other", 206, {"Content-Range": "bytes 5-9/10"}),
     Reply(b"ther", 206, {"Content-Range": "bytes 1-4/6"}),
     Reply(b"the", 206, {"Content-Range": "bytes 1-4/5"}),

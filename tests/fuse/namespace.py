@@ -8,15 +8,21 @@ from collections.abc import Iterator
 _ALONE = ["unshare", "--mount", "--propagation", "private"]
 
 
+# A mount lasts for as long as any namespace has it, and what other tests have mounted is to end when they unmount it.
+_LET_GO = "umount --all --types fuse.containerfs --lazy --internal-only --no-canonicalize 2>/dev/null || :"
+
+
 @contextlib.contextmanager
-def namespace(script: str, *arguments: object) -> Iterator[tuple[str, ...]]:
+def namespace(script: str, *arguments: object, holding: bool = False) -> Iterator[tuple[str, ...]]:
     """The prefix of commands that run in a new namespace.
 
     Args:
         script: of sh(1), run in it first, as root, to mount what is wanted; ``arguments`` are its $1, $2, ...
+        holding: whether it keeps the mounts of containerfs that there are.
     """
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    holder = [*_ALONE, *as_root, "sh", "-ec", f"{script}\necho ready; read -r _ || :", "sh", *map(str, arguments)]
+    steps = "\n".join([*([] if holding else [_LET_GO]), script, "echo ready; read -r _ || :"])
+    holder = [*_ALONE, *as_root, "sh", "-ec", steps, "sh", *map(str, arguments)]
     with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

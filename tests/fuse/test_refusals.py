@@ -174,10 +174,10 @@ def test_a_store_made_by_a_newer_version(home: Home, tmp_path: Path) -> None:
         (mount / "container").mkdir()
     (database,) = (path for path in (tmp_path / "store").iterdir() if path.suffix in (".db", ".sqlite", ".sqlite3"))
     with sqlite3.connect(database) as connection:
-        connection.execute("UPDATE schema_version SET version = 999")
+        connection.execute("UPDATE alembic_version SET version_num = '0999'")
     connection.close()
     said = home.refused_mount("--local", "--data-dir", tmp_path / "store")
-    assert "schema version 999" in said
+    assert "schema version 0999" in said
 
 
 def test_a_store_that_cannot_be_used(home: Home, tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def test_unknown_paths_and_methods(http: httpx.Client, container: str) -> None:
 def test_every_answer_is_marked(http: httpx.Client) -> None:
     ids = set()
     for response in (http.get("/containers"), http.get("/nothing"), http.post("/containers")):
-        assert Dialect.of(response.headers) == Dialect(True, True, True, etags=True)
+        spoken = Dialect.of(response.headers)
+        assert spoken == Dialect(True, True, True, etags=True, attributes=True, directories=True, renames=True)
         ids.add(response.headers["x-request-id"])
     assert len(ids) == 3
 
