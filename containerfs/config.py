@@ -78,6 +78,8 @@ class Settings(BaseSettings):
         inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
         prefetch: whether to fetch what will probably be read next.
         log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
+        log_level: what of it is written.
+        syslog: whether it goes to syslog, too.
     """
 
     model_config = SettingsConfigDict(env_prefix="CONTAINERFS_", extra="ignore", populate_by_name=True)
@@ -105,6 +107,8 @@ class Settings(BaseSettings):
     inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"
     log_file: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    syslog: bool = False
 
     @classmethod
     def settings_customise_sources(

@@ -17,6 +17,8 @@ from typing import NoReturn
 
 Word = dict[str, str]
 
+_PRIVATE = 0o077
+
 
 class Ended(Exception):
     """The process ended without a word.
@@ -57,6 +59,11 @@ def start(log: Path, stay: Callable[[Callable[[Word], None]], int]) -> Word:
         raise Ended(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
     answer: Word = json.loads(said)
     return answer
+
+
+def keep_private() -> None:
+    """Have what this process and its children make be its user's alone, whatever the umask was. Source: umask(2)."""
+    os.umask(os.umask(_PRIVATE) | _PRIVATE)
 
 
 def leave(status: int) -> NoReturn:

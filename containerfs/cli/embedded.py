@@ -5,6 +5,7 @@ child ends gracefully.
 """
 
 import logging
+import os
 import subprocess
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from containerfs.cli import child
 
 log = logging.getLogger(__name__)
 
+_LONGEST = 70  # bytes of the path of a directory: that of a socket below it must not exceed 107. Source: unix(7)
 _READY = "containerfs serve: listening on "
 
 
@@ -26,7 +28,7 @@ class EmbeddedStore:
     """A server over ``data_dir``. Starting it takes a while, in which one can do something else: ``ready`` waits."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="containerfs-")  # 0700, and short enough for a socket
+        self._directory = tempfile.TemporaryDirectory(prefix="containerfs-", dir=_short_directory())  # 0700
         self.uds = Path(self._directory.name, "store.sock")
         options = ["--uds", str(self.uds), "--data-dir", str(data_dir), "--max-upload-size", "0"]
         self._process = subprocess.Popen(
@@ -58,3 +60,10 @@ class EmbeddedStore:
         self._process.stdin.close()
         self._process.wait()
         self._directory.cleanup()
+
+
+def _short_directory() -> str:
+    """Where a socket can be made: TMPDIR may be too long."""
+    wanted = (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp")
+    short = (path for path in wanted if path and len(os.fsencode(path)) <= _LONGEST)
+    return next((path for path in short if os.access(path, os.W_OK | os.X_OK)), tempfile.gettempdir())

@@ -5,24 +5,29 @@ The process that stays is forked off once the settings are known, and imports wh
 
 import itertools
 import logging
+import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from containerfs.cli import daemon, descriptors
-from containerfs.cli.asking import ask
+from containerfs.cli import daemon, descriptors, logs
+from containerfs.cli.asking import AskingError, ask
 from containerfs.cli.failure import fail, reporting
+from containerfs.cli.notifying import notify
 from containerfs.cli.options import (
     CacheDirOption,
     DataDirOption,
     ExpiresAfterOption,
     LocalOption,
+    LogLevelOption,
     ProfileOption,
     UrlOption,
+    VerboseOption,
     mountpoint_argument,
+    options_of_logs,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LIBFUSE = (b"fuse: ", b"fusermount: ", b"fusermount3: ", b"mount: ")  # how its lines begin
 _DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
 
 
@@ -64,6 +70,10 @@ def mount(
     prefetch: Annotated[str | None, typer.Option(help="auto, or off.")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and log to the terminal.")] = False,
     log_file: Annotated[Path | None, typer.Option(help="Where the mount writes what happens.")] = None,
+    log_level: LogLevelOption = None,
+    verbose: VerboseOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+    syslog: Annotated[bool | None, typer.Option("--syslog", help="Log to syslog, too.")] = None,
     options: Annotated[str, typer.Option("-o", help="Further options of mount.fuse(8), e.g. allow_other.")] = "",
 ) -> None:
     """Mount containers as directories."""
@@ -86,9 +96,13 @@ def mount(
             inode32=inode32,
             prefetch=prefetch,
             log_file=log_file,
+            log_level=options_of_logs(log_level, verbose=verbose, quiet=quiet),
+            syslog=syslog,
         )
+        daemon.keep_private()
+        _check_places(settings, mountpoint)
         if foreground:
-            daemon.leave(_stay(settings, mountpoint, options, typer.echo))
+            daemon.leave(_stay(settings, mountpoint, options, typer.echo, settings.log_file))
         else:
             _background(settings, mountpoint, options)
 
@@ -104,7 +118,7 @@ def _background(settings: "Settings", mountpoint: Path, options: str) -> None:
             say({"ready": what})
 
         try:
-            return _stay(settings, mountpoint, options, ready)
+            return _stay(settings, mountpoint, options, ready, log_file)
         except Exception as error:
             if told:
                 raise  # into the log
@@ -112,24 +126,51 @@ def _background(settings: "Settings", mountpoint: Path, options: str) -> None:
             return 1
 
     log_file = _log_file(settings)
+    before = log_file.stat().st_size
     try:
         word = daemon.start(log_file, stay)
     except daemon.Ended as error:
-        fail("mount", f"the mount ended with status {error.status}: {log_file} may say why")
+        why = _words_of_libfuse(log_file, before) or f"{log_file} may say why"
+        fail("mount", f"the mount ended with status {error.status}: {why}")
     if "error" in word:
-        fail("mount", word["error"])
+        fail("mount", ": ".join(filter(None, [word["error"], _words_of_libfuse(log_file, before)])))
     typer.echo(word["ready"])
-    elsewhere = ask(mountpoint)["uploads"]["elsewhere"]
-    for pid, files in itertools.groupby(elsewhere, lambda each: each["pid"]):
-        names = ", ".join(each["name"] for each in files)
-        typer.echo(f"Process {pid}, of another mount of this service, still uploads {names}")
+    _tell_of_others(mountpoint)
+
+
+def _words_of_libfuse(log_file: Path, before: int) -> str:
+    """What libfuse has written to the log since it had so many bytes, in one line."""
+    with log_file.open("rb") as file:
+        file.seek(before)
+        lines = [line.decode(errors="replace").strip() for line in file if line.startswith(_LIBFUSE)]
+    return "; ".join(lines)
+
+
+def _tell_of_others(mountpoint: Path) -> None:
+    """What processes of mounts that are gone from their names still upload."""
+    with suppress(AskingError):  # it is gone already
+        elsewhere = ask(mountpoint)["uploads"]["elsewhere"]
+        for pid, files in itertools.groupby(elsewhere, lambda each: each["pid"]):
+            names = ", ".join(each["name"] for each in files)
+            typer.echo(f"Process {pid}, of another mount of this service, still uploads {names}")
+
+
+def _check_places(settings: "Settings", mountpoint: Path) -> None:
+    """Raises SettingsError: what the mount needs would be in the mount itself."""
+    from containerfs.config import SettingsError
+
+    top = Path(os.path.realpath(mountpoint))
+    for name in ("cache_dir", "data_dir", "log_file"):
+        place = getattr(settings, name)
+        if place is not None and Path(os.path.realpath(place)).is_relative_to(top):
+            raise SettingsError(f"{name}: {place} is in the mountpoint, {mountpoint}: it would be in itself")
 
 
 def _log_file(settings: "Settings") -> Path:
     """Where the mount writes what happens. Raises SettingsError."""
     from containerfs.config import SettingsError
 
-    log_file = settings.log_file or settings.cache_dir / "mount.log"
+    log_file = Path(os.path.abspath(settings.log_file or settings.cache_dir / "mount.log"))
     try:
         settings.cache_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         log_file.open("ab").close()
@@ -139,10 +180,11 @@ def _log_file(settings: "Settings") -> Path:
     return log_file
 
 
-def _stay(settings: "Settings", mountpoint: Path, options: str, ready: Callable[[str], None]) -> int:
+def _stay(
+    settings: "Settings", mountpoint: Path, options: str, ready: Callable[[str], None], log_file: Path | None
+) -> int:
     """Mount and serve; returns the exit status. Tells ``ready``, once, what is mounted."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("containerfs").setLevel(logging.INFO)
+    logs.begin(settings.log_level, file=log_file, syslog=settings.syslog)
     descriptors.raise_limit()
     left = _mount_and_serve(settings, mountpoint, options, ready)
     if left:
@@ -168,6 +210,11 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready
             embedded.ready()
         service = settings.service_url or f"embedded store in {settings.data_dir}"
         filesystem = _open(settings, service, embedded, stack)
+
+        def on_ready() -> None:
+            ready(f"Mounted {service} on {mountpoint}")
+            notify(f"READY=1\nSTATUS=Mounted {service}")
+
         fuse_mount.serve(
             filesystem,
             mountpoint,
@@ -176,9 +223,10 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready
             read_only=settings.read_only,
             inode32=settings.inode32,
             options=options,
-            on_ready=lambda: ready(f"Mounted {service} on {mountpoint}"),
+            on_ready=on_ready,
         )
         log.info("Unmounted %s", mountpoint)
+        notify("STOPPING=1\nSTATUS=Uploading what is left")
         return [str(unfinished) for unfinished in filesystem.drain(_DRAIN)]
 
 

@@ -41,6 +41,19 @@ ParallelOption = Annotated[
 ]
 
 
+LogLevelOption = Annotated[
+    str | None, typer.Option(metavar="LEVEL", help="What to log: debug, info, warning or error.", show_default="info")
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")]
+
+
+def options_of_logs(level: str | None, *, verbose: bool, quiet: bool) -> str | None:
+    """The level that is asked for; None if none is."""
+    if level is not None:
+        return level
+    return "debug" if verbose else "warning" if quiet else None
+
+
 def _place(text: str) -> Path:
     """A mountpoint. Nothing is asked of what is mounted there, which may hang; click's own type would."""
     try:

@@ -24,6 +24,7 @@ _SYNC = "user.containerfs.sync"
 _RECOVER = "'containerfs recover' saves, sends or discards what was set aside"
 _PAUSES = 0.02, 0.2  # seconds between two looks at a mount that is uploading: the first, and the longest
 _END = 10.0  # seconds, at least, for a process to end that has nothing left to upload
+_SETTLED = 1.0  # seconds after which a namespace that holds the mount is not one that is just ending
 _LOOK = 0.25  # seconds between two looks at a process that is to end
 _NAMED = 5  # files, or programs, that a message names
 
@@ -92,9 +93,10 @@ def _await_end(process: int, pid: int, entry: "Entry", deadline: float) -> None:
     """Wait until the process has ended, which another mount namespace can keep it from."""
     from containerfs.fuse.users import holders
 
-    until = max(time.monotonic() + _END, deadline)
+    begun = time.monotonic()
+    until = max(begun + _END, deadline)
     while not select.select([process], [], [], _LOOK)[0]:
-        holding = holders(entry.device)
+        holding = holders(entry.device) if time.monotonic() > begun + _SETTLED else []
         if holding:
             who = ", ".join(f"{each.name} (process {each.pid}), at {each.how}" for each in holding[:_NAMED])
             fail("unmount", f"unmounted here; another mount namespace still holds it: that of {who}")

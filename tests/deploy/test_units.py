@@ -73,3 +73,27 @@ def test_a_mount(tmp_path: Path) -> None:
             assert process.wait(60) == 0
         with httpx.Client(base_url=server.base_url) as http:
             assert [container["name"] for container in http.get("/containers").json()["data"]] == ["project"]
+
+
+def test_a_mount_for_all_users(tmp_path: Path) -> None:
+    """Its commands, at places of the test's own, and for one user only: others take a setting of libfuse's."""
+    unit = Unit("containerfs-system@.service", "azure", tmp_path)
+    assert unit.environment() == {"XDG_CONFIG_HOME": "/etc", "CONTAINERFS_CACHE_DIR": "/var/cache/containerfs/azure"}
+
+    def here_not_there(key: str) -> list[str]:
+        words = [word.replace("/srv/containers", str(tmp_path / "srv")) for word in unit.command(key)]
+        return [word for word in words if word not in ("-o", "allow_other")]
+
+    with running_server(tmp_path / "store") as server:
+        (tmp_path / "containerfs").mkdir()
+        (tmp_path / "containerfs" / "config.toml").write_text(f'[profiles.azure]\nurl = "{server.base_url}"\n')
+        here = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "CONTAINERFS_CACHE_DIR": str(tmp_path / "cache")}
+        subprocess.run(here_not_there("ExecStartPre"), check=True)
+        mountpoint = tmp_path / "srv" / "azure"
+        with subprocess.Popen(here_not_there("ExecStart"), env=here) as process:
+            try:
+                eventually(lambda: process.poll() is not None or os.path.ismount(mountpoint))
+                (mountpoint / "project").mkdir()
+            finally:
+                subprocess.run(here_not_there("ExecStop"), env=here, check=True, timeout=60)
+            assert process.wait(60) == 0

@@ -1,0 +1,16 @@
+"""What a process that stays tells systemd: that it is ready, and that it is ending. Source: sd_notify(3)."""
+
+import os
+import socket
+from contextlib import suppress
+
+
+def notify(state: str) -> None:
+    """Tell the service manager, if there is one that listens: ``READY=1``, ``STOPPING=1``, ``STATUS=...``."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        connection.sendto(state.encode(), address)
