@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import away, counts, kernel, memory, names, scale, small_files, start, throughput
+from benchmarks import away, counts, far, growth, kernel, memory, names, scale, small_files, start, throughput
 from benchmarks.bench import QUICK, Bench, Scale, opened
+from benchmarks.chart import svg
 from benchmarks.processes import run
 
 SECTIONS = {
@@ -19,11 +20,17 @@ SECTIONS = {
     "memory": memory,
     "small": small_files,
     "names": names,
+    "far": far,
     "scale": scale,
     "away": away,
     "start": start,
     "kernel": kernel,
+    "growth": growth,
 }
+
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "BENCHMARKS.md"
+_CHART = "benchmarks.svg"
+_QUIET = 0.5  # load, at most, of a machine whose figures are saved
 
 
 def main() -> None:
@@ -31,12 +38,31 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends too
     size = QUICK if asked.quick else Scale()
     with opened(size, asked.directory) as bench:
-        _print(_head(bench, quick=asked.quick))
-        for name in asked.sections or SECTIONS:
-            print(f"bench: {name}", file=sys.stderr)
-            module = SECTIONS[name]
-            _print([f"## {module.TITLE}", "", f"Load before: {_load()}.", ""])
-            _print(module.section(bench))
+        document = []
+        for line in _lines(bench, asked.sections or list(SECTIONS), quick=asked.quick):
+            print(line, flush=True)
+            document.append(line)
+        if asked.save:
+            _save(document, bench)
+
+
+def _lines(bench: Bench, sections: list[str], *, quick: bool) -> Iterator[str]:
+    yield from _head(bench, quick=quick)
+    for name in sections:
+        print(f"bench: {name}", file=sys.stderr)
+        module = SECTIONS[name]
+        yield from [f"## {module.TITLE}", "", f"Load before: {_load()}.", ""]
+        yield from module.section(bench)
+
+
+def _save(document: list[str], bench: Bench) -> None:
+    """Write the document whole, with its chart after its title."""
+    title, blank, *rest = document
+    peers = [peer for peer in bench.peers if any(peer in bars.ratios for bars in bench.charted)]
+    chart = ["![How many times as fast containerfs is as its peers](" + _CHART + ")", ""] if peers else []
+    _DOCUMENT.write_text("\n".join([title, blank, *chart, *rest]).rstrip("\n") + "\n")
+    if peers:
+        (_DOCUMENT.parent / _CHART).write_text(svg(bench.charted, peers))
 
 
 def _arguments() -> argparse.Namespace:
@@ -44,7 +70,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="less of everything, once, in under a minute")
     parser.add_argument("--directory", type=Path, help="where to work; some 10 GiB, on the disk that is meant")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all by default")
+    parser.add_argument("--save", action="store_true", help="write docs/BENCHMARKS.md: all of it, at full scale")
     asked = parser.parse_args()
+    if asked.save and (asked.quick or asked.sections):
+        parser.error("what is saved is a run of all sections at full scale")
+    if asked.save and os.getloadavg()[0] > _QUIET:
+        parser.error(f"this machine is busy (load {_load()}): what is saved is measured on a quiet one")
     if unknown := set(asked.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     return asked
@@ -79,11 +110,6 @@ def _rclone(bench: Bench) -> str:
 
 def _load() -> str:
     return ", ".join(f"{load:.1f}" for load in os.getloadavg())
-
-
-def _print(lines: "Iterator[str] | list[str]") -> None:
-    for line in lines:
-        print(line, flush=True)
 
 
 if __name__ == "__main__":

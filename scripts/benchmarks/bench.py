@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.report import Samples
+from benchmarks.chart import Bars
+from benchmarks.report import Row, Samples, comparison
 from benchmarks.targets import Containerfs, ContainerServer, LocalDisk, Rclone, RcloneServer, Store, Target
 
 MiB = 1 << 20
@@ -27,6 +28,10 @@ class Scale:
         most: names in one directory, more than are meant to be comfortable.
         containers: beside each other.
         patience: seconds, with a service that is silent; of the quick run it is not the default.
+        far: bytes of a file that is read here and there, and by many.
+        walk: directories that are walked through.
+        deleted: files, at a time.
+        growing_names, growing_sizes, growing_readers, growing_mounts: what is measured at each of these.
         starts: of a mount.
         repetitions: of everything else that is timed.
     """
@@ -38,11 +43,35 @@ class Scale:
     most: int = 1_000_000
     containers: int = 1_000
     patience: float = 13.0
+    far: int = 256 * MiB
+    walk: int = 100
+    deleted: int = 300
+    growing_names: tuple[int, ...] = (1_000, 10_000, 100_000)
+    growing_sizes: tuple[int, ...] = (MiB, 16 * MiB, 256 * MiB, 1024 * MiB, 10_240 * MiB)
+    growing_readers: tuple[int, ...] = (1, 4, 16, 64)
+    growing_mounts: tuple[int, ...] = (1, 5, 20)
     starts: int = 5
     repetitions: int = 3
 
 
-QUICK = Scale(64 * MiB, 20, 1_000, 2_000, 10_000, 120, 2.0, 1, 1)
+QUICK = Scale(
+    large=64 * MiB,
+    small_files=20,
+    names=1_000,
+    many=2_000,
+    most=10_000,
+    containers=120,
+    patience=2.0,
+    far=16 * MiB,
+    walk=20,
+    deleted=30,
+    growing_names=(100, 1_000),
+    growing_sizes=(MiB, 16 * MiB),
+    growing_readers=(1, 4),
+    growing_mounts=(1, 2),
+    starts=1,
+    repetitions=1,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +85,7 @@ class Bench:
         direct, cached: rclone without a cache of its own, and with one; None where it is not installed.
         local: no mount at all.
         fresh: a name for a new cache.
+        charted: how containerfs compares, by the pieces of work so far.
     """
 
     scale: Scale
@@ -69,6 +99,7 @@ class Bench:
     cached: Target | None
     local: Target
     fresh: Callable[[], Path]
+    charted: list[Bars] = field(default_factory=list)
 
     @property
     def contestants(self) -> list[Target]:
@@ -81,6 +112,10 @@ class Bench:
     @property
     def peers(self) -> list[str]:
         return [target.name for target in (self.direct, self.cached) if target]
+
+    def compared(self, rows: Iterable[Row], *further: str) -> Iterator[str]:
+        """A table of medians and ratios; ``further`` are columns besides the contestants."""
+        return comparison(rows, [*self.columns, *further], self.peers, self.charted)
 
     def put(self, files: dict[str, Path]) -> None:
         """Store files for every contestant, by their path below the directory that is worked in."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.processes import run, timed
-from benchmarks.report import Row, Samples, comparison, duration, per_second
+from benchmarks.report import Row, Samples, duration, per_second
 from benchmarks.targets import Target
 
 TITLE = "Names"
@@ -34,7 +34,7 @@ def section(bench: Bench) -> Iterator[str]:
         " requests one after the other. `ls -f` reads names only; `stat` asks for one file after the other, each once."
     )
     yield ""
-    yield from comparison(_rows(bench), bench.columns, bench.peers)
+    yield from bench.compared(_rows(bench))
 
 
 def _rows(bench: Bench) -> Iterator[Row]:

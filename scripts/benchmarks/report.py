@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.chart import Bars
+
 OURS = "containerfs"
 MISSING = "-"
 
@@ -29,22 +31,41 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def comparison(rows: Iterable[Row], contestants: Sequence[str], peers: Sequence[str]) -> Iterator[str]:
-    """Medians of each contestant, and for each peer how many times as fast ours is.
+def comparison(
+    rows: Iterable[Row], contestants: Sequence[str], peers: Sequence[str], charted: list[Bars]
+) -> Iterator[str]:
+    """Medians of each contestant, and for each peer how many times as fast ours is, with the spread of its repetitions.
 
     Args:
         contestants: the columns; who has no samples in a row has a dash there.
         peers: those of them to be compared with.
+        charted: takes the ratios, for the chart.
     """
     head = ["", *contestants, *(f"{OURS} / {peer}" for peer in peers)]
-    yield from table(head, (_cells(row, contestants, peers) for row in rows))
+    cells = []
+    for row in rows:
+        cells.append(_cells(row, contestants, peers))
+        ratios = {peer: median(_ratios(row, peer)) for peer in peers if row.samples.get(peer)}
+        if ratios:
+            charted.append(Bars(row.label, ratios))
+    yield from table(head, cells)
 
 
 def _cells(row: Row, contestants: Sequence[str], peers: Sequence[str]) -> list[str]:
-    medians = {name: median(samples) for name, samples in row.samples.items() if samples}
-    figures = [row.show(medians[name]) if name in medians else MISSING for name in contestants]
-    ratios = [f"{medians[peer] / medians[OURS]:.2f}" if peer in medians else MISSING for peer in peers]
-    return [row.label, *figures, *ratios]
+    figures = [row.show(median(samples)) if (samples := row.samples.get(name)) else MISSING for name in contestants]
+    return [row.label, *figures, *(_spread(_ratios(row, peer)) for peer in peers)]
+
+
+def _ratios(row: Row, peer: str) -> list[float]:
+    """Of each repetition: what was measured one right after the other is compared with each other."""
+    return [theirs / ours for ours, theirs in zip(row.samples[OURS], row.samples.get(peer, []), strict=False)]
+
+
+def _spread(ratios: list[float]) -> str:
+    if not ratios:
+        return MISSING
+    middle = f"{median(ratios):.2f}"
+    return middle if len(ratios) == 1 else f"{middle} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def megabytes_per_second(size: int) -> Callable[[float], str]:

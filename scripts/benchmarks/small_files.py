@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import curl
 from benchmarks.bench import Bench, in_turns
 from benchmarks.processes import timed
-from benchmarks.report import OURS, Row, comparison, duration
+from benchmarks.report import OURS, Row, duration
 from benchmarks.targets import Target
 
 TITLE = "Small files"
@@ -29,10 +30,11 @@ def section(bench: Bench) -> Iterator[str]:
         " close; rclone and the local disk leave that to the kernel."
     )
     yield ""
-    yield from comparison(_rows(bench, source), bench.columns, bench.peers)
+    yield from bench.compared(_rows(bench, source), *curl.columns())
 
 
 def _rows(bench: Bench, source: Path) -> Iterator[Row]:
+    there = curl.file_ids(bench.server, "small/")
     for round_trip in _ROUND_TRIPS:
         distance = f"at {round_trip * 1000:.0f} ms of round trip"
         # What is far takes long, and the noise of the machine little of it.
@@ -44,8 +46,14 @@ def _rows(bench: Bench, source: Path) -> Iterator[Row]:
         def copied_in(target: Target, round_trip: float = round_trip) -> float:
             return _in(bench, target, source, round_trip)
 
-        yield Row(f"out, {distance}", in_turns(bench.contestants, repetitions, copied_out), duration)
-        near = in_turns([bench.ours, bench.direct, bench.local], repetitions, copied_in)
+        out = in_turns(bench.contestants, repetitions, copied_out) | curl.samples(
+            repetitions, lambda round_trip=round_trip: curl.downloaded(bench.server, there, round_trip)
+        )
+        yield Row(f"out, {distance}", out, duration)
+        near = in_turns([bench.ours, bench.direct, bench.local], repetitions, copied_in) | curl.samples(
+            repetitions,
+            lambda round_trip=round_trip: curl.uploaded(bench.server, source.iterdir(), "by curl/", round_trip),
+        )
         yield Row(f"in, {distance}, each close waits for the server", near, duration)
         late = in_turns([bench.write_back, bench.cached, bench.local], repetitions, copied_in)
         late[OURS] = late.pop(bench.write_back.name)

@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import curl
 from benchmarks.bench import Bench, in_turns
 from benchmarks.processes import run, timed
-from benchmarks.report import OURS, Row, Samples, comparison, megabytes_per_second
+from benchmarks.report import OURS, Row, Samples, megabytes_per_second
 from benchmarks.targets import Target
 
 TITLE = "A large file"
@@ -24,7 +25,12 @@ def section(bench: Bench) -> Iterator[str]:
     )
     yield ""
     rows = [
-        Row("in, close waits for the server", _in(bench, [bench.ours, bench.direct, bench.local], source), rate),
+        Row(
+            "in, close waits for the server",
+            _in(bench, [bench.ours, bench.direct, bench.local], source)
+            | curl.samples(bench.scale.repetitions, lambda: curl.uploaded(bench.server, [source], "by curl ")),
+            rate,
+        ),
         Row(
             "in, close waits for this machine only (`--write-back`; `full`)",
             _in(bench, [bench.write_back, bench.cached, bench.local], source),
@@ -32,7 +38,7 @@ def section(bench: Bench) -> Iterator[str]:
         ),
         *_out(bench),
     ]
-    yield from comparison(rows, bench.columns, bench.peers)
+    yield from bench.compared(rows, *curl.columns())
 
 
 def _in(bench: Bench, targets: list[Target | None], source: Path) -> Samples:
@@ -64,6 +70,8 @@ def _out(bench: Bench) -> Iterator[Row]:
                     again[target.name].append(timed("cp", mounted.path / "large", "/dev/null"))
             shutil.rmtree(cache, ignore_errors=True)
     del cold[bench.local.name]
+    (large,) = curl.file_ids(bench.server, "large")
+    cold |= curl.samples(bench.scale.repetitions, lambda: curl.downloaded(bench.server, [large]))
     yield Row("out, cold", cold, rate)
     yield Row("out, from the disk cache", again, rate)
     yield Row("out, from the page cache", warm, rate)
