@@ -1,15 +1,20 @@
 """All settings, typed, from one place: flags, then the environment, then the config file, then defaults.
 
 The config file is TOML: settings at its top, under ``[profiles.NAME]`` those of a profile, which win over them, and
-under ``[serve]`` those of a server (``server.settings``). The API key comes from the environment or from files, never
-from a flag: command lines are seen by everybody on the machine.
+under ``[serve]`` those of a server (``server.settings``). The API key comes from the environment, from a file or from
+a command, never from a flag: command lines are seen by everybody on the machine.
 """
 
+import difflib
+import functools
+import shlex
+import subprocess
 import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
@@ -25,6 +30,8 @@ S = TypeVar("S", bound=BaseSettings)
 
 OPENAI_URL = "https://api.openai.com/v1"
 
+_TABLES = ("profiles", "serve")  # of the config file
+_COMMAND_LIMIT = 120.0  # seconds: it may ask somebody for a passphrase
 _SWITCH = {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}
 
 
@@ -60,7 +67,7 @@ class Settings(BaseSettings):
         url: of the service, up to and including ``/v1``.
         local: the embedded store, whatever else is set.
         profile: a section of the config file.
-        api_key, api_key_file: the key, or a file that holds it.
+        api_key, api_key_file, api_key_command: the key, a file that holds it, or a command that prints it.
         auth_header: how it is sent: ``bearer``, or ``api-key`` for Azure.
         ca_file: PEM file of the certificate authorities to trust, in place of the system's.
         default_headers: sent with every request, as a gateway may need them.
@@ -89,6 +96,7 @@ class Settings(BaseSettings):
     profile: str | None = None
     api_key: SecretStr | None = Field(None, validation_alias=_names("api_key", "CONTAINERFS_API_KEY", "OPENAI_API_KEY"))
     api_key_file: Path | None = None
+    api_key_command: str | None = None
     organization: str | None = Field(None, validation_alias=_names("organization", "OPENAI_ORG_ID"))
     project: str | None = Field(None, validation_alias=_names("project", "OPENAI_PROJECT_ID"))
     auth_header: AuthHeader = "bearer"
@@ -127,20 +135,41 @@ class Settings(BaseSettings):
         if self.local:
             return None
         if self.url:
-            return self.url
+            return _with_version(self.url)
         return OPENAI_URL if self.key else None
 
     @property
     def key(self) -> str | None:
-        """The API key. Raises SettingsError if its file cannot be read."""
+        """The API key. Raises SettingsError if its file cannot be read, or its command fails."""
         if self.api_key is not None:
             return self.api_key.get_secret_value() or None
         if self.api_key_file is None:
-            return None
+            return None if self.api_key_command is None else _printed(self.api_key_command)
         try:
             return self.api_key_file.expanduser().read_text().strip()
         except OSError as error:
             raise SettingsError(f"api_key_file: {self.api_key_file}: {error.strerror}") from error
+
+
+def _with_version(url: str) -> str:
+    """The URL of a service, with the ``/v1`` that a mere host leaves out."""
+    return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
+
+
+@functools.cache  # it may ask somebody for a passphrase
+def _printed(command: str) -> str:
+    """What a command prints, up to the end of its first line. Raises SettingsError; never with what it has printed."""
+    try:
+        done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, text=True, timeout=_COMMAND_LIMIT)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"api_key_command: {getattr(error, 'strerror', None) or error}: {command}") from error
+    except subprocess.TimeoutExpired:
+        raise SettingsError(f"api_key_command: not done within {_COMMAND_LIMIT:g} s: {command}") from None
+    key = done.stdout.partition("\n")[0].strip()
+    if done.returncode or not key:
+        what = f"ended with status {done.returncode}" if done.returncode else "has printed nothing"
+        raise SettingsError(f"api_key_command: {what}: {command}")
+    return key
 
 
 def load(**flags: object) -> Settings:
@@ -193,11 +222,24 @@ class _Profile(ConfigFile):
 
     def __call__(self) -> dict[str, Any]:
         settings = self.read()
-        profiles = settings.pop("profiles", {})
+        profiles = settings.get("profiles", {})
+        for table in _TABLES:
+            settings.pop(table, None)
+        self._check(settings, "")
+        for name, profile in profiles.items():
+            self._check(profile, f" (in [profiles.{name}])")
         name = self.current_state.get("profile") or settings.get("profile")
         if not name:
             return settings
         if name not in profiles:
             raise SettingsError(f"profile: there is no [profiles.{name}] in {self.path}")
-        profile: dict[str, Any] = profiles[name]
-        return settings | profile
+        return settings | dict(profiles[name])
+
+    def _check(self, names: Iterable[str], where: str) -> None:
+        """Raises SettingsError if one is no setting."""
+        known = self.settings_cls.model_fields
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; do you mean {near[0]}?" if near else ""
+                raise SettingsError(f"{self.path}: there is no setting {name}{where}{hint}")

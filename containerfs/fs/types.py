@@ -248,5 +248,9 @@ class RemoteFile:
 
 def naming(service: str, error: FsError) -> FsError:
     """The same error with the name of the service that cannot be used, and what may help."""
-    hint = ": check the API key" if isinstance(error, AccessDenied) else ""
+    hint = ""
+    if isinstance(error, AccessDenied):
+        hint = ": check the API key"
+    elif isinstance(error, NotFound) and "://" in service and not service.rstrip("/").endswith("/v1"):
+        hint = f": check the URL, which usually ends in /v1, as {service.rstrip('/')}/v1"
     return type(error)(f"{service}: {error}{hint}")
