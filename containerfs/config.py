@@ -7,6 +7,7 @@ a command, never from a flag: command lines are seen by everybody on the machine
 
 import difflib
 import functools
+import os
 import shlex
 import subprocess
 import tomllib
@@ -184,6 +185,26 @@ def load(**flags: object) -> Settings:
     return validated(Settings, flags)
 
 
+def origins(settings: Settings, flags: Mapping[str, object]) -> dict[str, str]:
+    """Where each setting comes from that is not a default: a flag, a variable or the config file."""
+    variables = {name.upper(): name for name in os.environ}
+    found = {}
+    for name in sorted(settings.model_fields_set):
+        alias = Settings.model_fields[name].validation_alias
+        names = alias.choices if isinstance(alias, AliasChoices) else [f"CONTAINERFS_{name}"]
+        known = [variables[str(each).upper()] for each in names if str(each).upper() in variables and each != name]
+        if flags.get(name) is not None:
+            found[name] = f"--{name.replace('_', '-')}"
+        else:
+            found[name] = known[0] if known else str(config_file())
+    return found
+
+
+def config_file() -> Path:
+    """Where the config file is, if there is one."""
+    return user_config_path("containerfs") / "config.toml"
+
+
 def validated(kind: type[S], flags: Mapping[str, object]) -> S:
     """Settings of a kind, from flags and from what else it has them from. Raises SettingsError."""
     try:
@@ -199,7 +220,7 @@ class ConfigFile(PydanticBaseSettingsSource, ABC):
 
     @property
     def path(self) -> Path:
-        return user_config_path("containerfs") / "config.toml"
+        return config_file()
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return self().get(field_name), field_name, False

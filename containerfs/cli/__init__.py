@@ -12,6 +12,7 @@ from containerfs.cli.backup import backup
 from containerfs.cli.changing import create, rename, rm
 from containerfs.cli.control import refresh, sync
 from containerfs.cli.copying import cp, get, put
+from containerfs.cli.doctor import doctor
 from containerfs.cli.keys import keys
 from containerfs.cli.listing import info, ls
 from containerfs.cli.migrate import migrate
@@ -39,6 +40,7 @@ app.command()(sync)
 app.command()(refresh)
 for command in (ls, get, put, cp, rm, info, create, rename):
     app.command()(command)
+app.command()(doctor)
 app.command()(serve)
 app.command()(migrate)
 app.command()(backup)
