@@ -9,7 +9,7 @@ _ALONE = ["unshare", "--mount", "--propagation", "private"]
 
 
 # A mount lasts for as long as any namespace has it, and what other tests have mounted is to end when they unmount it.
-_LET_GO = "umount --all --types fuse.containerfs --lazy --internal-only --no-canonicalize 2>/dev/null || :"
+LET_GO = "umount --all --types fuse.containerfs --lazy --internal-only --no-canonicalize 2>/dev/null || :"
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def namespace(script: str, *arguments: object, holding: bool = False) -> Iterato
         holding: whether it keeps the mounts of containerfs that there are.
     """
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    steps = "\n".join([*([] if holding else [_LET_GO]), script, "echo ready; read -r _ || :"])
+    steps = "\n".join([*([] if holding else [LET_GO]), script, "echo ready; read -r _ || :"])
     holder = [*_ALONE, *as_root, "sh", "-ec", steps, "sh", *map(str, arguments)]
     with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,6 +1,7 @@
 """A disk that is really full: nothing more is taken, and everything can be deleted."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.fuse.namespace import LET_GO
 from tests.server.conftest import answered, blobs_in, create, refused
 from tests.server.live import LiveServer, running_server
 
@@ -31,7 +33,8 @@ class Disk:
     @property
     def enter(self) -> list[str]:
         """A command that runs another inside."""
-        return ["nsenter", "--user", "--mount", "--preserve-credentials", f"--target={self.keeper}"]
+        user = ["--user", "--preserve-credentials"] if os.geteuid() else []
+        return ["nsenter", "--mount", *user, f"--target={self.keeper}"]
 
     def serving(self, *options: str) -> contextlib.AbstractContextManager[LiveServer]:
         return running_server(self.store, *options, within=self.enter)
@@ -58,8 +61,8 @@ class Disk:
 def disk(tmp_path: Path) -> Iterator[Disk]:
     store = tmp_path / "store"
     store.mkdir()
-    script = f"mount -t tmpfs -o size=6m,mode=700 none '{store}' && echo ready && exec cat"
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", script]
+    script = f"{LET_GO}; mount -t tmpfs -o size=6m,mode=700 none '{store}' && echo ready && exec cat"
+    command = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "sh", "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
         assert keeper.stdout is not None
         assert keeper.stdin is not None
