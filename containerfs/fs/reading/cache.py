@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from containerfs.fs import types
@@ -32,6 +33,7 @@ from containerfs.fs.types import RemoteFile, digest
 log = logging.getLogger(__name__)
 
 _SHARDS = "[0-9a-f][0-9a-f]"
+_KEYS = 4096  # remembered: each is asked for several times while its file is open
 _AT_ONCE = 16  # files deleted while others wait, which takes about a millisecond
 _PAUSE = 0.001  # seconds in between: without it, who lets go of a lock is the first to have it again
 _LEARNT_AT_ONCE = 1000
@@ -194,7 +196,7 @@ class ContentCache:
         return self._directory / key[:2] / key
 
     def _key(self, container_id: str, file_id: str) -> str:
-        return digest(json.dumps([self._service, container_id, file_id]))
+        return _key(self._service, container_id, file_id)
 
     def _drop_all(self) -> None:
         for shard in self._directory.glob(_SHARDS):
@@ -266,3 +268,8 @@ def _sum_up(staged: Path) -> int:
     finally:
         os.close(fd)
     return size
+
+
+@lru_cache(_KEYS)
+def _key(*identity: str) -> str:
+    return digest(json.dumps(identity))

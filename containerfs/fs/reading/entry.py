@@ -228,12 +228,13 @@ class CacheEntry:
 
     def _load(self) -> bool:
         """Find out what is present; returns whether the disk says exactly that."""
+        note = self.path.with_suffix(NOTE_SUFFIX)
+        if not os.path.exists(note):  # as of most, for which asking costs less than an exception
+            return self._load_complete()
         try:
-            noted = json.loads(self.path.with_suffix(NOTE_SUFFIX).read_text())
+            noted = json.loads(note.read_text())
             for start, stop, found in noted:
                 self._load_range(start, stop, array("Q", bytes.fromhex(found)))
-        except FileNotFoundError:
-            return self._load_complete()
         except (ValueError, TypeError):
             return False
         return list(self.present) == [(start, stop) for start, stop, _ in noted]

@@ -98,7 +98,8 @@ class Schedule:
             self._waiting[key] = job
             self._push(job)
             started = self._start_due()
-            self._changed.notify_all()
+            if self._is_next(job):  # else who keeps the time wakes up early enough, and need not be woken for each
+                self._changed.notify_all()
         self._launch(started)
 
     def cancel(self, key: Hashable) -> None:
@@ -140,6 +141,10 @@ class Schedule:
 
     def _push(self, job: Job) -> None:
         heapq.heappush(self._brief if job.brief else self._heap, (job.due, next(self._count), job))
+
+    def _is_next(self, job: Job) -> bool:
+        """Whether a job is the first of those that wait for their time. Wants ``_changed`` held."""
+        return any(heap and heap[0][2] is job for heap in (self._brief, self._heap))
 
     def _start_due(self) -> list[Job]:
         """The jobs that begin now. Wants ``_changed`` held."""
