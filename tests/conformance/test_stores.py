@@ -114,7 +114,7 @@ def test_pieces_of_any_size_come_back_as_one(stores: Stores, sizes: list[int]) -
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
-@pytest.mark.parametrize("size", [3_000_000, 30_000_000])
+@pytest.mark.parametrize("size", [3_000_000, 75_000_000])
 def test_a_blob_that_is_not_committed_leaves_nothing(
     stores: Stores, stored: Callable[[], list[str]], error: type[BaseException], size: int
 ) -> None:

@@ -20,6 +20,8 @@ WEED = Path(sys.executable).with_name("weed")
 
 ACCESS = {"accessKey": "access", "secretKey": secrets.token_hex(16)}
 
+PARTS_AT_ONCE = 4
+
 SERVICES = ("master", "volume", "filer", "s3")
 
 
@@ -55,11 +57,20 @@ class ObjectStorage:
         """The names and sizes of what is there."""
         return {found["path"]: found["size"] for found in obstore.list(self._store(url)).collect()}
 
-    def unfinished(self) -> list[str]:
-        """Multipart uploads that are neither completed nor aborted, by the server's own file system."""
+    def unfinished(self) -> dict[str, int]:
+        """Multipart uploads that were neither completed nor aborted, and of how many parts, as the server's disk has them.
+
+        Those that were under way when their upload was aborted may be kept: the service may take them later.
+        Source: the S3 API, AbortMultipartUpload.
+        """
+        uploads = self._entries("/buckets/bucket/.uploads/")
+        parts = {upload: len(self._entries(f"{upload}/")) for upload in uploads}
+        return {upload: count for upload, count in parts.items() if count > PARTS_AT_ONCE}
+
+    def _entries(self, directory: str) -> list[str]:
         connection = http.client.HTTPConnection("127.0.0.1", self._ports["filer.port"], timeout=30)
         with contextlib.closing(connection):
-            connection.request("GET", "/buckets/bucket/.uploads/", headers={"Accept": "application/json"})
+            connection.request("GET", directory, headers={"Accept": "application/json"})
             answer = connection.getresponse()
             listed = json.loads(answer.read() or b"{}") if answer.status == 200 else {}
         return [entry["FullPath"] for entry in listed.get("Entries") or ()]
