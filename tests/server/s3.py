@@ -58,7 +58,7 @@ class ObjectStorage:
         return {found["path"]: found["size"] for found in obstore.list(self._store(url)).collect()}
 
     def unfinished(self) -> dict[str, int]:
-        """Multipart uploads that were neither completed nor aborted, and of how many parts, as the server's disk has them.
+        """Multipart uploads that were neither completed nor aborted, with their parts, as the server's disk has them.
 
         Those that were under way when their upload was aborted may be kept: the service may take them later.
         Source: the S3 API, AbortMultipartUpload.
