@@ -84,8 +84,8 @@ def section(bench: Bench) -> Iterator[str]:
         f" {_ROUND_TRIP * 1000:.0f} ms (*far away*), *round trips* are the requests that were sent one after the other."
     )
     yield ""
-    yield from table(["", "requests", "round trips", "time", "CPU"], _looks(bench))
-    yield from table(["", "figure"], [*_opens(bench), *_memory(bench), *_cache(bench)])
+    yield from table(["", "requests", "round trips", "time", "CPU", "aim"], _looks(bench))
+    yield from table(["", "figure", "aim"], [*_opens(bench), *_memory(bench), *_cache(bench)])
 
 
 def _looks(bench: Bench) -> Iterator[list[str]]:
@@ -93,24 +93,27 @@ def _looks(bench: Bench) -> Iterator[list[str]]:
     impatient = Containerfs(bench.server, bench.work, "--metadata-expiry", f"{_EXPIRY:.0f}s")
     with impatient.mounted(bench.fresh(), _ROUND_TRIP) as mounted:
         label = f"`ls -l` of {names:,} names, far away, believed for {_EXPIRY:.0f} s"
-        yield _look(bench, mounted, label, lambda root: timed("ls", "-l", root / "ten thousand"))
+        yield _look(bench, mounted, label, "one listing", lambda root: timed("ls", "-l", root / "ten thousand"))
     believing = Containerfs(bench.server, bench.work, "--metadata-expiry", f"{_LONGER:.0f}s")
     with believing.mounted(bench.fresh(), _ROUND_TRIP) as mounted:
         label = f"`stat` of {containers:,} containers, once that has expired"
         asked = run("ls", mounted.path.parent).splitlines()
         time.sleep(_LONGER + 0.1)
-        yield _look(bench, mounted, label, lambda root: timed(sys.executable, "-P", "-c", _STAT, root, *asked))
-    with bench.patient.mounted(bench.fresh(), _ROUND_TRIP) as mounted:
         yield _look(
-            bench, mounted, f"`ls` of {names:,} names, far away", lambda root: timed("ls", root / "ten thousand")
+            bench, mounted, label, "10 requests", lambda root: timed(sys.executable, "-P", "-c", _STAT, root, *asked)
         )
+    with bench.patient.mounted(bench.fresh(), _ROUND_TRIP) as mounted:
+        label = f"`ls` of {names:,} names, far away"
+        yield _look(bench, mounted, label, "55 round trips", lambda root: timed("ls", root / "ten thousand"))
     with bench.patient.mounted(bench.fresh()) as mounted:
-        yield _look(bench, mounted, f"`ls` of {many:,} names", lambda root: timed("ls", root / "many"))
-        yield _look(bench, mounted, "the same again", lambda root: timed("ls", root / "many"))
-        yield _look(bench, mounted, "`ls -l` of them", lambda root: timed("ls", "-l", root / "many"))
+        yield _look(bench, mounted, f"`ls` of {many:,} names", "", lambda root: timed("ls", root / "many"))
+        yield _look(bench, mounted, "the same again", "1.5 s", lambda root: timed("ls", root / "many"))
+        yield _look(bench, mounted, "`ls -l` of them", "10 s", lambda root: timed("ls", "-l", root / "many"))
         run("ls", mounted.path.parent / "thousand")
         label = "`ls -l` of 1,000 names, listed, median of 10"
-        yield _look(bench, mounted, label, lambda root: median(_expired_look(root / "thousand") for _ in range(10)))
+        yield _look(
+            bench, mounted, label, "0.03 s", lambda root: median(_expired_look(root / "thousand") for _ in range(10))
+        )
 
 
 def _expired_look(path: Path) -> float:
@@ -118,7 +121,7 @@ def _expired_look(path: Path) -> float:
     return timed("ls", "-l", path)
 
 
-def _look(bench: Bench, mounted: Mounted, label: str, do: Callable[[Path], float]) -> list[str]:
+def _look(bench: Bench, mounted: Mounted, label: str, aim: str, do: Callable[[Path], float]) -> list[str]:
     assert mounted.pid is not None
     assert mounted.line is not None
     requests, computed = sum(bench.server.requests().values()), cpu_seconds(mounted.pid)
@@ -126,19 +129,23 @@ def _look(bench: Bench, mounted: Mounted, label: str, do: Callable[[Path], float
     seconds = do(mounted.path.parent)
     sent = sum(bench.server.requests().values()) - requests - 1  # that which asked for the count
     round_trips = mounted.line.round_trips(before) or "-"
-    return [label, str(sent), str(round_trips), duration(seconds), duration(cpu_seconds(mounted.pid) - computed)]
+    return [label, str(sent), str(round_trips), duration(seconds), duration(cpu_seconds(mounted.pid) - computed), aim]
 
 
 def _opens(bench: Bench) -> Iterator[list[str]]:
     with bench.patient.mounted(bench.fresh()) as mounted:
-        for container, count in (("few", _SMALL), ("many", bench.scale.many)):
+        for container, count, aim in (("few", _SMALL, ""), ("many", bench.scale.many, "1 ms more, mean")):
             mean, longest = map(float, run(sys.executable, "-P", "-c", _OPEN, mounted.path.parent / container).split())
             label = f"`open` here and there in a directory of {count:,}: mean, longest of 1,000"
-            yield [label, f"{duration(mean)}, {duration(longest)}"]
+            yield [label, f"{duration(mean)}, {duration(longest)}", aim]
 
 
 def _memory(bench: Bench) -> Iterator[list[str]]:
-    for container, count, look in (("many", bench.scale.many, ("ls", "-l")), ("most", bench.scale.most, ("ls",))):
+    directories = [
+        ("many", bench.scale.many, ("ls", "-l"), "1 KB a name"),
+        ("most", bench.scale.most, ("ls",), "1.2 GB at most"),
+    ]
+    for container, count, look, aim in directories:
         with bench.patient.mounted(bench.fresh()) as mounted:
             assert mounted.pid is not None
             before = memory(mounted.pid)[1]
@@ -146,7 +153,7 @@ def _memory(bench: Bench) -> Iterator[list[str]]:
             peak, now = memory(mounted.pid)
         label = f"`{' '.join(look)}` of {count:,} names: time, memory at most, in the end, and that for each name"
         figures = (duration(seconds), mebibytes(peak), mebibytes(now), f"{(now - before) // count} B")
-        yield [label, ", ".join(figures)]
+        yield [label, ", ".join(figures), aim]
 
 
 def _cache(bench: Bench) -> Iterator[list[str]]:
@@ -155,6 +162,6 @@ def _cache(bench: Bench) -> Iterator[list[str]]:
         float, run(sys.executable, "-P", "-c", _CACHE, directory, str(bench.scale.many)).split()
     )
     shutil.rmtree(directory)
-    yield [f"start with {bench.scale.many:,} contents in the cache", duration(started)]
-    yield ["half of them evicted, in", duration(evicted)]
-    yield ["the longest that an operation waited meanwhile", duration(longest)]
+    yield [f"start with {bench.scale.many:,} contents in the cache", duration(started), "1 s"]
+    yield ["half of them evicted, in", duration(evicted), ""]
+    yield ["the longest that an operation waited meanwhile", duration(longest), "50 ms"]
