@@ -31,17 +31,19 @@ class Postgres:
         self.directory = directory
         self.process = self._start()
 
-    def url(self, name: str) -> str:
-        return f"postgresql://{USER.get('user', getpass.getuser())}@/{name}?host={self.directory}"
+    @property
+    def url(self) -> str:
+        return f"postgresql://{USER.get('user', getpass.getuser())}@/postgres?host={self.directory}"
 
     def new_database(self, *, migrated: bool = True) -> str:
-        """The URL of a new database, with the tables of a store in it."""
+        """The URL of a new store's tables: in a schema of their own, as a database is a thousand files."""
         name = f"store_{secrets.token_hex(4)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'CREATE SCHEMA "{name}"')  # type: ignore[call-overload]
+        url = f"{self.url}&options=-csearch_path%3D{name}"
         if migrated:
-            migrate(database(self.url(name)))
-        return self.url(name)
+            migrate(database(url))
+        return url
 
     def kill(self) -> None:
         """End it as a crash would, with all that it has started."""

@@ -36,7 +36,7 @@ def test_a_server_waits_for_the_migration_and_refuses_what_it_does_not_know(post
     def refusal() -> str:
         with (
             pytest.raises(ServerDidNotStart) as refused,
-            running_server(tmp_path / "store", "--database", url, "--workers", "2"),
+            running_server(tmp_path / "store", "--database", url),
         ):
             pass
         return str(refused.value)
@@ -55,6 +55,37 @@ def test_a_server_waits_for_the_migration_and_refuses_what_it_does_not_know(post
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     assert "9999" in refusal()
     assert "9999" in migrate(url, status=1)
+
+
+TO_VERSION_4 = """
+ALTER TABLE container_files DROP COLUMN attributes;
+DROP TABLE api_keys;
+DROP TABLE quotas;
+UPDATE alembic_version SET version_num = '0004';
+"""
+
+
+def columns(url: str) -> set[tuple[str, ...]]:
+    """What tables there are, of which columns, and the indexes."""
+    with psycopg.connect(url) as connection:
+        asked = (
+            "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+            "WHERE table_schema = current_schema() "
+            "UNION SELECT tablename, indexname, '', '' FROM pg_indexes WHERE schemaname = current_schema()"
+        )
+        return set(connection.execute(asked).fetchall())
+
+
+def test_an_older_database_becomes_what_a_new_one_is(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    wanted = columns(url)
+    assert len(wanted) > 50
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(TO_VERSION_4)
+    with pytest.raises(ServerDidNotStart, match="0004"), running_server(tmp_path / "store", "--database", url):
+        pass
+    migrate(url)
+    assert columns(url) == wanted
 
 
 def test_a_database_that_cannot_be_had_is_told_of_without_its_password(tmp_path: Path) -> None:

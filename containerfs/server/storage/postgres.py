@@ -94,13 +94,14 @@ def migrate(url: URL) -> None:
 
 
 def _engine(url: URL) -> Engine:
+    own = {"connect_timeout": str(_PATIENCE_S), "application_name": "containerfs"}
+    options = f"{url.query.get('options', '')} -c statement_timeout={_STATEMENT_LIMIT_MS}"
     return create_engine(
-        url.update_query_dict({"connect_timeout": str(_PATIENCE_S), "application_name": "containerfs", **url.query}),
+        url.update_query_dict({**own, **url.query, "options": options}),
         isolation_level="READ COMMITTED",
         pool_size=_CONNECTIONS + 1,  # one to survey with
         max_overflow=0,
         pool_use_lifo=True,
-        connect_args={"options": f"-c statement_timeout={_STATEMENT_LIMIT_MS}"},
     )
 
 
