@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
 from containerfs.api.expiry import parse_rule
 from containerfs.api.models import ExpiresAfter
-from containerfs.units import parse_size, parse_span
+from containerfs.units import parse_rates, parse_size, parse_span
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -54,6 +54,7 @@ def default_data_dir() -> Path:
 WriteBack = Annotated[Literal["off", "on", "strict"], BeforeValidator(parse_write_back)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Expiry = Annotated[ExpiresAfter, BeforeValidator(parse_rule)]
+Rates = Annotated[tuple[int, int], NoDecode, BeforeValidator(parse_rates)]
 Span = Annotated[float, BeforeValidator(parse_span)]
 
 
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
         prefetch: whether to fetch what will probably be read next.
         log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
         log_level: what of it is written.
+        bwlimit: bytes of content a second that are sent and fetched at most; 0 is no limit.
         syslog: whether it goes to syslog, too.
     """
 
@@ -116,6 +118,7 @@ class Settings(BaseSettings):
     inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"
     log_file: Path | None = None
+    bwlimit: Rates = (0, 0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     syslog: bool = False
 

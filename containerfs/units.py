@@ -3,6 +3,7 @@
 import re
 
 _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SLOWEST = 64 << 10  # bytes a second: below that, what waits for its turn seems to hang
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -12,6 +13,13 @@ def parse_size(text: object) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size like 500M or 10G")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def parse_rates(text: object) -> tuple[int, int]:
+    """``1M``, or ``500K:2M`` for up and down, as bytes a second; ``0`` is no limit. Less than 64K is taken for 64K."""
+    up, given, down = str(text).partition(":")
+    rates = (parse_size(up), parse_size(down if given else up))
+    return max(rates[0], _SLOWEST) if rates[0] else 0, max(rates[1], _SLOWEST) if rates[1] else 0
 
 
 def parse_span(text: object) -> float:

@@ -70,6 +70,10 @@ def mount(
     prefetch: Annotated[str | None, typer.Option(help="auto, or off.")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and log to the terminal.")] = False,
     log_file: Annotated[Path | None, typer.Option(help="Where the mount writes what happens.")] = None,
+    bwlimit: Annotated[
+        str | None,
+        typer.Option(metavar="RATE[:RATE]", help="Content to send and fetch in a second at most, as 1M or 500K:2M."),
+    ] = None,
     log_level: LogLevelOption = None,
     verbose: VerboseOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
@@ -96,6 +100,7 @@ def mount(
             inode32=inode32,
             prefetch=prefetch,
             log_file=log_file,
+            bwlimit=bwlimit,
             log_level=options_of_logs(log_level, verbose=verbose, quiet=quiet),
             syslog=syslog,
         )
@@ -253,6 +258,8 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             strict=settings.write_back == "strict",
             read_only=settings.read_only,
             prefetch=settings.prefetch == "auto",
+            up_limit=settings.bwlimit[0],
+            down_limit=settings.bwlimit[1],
             account=digest(settings.key) if settings.key else "",
         ),
     )

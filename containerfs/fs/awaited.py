@@ -1,11 +1,13 @@
 """A service as operations wait for it: each call is a task, which an operation need not see the end of."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from containerfs.api.dialect import Dialect
+from containerfs.fs.pace import Pace, PacedSource
 from containerfs.fs.remote import Remote, Stream, UploadRequest
 from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteContainer, RemoteFile
@@ -14,12 +16,18 @@ T = TypeVar("T")
 
 
 class AwaitedRemote:
-    """Implements ``Remote`` over another one. What moves content is not for threads that serve operations."""
+    """Implements ``Remote`` over another one. What moves content is not for threads that serve operations.
 
-    def __init__(self, remote: Remote, workers: Workers) -> None:
+    Args:
+        up, down: how much content is moved in a second; without one, as much as goes.
+    """
+
+    def __init__(self, remote: Remote, workers: Workers, up: Pace | None = None, down: Pace | None = None) -> None:
         self.service = remote.service
         self._remote = remote
         self._workers = workers
+        self._up = up
+        self._down = down
         self._used_at: dict[str, float] = {}
 
     def used_at(self, container_id: str) -> float:
@@ -59,6 +67,8 @@ class AwaitedRemote:
 
     def upload(self, request: UploadRequest) -> RemoteFile:
         self._use(request.container_id)
+        if self._up is not None:
+            request = replace(request, source=PacedSource(request.source, self._up))
         return self._remote.upload(request)
 
     def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
@@ -74,10 +84,17 @@ class AwaitedRemote:
 
     def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
         self._use(file.container_id)
-        return self._remote.content(file, start, stop)
+        content = self._remote.content(file, start, stop)
+        return content if self._down is None else _paced(content, self._down)
 
     def _use(self, container_id: str) -> None:
         self._used_at[container_id] = time.time()
 
     def _await(self, ask: Callable[[], T]) -> T:
         return self._workers.do(ask)
+
+
+@contextmanager
+def _paced(content: AbstractContextManager[Stream], pace: Pace) -> Iterator[Stream]:
+    with content as stream:
+        yield replace(stream, chunks=pace.chunks(stream.chunks))

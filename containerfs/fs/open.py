@@ -23,6 +23,7 @@ from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.pace import Pace
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
@@ -67,6 +68,7 @@ class Options:
         new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
         keep_alive: names or ids of containers that are not to end while they are mounted.
         account: tells accounts of one service apart, each of which has a journal of its own; a digest of the API key.
+        up_limit, down_limit: bytes of content a second that are sent and fetched at most; 0 is no limit.
     """
 
     cache_dir: Path
@@ -80,6 +82,8 @@ class Options:
     new_containers: Mapping[str, object] = field(default_factory=dict)
     keep_alive: Sequence[str] = ()
     account: str = ""
+    up_limit: int = 0
+    down_limit: int = 0
 
 
 def open_filesystem(client: Client, single_shot: Client, service: str, options: Options) -> FileSystem:
@@ -101,7 +105,8 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
 def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Callable[[], None]] = ()) -> FileSystem:
     """The same, over any implementation of what the file system needs of a service, which ``on_close`` ends."""
     workers = Workers()
-    remote = AwaitedRemote(service_itself, workers)
+    up, down = (Pace(rate) if rate else None for rate in (options.up_limit, options.down_limit))
+    remote = AwaitedRemote(service_itself, workers, up, down)
     kernel = KernelMemory()
     names, tree, service = NamePolicy(), Tree(kernel), remote.service
     attributes = AttributeStore(options.cache_dir / "attributes.db", service)

@@ -91,3 +91,11 @@ def test_a_command_that_fails(file: Path, command: str, said: str) -> None:
     with pytest.raises(SettingsError) as raised:
         _ = config.load(api_key_command=command).key
     assert str(raised.value) == said
+
+
+def test_a_limit_of_what_goes_over_the_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load().bwlimit == (0, 0)
+    monkeypatch.setenv("CONTAINERFS_BWLIMIT", "500K:2M")
+    assert config.load().bwlimit == (500 << 10, 2 << 20)
+    with pytest.raises(SettingsError, match="bwlimit: 'fast' is not a size like 500M or 10G"):
+        config.load(bwlimit="fast")
