@@ -51,10 +51,15 @@ def default_data_dir() -> Path:
     return user_data_path("containerfs") / "store"
 
 
+def _rates(value: object) -> object:
+    """Defaults are validated, too, and need not be text."""
+    return value if isinstance(value, tuple) else parse_rates(value)
+
+
 WriteBack = Annotated[Literal["off", "on", "strict"], BeforeValidator(parse_write_back)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Expiry = Annotated[ExpiresAfter, BeforeValidator(parse_rule)]
-Rates = Annotated[tuple[int, int], NoDecode, BeforeValidator(parse_rates)]
+Rates = Annotated[tuple[int, int], NoDecode, BeforeValidator(_rates)]
 Span = Annotated[float, BeforeValidator(parse_span)]
 
 
@@ -111,7 +116,12 @@ class Settings(BaseSettings):
     cache_size: Size = 10 << 30
     metadata_expiry: Span = 10.0
     patience: Span = Field(13.0, gt=0)
-    write_back: WriteBack = "off"
+    write_back: def _rates(value: object) -> object:
+    """Defaults are validated, too, and need not be text."""
+    return value if isinstance(value, tuple) else parse_rates(value)
+
+
+WriteBack = "off"
     read_only: bool = False
     expires_after: Expiry | None = None
     keep_alive: list[str] = []
