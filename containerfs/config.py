@@ -116,12 +116,7 @@ class Settings(BaseSettings):
     cache_size: Size = 10 << 30
     metadata_expiry: Span = 10.0
     patience: Span = Field(13.0, gt=0)
-    write_back: def _rates(value: object) -> object:
-    """Defaults are validated, too, and need not be text."""
-    return value if isinstance(value, tuple) else parse_rates(value)
-
-
-WriteBack = "off"
+    write_back: WriteBack = "off"
     read_only: bool = False
     expires_after: Expiry | None = None
     keep_alive: list[str] = []
