@@ -208,6 +208,7 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready
             embedded = EmbeddedStore(settings.data_dir)  # it starts while the imports below take their time
             stack.callback(embedded.stop)
         from containerfs.fuse import mount as fuse_mount
+        from containerfs.fuse import serving
 
         fuse_mount.check_machine()
         fuse_mount.prepare(mountpoint)
@@ -220,7 +221,7 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready
             ready(f"Mounted {service} on {mountpoint}")
             notify(f"READY=1\nSTATUS=Mounted {service}")
 
-        fuse_mount.serve(
+        serving.serve(
             filesystem,
             mountpoint,
             service=settings.service_url or "embedded",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
-from containerfs.fs.state import Hidden, Local, Outdated, Staged, Stored, Torn, Unlinked
+from containerfs.fs.state import Local, Outdated, Staged, Stored, Torn, Unlinked
 from containerfs.fs.status import Status
 
 PREFIX = "user.containerfs."
@@ -58,7 +58,7 @@ def _word(value: state.State) -> str:
     match value:
         case Stored() | Outdated():
             return "clean"
-        case Local() | Hidden() | Unlinked():
+        case Local() | Unlinked():
             return "local"
         case Staged() | Torn():
             return "dirty"

@@ -12,11 +12,10 @@ from containerfs.fs.namespace.attributes import AttributeStore, directory_key
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
-from containerfs.fs.state import Hidden, Local, Unlinked
-from containerfs.fs.types import Entry
+from containerfs.fs.state import Local
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
 
@@ -51,11 +50,10 @@ class Directories:
         self._listing_ahead = listing_ahead
         self._handles: HandleTable[DirectoryHandle] = HandleTable()
 
-    def open(self, path: str) -> int:
+    def open(self, directory: Directory) -> int:
         """Open a directory."""
-        directory = self._lookup.directory(path)
         if self._listing_ahead is not None and directory is not self._tree.root:
-            self._listing_ahead.looked_into(directory.container)
+            self._listing_ahead.looked_into(self._lookup.container_of(directory))
         self._refresh(directory)
         return self._handles.add(DirectoryHandle(directory))
 
@@ -63,38 +61,42 @@ class Directories:
         """The directory that a handle is open for."""
         return self._handles[fh].directory
 
-    def entries(self, fh: int) -> list[Entry]:
-        """What is in an open directory. The listing that opening it asked for is good for the first time."""
+    def entries(self, fh: int) -> list[tuple[str, Node]]:
+        """What, by name, is in an open directory. The listing that opening it asked for is good for the first time."""
         handle = self._handles[fh]
         if handle.listed:
-            with suppress(types.NotFound):  # it was removed, and is empty
+            with suppress(types.NotFound, types.Gone):  # it was removed, and is empty
                 self._refresh(handle.directory)
         handle.listed = True
         with self._tree.lock:
-            return [Entry(child.name, child.ino, child.kind) for child in handle.directory.visible()]
+            return [(node.name, node) for node in handle.directory.visible()]
 
     def _refresh(self, directory: Directory) -> None:
         if directory is self._tree.root:
             self._metadata.refresh_containers()
         else:
-            self._lookup.refresh(directory.container)
+            self._lookup.refresh(self._lookup.container_of(directory))
 
     def release(self, fh: int) -> None:
         """Close a directory."""
         self._handles.pop(fh)
 
     def make(self, parent: Directory, name: str) -> Directory:
-        """A container in the root, a directory elsewhere."""
+        """A container in the root, a directory elsewhere; returns it, looked up."""
         if parent is self._tree.root:
-            return self._make_container(name)
+            container = self._make_container(name)
+            with self._tree.lock:
+                container.known += 1
+            return container
         directory = Directory(name, secrets.randbits(63), time.time_ns())
         with self._tree.lock:
             if name in parent.children:
                 raise types.AlreadyExists(name)
             parent.add(directory, name)
+            directory.known += 1
         return directory
 
-    def remove(self, directory: Directory, path: str) -> None:
+    def remove(self, directory: Directory) -> None:
         """Delete an empty container, or remove an empty directory. Raises DirectoryNotEmpty."""
         container = directory.container
         if directory is container:
@@ -103,10 +105,10 @@ class Directories:
             self._lookup.refresh(container)
         with self._tree.lock:
             children = list(directory.children.values())
-        local = [c for c in children if isinstance(c, FileNode) and isinstance(c.state, Local | Hidden | Unlinked)]
+        local = [c for c in children if isinstance(c, FileNode) and isinstance(c.state, Local)]
         if len(local) < len(children):
-            raise types.DirectoryNotEmpty(path)
-        for node in local:  # among them those that are open and were deleted, which the service still has
+            raise types.DirectoryNotEmpty(directory.name)
+        for node in local:
             self._removals.unlink(node)
         if isinstance(directory, ContainerDirectory):
             self._delete_container(directory)

@@ -8,12 +8,11 @@ from typing import TypeVar
 
 from cachetools import TTLCache
 
-from containerfs.fs import deadline, state, transitions, types
+from containerfs.fs import deadline, state, types
 from containerfs.fs.descriptors import Headroom
 from containerfs.fs.handles import HandleTable, ReadHandle, WriteHandle
-from containerfs.fs.kernel import KernelMemory
+from containerfs.fs.namespace.kernel import KernelMemory
 from containerfs.fs.namespace.links import TARGET_MAX
-from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import Directory, FileNode, Link
 from containerfs.fs.namespace.tree import Tree
@@ -21,7 +20,7 @@ from containerfs.fs.process import is_other_live_process
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
 from containerfs.fs.staged import StagedFile
-from containerfs.fs.state import Due, Local, Outdated, Staged, Torn, Unlinked
+from containerfs.fs.state import Due, Local, Outdated, Staged, Torn
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
@@ -47,7 +46,6 @@ class OpenFiles:
     def __init__(
         self,
         tree: Tree,
-        lookup: Lookup,
         names: NamePolicy,
         fetcher: Fetcher,
         prefetcher: Prefetcher | None,
@@ -61,7 +59,6 @@ class OpenFiles:
         read_only: bool,
     ) -> None:
         self._tree = tree
-        self._lookup = lookup
         self._names = names
         self._fetcher = fetcher
         self._prefetcher = prefetcher
@@ -86,15 +83,19 @@ class OpenFiles:
             self._set_closing(handle, closing=False)
         return handle
 
-    def open(self, path: str, flags: int, pid: int) -> tuple[int, bool]:
-        """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good."""
-        node = self._find(path)
-        if self._waits_for_newer(node):
-            node = self._find(path)
+    def open(self, node: FileNode, flags: int, pid: int) -> tuple[int, bool]:
+        """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good.
+
+        Raises:
+            Gone: it was deleted or replaced, and nothing is left of it; the kernel looks again.
+        """
+        self._wait_for_newer(node)
         self._headroom.check()
         fh = self._open(node, flags, pid)
         try:
-            keep_pages = self._update_kernel(node, path)
+            if node.parent is None and not self._removals.is_kept(node):
+                raise types.Gone(f"{node.name!r} was deleted or replaced meanwhile")
+            keep_pages = self._update_kernel(node)
             if flags & os.O_TRUNC:
                 self._staging.truncate(node, 0)
         except BaseException:
@@ -102,20 +103,22 @@ class OpenFiles:
             raise
         return fh, keep_pages
 
-    def create(self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None) -> int | None:
-        """Create a file, on this machine, and open it; None if the name is taken."""
+    def create(
+        self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None
+    ) -> tuple[FileNode, int] | None:
+        """Create a file, on this machine, and open it; returns it and the handle, None if the name is taken."""
         self._headroom.check()
         data = self._journal.stage()
         node = self._new(FileNode, parent, name, data, owner)
         node.mode = mode & 0o7777
         with self._tree.lock:
             if self._add(node, parent):
-                return self._open(node, flags, pid)
+                return node, self._open(node, flags, pid)
         data.remove()
         return None
 
-    def link(self, parent: Directory, name: str, target: bytes, owner: Owner | None) -> None:
-        """Make a symbolic link, and make it safe. Raises AlreadyExists."""
+    def link(self, parent: Directory, name: str, target: bytes, owner: Owner | None) -> Link:
+        """Make a symbolic link, and make it safe; returns it, looked up. Raises AlreadyExists."""
         data = self._journal.stage()
         try:
             data.write(memoryview(target), 0)
@@ -128,8 +131,13 @@ class OpenFiles:
             raise
         try:
             self._commit(node)
+        except BaseException:
+            with self._tree.lock:
+                node.known -= 1
+            raise
         finally:
             self._let_go(node)
+        return node
 
     def target(self, node: Link) -> bytes:
         """What a symbolic link points to."""
@@ -158,6 +166,7 @@ class OpenFiles:
         parent.add(node, node.name)
         parent.touch()
         node.touch()
+        node.known += 1
         return True
 
     def truncate(self, node: FileNode, size: int) -> None:
@@ -193,7 +202,6 @@ class OpenFiles:
 
     def _flush(self, handle: ReadHandle, pid: int) -> None:
         node = handle.node
-        self._removals.decide(node)
         if not isinstance(handle, WriteHandle) or node.parent is None:
             return
         if isinstance(node.state, Torn):
@@ -221,22 +229,14 @@ class OpenFiles:
     def release(self, fh: int) -> None:
         """The last descriptor of a handle is closed. What no close() has waited for is uploaded in the background."""
         handle = self._handles.pop(fh)
-        self._set_closing(handle, closing=True)
-        try:
-            self._release(handle)
-        finally:
-            with self._tree.released:
-                handle.node.known -= 1
-                handle.node.closing -= 1
-                self._tree.released.notify_all()
-
-    def _release(self, handle: ReadHandle) -> None:
         node = handle.node
         handle.close()
-        with self._tree.lock:
+        with self._tree.released:
             node.opens -= 1
+            node.closing -= handle.closing
             node.writers -= isinstance(handle, WriteHandle)
             last = node.opens == 0
+            self._tree.released.notify_all()
         if last:
             self._let_go(node)
 
@@ -245,38 +245,20 @@ class OpenFiles:
             handle.node.closing += closing - handle.closing
             handle.closing = closing
 
-    def _find(self, path: str) -> FileNode:
-        """The file to open, which may have been replaced since the kernel has found it.
-
-        Raises:
-            Gone: it cannot be had any more; the kernel looks again.
-        """
-        try:
-            return self._lookup.file(path)
-        except types.NotFound as error:
-            name = path.rpartition("/")[2]
-            replaced = self._removals.just_replaced(name)
-            if replaced is None and self._names.is_hidden(name):
-                raise types.Gone(path) from error
-            if replaced is None:
-                raise
-            return replaced
-
-    def _waits_for_newer(self, node: FileNode) -> bool:
-        """Wait for a moment until nobody has the older content of a file open, of which the service has a newer one;
-        returns whether that is so. Else programs that open it again and again, in turns, would never see the newer."""
+    def _wait_for_newer(self, node: FileNode) -> None:
+        """Wait for a moment until nobody has the older content of a file open, of which the service has a newer one.
+        Else programs that open it again and again, in turns, would never see the newer."""
         with self._tree.lock:
             if not isinstance(node.state, Outdated) or node in self._kept_open:
-                return False
+                return
             ends = time.monotonic() + _PATIENCE
             deadline.wait_for(
                 self._tree.released, lambda: not isinstance(node.state, Outdated), ends, moved_at=time.monotonic
             )
             if isinstance(node.state, Outdated):
                 self._kept_open[node] = True
-            return not isinstance(node.state, Outdated)
 
-    def _update_kernel(self, node: FileNode, path: str) -> bool:
+    def _update_kernel(self, node: FileNode) -> bool:
         """Have the kernel know nothing but the content of a file that was just opened, and so keeps it.
 
         Returns:
@@ -286,10 +268,9 @@ class OpenFiles:
             with self._tree.lock:
                 shown = state.identity(node.state)
                 told, good = node.told == shown, node.pages == shown
-                paths = {path, *node.kernel_paths()}
-            if not told:
                 alone = node.opens == 1
-                good = self._kernel.forget(paths) if alone else self._kernel.forget_read(paths, _PATIENCE)
+            if not told:
+                good = self._kernel.forget(node) if alone else self._kernel.forget_read(node, _PATIENCE)
             with self._tree.lock:
                 if state.identity(node.state) == shown:
                     node.told = node.pages = shown
@@ -298,17 +279,9 @@ class OpenFiles:
     def _let_go(self, node: FileNode) -> None:
         """No program holds the file any more."""
         if node.parent is None:
-            if isinstance(node.state, Unlinked):
-                self._removals.discard(node)
-            return
-        if isinstance(node.state, Torn):
-            self._revert(node)
-        elif isinstance(node.state, Staged):
-            self._commits.commit(node, lazily=True)
-        with self._tree.lock, node.lock:
-            for data in state.owned_data(node.state):
-                data.rest()
-            self._tree.apply_pending(node)
+            self._removals.discard_unless_held(node)
+        else:
+            self._commits.let_go(node)
 
     def _open(self, node: FileNode, flags: int, pid: int) -> int:
         access = flags & os.O_ACCMODE
@@ -325,7 +298,6 @@ class OpenFiles:
             )
         with self._tree.lock:
             node.opens += 1
-            node.known += 1
             node.writers += isinstance(handle, WriteHandle)
         return self._handles.add(handle)
 
@@ -346,19 +318,8 @@ class OpenFiles:
         if isinstance(node.state, Torn) and node.state.entry is not None:
             self._commit(node)
         else:
-            self._revert(node)
+            self._commits.revert(node)
         raise _did_not_fit(node)
-
-    def _revert(self, node: FileNode) -> None:
-        """Drop what is staged: the file is what it was; one that was never closed is gone."""
-        with self._tree.lock:
-            if not isinstance(node.state, Torn):
-                return
-            data = node.state.data
-            if self._tree.change(node, transitions.reverted) == state.NEW:
-                self._tree.detach(node)
-                self._tree.change(node, transitions.unlinked)
-        self._journal.discard(data)
 
 
 def _did_not_fit(node: FileNode) -> types.NoSpace:

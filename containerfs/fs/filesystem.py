@@ -1,8 +1,8 @@
 """The file system: one method for each operation that a kernel asks for.
 
 It coordinates and stores nothing itself. The order in which locks are taken: the tree's, a node's, then those inside
-the journal, the cache and the schedule; none is held across the network. Paths are absolute below the mount point, "/"
-the root.
+the journal, the cache and the schedule; none is held across the network. Files and directories are nodes, which the
+kernel finds by their names, from the root on, and knows until it forgets them.
 """
 
 import os
@@ -15,13 +15,13 @@ from containerfs.fs.deadline import Deadline
 from containerfs.fs.directories import Directories
 from containerfs.fs.files import OpenFiles, Owner
 from containerfs.fs.inodes import Inodes
-from containerfs.fs.kernel import Forget, KernelMemory
+from containerfs.fs.namespace.kernel import Forget, KernelMemory
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup, check_new, check_new_file
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.process import is_killed
-from containerfs.fs.types import Attr, Entry
+from containerfs.fs.types import Attr
 from containerfs.fs.writing.backlog import Backlog, Unfinished
 from containerfs.fs.writing.moves import Moves
 from containerfs.fs.writing.removals import Removals
@@ -97,26 +97,68 @@ class FileSystem:
 
     # Looking
 
-    def getattr(self, path: str) -> Attr:
-        """Source: stat(2)."""
-        return self._inodes.attr(self._lookup.node(path))
+    @property
+    def root(self) -> Directory:
+        """The top of the mount, which holds the containers."""
+        return self._tree.root
 
-    def fgetattr(self, fh: int) -> Attr:
-        """The same of an open file, which may have no name any more. Source: fstat(2)."""
-        return self._inodes.attr(self._files.handle(fh).node)
+    def lookup(self, parent: Directory, name: str) -> Node:
+        """What a directory has under a name. The kernel knows it from now on, and is to ``forget`` it.
 
-    def opendir(self, path: str) -> int:
+        Raises:
+            NotFound: nothing.
+            Gone: the directory is not there any more itself.
+        """
+        while True:
+            node = self._lookup.child(parent, name)
+            with self._tree.lock:
+                if node.parent is parent:  # else it has gone between the two lines
+                    node.known += 1
+                    return node
+
+    def forget(self, node: Node, times: int = 1) -> None:
+        """The kernel forgets a node that it was told of so many times."""
+        with self._tree.lock:
+            node.known -= times
+        if isinstance(node, FileNode):
+            self._removals.discard_unless_held(node)
+
+    def getattr(self, node: Node) -> Attr:
+        """Source: stat(2). Raises Gone: it is not there any more, and no program has it open."""
+        is_held = isinstance(node, FileNode) and (node.opens > 0 or self._removals.is_kept(node))
+        if not is_held:
+            self._lookup.check(node)
+        return self._inodes.attr(node)
+
+    def attr(self, node: Node) -> Attr:
+        """The same of a node that was just looked up."""
+        return self._inodes.attr(node)
+
+    def opendir(self, directory: Directory) -> int:
         """Open a directory. Source: opendir(3)."""
-        return self._directories.open(path)
+        return self._directories.open(directory)
 
-    def readdir(self, fh: int) -> list[Entry]:
-        """What is in the directory; called again after rewinddir(3). Without "." and "..". Source: readdir(3)."""
+    def readdir(self, fh: int) -> list[tuple[str, Node]]:
+        """What, by name, is in the directory; called again after rewinddir(3). Without "." and "..".
+
+        Source: readdir(3).
+        """
         return self._directories.entries(fh)
 
-    def attr_in(self, fh: int, name: str) -> Attr | None:
-        """The attributes of what an open directory has under a name; None if that is nothing, or takes a request."""
-        node = self._directories.directory(fh).children.get(name)
-        return None if node is None else self._inodes.attr_at_hand(node)
+    def lookup_listed(self, fh: int, node: Node) -> Attr | None:
+        """``lookup`` of what was listed in an open directory, with its attributes.
+
+        Returns:
+            None if it is not there any more, or if it would take a request; then the kernel does not know it.
+        """
+        with self._tree.lock:
+            if node.parent is not self._directories.directory(fh):
+                return None
+            node.known += 1
+        attr = self._inodes.attr_at_hand(node)
+        if attr is None:
+            self.forget(node)
+        return attr
 
     def releasedir(self, fh: int) -> None:
         """Source: closedir(3)."""
@@ -128,7 +170,7 @@ class FileSystem:
 
     # Files
 
-    def open(self, path: str, flags: int, pid: int = 0) -> tuple[int, bool]:
+    def open(self, node: FileNode, flags: int, pid: int = 0) -> tuple[int, bool]:
         """Open a file that exists. Source: open(2).
 
         Args:
@@ -137,24 +179,46 @@ class FileSystem:
 
         Returns:
             The handle's number, and whether pages that the kernel has of the file are still good.
+
+        Raises:
+            Gone: it was deleted or replaced meanwhile; the kernel looks again.
         """
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self._check_writable()
-        return self._files.open(path, flags, pid)
+        return self._files.open(node, flags, pid)
 
-    def create(self, path: str, flags: int, mode: int, pid: int = 0, owner: Owner | None = None) -> int:
-        """Create a file, on this machine, and open it; the service has it once it is closed. Source: open(2)."""
+    def create(
+        self, parent: Directory, name: str, flags: int, mode: int, pid: int = 0, owner: Owner | None = None
+    ) -> tuple[FileNode, int]:
+        """Create a file, on this machine, and open it; the service has it once it is closed. Source: open(2).
+
+        Returns:
+            The file, looked up, and the handle's number.
+        """
         self._check_writable()
-        parent, name = self._lookup.known_parent(path)
         if parent is self._tree.root:
             raise types.NotPermitted("only containers can be made here: use mkdir")
         check_new_file(parent, name)
-        fh = self._files.create(parent, name, flags, mode, pid, owner)
-        if fh is not None:
-            return fh
-        if flags & os.O_EXCL:
-            raise types.AlreadyExists(path)
-        return self.open(path, flags, pid)[0]
+        self._lookup.container_of(parent)
+        while True:
+            made = self._files.create(parent, name, flags, mode, pid, owner)
+            if made is not None:
+                return made
+            if flags & os.O_EXCL:
+                raise types.AlreadyExists(name)
+            with suppress(types.NotFound):  # it has gone again
+                return self._open_made(parent, name, flags, pid)
+
+    def _open_made(self, parent: Directory, name: str, flags: int, pid: int) -> tuple[FileNode, int]:
+        """Another program was faster to create a file."""
+        node = self.lookup(parent, name)
+        try:
+            if not isinstance(node, FileNode):
+                raise types.IsADirectory(name)
+            return node, self.open(node, flags, pid)[0]
+        except BaseException:
+            self.forget(node)
+            raise
 
     def read_into(self, fh: int, buffer: memoryview, offset: int) -> int:
         """Read into ``buffer``; returns how many bytes, fewer than it holds only at the end. Source: pread(2)."""
@@ -168,13 +232,13 @@ class FileSystem:
         """Write all of ``data``, on this machine. Source: pwrite(2)."""
         return self._files.handle(fh).write(data, offset)
 
-    def truncate(self, path: str, size: int) -> None:
+    def truncate(self, node: FileNode, size: int) -> None:
         """Set the size of a file; unless a program has it open to write, the service has it when this returns.
 
         Source: truncate(2).
         """
         self._check_writable()
-        self._files.truncate(self._lookup.file(path), size)
+        self._files.truncate(node, size)
 
     def ftruncate(self, fh: int, size: int) -> None:
         """Set the size of an open file, on this machine. Source: ftruncate(2)."""
@@ -211,57 +275,58 @@ class FileSystem:
 
     # Names
 
-    def symlink(self, path: str, target: bytes, owner: Owner | None = None) -> None:
-        """Make a symbolic link; the service has it when this returns, as with ``flush``. Source: symlink(2)."""
+    def symlink(self, parent: Directory, name: str, target: bytes, owner: Owner | None = None) -> Link:
+        """Make a symbolic link; the service has it when this returns, as with ``flush``. Source: symlink(2).
+
+        Returns:
+            The link, looked up.
+        """
         self._check_writable()
-        parent, name = self._lookup.known_parent(path)
         if parent is self._tree.root:
             raise types.NotPermitted("only containers can be made here: use mkdir")
         check_new_file(parent, name, Link)
-        self._files.link(parent, name, target, owner)
+        self._lookup.container_of(parent)
+        return self._files.link(parent, name, target, owner)
 
-    def readlink(self, path: str) -> bytes:
+    def readlink(self, link: Link) -> bytes:
         """The target of a symbolic link. Source: readlink(2)."""
-        node = self._lookup.link(path)
         try:
-            return self._files.target(node)
+            return self._files.target(link)
         except types.NotFound as error:
-            raise self._inodes.vanished(node, error) from error
+            raise self._inodes.vanished(link, error) from error
 
-    def mkdir(self, path: str, mode: int, owner: Owner | None = None) -> None:
+    def mkdir(self, parent: Directory, name: str, mode: int, owner: Owner | None = None) -> Directory:
         """At the root: create a container. Below: a directory, which only this machine knows while it holds no file.
 
         Source: mkdir(2).
+
+        Returns:
+            The directory, looked up.
         """
         self._check_writable()
-        parent, name = self._lookup.parent(path)
         check_new(parent, name)
-        if self._lookup.exists(path):
-            raise types.AlreadyExists(path)
+        if self._lookup.find(parent, name) is not None:
+            raise types.AlreadyExists(name)
         directory = self._directories.make(parent, name)
         self._inodes.set_made(directory, mode, owner)
+        return directory
 
-    def rmdir(self, path: str) -> None:
+    def rmdir(self, parent: Directory, name: str) -> None:
         """At the root: delete a container, which must be empty. Below: a directory. Source: rmdir(2)."""
         self._check_writable()
-        directory = self._lookup.directory(path)
-        if directory is self._tree.root:
-            raise types.NotPermitted("the root of the mount stays")
-        parent = directory.parent
-        self._directories.remove(directory, path)
-        if parent is not None and parent is not self._tree.root:
+        self._directories.remove(self._lookup.directory(parent, name))
+        if parent is not self._tree.root:
             self._keep_emptied(parent)
 
-    def unlink(self, path: str) -> None:
+    def unlink(self, parent: Directory, name: str) -> None:
         """Delete a file, on the service too. Source: unlink(2)."""
         self._check_writable()
-        node = self._lookup.file(path)
-        parent = node.parent
-        self._removals.unlink(node)
-        if parent is not None:
-            self._keep_emptied(parent)
+        self._removals.unlink(self._lookup.file(parent, name))
+        self._keep_emptied(parent)
 
-    def rename(self, old: str, new: str, *, replace: bool = True) -> None:
+    def rename(
+        self, old_parent: Directory, old_name: str, parent: Directory, name: str, *, replace: bool = True
+    ) -> None:
         """Give a file or directory another name in its container. Source: rename(2).
 
         Args:
@@ -272,16 +337,15 @@ class FileSystem:
             CrossDevice: for containers, and between two: programs copy instead.
         """
         self._check_writable()
-        source = self._lookup.node(old)
-        parent, name = self._lookup.parent(new)
+        source = self._lookup.child(old_parent, old_name)
         check_new(parent, name)
         if isinstance(source, FileNode):
             check_new_file(parent, name, type(source))
         if parent is self._tree.root and not isinstance(source, ContainerDirectory):
             raise types.NotPermitted("only containers can be at the root")
-        target = self._lookup.node(new) if self._lookup.exists(new) else None
+        target = self._lookup.find(parent, name)
         if target is not None and not replace:
-            raise types.AlreadyExists(new)
+            raise types.AlreadyExists(name)
         self._moves.rename(source, parent, name, target, lazily=self._write_back)
 
     def refuse(self, why: str) -> None:
@@ -290,27 +354,22 @@ class FileSystem:
 
     # Attributes
 
-    def chmod(self, path: str, mode: int) -> None:
+    def chmod(self, node: Node, mode: int) -> None:
         """Set permission bits, on this machine. Source: chmod(2)."""
-        self._set(path, mode=mode & 0o7777)
+        self._set(node, mode=mode & 0o7777)
 
-    def fchmod(self, fh: int, mode: int) -> None:
-        """The same of an open file. Source: fchmod(2)."""
-        self._check_writable()
-        self._inodes.set(self._files.handle(fh).node, mode=mode & 0o7777)
-
-    def chown(self, path: str, uid: int, gid: int) -> None:
+    def chown(self, node: Node, uid: int, gid: int) -> None:
         """Set the owner, on this machine; -1 leaves one as it is. Source: chown(2)."""
-        self._set(path, **{name: value for name, value in (("uid", uid), ("gid", gid)) if value != -1})
+        self._set(node, **{name: value for name, value in (("uid", uid), ("gid", gid)) if value != -1})
 
-    def utimens(self, path: str, atime: int | None, mtime: int | None) -> None:
+    def utimens(self, node: Node, atime: int | None, mtime: int | None) -> None:
         """Set times in nanoseconds, on this machine; None leaves one as it is. Source: utimensat(2)."""
-        self._set(path, **{name: value for name, value in (("atime", atime), ("mtime", mtime)) if value is not None})
+        self._set(node, **{name: value for name, value in (("atime", atime), ("mtime", mtime)) if value is not None})
 
     # Control
 
-    def getxattr(self, path: str, name: str) -> bytes:
-        """Source: getxattr(2). For what is not ours, which the kernel asks about at every write, no file is looked up.
+    def getxattr(self, node: Node, name: str) -> bytes:
+        """Source: getxattr(2).
 
         Raises:
             NoAttribute: there is none of that name.
@@ -320,17 +379,16 @@ class FileSystem:
             raise types.NotSupported(name)
         if not name.startswith(PREFIX):
             raise types.NoAttribute(name)
-        return self._control.get(self._lookup.node(path), name)
+        return self._control.get(node, name)
 
-    def listxattr(self, path: str) -> list[str]:
+    def listxattr(self, node: Node) -> list[str]:
         """None: what ``getxattr`` answers describes a place, and is not to travel along when a file is copied.
 
         Source: listxattr(2).
         """
-        self._lookup.node(path)
         return []
 
-    def setxattr(self, path: str, name: str, value: bytes) -> None:
+    def setxattr(self, node: Node, name: str, value: bytes) -> None:
         """Two attributes are commands. Source: setxattr(2).
 
         ``user.containerfs.refresh`` makes the next look ask the service; ``user.containerfs.sync`` has all uploads that
@@ -342,11 +400,11 @@ class FileSystem:
             self._replay.run_returned()
             self._backlog.expedite()
         elif name == PREFIX + "refresh":
-            self._refresh(self._lookup.known(path))
+            self._refresh(node)
         else:
             raise types.NotSupported(name)
 
-    def removexattr(self, path: str, name: str) -> None:
+    def removexattr(self, node: Node, name: str) -> None:
         """There are none to remove. Source: removexattr(2). Raises NoAttribute."""
         raise types.NoAttribute(name)
 
@@ -354,9 +412,9 @@ class FileSystem:
         """Try now what is due, since the service is back."""
         self._backlog.expedite()
 
-    def sync(self, path: str, timeout: float = 300.0) -> None:
-        """Wait until what is below ``path`` is on the service. Raises Failed, naming what is not."""
-        self._sync(self._lookup.directory(path), timeout)
+    def sync(self, directory: Directory, timeout: float = 300.0) -> None:
+        """Wait until what is below a directory is on the service. Raises Failed, naming what is not."""
+        self._sync(directory, timeout)
 
     def fsyncdir(self, fh: int) -> None:
         """The same of an open directory. Source: fsync(2)."""
@@ -392,14 +450,14 @@ class FileSystem:
         self._metadata.expire(node.container)
         with self._tree.lock:
             known = [file for file in node.container.files() if file.told is not None and not file.opens]
-            paths = [path for file in known for path in file.kernel_paths()]
             for file in known:
                 file.told = None
-        self._kernel.forget(paths)
+        for file in known:
+            self._kernel.forget(file)
 
-    def _set(self, path: str, **values: int) -> None:
+    def _set(self, node: Node, **values: int) -> None:
         self._check_writable()
-        self._inodes.set(self._lookup.node(path), **values)
+        self._inodes.set(node, **values)
 
     def _keep_emptied(self, parent: Directory) -> None:
         """The service knows of no directory without files: it is kept here, across mounts."""

@@ -10,7 +10,7 @@ from containerfs.fs.namespace.nodes import Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.remote import Remote
-from containerfs.fs.state import Hidden, Outdated, Stored, Unlinked
+from containerfs.fs.state import Outdated, Stored, Unlinked
 from containerfs.fs.types import Attr, RemoteFile
 from containerfs.fs.writing.commits import Commits
 
@@ -49,7 +49,7 @@ class Inodes:
 
     def attr_at_hand(self, node: Node) -> Attr | None:
         """The same where that takes no request; None where it would, or where nobody is to see the node any more."""
-        if isinstance(node, FileNode) and (node.known_size is None or isinstance(node.state, Hidden | Unlinked)):
+        if isinstance(node, FileNode) and (node.known_size is None or isinstance(node.state, Unlinked)):
             return None
         return self.attr(node)
 
@@ -75,7 +75,10 @@ class Inodes:
         self.keep(node)
 
     def keep(self, node: Node) -> None:
-        """Keep a node's attributes across mounts: in the journal until the service has the file, and by its id then."""
+        """Keep a node's attributes across mounts: in the journal until the service has the file, and by its id then.
+        What has no name any more goes with its last handle."""
+        if node.parent is None:
+            return
         if isinstance(node, FileNode) and (node.remote is None or not isinstance(node.state, Stored | Outdated)):
             self._commits.keep_attributes(node)
             return

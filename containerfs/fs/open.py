@@ -16,9 +16,9 @@ from containerfs.fs.endings import Endings
 from containerfs.fs.files import OpenFiles
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.inodes import Inodes
-from containerfs.fs.kernel import KernelMemory
 from containerfs.fs.listing_ahead import ListingAhead
 from containerfs.fs.namespace.attributes import AttributeStore
+from containerfs.fs.namespace.kernel import KernelMemory
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
@@ -130,25 +130,14 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     acceptance = Acceptance(tree, journal, cache, attributes, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)
     commits = Commits(tree, journal, durability, uploader, names)
-    removals = Removals(
-        tree,
-        journal,
-        durability,
-        uploader,
-        deletions,
-        settlement,
-        staging,
-        schedule,
-        lazily=options.write_back,
-    )
-    moves = Moves(tree, journal, durability, uploader, deletions, settlement, removals, attributes, names)
+    removals = Removals(tree, journal, durability, uploader, deletions, settlement, fetcher, lazily=options.write_back)
+    moves = Moves(tree, journal, durability, uploader, deletions, settlement, commits, removals, attributes, names)
     backlog = Backlog(tree, journal, uploader, deletions, settlement, schedule)
     endings = Endings(remote, tree, remote.used_at, options.keep_alive, read_only=options.read_only)
     # What programs ask for
     read_ahead = prefetcher if options.prefetch else None
     files = OpenFiles(
         tree,
-        lookup,
         names,
         fetcher,
         read_ahead,

@@ -8,8 +8,8 @@ and in this order, the version that is being uploaded, the version that waits to
     Uploading           on its way
     Stored | Outdated   on the service; ``Outdated`` once a listing said something else while a program had it open
 
-Programs see the topmost content. Three states are outside of the pile, since nothing of them is to be uploaded:
-``Local`` (a scratch name), ``Hidden`` (deleted, or about to be replaced, while open; that may be undone), ``Unlinked``.
+Programs see the topmost content. Two states are outside of the pile, since nothing of them is to be uploaded:
+``Local`` (a scratch name), and ``Unlinked`` (deleted or replaced).
 
 One becomes another by the functions of ``transitions``.
 """
@@ -132,21 +132,8 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
-    """Open, and deleted or about to be replaced.
-
-    Attributes:
-        data: its content, staged; None while the service still has it.
-        before: its state under that name, where it returns to if the replacement fails.
-    """
-
-    data: StagedFile | None
-    before: "Pile | Local"
-
-
-@dataclass(frozen=True, slots=True)
 class Unlinked:
-    """Deleted while open: programs that hold it read and write on, and nobody else sees it.
+    """Deleted or replaced: programs that hold it read and write on, and nobody else sees it.
 
     Attributes:
         doomed: the files of the service that are deleted once no program holds it.
@@ -158,7 +145,7 @@ class Unlinked:
 
 
 Pile = Stored | Outdated | Uploading | Due | Staged | Torn
-State = Pile | Local | Hidden | Unlinked
+State = Pile | Local | Unlinked
 
 NEW = Stored()
 """Nothing on the service, and nothing here."""
@@ -169,7 +156,7 @@ NEW = Stored()
 
 def layers(state: State) -> Iterator[Pile]:
     """The pile, from the top."""
-    layer: object = state.before if isinstance(state, Hidden) else state
+    layer: object = state
     while isinstance(layer, Uploading | Due | Staged | Torn):
         yield layer
         layer = layer.over
@@ -184,8 +171,6 @@ def content(state: State) -> StagedFile | RemoteFile | None:
             return remote
         case Uploading(version=version) | Due(version=version):
             return version.content
-        case Hidden(data=None, before=before):
-            return content(before)
         case Unlinked(data=None, remote=remote):
             return remote
         case _:
@@ -204,9 +189,7 @@ def base(state: State) -> Base:
 
 
 def due(state: State) -> Due | None:
-    """The layer that waits to be uploaded. Not that of a hidden file: nothing of it is to be uploaded."""
-    if isinstance(state, Hidden):
-        return None
+    """The layer that waits to be uploaded."""
     return next((layer for layer in layers(state) if isinstance(layer, Due)), None)
 
 
@@ -220,7 +203,7 @@ def writable(state: State) -> StagedFile | None:
     match state:
         case Staged(data=data) | Torn(data=data) | Local(data=data):
             return data
-        case Hidden(data=StagedFile() as data) | Unlinked(data=StagedFile() as data) if not data.sealed:
+        case Unlinked(data=StagedFile() as data) if not data.sealed:
             return data
         case _:
             return None
@@ -230,7 +213,7 @@ def owned_data(state: State) -> list[StagedFile]:
     """All staged data of a file."""
     versions = [layer.version.content for layer in layers(state) if isinstance(layer, Uploading | Due)]
     top = [layer.data for layer in layers(state) if isinstance(layer, Staged | Torn)]
-    beside = [state.data] if isinstance(state, Local | Hidden | Unlinked) and state.data is not None else []
+    beside = [state.data] if isinstance(state, Local | Unlinked) and state.data is not None else []
     return list(dict.fromkeys([*top, *(data for data in versions if isinstance(data, StagedFile)), *beside]))
 
 

@@ -15,7 +15,7 @@ from containerfs.fs import deadline, types
 
 T = TypeVar("T")
 
-_THREADS = 1024  # more than there are operations at a time, see fuse/binding.py
+_THREADS = 1024  # more than there are operations at a time, see fuse/session.py
 
 
 class Task(Generic[T]):

@@ -14,7 +14,6 @@ from containerfs.fs.state import (
     Base,
     Due,
     Failure,
-    Hidden,
     Local,
     Outdated,
     Pile,
@@ -27,7 +26,6 @@ from containerfs.fs.state import (
     Version,
     base,
     content,
-    owned_data,
     writable,
 )
 from containerfs.fs.types import RemoteFile
@@ -47,8 +45,6 @@ def written(state: State, data: StagedFile) -> State:
     match state:
         case Stored() | Outdated() | Uploading() | Due():
             return Staged(data, state)
-        case Hidden() if writable(state) is None:
-            return replace(state, data=data)
         case Unlinked(doomed=doomed) if writable(state) is None:
             return Unlinked(data, None, doomed)
     raise IllegalTransition(f"written: {state}")
@@ -66,7 +62,7 @@ def torn(state: State) -> State:
     match state:
         case Staged(data, over, entry):
             return Torn(data, over, entry)
-        case Torn() | Local() | Hidden() | Unlinked():
+        case Torn() | Local() | Unlinked():
             return state
     raise IllegalTransition(f"torn: {state}")
 
@@ -209,7 +205,7 @@ def unnamed(state: State, before: State, added: Version | None) -> State:
     Args:
         added: the version that was made for the rename, if one was.
     """
-    if isinstance(state, Hidden | Local | Unlinked):
+    if isinstance(state, Local | Unlinked):
         raise IllegalTransition(f"unnamed: {state}")
     if isinstance(before, Local):
         newest = content(state)
@@ -236,25 +232,12 @@ def undone(_: State, before: State) -> State:
     return before
 
 
-def hidden(state: State, data: StagedFile | None) -> State:
-    """An open file is deleted, or about to be replaced; ``data`` is its content, if that had to be fetched."""
-    if isinstance(state, Hidden | Unlinked):
-        raise IllegalTransition(f"hidden: {state}")
-    top = content(state)
-    return Hidden(data or (top if isinstance(top, StagedFile) else None), state)
-
-
-def unhidden(state: State) -> State:
-    """What was to replace the file did not arrive: it has its name back, and what was written to it meanwhile."""
-    if isinstance(state, Hidden):
-        written = writable(state)
-        kept = written is None or written in owned_data(state.before)
-        return state.before if kept else Staged(written, state.before)  # type: ignore[arg-type]
-    raise IllegalTransition(f"unhidden: {state}")
-
-
 def unlinked(state: State, doomed: frozenset[str] = frozenset()) -> State:
-    """The file was deleted: nothing of it is due. Programs that have it open go on."""
+    """The file was deleted or replaced: nothing of it is due. Programs that have it open go on.
+
+    Args:
+        doomed: what the service has of it, and keeps until no program reads that any more.
+    """
     held = content(state)
     if isinstance(held, StagedFile):
         return Unlinked(held, None, doomed)
@@ -322,7 +305,7 @@ def sized(state: State, file_id: str, size: int) -> State:
     return _mapped(state, (Stored, Outdated, Uploading, Due), learn)
 
 
-KEEPS_BYTES: frozenset[Callable[..., State]] = frozenset([written, hidden, uploaded])
+KEEPS_BYTES: frozenset[Callable[..., State]] = frozenset([written, uploaded])
 """The transitions after which programs read the same bytes from another place."""
 
 
@@ -336,8 +319,6 @@ def _replaced(state: State, kind: type[L], change: Callable[[L], Pile]) -> State
     if isinstance(state, kind):
         return change(state)
     match state:
-        case Hidden(before=before):
-            return replace(state, before=_replaced(before, kind, change))  # type: ignore[arg-type]
         case Uploading() | Due() | Staged() | Torn():
             under = _replaced(state.over, kind, change)
             if isinstance(state, Due) and isinstance(under, Due):  # a later version has overtaken it
@@ -356,8 +337,6 @@ def _mapped(state: State, kinds: tuple[type[Pile], ...], change: Callable[..., P
     match state:
         case Local() | Unlinked():
             return state
-        case Hidden(before=before):
-            return replace(state, before=_mapped(before, kinds, change))  # type: ignore[arg-type]
         case Uploading() | Due() | Staged() | Torn():
             state = replace(state, over=_mapped(state.over, kinds, change))  # type: ignore[arg-type]
     return change(state) if isinstance(state, kinds) else state

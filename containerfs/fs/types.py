@@ -199,15 +199,6 @@ class Attr:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A name in a directory, with what a listing of it needs: inode number and type bits."""
-
-    name: str
-    ino: int
-    mode: int
-
-
-@dataclass(frozen=True, slots=True)
 class RemoteContainer:
     """A container as the service tells of it. Times are Unix seconds.
 

@@ -1,1 +1,1 @@
-"""The kernel's side: the FUSE binding, operations as it calls them, mount points. It decides nothing."""
+"""The kernel's side: libfuse's session, operations as the kernel asks for them, mount points. It decides nothing."""

@@ -1,24 +1,15 @@
-"""A mount point: checked, mounted, served until it ends, and taken down.
-
-``serve`` runs in the process that stays; it returns once the kernel has let go, whoever asked for it: ``containerfs
-unmount``, ``fusermount -u``, or SIGTERM, at which libfuse unmounts by itself.
-"""
+"""A mount point: checked before it is mounted on, and taken down."""
 
 import contextlib
 import errno
 import os
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from containerfs.api.errors import ContainerFSError
-from containerfs.fuse import binding, table
-
-if TYPE_CHECKING:
-    from containerfs.fs.filesystem import FileSystem
+from containerfs.fuse import libfuse, table
 
 _DEVICE = Path("/dev/fuse")
 _KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and attributes to itself
@@ -30,11 +21,11 @@ class MountError(ContainerFSError):
 
 def check_machine() -> None:
     """Raises MountError, FuseMissing: this machine cannot mount."""
-    binding.load()
+    libfuse.load()
     if not _DEVICE.exists():
         raise MountError(f"{_DEVICE} is missing: load the kernel module (sudo modprobe fuse), or give the device in")
     if not fusermount():
-        raise MountError(f"fusermount is missing. Install it: {binding.install_command()}")
+        raise MountError(f"fusermount is missing. Install it: {libfuse.install_command()}")
 
 
 def prepare(mountpoint: Path) -> None:
@@ -57,52 +48,6 @@ def prepare(mountpoint: Path) -> None:
     with _explained(mountpoint):
         if any(mountpoint.iterdir()):
             raise MountError(f"{mountpoint} is not empty: mount on an empty directory")
-
-
-def serve(
-    filesystem: "FileSystem",
-    mountpoint: Path,
-    *,
-    service: str,
-    metadata_expiry: float,
-    read_only: bool,
-    inode32: bool,
-    options: str,
-    on_ready: Callable[[], None],
-) -> None:
-    """Mount, and answer the kernel until the mount ends.
-
-    Args:
-        service: shown by mount(8) as what is mounted.
-        inode32: whether inode numbers are to have 32 bits.
-        options: further ones of mount.fuse(8), separated by commas.
-        on_ready: called once the mount answers.
-
-    Raises:
-        MountError: libfuse refused; its own words are on standard error.
-    """
-    from containerfs.fuse.operations import ContainerOperations  # which takes a while, and taking down needs none of it
-
-    module = binding.load()
-    answering = threading.Event()
-
-    def ready() -> None:
-        answering.set()
-        on_ready()
-
-    operations = ContainerOperations(
-        filesystem,
-        lambda: binding.context(module),
-        lambda: binding.interrupted(module),
-        lambda: binding.forgetting(module),
-        ready,
-        inode32=inode32,
-    )
-    try:
-        binding.run(module, operations, str(mountpoint), _options(service, metadata_expiry, read_only, options))
-    except RuntimeError as error:
-        if not answering.is_set():  # else a signal has ended it, which libfuse 3 counts as an error
-            raise MountError(f"libfuse could not mount {mountpoint} ({error})") from error
 
 
 def kernel_expiry(metadata_expiry: float) -> float:
@@ -148,31 +93,11 @@ def fusermount() -> str | None:
 def _fusermount(flags: str, mountpoint: Path) -> None:
     program = fusermount()
     if program is None:
-        raise MountError(f"fusermount is missing. Install it: {binding.install_command()}")
+        raise MountError(f"fusermount is missing. Install it: {libfuse.install_command()}")
     command = [program, flags, table.real(mountpoint)]
     done = subprocess.run(command, capture_output=True, text=True, errors="surrogateescape")
     if done.returncode:
         raise MountError(done.stderr.strip() or f"{program} could not unmount {mountpoint}")
-
-
-def _options(service: str, metadata_expiry: float, read_only: bool, further: str) -> dict[str, object]:
-    kernel = kernel_expiry(metadata_expiry)
-    options: dict[str, object] = {
-        "fsname": service.replace(",", "_"),
-        "subtype": "containerfs",
-        "default_permissions": True,
-        "use_ino": True,
-        "big_writes": True,  # 128 KiB at a time in place of 4
-        "atomic_o_trunc": True,  # else opening with O_TRUNC would upload an empty file first
-        "entry_timeout": kernel,
-        "attr_timeout": kernel,
-        "negative_timeout": 0,
-        "ro": read_only,
-    }
-    for option in filter(None, further.split(",")):
-        name, given, value = option.partition("=")
-        options[name] = value if given else True
-    return options
 
 
 @contextlib.contextmanager

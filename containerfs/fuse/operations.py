@@ -1,25 +1,59 @@
-"""Operations as the binding calls them: translated to the file system's, and decided there.
+"""Operations as the kernel asks for them: translated to the file system's, and decided there.
 
-The methods have the names and arguments of fusepy's ``Operations``. Errors leave as ``OSError`` with the number of
-``errno.py``'s table.
+The methods have the names of libfuse's low-level operations, and return what the kernel gets; None is success, and
+nothing else. Errors leave as ``OSError`` with the number of ``errno.py``'s table.
 """
 
 import errno
 import os
 import stat
+import threading
+import time
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any, Protocol, TypeVar
 
+from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.kernel import Forget
-from containerfs.fs.types import Attr, Entry
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
+from containerfs.fuse import answers
+from containerfs.fuse.answers import Answer, Validity
 from containerfs.fuse.errno import errno_of
+from containerfs.fuse.nodes import Known, NodeTable
 
 C = TypeVar("C", bound=type)
 
 RENAME_NOREPLACE = 1  # Source: renameat2(2)
-BLOCK = 512  # what st_blocks counts in. Source: stat(2)
+_ITSELF = (b".", b"..")  # of which the kernel is told nothing
+_UNKNOWN_INO = 1  # of these; 0 would hide them
+
+
+class Caller(Protocol):
+    """Who asks for an operation."""
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """User and group id."""
+
+    @property
+    def pid(self) -> int:
+        """Of the thread that asks."""
+
+    def interrupted(self) -> bool:
+        """Whether nobody waits any more for the operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Attributes to be set; None leaves one as it is. Times are in nanoseconds. Source: setattr, fuse_lowlevel.h."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime: int | None = None
+    mtime: int | None = None
 
 
 def translating(cls: C) -> C:
@@ -32,10 +66,10 @@ def translating(cls: C) -> C:
 
 def _translating(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def translated(self: "ContainerOperations", *args: Any, **kwargs: Any) -> Any:
+    def translated(self: "ContainerOperations", caller: Caller, *args: Any, **kwargs: Any) -> Any:
         try:
-            with self._fs.operation(self._interrupted):
-                return method(self, *args, **kwargs)
+            with self._fs.operation(caller.interrupted):
+                return method(self, caller, *args, **kwargs)
         except Exception as error:
             number = errno_of(error, method.__name__)
             raise OSError(number, os.strerror(number)) from error
@@ -45,208 +79,282 @@ def _translating(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @translating
 class ContainerOperations:
-    """Translates, and decides nothing.
+    """Translates, and decides nothing. Nodes are given by their numbers, names as bytes.
 
     Args:
-        context: tells who asks: user, group and thread id.
-        interrupted: whether nobody waits any more for the operation that this thread serves.
-        forgetting: returns how the kernel is made to forget a file; None where it cannot be.
-        on_ready: called once the kernel has the mount.
+        nodes: by which numbers the kernel knows nodes.
+        validity: for how long the kernel is to believe what it is told.
         inode32: whether inode numbers are to have 32 bits, for programs that take no longer ones.
     """
 
-    use_ns = True
-    # What comes with a handle comes without a path: the file, or its directory, may have none any more.
-    flag_nullpath_ok = flag_nopath = 1
-    flag_utime_omit_ok = 1
-
-    def __init__(
-        self,
-        filesystem: FileSystem,
-        context: Callable[[], tuple[int, int, int]],
-        interrupted: Callable[[], bool],
-        forgetting: Callable[[], Forget | None],
-        on_ready: Callable[[], None],
-        *,
-        inode32: bool = False,
-    ) -> None:
+    def __init__(self, filesystem: FileSystem, nodes: NodeTable, validity: Validity, *, inode32: bool = False) -> None:
         self._fs = filesystem
-        self._context = context
-        self._interrupted = interrupted
-        self._forgetting = forgetting
-        self._on_ready = on_ready
+        self._nodes = nodes
+        self._validity = validity
         self._ino: Callable[[int], int] = _folded if inode32 else int
+        self._listed: dict[int, list[tuple[bytes, Node | None]]] = {}  # by handle: what the offsets are in
+        self._of_thread = threading.local()
 
-    def __call__(self, operation: str, *args: Any) -> Any:
-        return getattr(self, operation)(*args)
+    # Nodes
 
-    def init(self, path: str) -> None:
-        forget = self._forgetting()
-        if forget is not None:
-            self._fs.attach_kernel(forget)
-        self._on_ready()
+    def lookup(self, caller: Caller, parent: int, name: bytes) -> Answer:
+        known, text = self._nodes[parent], _text(name)
+        return self._found(known, text, self._fs.lookup(_directory(known), text))
 
-    def getattr(self, path: Any, fi: Any = None) -> dict[str, int]:
-        attr = self._fs.getattr(path) if fi is None else self._fs.fgetattr(fi.fh)
-        return _stat(attr, self._ino(attr.ino))
+    def forget(self, caller: Caller, node: int, times: int) -> None:
+        self._fs.forget(self._nodes.forget(node, times), times)
 
-    def opendir(self, path: str) -> int:
-        return self._fs.opendir(path)
+    def getattr(self, caller: Caller, node: int) -> Answer:
+        return self._attributes(self._fs.getattr(self._nodes[node].node))
 
-    def readdir(self, path: str | None, fh: int) -> list[tuple[str, dict[str, int], int]]:
-        return [(entry.name, self.brief(fh, entry), 0) for entry in self.entries(fh)]
+    def setattr(self, caller: Caller, node: int, changes: Changes, fh: int | None = None) -> Answer:
+        target = self._nodes[node].node
+        if changes.size is not None:
+            self._truncate(target, changes.size, fh)
+        if changes.mode is not None:
+            self._fs.chmod(target, changes.mode)
+        if changes.uid is not None or changes.gid is not None:
+            self._fs.chown(target, *(-1 if each is None else each for each in (changes.uid, changes.gid)))
+        if changes.atime is not None or changes.mtime is not None:
+            self._fs.utimens(target, changes.atime, changes.mtime)
+        return self._attributes(self._fs.attr(target))
 
-    def entries(self, fh: int) -> list[Entry]:
-        """What is in an open directory, as its entries come: by ``readdir``, or one by one by the two below."""
-        itself = [Entry(name, 1, stat.S_IFDIR) for name in (".", "..")]  # inode number 0 would hide them
-        return itself + self._fs.readdir(fh)
+    def mkdir(self, caller: Caller, parent: int, name: bytes, mode: int) -> Answer:
+        known, text = self._nodes[parent], _text(name)
+        return self._found(known, text, self._fs.mkdir(_directory(known), text, mode, caller.owner))
 
-    def brief(self, fh: int, entry: Entry) -> dict[str, int]:
-        """What a listing of names needs of an entry."""
-        return {"st_ino": self._ino(entry.ino), "st_mode": entry.mode}
+    def rmdir(self, caller: Caller, parent: int, name: bytes) -> None:
+        self._fs.rmdir(self._directory(parent), _text(name))
 
-    def full(self, fh: int, entry: Entry) -> dict[str, int] | None:
-        """What ``getattr`` would answer for an entry; None where only that can."""
-        attr = self._fs.attr_in(fh, entry.name)
-        return None if attr is None else _stat(attr, self._ino(attr.ino))
+    def unlink(self, caller: Caller, parent: int, name: bytes) -> None:
+        self._fs.unlink(self._directory(parent), _text(name))
 
-    def releasedir(self, path: str | None, fh: int) -> None:
-        self._fs.releasedir(fh)
-
-    def fsyncdir(self, path: str | None, datasync: int, fh: int) -> None:
-        self._fs.fsyncdir(fh)
-
-    def mkdir(self, path: str, mode: int) -> None:
-        uid, gid, _ = self._context()
-        self._fs.mkdir(path, mode, (uid, gid))
-
-    def rmdir(self, path: str) -> None:
-        self._fs.rmdir(path)
-
-    def create(self, path: str, mode: int, fi: Any) -> None:
-        uid, gid, pid = self._context()
-        fi.fh = self._fs.create(path, fi.flags, mode, pid, (uid, gid))
-
-    def open(self, path: str, fi: Any) -> None:
-        _, _, pid = self._context()
-        fi.fh, fi.keep_cache = self._fs.open(path, fi.flags, pid)
-
-    def read_into(self, fh: int, buffer: memoryview, offset: int) -> int:
-        return self._fs.read_into(fh, buffer, offset)
-
-    def write_from(self, fh: int, data: memoryview, offset: int) -> int:
-        return self._fs.write(fh, data, offset)
-
-    def read(self, path: str, size: int, offset: int, fi: Any) -> bytes:
-        buffer = bytearray(size)
-        return bytes(buffer[: self._fs.read_into(fi.fh, memoryview(buffer), offset)])
-
-    def write(self, path: str, data: bytes, offset: int, fi: Any) -> int:
-        return self._fs.write(fi.fh, memoryview(data), offset)
-
-    def truncate(self, path: Any, length: int, fi: Any = None) -> None:
-        if fi is None:
-            self._fs.truncate(path, length)
-        else:
-            self._fs.ftruncate(fi.fh, length)
-
-    def fallocate(self, path: str | None, mode: int, offset: int, size: int, fi: Any) -> None:
-        self._fs.fallocate(fi.fh, mode, offset, size)
-
-    def flush(self, path: str | None, fi: Any) -> None:
-        _, _, pid = self._context()
-        self._fs.flush(fi.fh, pid)
-
-    def fsync(self, path: str | None, datasync: int, fi: Any) -> None:
-        self._fs.fsync(fi.fh)
-
-    def release(self, path: str | None, fi: Any) -> None:
-        self._fs.release(fi.fh)
-
-    def unlink(self, path: str) -> None:
-        self._fs.unlink(path)
-
-    def rename(self, old: str, new: str) -> None:
-        self._fs.rename(old, new)
-
-    def move(self, old: str, new: str, flags: int) -> None:
+    def rename(self, caller: Caller, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
         if flags & ~RENAME_NOREPLACE:
             raise OSError(errno.EINVAL, "two names cannot be exchanged")
-        self._fs.rename(old, new, replace=not flags)
+        old, new = self._directory(parent), self._directory(new_parent)
+        self._fs.rename(old, _text(name), new, _text(new_name), replace=not flags)
 
-    def symlink(self, target: str, source: str) -> None:
-        uid, gid, _ = self._context()
-        self._fs.symlink(target, source.encode("utf-8", "surrogateescape"), (uid, gid))
+    def symlink(self, caller: Caller, target: bytes, parent: int, name: bytes) -> Answer:
+        known, text = self._nodes[parent], _text(name)
+        return self._found(known, text, self._fs.symlink(_directory(known), text, target, caller.owner))
 
-    def readlink(self, path: str) -> str:
-        return self._fs.readlink(path).decode("utf-8", "surrogateescape")
+    def readlink(self, caller: Caller, node: int) -> Answer:
+        link = self._nodes[node].node
+        if not isinstance(link, Link):
+            raise OSError(errno.EINVAL, f"{link.name!r} is no symbolic link")
+        return Answer(self._fs.readlink(link))
 
-    def link(self, target: str, source: str) -> None:
+    def link(self, caller: Caller, node: int, parent: int, name: bytes) -> None:
         self._fs.refuse("the API has no hard links")
 
-    def mknod(self, path: str, mode: int, dev: int) -> None:
+    def mknod(self, caller: Caller, parent: int, name: bytes, mode: int, device: int) -> None:
         self._fs.refuse("the API has no special files")
 
-    def chmod(self, path: Any, mode: int, fi: Any = None) -> None:
-        if fi is None:
-            self._fs.chmod(path, mode)
+    # Directories
+
+    def opendir(self, caller: Caller, node: int) -> Answer:
+        fh = self._fs.opendir(self._directory(node))
+        return Answer(answers.opened(fh), partial(self._fs.releasedir, fh))
+
+    def readdir(self, caller: Caller, node: int, fh: int, size: int, offset: int) -> Answer:
+        answer = bytearray()
+        entries = self._entries(fh, offset)
+        for place in range(offset, len(entries)):
+            name, child = entries[place]
+            entry = self._directory_entry(name, child, place)
+            if len(answer) + len(entry) > size:
+                break
+            answer += entry
+        return Answer(bytes(answer))
+
+    def readdirplus(self, caller: Caller, node: int, fh: int, size: int, offset: int) -> Answer:
+        known, told, answer = self._nodes[node], list[int](), bytearray()
+        entries = self._entries(fh, offset)
+        for place in range(offset, len(entries)):
+            name, child = entries[place]
+            entry = self._directory_entry(name, child, place)
+            if len(answer) + len(answers.UNKNOWN) + len(entry) > size:
+                break
+            answer += self._full_entry(known, fh, name, child, told)
+            answer += entry
+
+        def undelivered() -> None:
+            for number in told:
+                self._untell(number)
+
+        return Answer(bytes(answer), undelivered)
+
+    def releasedir(self, caller: Caller, fh: int) -> None:
+        self._listed.pop(fh, None)
+        self._fs.releasedir(fh)
+
+    def fsyncdir(self, caller: Caller, fh: int) -> None:
+        self._fs.fsyncdir(fh)
+
+    # Files
+
+    def create(self, caller: Caller, parent: int, name: bytes, mode: int, flags: int) -> Answer:
+        known, text = self._nodes[parent], _text(name)
+        node, fh = self._fs.create(_directory(known), text, flags, mode, caller.pid, caller.owner)
+        try:
+            found = self._found(known, text, node)
+        except BaseException:
+            self._fs.release(fh)
+            raise
+
+        def undelivered() -> None:
+            self._fs.release(fh)
+            found.undelivered()
+
+        return Answer(bytes(found.payload) + answers.opened(fh), undelivered)
+
+    def open(self, caller: Caller, node: int, flags: int) -> Answer:
+        fh, keep_pages = self._fs.open(self._file(node), flags, caller.pid)
+        return Answer(answers.opened(fh, keep_pages=keep_pages), partial(self._fs.release, fh))
+
+    def read(self, caller: Caller, fh: int, size: int, offset: int) -> Answer:
+        buffer = self._buffer(size)
+        return Answer(buffer[: self._fs.read_into(fh, buffer[:size], offset)])
+
+    def write(self, caller: Caller, fh: int, data: memoryview, offset: int) -> Answer:
+        return Answer(answers.size(self._fs.write(fh, data, offset)))
+
+    def fallocate(self, caller: Caller, fh: int, mode: int, offset: int, size: int) -> None:
+        self._fs.fallocate(fh, mode, offset, size)
+
+    def flush(self, caller: Caller, fh: int) -> None:
+        self._fs.flush(fh, caller.pid)
+
+    def fsync(self, caller: Caller, fh: int) -> None:
+        self._fs.fsync(fh)
+
+    def release(self, caller: Caller, fh: int) -> None:
+        self._fs.release(fh)
+
+    # Extended attributes, and the whole
+
+    def getxattr(self, caller: Caller, node: int, name: bytes, size: int) -> Answer:
+        value = self._fs.getxattr(self._nodes[node].node, _text(name))
+        if size and len(value) > size:
+            raise OSError(errno.ERANGE, "the value has grown")
+        return Answer(value if size else answers.size(len(value)))
+
+    def listxattr(self, caller: Caller, node: int, size: int) -> Answer:
+        names = "".join(f"{name}\0" for name in self._fs.listxattr(self._nodes[node].node)).encode()
+        return Answer(names if size else answers.size(len(names)))
+
+    def setxattr(self, caller: Caller, node: int, name: bytes, value: bytes) -> None:
+        self._fs.setxattr(self._nodes[node].node, _text(name), value)
+
+    def removexattr(self, caller: Caller, node: int, name: bytes) -> None:
+        self._fs.removexattr(self._nodes[node].node, _text(name))
+
+    def statfs(self, caller: Caller) -> Answer:
+        return Answer(answers.statfs(self._fs.statfs()))
+
+    # What they have in common
+
+    def _found(self, parent: Known, name: str, node: Node) -> Answer:
+        """Tell the kernel of a node that was looked up, under a name in a directory."""
+        try:
+            attr = self._fs.attr(node)
+        except BaseException:
+            self._fs.forget(node)
+            raise
+        number = self._tell(parent, name, node)
+        return Answer(answers.entry(number, attr, self._ino(attr.ino), self._validity), partial(self._untell, number))
+
+    def _full_entry(self, parent: Known, fh: int, name: bytes, node: Node | None, told: list[int]) -> bytes:
+        attr = None if node is None else self._fs.lookup_listed(fh, node)
+        if node is None or attr is None:
+            return answers.UNKNOWN
+        told.append(self._tell(parent, _text(name), node))
+        return answers.entry(told[-1], attr, self._ino(attr.ino), self._validity)
+
+    def _tell(self, parent: Known, name: str, node: Node) -> int:
+        by_id = parent.by_id or (isinstance(node, ContainerDirectory) and name == node.remote.id)
+        return self._nodes.remember(node, by_id=by_id)
+
+    def _untell(self, number: int) -> None:
+        self._fs.forget(self._nodes.forget(number, 1))
+
+    def _attributes(self, attr: types.Attr) -> Answer:
+        return Answer(answers.attributes(attr, self._ino(attr.ino), self._validity))
+
+    def _directory_entry(self, name: bytes, node: Node | None, place: int) -> bytes:
+        ino, mode = (_UNKNOWN_INO, stat.S_IFDIR) if node is None else (self._ino(node.ino), node.kind)
+        return answers.directory_entry(name, ino, mode, place + 1)
+
+    def _entries(self, fh: int, offset: int) -> list[tuple[bytes, Node | None]]:
+        if not offset:
+            entries: list[tuple[bytes, Node | None]] = [(name, None) for name in _ITSELF]
+            entries += [(_bytes(name), node) for name, node in self._fs.readdir(fh)]
+            self._listed[fh] = entries
+        return self._listed.get(fh, [])
+
+    def _truncate(self, node: Node, size: int, fh: int | None) -> None:
+        if fh is not None:
+            self._fs.ftruncate(fh, size)
+        elif isinstance(node, FileNode):
+            self._fs.truncate(node, size)
         else:
-            self._fs.fchmod(fi.fh, mode)
+            raise types.IsADirectory(node.name)
 
-    def chown(self, path: str, uid: int, gid: int) -> None:
-        self._fs.chown(path, uid, gid)
+    def _directory(self, number: int) -> Directory:
+        return _directory(self._nodes[number])
 
-    def set_times(self, path: str, atime: int | None, mtime: int | None) -> None:
-        self._fs.utimens(path, atime, mtime)
+    def _file(self, number: int) -> FileNode:
+        node = self._nodes[number].node
+        if not isinstance(node, FileNode):
+            raise types.IsADirectory(node.name)
+        return node
 
-    def utimens(self, path: str, times: tuple[int, int]) -> None:
-        self._fs.utimens(path, *times)
+    def _buffer(self, size: int) -> memoryview:
+        """One of this thread, of ``size`` bytes at least."""
+        buffer: memoryview | None = getattr(self._of_thread, "buffer", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._of_thread.buffer = memoryview(bytearray(size))
+        return buffer
 
-    def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
-        return self._fs.getxattr(path, name)
 
-    def listxattr(self, path: str) -> list[str]:
-        return self._fs.listxattr(path)
+def changes(to_set: int, attributes: Any) -> Changes:
+    """What setattr is to change, of libfuse's form of it. Source: FUSE_SET_ATTR_*, fuse_lowlevel.h."""
+    now = time.time_ns()
 
-    def setxattr(self, path: str, name: str, value: bytes, options: int, position: int = 0) -> None:
-        self._fs.setxattr(path, name, value)
+    def of(bit: int, value: int) -> int | None:
+        return value if to_set & 1 << bit else None
 
-    def removexattr(self, path: str, name: str) -> None:
-        self._fs.removexattr(path, name)
+    def moment(bit: int, bit_now: int, given: Any) -> int | None:
+        return now if to_set & 1 << bit_now else of(bit, given.seconds * 1_000_000_000 + given.nanoseconds)
 
-    def statfs(self, path: str) -> dict[str, int]:
-        disk = self._fs.statfs()
-        names = (
-            "f_bsize",
-            "f_frsize",
-            "f_blocks",
-            "f_bfree",
-            "f_bavail",
-            "f_files",
-            "f_ffree",
-            "f_favail",
-            "f_namemax",
-        )
-        return {name: getattr(disk, name) for name in names}
+    return Changes(
+        mode=of(0, attributes.mode),
+        uid=of(1, attributes.uid),
+        gid=of(2, attributes.gid),
+        size=of(3, attributes.size),
+        atime=moment(4, 7, attributes.atime),
+        mtime=moment(5, 8, attributes.mtime),
+    )
+
+
+def _directory(known: Known) -> Directory:
+    if not isinstance(known.node, Directory):
+        raise types.NotADirectory(known.node.name)
+    return known.node
+
+
+def _text(name: bytes) -> str:
+    """Linux file names are bytes. Those that are not UTF-8 have to survive the way to the file system, which refuses
+    them."""
+    return name.decode(errors="surrogateescape")
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")
 
 
 def _folded(ino: int) -> int:
     """Of 32 bits, and neither 0, which names nothing, nor, but for the root, 1."""
     folded = (ino ^ ino >> 32) & 0xFFFF_FFFF
     return folded if folded > 1 or ino == 1 else 2
-
-
-def _stat(attr: Attr, ino: int) -> dict[str, int]:
-    return {
-        "st_ino": ino,
-        "st_mode": attr.mode,
-        "st_nlink": attr.nlink,
-        "st_uid": attr.uid,
-        "st_gid": attr.gid,
-        "st_size": attr.size,
-        "st_blocks": -(-attr.size // BLOCK) if attr.blocks is None else attr.blocks,
-        "st_blksize": 128 * 1024,  # what programs read and write at a time; FUSE moves no more at once
-        "st_atime": attr.atime,
-        "st_mtime": attr.mtime,
-        "st_ctime": attr.ctime,
-    }

@@ -13,7 +13,6 @@ TITLE = "What the kernel remembers"
 _WAYS: dict[str, tuple[str, ...]] = {
     "told to forget": (),
     "attr_timeout=0": ("-o", "attr_timeout=0"),
-    "direct_io": ("-o", "direct_io"),
 }
 _STEPS = {
     "stat": "os.stat(path)",

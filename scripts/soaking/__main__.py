@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from soaking import crashes, histories
+from soaking import crashes, histories, replacing
 
-PARTS = ("crashes", "model")
+PARTS = ("crashes", "model", "replacing")
 _WRONG = ("lost", "doubled", "wrong")
 
 
@@ -39,7 +39,7 @@ class Tally:
         yield "| | |"
         yield "|---|--:|"
         kills = sorted(what for what in self.counts if what.startswith("kills"))
-        for what in ("rounds", "rounds of the model", *kills, "acknowledged", *_WRONG):
+        for what in ("rounds", "rounds of the model", "opens while replaced", *kills, "acknowledged", *_WRONG):
             yield f"| {what} | {self.counts[what]:,} |"
         yield f"| failed otherwise | {len(self.failures)} |"
         yield f"| faults | {sum(self.faults.values()):,} |"
@@ -59,10 +59,10 @@ class Soak:
         self._directory = directory
 
     def play(self, part: str, seed: int) -> None:
-        """One round of crashes, or some histories of the model."""
+        """One round of crashes, some histories of the model, or opens of a file that is replaced."""
         directory = self._directory / f"{part}-{seed}"
         directory.mkdir(parents=True)
-        failures = {"crashes": self._crashes, "model": self._model}[part](seed, directory)
+        failures = {"crashes": self._crashes, "model": self._model, "replacing": self._replacing}[part](seed, directory)
         if failures:
             print(f"soak: {part}, seed {seed}: kept in {directory}", file=sys.stderr)
             for failure in failures:
@@ -79,6 +79,11 @@ class Soak:
     def _model(self, seed: int, directory: Path) -> list[str]:
         self.tally.counts["rounds of the model"] += 1
         return self._failed(histories.play(seed, directory))
+
+    def _replacing(self, seed: int, directory: Path) -> list[str]:
+        opens, failure = replacing.play(directory)
+        self.tally.counts["opens while replaced"] += opens
+        return self._failed(failure)
 
     def _failed(self, failure: str | None) -> list[str]:
         failures = [failure] if failure else []

@@ -211,3 +211,21 @@ def test_one_failed_copy_does_not_end_copying(service: Service, home: Home, box:
         os.rename(mount / box / "two", mount / box / "second")
         assert len(service.proxy.uploads()) == before
         assert ("second", OLD) in service.holds(box)
+
+
+def test_who_has_a_file_open_that_was_not_replaced_after_all_uses_it_on(
+    any_service: Service, home: Home, box: str
+) -> None:
+    with mounted(any_service, home, "-o", "attr_timeout=0") as mount:
+        (mount / box).mkdir()
+        write(mount / box / "target", OLD)
+        write(mount / box / "file", NEW)
+        with (mount / box / "target").open("r+b", buffering=0) as opened:
+            refused = any_service.proxy.on(change, refuses(403))
+            assert errno_of(lambda: os.rename(mount / box / "file", mount / box / "target")) == errno.EACCES
+            refused.stop()
+            attributes = os.fstat(opened.fileno())
+            assert (attributes.st_size, attributes.st_nlink) == (len(OLD), 1)
+            assert os.pread(opened.fileno(), len(OLD), 0) == OLD
+            opened.write(b"OLD")
+        agrees(mount, any_service, box, {"target": b"OLD" + OLD[3:], "file": NEW})

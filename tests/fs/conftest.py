@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import Opener, mounted, over_server
+from tests.fs.paths import Paths
 from tests.server.live import running_server
 
 _numbers = itertools.count(1)
@@ -24,7 +24,7 @@ def opener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opener]:
 
 
 @pytest.fixture
-def fs(opener: Opener, tmp_path: Path) -> Iterator[FileSystem]:
+def fs(opener: Opener, tmp_path: Path) -> Iterator[Paths]:
     """A file system over the real server, that asks again at every look."""
     filesystem = opener(Options(tmp_path / "cache", metadata_expiry=0.0))
     yield filesystem
@@ -32,7 +32,7 @@ def fs(opener: Opener, tmp_path: Path) -> Iterator[FileSystem]:
 
 
 @pytest.fixture
-def box(fs: FileSystem) -> str:
+def box(fs: Paths) -> str:
     """The path of a new container on the real server."""
     path = f"/box-{next(_numbers)}"
     fs.mkdir(path, 0o755)
@@ -51,7 +51,7 @@ def container(remote: MemoryRemote) -> str:
 
 
 @pytest.fixture
-def memory_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+def memory_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Paths]:
     """A file system over a service in memory, which has the container ``/box``."""
     with mounted(remote, tmp_path / "cache") as filesystem:
         yield filesystem

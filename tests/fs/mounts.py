@@ -7,21 +7,21 @@ from pathlib import Path
 from weakref import WeakSet
 
 from containerfs.client import Client
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_filesystem, open_over
 from containerfs.fs.remote import Remote
+from tests.fs.paths import Paths
 from tests.server.live import LiveServer
 
-_ended: WeakSet[FileSystem] = WeakSet()
+_ended: WeakSet[Paths] = WeakSet()
 
-Opener = Callable[[Options], FileSystem]
+Opener = Callable[[Options], Paths]
 
 
 @contextmanager
 def over_server(server: LiveServer) -> Iterator[Opener]:
     """Opens file systems over a real server."""
     with connected(server, 2) as client, connected(server, 0) as single_shot:
-        yield lambda options: open_filesystem(client, single_shot, "test", options)
+        yield lambda options: Paths(open_filesystem(client, single_shot, "test", options))
 
 
 def connected(server: LiveServer, max_retries: int) -> Client:
@@ -29,10 +29,10 @@ def connected(server: LiveServer, max_retries: int) -> Client:
 
 
 @contextmanager
-def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[FileSystem]:
+def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[Paths]:
     """A file system over ``remote``; it asks again at every look unless told otherwise."""
     given: dict[str, object] = {"metadata_expiry": 0.0, "patience": 0.0, **options}
-    filesystem = open_over(remote, Options(cache_dir, **given))  # type: ignore[arg-type]
+    filesystem = Paths(open_over(remote, Options(cache_dir, **given)))  # type: ignore[arg-type]
     try:
         yield filesystem
     finally:
@@ -40,13 +40,13 @@ def mounted(remote: Remote, cache_dir: Path, **options: object) -> Iterator[File
             end(filesystem)
 
 
-def end(filesystem: FileSystem) -> None:
+def end(filesystem: Paths) -> None:
     """End a file system as an unmount does."""
     _ended.add(filesystem)
     filesystem.close()
 
 
-def crash(filesystem: FileSystem) -> None:
+def crash(filesystem: Paths) -> None:
     """End a file system as ``kill -9`` ends its process: nothing more is written, and the kernel drops its locks."""
     _ended.add(filesystem)
     filesystem._backlog._schedule.close()

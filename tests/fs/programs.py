@@ -1,17 +1,17 @@
-"""What programs do with files, asked of a ``FileSystem`` as the kernel would: open, then use, flush and release."""
+"""What programs do with files, asked of a ``Paths`` as the kernel would: open, then use, flush and release."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
+from tests.fs.paths import Paths
 
 BLOCK = 128 * 1024  # what the kernel asks for at most
 
 
 @contextmanager
-def opened(fs: FileSystem, path: str, flags: int = os.O_RDONLY) -> Iterator[int]:
+def opened(fs: Paths, path: str, flags: int = os.O_RDONLY) -> Iterator[int]:
     """A handle, closed at the end as close(2) does: flush, whose error counts, and release."""
     fh = fs.open(path, flags)[0]
     try:
@@ -22,7 +22,7 @@ def opened(fs: FileSystem, path: str, flags: int = os.O_RDONLY) -> Iterator[int]
 
 
 @contextmanager
-def created(fs: FileSystem, path: str, flags: int = os.O_RDWR | os.O_CREAT, mode: int = 0o644) -> Iterator[int]:
+def created(fs: Paths, path: str, flags: int = os.O_RDWR | os.O_CREAT, mode: int = 0o644) -> Iterator[int]:
     """The same for a file that is new, or is truncated."""
     try:
         fs.getattr(path)
@@ -37,30 +37,30 @@ def created(fs: FileSystem, path: str, flags: int = os.O_RDWR | os.O_CREAT, mode
         fs.release(fh)
 
 
-def write(fs: FileSystem, path: str, content: bytes) -> None:
+def write(fs: Paths, path: str, content: bytes) -> None:
     """``cp``: create or truncate, write, close."""
     with created(fs, path) as fh:
         put(fs, fh, content)
 
 
-def put(fs: FileSystem, fh: int, content: bytes, offset: int = 0) -> None:
+def put(fs: Paths, fh: int, content: bytes, offset: int = 0) -> None:
     for start in range(0, len(content), BLOCK):
         fs.write(fh, memoryview(content)[start : start + BLOCK], offset + start)
 
 
-def append(fs: FileSystem, path: str, content: bytes) -> None:
+def append(fs: Paths, path: str, content: bytes) -> None:
     with opened(fs, path, os.O_WRONLY | os.O_APPEND) as fh:
         put(fs, fh, content)
 
 
-def read(fs: FileSystem, path: str) -> bytes:
+def read(fs: Paths, path: str) -> bytes:
     """``cat``: stat, open, read to the end, close."""
     fs.getattr(path)
     with opened(fs, path) as fh:
         return take(fs, fh)
 
 
-def take(fs: FileSystem, fh: int) -> bytes:
+def take(fs: Paths, fh: int) -> bytes:
     """All of an open file, to the first short read."""
     content = b""
     while piece := at(fs, fh, len(content), BLOCK):
@@ -68,21 +68,21 @@ def take(fs: FileSystem, fh: int) -> bytes:
     return content
 
 
-def at(fs: FileSystem, fh: int, offset: int, size: int) -> bytes:
+def at(fs: Paths, fh: int, offset: int, size: int) -> bytes:
     buffer = bytearray(size)
     return bytes(buffer[: fs.read_into(fh, memoryview(buffer), offset)])
 
 
-def names(fs: FileSystem, path: str) -> list[str]:
+def names(fs: Paths, path: str) -> list[str]:
     """``ls``, sorted."""
     fh = fs.opendir(path)
     try:
-        return sorted(entry.name for entry in fs.readdir(fh))
+        return sorted(name for name, _ in fs.readdir(fh))
     finally:
         fs.releasedir(fh)
 
 
-def exists(fs: FileSystem, path: str) -> bool:
+def exists(fs: Paths, path: str) -> bool:
     try:
         fs.getattr(path)
     except types.NotFound:
@@ -90,5 +90,5 @@ def exists(fs: FileSystem, path: str) -> bool:
     return True
 
 
-def state(fs: FileSystem, path: str) -> str:
+def state(fs: Paths, path: str) -> str:
     return fs.getxattr(path, "user.containerfs.state").decode()

@@ -10,12 +10,12 @@ import pytest
 
 from containerfs.client import Client
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_filesystem
 from containerfs.fs.writing import backoff
 from tests.conformance import dialects
 from tests.conformance.dialects import Dialect, Json, Message, Scope
 from tests.fs import programs
+from tests.fs.paths import Paths
 from tests.server.hosted import Clock, application, hosted, opened
 
 LARGE = bytes(range(250)) * 5000  # 1.25 MB: more than is fetched at once
@@ -28,13 +28,14 @@ def serving(dialect: type[Dialect], home: Path) -> Iterator[str]:
 
 
 @contextmanager
-def mounted(url: str, cache_dir: Path, dialect: type[Dialect]) -> Iterator[FileSystem]:
+def mounted(url: str, cache_dir: Path, dialect: type[Dialect]) -> Iterator[Paths]:
     with ExitStack() as stack:
         client, single_shot = (
             stack.enter_context(Client(base_url=url, api_key="sk-test", max_retries=retries, **dialect.client))
             for retries in (2, 0)
         )
-        filesystem = open_filesystem(client, single_shot, url, Options(cache_dir, metadata_expiry=0.0, prefetch=False))
+        options = Options(cache_dir, metadata_expiry=0.0, prefetch=False)
+        filesystem = Paths(open_filesystem(client, single_shot, url, options))
         stack.callback(filesystem.close)
         yield filesystem
 
@@ -52,7 +53,7 @@ class Speaking:
         self._url = ""
         self._mounts = 0
 
-    def __call__(self, dialect: type[Dialect]) -> FileSystem:
+    def __call__(self, dialect: type[Dialect]) -> Paths:
         """One more mount, with a cache of its own."""
         self._url = self._url or self._stack.enter_context(serving(dialect, self._home / "store"))
         self._mounts += 1

@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from containerfs.fs import files
-from containerfs.fs.filesystem import FileSystem
 from tests.fs import programs
 from tests.fs.gates import eventually
 from tests.fs.memory import MemoryRemote
+from tests.fs.paths import Paths
 
 
 @pytest.fixture
-def outdated(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> int:
+def outdated(memory_fs: Paths, remote: MemoryRemote, container: str) -> int:
     """A handle of ``/box/a``, which holds "old" while the service has "newer" since."""
     old = remote.put(container, "a", b"old")
     fh, _ = memory_fs.open("/box/a", os.O_RDONLY)
@@ -25,7 +25,7 @@ def outdated(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> int
 
 
 def test_a_file_is_opened_once_those_who_have_older_content_open_have_closed_it(
-    memory_fs: FileSystem, outdated: int, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, outdated: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_PATIENCE", 3600.0)
     with ThreadPoolExecutor(2) as others:
@@ -38,7 +38,7 @@ def test_a_file_is_opened_once_those_who_have_older_content_open_have_closed_it(
 
 
 def test_older_content_that_somebody_keeps_open_is_what_others_get(
-    memory_fs: FileSystem, outdated: int, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, outdated: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_PATIENCE", 0.01)
     assert programs.read(memory_fs, "/box/a") == b"old"

@@ -7,18 +7,18 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from tests.fs.gates import down, eventually
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import crash, mounted
+from tests.fs.paths import Paths
 from tests.fs.programs import exists, names, opened, put, read, write
 
 
-def kind(fs: FileSystem, path: str) -> str:
+def kind(fs: Paths, path: str) -> str:
     return {stat.S_IFLNK: "link", stat.S_IFREG: "file", stat.S_IFDIR: "directory"}[stat.S_IFMT(fs.getattr(path).mode)]
 
 
-def shown(fs: FileSystem, directory: str = "/box") -> dict[str, str]:
+def shown(fs: Paths, directory: str = "/box") -> dict[str, str]:
     """Name -> target of a link, content of a file."""
     found = {}
     for name in names(fs, directory):
@@ -27,7 +27,7 @@ def shown(fs: FileSystem, directory: str = "/box") -> dict[str, str]:
     return found
 
 
-def test_a_link_is_a_small_file_of_the_service(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_link_is_a_small_file_of_the_service(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     memory_fs.symlink("/box/here", b"../there", (5, 6))
     assert remote.stored(container) == {"here.rclonelink": b"../there"}
     attr = memory_fs.getattr("/box/here")
@@ -40,7 +40,7 @@ def test_a_link_is_a_small_file_of_the_service(memory_fs: FileSystem, remote: Me
     assert "content" not in dict(remote.requests)
 
 
-def test_links_of_others_are_shown(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_links_of_others_are_shown(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "d/x.rclonelink", b"target")
     assert shown(memory_fs, "/box/d") == {"x": "-> target"}
     assert memory_fs.getattr("/box/d/x").size == 6
@@ -49,9 +49,7 @@ def test_links_of_others_are_shown(memory_fs: FileSystem, remote: MemoryRemote, 
     assert "content" not in dict(remote.requests), "it was read before"
 
 
-def test_links_that_are_read_in_turn_are_fetched_ahead(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
-) -> None:
+def test_links_that_are_read_in_turn_are_fetched_ahead(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     for number in range(20):
         remote.put(container, f"{number:02}.rclonelink", b"target")
     for number in range(3):
@@ -59,7 +57,7 @@ def test_links_that_are_read_in_turn_are_fetched_ahead(
     eventually(lambda: len(remote.asked("content")) > 10)
 
 
-def test_a_link_is_renamed_and_removed(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_link_is_renamed_and_removed(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     memory_fs.symlink("/box/a", b"target")
     memory_fs.mkdir("/box/d", 0o755)
     memory_fs.rename("/box/a", "/box/d/b")
@@ -74,7 +72,7 @@ def test_a_link_is_renamed_and_removed(memory_fs: FileSystem, remote: MemoryRemo
 
 @pytest.mark.parametrize("copies", [False, True])
 def test_links_and_files_take_each_others_place(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, *, copies: bool
+    memory_fs: Paths, remote: MemoryRemote, container: str, *, copies: bool
 ) -> None:
     if copies:
         remote.dialect = Dialect(copies_by_path=True, idempotency=True)
@@ -89,7 +87,7 @@ def test_links_and_files_take_each_others_place(
     assert shown(memory_fs) == {"file": "new"}
 
 
-def test_what_has_the_name_of_a_link_has_it(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_what_has_the_name_of_a_link_has_it(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     file_id = remote.put(container, "x", b"a file")
     remote.put(container, "x.rclonelink", b"target")
     remote.put(container, "d/in", b"")
@@ -106,9 +104,7 @@ def test_what_has_the_name_of_a_link_has_it(memory_fs: FileSystem, remote: Memor
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 4096])
-def test_what_can_be_no_link_is_a_file(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, content: bytes
-) -> None:
+def test_what_can_be_no_link_is_a_file(memory_fs: Paths, remote: MemoryRemote, container: str, content: bytes) -> None:
     remote.put(container, "x.rclonelink", content)
     remote.put(container, ".rclonelink", b"a")
     assert names(memory_fs, "/box") == [".rclonelink", "x.rclonelink"]
@@ -116,16 +112,14 @@ def test_what_can_be_no_link_is_a_file(
 
 
 @pytest.mark.parametrize("target", [b"/etc/passwd", b"../" * 1000, b"x" * 4095, "é".encode(), b"\xff", b"a\nb", b"."])
-def test_any_target_is_shown_as_it_is(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, target: bytes
-) -> None:
+def test_any_target_is_shown_as_it_is(memory_fs: Paths, remote: MemoryRemote, container: str, target: bytes) -> None:
     remote.put(container, "x.rclonelink", target)
     assert memory_fs.readlink("/box/x") == target
     memory_fs.symlink("/box/y", target)
     assert remote.stored(container)["y.rclonelink"] == target
 
 
-def test_a_target_with_nul_is_an_error(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_target_with_nul_is_an_error(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "x.rclonelink", b"a\0b")
     assert kind(memory_fs, "/box/x") == "link"
     with pytest.raises(types.Failed, match="no symbolic link can have"):
@@ -134,7 +128,7 @@ def test_a_target_with_nul_is_an_error(memory_fs: FileSystem, remote: MemoryRemo
     assert remote.stored(container) == {}
 
 
-def test_links_where_listings_have_no_sizes(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_links_where_listings_have_no_sizes(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.tells_sizes = False
     remote.put(container, "x.rclonelink", b"target")
     remote.put(container, "long.rclonelink", bytes(5000))
@@ -145,9 +139,7 @@ def test_links_where_listings_have_no_sizes(memory_fs: FileSystem, remote: Memor
     assert names(memory_fs, "/box") == ["long.rclonelink", "x"], "its size is known by now"
 
 
-def test_no_file_gets_a_name_that_stands_for_a_link(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
-) -> None:
+def test_no_file_gets_a_name_that_stands_for_a_link(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     memory_fs.symlink("/box/x", b"target")
     write(memory_fs, "/box/file", b"content")
     with pytest.raises(types.NotPermitted, match="ln -s"):
@@ -161,7 +153,7 @@ def test_no_file_gets_a_name_that_stands_for_a_link(
     assert memory_fs.readlink("/box/y.rclonelink") == b"z"
 
 
-def test_the_name_of_a_link_leaves_room_for_its_end(memory_fs: FileSystem) -> None:
+def test_the_name_of_a_link_leaves_room_for_its_end(memory_fs: Paths) -> None:
     memory_fs.symlink("/box/" + "x" * 244, b"target")
     for call in (
         lambda: memory_fs.symlink("/box/" + "x" * 245, b"target"),
@@ -171,7 +163,7 @@ def test_the_name_of_a_link_leaves_room_for_its_end(memory_fs: FileSystem) -> No
             call()
 
 
-def test_scratch_links_stay_here(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_scratch_links_stay_here(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     memory_fs.symlink("/box/.#notes", b"me@here.123")
     assert memory_fs.readlink("/box/.#notes") == b"me@here.123"
     assert remote.stored(container) == {}
@@ -221,7 +213,7 @@ def test_a_file_that_was_no_link_is_not_one_after_a_crash(remote: MemoryRemote, 
 
 
 def test_a_file_that_is_open_while_a_link_takes_its_name_elsewhere(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     file_id = remote.put(container, "x", b"a file")
     with opened(memory_fs, "/box/x") as fh:
@@ -233,7 +225,7 @@ def test_a_file_that_is_open_while_a_link_takes_its_name_elsewhere(
 
 
 def test_a_link_elsewhere_does_not_take_the_place_of_what_is_written_here(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     fh = memory_fs.create("/box/x", 2, 0o644)
     put(memory_fs, fh, b"mine")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from tests.fs import programs
 from tests.fs.gates import Gate, eventually
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import mounted
+from tests.fs.paths import Paths
 
 MANY = 40
 FIRST_WINDOW = 16
@@ -27,13 +27,13 @@ def boxes(remote: MemoryRemote) -> list[str]:
 
 
 @pytest.fixture
-def fs(remote: MemoryRemote, boxes: list[str], tmp_path: Path) -> Iterator[FileSystem]:
+def fs(remote: MemoryRemote, boxes: list[str], tmp_path: Path) -> Iterator[Paths]:
     with mounted(remote, tmp_path, metadata_expiry=3600.0) as filesystem:
         yield filesystem
 
 
 def test_each_container_is_listed_once_on_a_walk_and_sixteen_at_a_time(
-    fs: FileSystem, remote: MemoryRemote, boxes: list[str]
+    fs: Paths, remote: MemoryRemote, boxes: list[str]
 ) -> None:
     order = programs.names(fs, "/")
     programs.names(fs, f"/{order[0]}")
@@ -50,7 +50,7 @@ def test_each_container_is_listed_once_on_a_walk_and_sixteen_at_a_time(
 
 
 def test_containers_that_are_looked_into_here_and_there_are_listed_alone(
-    fs: FileSystem, remote: MemoryRemote, boxes: list[str]
+    fs: Paths, remote: MemoryRemote, boxes: list[str]
 ) -> None:
     order = programs.names(fs, "/")
     for number in (30, 3, 20, 12):
@@ -58,7 +58,7 @@ def test_containers_that_are_looked_into_here_and_there_are_listed_alone(
     assert len(remote.asked("files")) == 4
 
 
-def test_a_container_with_directories_is_no_walk(fs: FileSystem, remote: MemoryRemote, boxes: list[str]) -> None:
+def test_a_container_with_directories_is_no_walk(fs: Paths, remote: MemoryRemote, boxes: list[str]) -> None:
     order = programs.names(fs, "/")
     fs.mkdir(f"/{order[0]}/inner", 0o755)
     for path in ("", "/inner", "", "/inner"):
@@ -75,7 +75,7 @@ def test_without_prefetching_nothing_is_listed_ahead(remote: MemoryRemote, boxes
 
 
 def test_what_cannot_be_listed_ahead_is_told_to_who_looks_into_it(
-    fs: FileSystem, remote: MemoryRemote, boxes: list[str], caplog: pytest.LogCaptureFixture
+    fs: Paths, remote: MemoryRemote, boxes: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     order = programs.names(fs, "/")
     hidden = boxes[int(order[5][-2:])]

@@ -2,7 +2,7 @@
 
 A shape names a state by its layers, from the top: W (being written), T (torn), D (due), U (uploading), and at the
 bottom S (stored), N (the service never had it), O (outdated: it has a newer one), G (outdated: it has none); ``b`` for
-any of these four. L is local, H hidden over what follows, X unlinked.
+any of these four. L is local, X unlinked.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import (
     Due,
     Failure,
-    Hidden,
     Local,
     Outdated,
     Staged,
@@ -58,8 +57,6 @@ def built(shape: str) -> State:
             return Local(data("local", sealed=False))
         case "X":
             return Unlinked(data("deleted"), None)
-        case "H":
-            return transitions.hidden(built(under), None)
         case "W" | "T":
             made = Staged(data("written", sealed=False), built(under))  # type: ignore[arg-type]
             return made if top == "W" else transitions.torn(made)
@@ -78,8 +75,6 @@ def shape(state_: State) -> str:
             return "L"
         case Unlinked():
             return "X"
-        case Hidden(before=before):
-            return "H" + shape(before)
         case Stored(remote=None):
             return "N"
         case Stored():
@@ -113,8 +108,6 @@ EVENTS: dict[str, Event] = {
     "copied": lambda s: transitions.named(s, frozenset({"replaced"}), Version(remote(), 10), keeps_old=True),
     "published": lambda s: transitions.published(s, Version(data("local"), 11), frozenset({"replaced"})),
     "released": transitions.released,
-    "hidden": lambda s: transitions.hidden(s, None),
-    "unhidden": transitions.unhidden,
     "unlinked": transitions.unlinked,
     "sized": lambda s: transitions.sized(s, "old", 5),
 }
@@ -123,28 +116,21 @@ EVENTS: dict[str, Event] = {
 # the four, and stays what it is.
 
 WRITING = """
-        written  recorded  torn  reverted  closed  not noted  hidden  unhidden  unlinked
-b       Wb       -         -     -         -       -          Hb      -         X
-Ub      WUb      -         -     -         -       -          HUb     -         X
-Db      WDb      -         -     -         -       -          HDb     -         X
-DUb     WDUb     -         -     -         -       -          HDUb    -         X
-Wb      -        Wb        Tb    b         Db      Db         HWb     -         X
-WUb     -        WUb       TUb   Ub        DUb     DUb        HWUb    -         X
-WDb     -        WDb       TDb   Db        Db      Db         HWDb    -         X
-WDUb    -        WDUb      TDUb  DUb       DUb     DUb        HWDUb   -         X
-Tb      -        -         Tb    b         Db      Db         HTb     -         X
-TUb     -        -         TUb   Ub        DUb     DUb        HTUb    -         X
-TDb     -        -         TDb   Db        Db      Db         HTDb    -         X
-TDUb    -        -         TDUb  DUb       DUb     DUb        HTDUb   -         X
-L       -        -         L     -         -       -          HL      -         X
-HL      -        -         HL    -         -       -          -       L         X
-Hb      Hb       -         Hb    -         -       -          -       b         X
-HUb     HUb      -         HUb   -         -       -          -       Ub        X
-HDUb    HDUb     -         HDUb  -         -       -          -       DUb       X
-HWb     -        -         HWb   -         -       -          -       Wb        X
-HWDUb   -        -         HWDUb -         -       -          -       WDUb      X
-HTb     -        -         HTb   -         -       -          -       Tb        X
-X       X        -         X     -         -       -          -       -         X
+        written  recorded  torn  reverted  closed  not noted  unlinked
+b       Wb       -         -     -         -       -          X
+Ub      WUb      -         -     -         -       -          X
+Db      WDb      -         -     -         -       -          X
+DUb     WDUb     -         -     -         -       -          X
+Wb      -        Wb        Tb    b         Db      Db         X
+WUb     -        WUb       TUb   Ub        DUb     DUb        X
+WDb     -        WDb       TDb   Db        Db      Db         X
+WDUb    -        WDUb      TDUb  DUb       DUb     DUb        X
+Tb      -        -         Tb    b         Db      Db         X
+TUb     -        -         TUb   Ub        DUb     DUb        X
+TDb     -        -         TDb   Db        Db      Db         X
+TDUb    -        -         TDUb  DUb       DUb     DUb        X
+L       -        -         L     -         -       -          X
+X       X        -         X     -         -       -          X
 """
 
 UPLOADING = """
@@ -162,13 +148,6 @@ TUb     -      TS        TDb     TDb      TDb       Tb        -        -      TU
 TDb     TUb    -         -       -        -         -         TDb      TDb    TDb
 TDUb    -      TDS       TDb     TDb      TDb       TDb       TDUb     TDUb   TDUb
 L       -      -         -       -        -         -         -        -      L
-HL      -      -         -       -        -         -         -        -      HL
-Hb      -      -         -       -        -         -         -        -      Hb
-HUb     -      HS        HDb     HDb      HDb       Hb        -        -      HUb
-HDUb    -      HDS       HDb     HDb      HDb       HDb       HDUb     HDUb   HDUb
-HWb     -      -         -       -        -         -         -        -      HWb
-HWDUb   -      HWDS      HWDb    HWDb     HWDb      HWDb      HWDUb    HWDUb  HWDUb
-HTb     -      -         -       -        -         -         -        -      HTb
 X       -      -         -       -        -         -         -        -      X
 """
 
@@ -187,9 +166,6 @@ TUb     TUb    -       -          TUb
 TDb     TDb    -       -          TDb
 TDUb    TDUb   -       -          TDUb
 L       -      -       DN         L
-HL      -      -       -          HL
-Hb      -      -       -          Hb
-HWDUb   -      -       -          HWDUb
 X       -      -       -          X
 """
 
@@ -244,8 +220,6 @@ WS      WS           WS            WS          WN        -
 WO      WS           WS            WS          WN        -
 WG      WS           WS            WS          WN        -
 WDUS    WDUS         WDUS          WDUS        WDUN      -
-HS      HS           HS            HS          HN        -
-HWS     HWS          HWS           HWS         HWN       -
 L       L            L             L           L         -
 X       X            X             X           X         -
 """
@@ -347,11 +321,6 @@ def test_what_an_earlier_mount_left_is_due() -> None:
     assert (shape(left), state.remote_ids(left), state.entries(left)) == ("DN", frozenset({"old"}), [3])
 
 
-def test_nothing_of_a_hidden_file_is_to_be_uploaded() -> None:
-    assert state.due(built("HDS")) is None
-    assert state.uploading(built("HUS")) is not None, "what is under way is still to be heard of"
-
-
 def test_a_deleted_file_keeps_its_content_and_what_is_to_be_deleted_with_it() -> None:
     assert transitions.unlinked(built("S"), frozenset({"old"})) == Unlinked(None, remote(), frozenset({"old"}))
     deleted = transitions.unlinked(built("WDS"))
@@ -440,7 +409,7 @@ class History:
                     self.state = transitions.listed(before, remote(name), held=False)
                     value = value if isinstance(state.content(before), StagedFile) else self.value()
                     self.there = {name, *(set() if isinstance(before, Stored | Outdated) else self.there)}
-                case "hidden" | "unhidden" | "torn" | "begun" | "asked":
+                case "torn" | "begun" | "asked":
                     self.state = EVENTS[event](before)
         except IllegalTransition:
             self.state = before
@@ -448,12 +417,10 @@ class History:
 
     def _check(self, value: str | None) -> None:
         assert self.value() == value, "programs see what they wrote last"
-        layers = shape(self.state).removeprefix("H")
+        layers = shape(self.state)
         order = sorted(layers, key="WTDUSNOG".index)
         assert list(layers) == order, "in order"
         assert len({layer.replace("T", "W") for layer in layers}) == len(layers), "each at most once"
-        if isinstance(self.state, Hidden):
-            return
         assert self.there <= state.remote_ids(self.state), "no file of the service is forgotten"
 
 
@@ -469,8 +436,6 @@ events = st.lists(
             "reverted",
             "named",
             "listed",
-            "hidden",
-            "unhidden",
             "torn",
             "asked",
         ]
@@ -485,8 +450,6 @@ def test_whatever_happens_nothing_is_forgotten(bottom: str, happened: list[str])
     history = History(bottom)
     for event in happened:
         history.happens(event)
-    if isinstance(history.state, Hidden):
-        history.happens("unhidden")
     if isinstance(history.state, Staged | Torn):
         history.happens("closed")
     for event in ("uploaded", "begun", "uploaded"):

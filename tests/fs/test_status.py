@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.rate import Rate, seconds_left
 from containerfs.fs.status import _KEPT
 from tests.fs import programs
 from tests.fs.gates import Gate, eventually, failing
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import mounted
+from tests.fs.paths import Paths
 
 STATUS = "user.containerfs.status"
 MiB = 1 << 20
 
 
-def told(fs: FileSystem) -> dict[str, object]:
+def told(fs: Paths) -> dict[str, object]:
     found: dict[str, object] = json.loads(fs.getxattr("/", STATUS))
     return found
 
 
-def names(fs: FileSystem) -> list[str]:
+def names(fs: Paths) -> list[str]:
     outstanding = fs._backlog.outstanding()
     return sorted([each.name for each in outstanding.uploads] + [each.name for each in outstanding.failed])
 
@@ -55,7 +55,7 @@ def test_no_file_is_missing_or_told_of_twice_while_uploads_begin_and_fail(
         assert names(fs) == []
 
 
-def test_a_file_that_waits_and_one_under_way_are_told_apart(memory_fs: FileSystem, remote: MemoryRemote) -> None:
+def test_a_file_that_waits_and_one_under_way_are_told_apart(memory_fs: Paths, remote: MemoryRemote) -> None:
     gate = Gate("upload")
     remote.before = gate
     writer = threading.Thread(target=programs.write, args=(memory_fs, "/box/a", b"content"))
@@ -81,7 +81,7 @@ def test_a_file_that_waits_and_one_under_way_are_told_apart(memory_fs: FileSyste
     ],
 )
 def test_a_failure_says_whether_it_is_tried_again_and_what_would_help(
-    memory_fs: FileSystem, remote: MemoryRemote, kind: type[types.FsError], retried: bool, remedy: str
+    memory_fs: Paths, remote: MemoryRemote, kind: type[types.FsError], retried: bool, remedy: str
 ) -> None:
     remote.before = failing("upload", 10, kind)
     with pytest.raises(kind):
@@ -120,7 +120,7 @@ def test_more_than_an_attribute_holds_is_read_in_parts_that_stay_as_they_are(
                 fs.getxattr("/", f"{STATUS}.{name}")
 
 
-def test_a_download_is_told_of_under_its_name(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_download_is_told_of_under_its_name(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "directory/large", bytes(8 * MiB))
     fh = memory_fs.open("/box/directory/large", 0)[0]
     memory_fs.read_into(fh, memoryview(bytearray(4096)), 0)

@@ -19,17 +19,23 @@ NOWHERE = ("--url", "http://127.0.0.1:9/v1")
 """A service that is not asked: machine and mountpoint are looked at first."""
 
 NO_LIBFUSE = """
-import ctypes.util
-ctypes.util.find_library = lambda name: None
+import ctypes
+class Library(ctypes.CDLL):
+    def __init__(self, name, *rest, **options):
+        if "fuse" in str(name):
+            raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+        super().__init__(name, *rest, **options)
+ctypes.CDLL = Library
 """
 
 OUT_OF_DESCRIPTORS = """
-import ctypes.util, resource
-find_library = ctypes.util.find_library
-def find_out_of_descriptors(name):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))
-    return find_library(name)
-ctypes.util.find_library = find_out_of_descriptors
+import ctypes, resource
+class Library(ctypes.CDLL):
+    def __init__(self, name, *rest, **options):
+        if "fuse" in str(name):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+        super().__init__(name, *rest, **options)
+ctypes.CDLL = Library
 """
 
 
@@ -42,7 +48,7 @@ def service() -> Iterator[Service]:
 def test_no_libfuse_names_the_package_to_install(home: Home, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NO_LIBFUSE)
     said = home.refused_mount(*NOWHERE, env={"PYTHONPATH": str(tmp_path)})
-    assert said.startswith("libfuse is missing. Install it: ")
+    assert said.startswith("libfuse 3 is missing. Install it: ")
 
 
 def test_no_descriptors_to_look_for_libfuse(home: Home, tmp_path: Path) -> None:

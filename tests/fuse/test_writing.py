@@ -5,12 +5,12 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.fuse.mounted import Home, Mount, errno_of, eventually
+from tests.fuse.replacing import opens_against_replacements
 from tests.server.live import LiveServer
 
 MiB = 1 << 20
@@ -246,25 +246,29 @@ def test_a_replaced_file_is_read_on_by_who_has_it_open(other: Mount, file: Path)
     assert (other.anew(file.parent) / "file").read_text() == "new"
 
 
-def test_who_opens_a_file_that_others_replace_never_finds_it_missing(mount: Mount, container: Path) -> None:
-    """ESTALE is left to be seen, rarely: libfuse answers so where a file is replaced twice while it is looked for."""
-    replaces = """
-import os, sys
-path, mine = os.path.join(sys.argv[1], "file"), os.path.join(sys.argv[1], sys.argv[2])
-for number in range(20):
-    with open(mine, "w") as new:
-        new.write(str(number))
-    os.rename(mine, path)
-"""
-    (container / "file").write_text("first")
-    errors: set[int | None] = set()
-    with ThreadPoolExecutor(2) as writers:
-        replacing = [writers.submit(mount.home.python, replaces, container, name) for name in ("one", "two")]
-        while not all(done.done() for done in replacing):
-            errors.add(errno_of((container / "file").read_bytes))
-        for done in replacing:
-            done.result()
-    assert errors <= {None, errno.ESTALE}
+def test_who_opens_a_file_that_others_replace_finds_it_whole(mount: Mount, container: Path) -> None:
+    count = opens_against_replacements(mount, container, 5000)
+    assert set(count) == {"one", "two"}, count
+
+
+def test_an_open_file_whose_directory_was_removed_works_on(other: Mount, container: Path) -> None:
+    directory = other.anew(container) / "directory"  # where the kernel remembers no attributes
+    directory.mkdir()
+    with (directory / "file").open("w+b", buffering=0) as opened:
+        opened.write(b"content")
+        other.home.run("rm", "-r", directory)
+        fd = opened.fileno()
+        attributes = os.fstat(fd)
+        assert (attributes.st_size, attributes.st_nlink) == (7, 0)
+        assert os.pread(fd, 100, 0) == b"content"
+        os.ftruncate(fd, 4)
+        os.fsync(fd)
+        os.fchmod(fd, 0o600)
+        assert os.pread(fd, 100, 0) == b"cont"
+        with open(f"/proc/self/fd/{fd}", "r+b", buffering=0) as again:
+            again.write(b"C")
+        assert (os.pread(fd, 100, 0), os.fstat(fd).st_mode & 0o777) == (b"Cont", 0o600)
+    assert os.listdir(directory.parent) == []
 
 
 def test_a_deleted_file_can_be_made_again_while_it_is_open(other: Mount, file: Path) -> None:

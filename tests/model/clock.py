@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.writing.schedule import Job, Schedule
+from tests.fs.paths import Paths
 from tests.model.line import Faults
 
 LATER = 1e6  # seconds; time passes where the model says so
@@ -21,11 +21,11 @@ def run_one_by_one(faults: Faults) -> None:
     setattr(Schedule, "_has_room", has_room)  # noqa: B010, put back by the patch in ``no_clock``
 
 
-def schedule_of(filesystem: FileSystem) -> Schedule:
+def schedule_of(filesystem: Paths) -> Schedule:
     return filesystem._backlog._schedule
 
 
-def busy(filesystem: FileSystem) -> int:
+def busy(filesystem: Paths) -> int:
     """How many jobs run, or are about to."""
     schedule = schedule_of(filesystem)
     with schedule._changed:
@@ -33,7 +33,7 @@ def busy(filesystem: FileSystem) -> int:
         return len(schedule._running) + len(due)
 
 
-def waiting(filesystem: FileSystem) -> int:
+def waiting(filesystem: Paths) -> int:
     schedule = schedule_of(filesystem)
     with schedule._changed:
         return len(schedule._waiting)
@@ -50,7 +50,6 @@ def no_clock() -> Iterator[None]:
         mock.patch(f"{writing}.backoff.LONGEST_PAUSE", LATER),
         mock.patch(f"{writing}.settlement._LOOKS", (0.0, LATER, LATER, LATER)),
         mock.patch(f"{writing}.settlement._EARLY", 0.0),  # the time until a look has passed whenever one is made
-        mock.patch(f"{writing}.removals._UNDECIDED", LATER),
         mock.patch(f"{writing}.commits._TEMPORARY_DELAY", LATER),
         mock.patch("os.sync"),  # power cuts are not modelled
     ):

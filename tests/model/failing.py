@@ -28,11 +28,11 @@ from typing import Any
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_over
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import crash
+from tests.fs.paths import Paths
 from tests.model.clock import busy, run_one_by_one, schedule_of, waiting
 from tests.model.line import HOLDING, Fault, Faults, Line, calm
 from tests.model.reference import below, moved
@@ -120,7 +120,6 @@ class FailingMounts:
         self.lines: list[Line] = []
         self.files: dict[str, File] = {}
         self.handles: list[tuple[int, File, bool]] = []  # number, file, writable
-        self.hidden: dict[str, tuple[str, File]] = {}  # open and deleted: by their name, with the one that they had
         self.contested: dict[str, set[bytes]] = {}  # paths that another client wrote to at the same time
 
     def begin(
@@ -165,7 +164,6 @@ class FailingMounts:
         if recovers:
             self.faults.clear()
         self._do(lambda: schedule_of(self.fs).expedite(lambda key: True), self._as_it_was())
-        self._decide_hidden()
 
     @step(arrives=yes_or_no)
     def kill(self, arrives: bool) -> None:
@@ -233,9 +231,6 @@ class FailingMounts:
     @step(pick=some_pick)
     def unlink(self, pick: int) -> None:
         path = self._existing(pick)
-        if self.files[path].handles:
-            self._hide(path)
-            return
         killed = self._killed_view()
         failed = self._do(lambda: self.fs.unlink(self._at(path)), [killed, {**killed, path: None}])
         if failed == "killed":
@@ -249,30 +244,20 @@ class FailingMounts:
         self._need(old != new)
         self._want(new)
         self._make_parent(new)
-        hidden = None
-        if new in self.files and self.files[new].handles:
-            hidden = self._hide(new)
-            if hidden is None:
-                return
         killed = self._killed_view()
-        before = {**killed, **({new: self.hidden[hidden][1].after_kill()} if hidden else {})}
         after = {**killed, old: None, new: self.files[old].after_kill()}
-        failed = self._do(lambda: self.fs.rename(self._at(old), self._at(new)), [before, after])
+        failed = self._do(lambda: self.fs.rename(self._at(old), self._at(new)), [killed, after])
         if failed == "killed":
             return
         if not failed:
             self.files[new] = self.files.pop(old)
-            if hidden:
-                self.hidden[hidden] = ("", self.hidden[hidden][1])
-        elif hidden:
-            self.files[new] = self.hidden.pop(hidden)[1]
 
     @step(to=one_of(("d", "e"), ("e", "d")))
     def rename_directory(self, to: tuple[str, str]) -> None:
         old, new = to
         inside = [path for path in self.files if below(path, old)]
         self._need(inside and not any(below(path, new) for path in self.files))
-        self._need(not any(below(path, old) or below(path, new) for path in [*self.hidden, *self.contested]))
+        self._need(not any(below(path, old) or below(path, new) for path in self.contested))
         with calm(self.faults):
             if programs.exists(self.fs, self._at(new)):
                 self.fs.rmdir(self._at(new))
@@ -331,10 +316,6 @@ class FailingMounts:
         file.handles -= 1
         if writable and path:
             file.publish()
-        hidden = next((name for name, (_, hidden) in self.hidden.items() if hidden is file), None)
-        if not file.handles and path is None and hidden:
-            self._do(lambda: self.fs.unlink(self._at(hidden)), self._as_it_was())
-            self.hidden.pop(hidden, None)
 
     # Another client
 
@@ -343,7 +324,6 @@ class FailingMounts:
         """Or deletes."""
         self._want(path)
         self._need(path not in self.files or not self.files[path].handles)
-        self._need(not any(was == path for was, _ in self.hidden.values()))
         if self._is_at_rest(path):
             for file in self._stored(path):
                 self.remote.take_away(file)
@@ -394,13 +374,13 @@ class FailingMounts:
 
     # What the rules are made of
 
-    def _mount(self) -> FileSystem:
+    def _mount(self) -> Paths:
         self.faults.killed.clear()
         line = Line(self.remote, self.faults)
         self.lines.append(line)
         options = Options(self.home, metadata_expiry=0.0, patience=0.0, write_back=self.write_back, prefetch=False)
         with calm(self.faults):
-            filesystem = open_over(line, options)
+            filesystem = Paths(open_over(line, options))
         line.kill = lambda: self._kill(filesystem)
         self.fs = filesystem
         self._settle()
@@ -454,18 +434,6 @@ class FailingMounts:
         file.content = content
         file.publish()
 
-    def _hide(self, path: str) -> str | None:
-        """As libfuse does with an open file that is deleted or replaced; returns its name, None if that failed."""
-        name = f"{path.rpartition('/')[0]}/.fuse_hidden{next(self.numbers):08x}".lstrip("/")
-        if self._do(lambda: self.fs.rename(self._at(path), self._at(name)), self._as_it_was()):
-            return None
-        self.hidden[name] = (path, self.files.pop(path))
-        return name
-
-    def _decide_hidden(self) -> None:
-        """What was hidden for a while is known to be deleted."""
-        self.hidden = {name: ("", file) for name, (_, file) in self.hidden.items()}
-
     def _close_all(self) -> None:
         while self.handles:
             self.close(pick=0)
@@ -502,7 +470,7 @@ class FailingMounts:
         self._revive(worlds)
         return "killed"
 
-    def _kill(self, filesystem: FileSystem) -> None:
+    def _kill(self, filesystem: Paths) -> None:
         """A request is the moment of a kill. Where programs do not wait for requests, theirs is done by then."""
         if self.write_back and not threading.current_thread().name.startswith("program"):
             wait([self.running], 10)
@@ -526,10 +494,7 @@ class FailingMounts:
     def _revive(self, worlds: list[View]) -> None:
         """Mount again after a kill; one of the worlds is what is there then."""
         self.faults.release()  # whoever is held finds its line cut
-        undecided = {was: file.after_kill() for was, file in self.hidden.values() if was}
-        worlds = worlds + [{**world, was: left} for world in worlds for was, left in undecided.items()]
         self.handles.clear()
-        self.hidden.clear()
         self._mount()
         if self.faults.killed.is_set():  # again
             self._revive(worlds)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options
 from tests.fs import programs
 from tests.fs.mounts import Opener
+from tests.fs.paths import Paths
 from tests.model.reference import File
 
 LARGEST = 300_000
@@ -35,7 +35,7 @@ def test_one_file_is_what_was_made_of_it(opener: Opener, tmp_path: Path, seed: i
     again.close()
 
 
-def step(fs: FileSystem, path: str, fh: int, expected: File, chance: random.Random) -> int:
+def step(fs: Paths, path: str, fh: int, expected: File, chance: random.Random) -> int:
     """One operation on the file and on what is expected of it; returns the handle to go on with."""
     offset, size = chance.randrange(LARGEST), chance.randrange(1, 70_000)
     match chance.choices(["read", "write", "append", "truncate", "sync", "close"], [40, 30, 5, 10, 5, 10])[0]:

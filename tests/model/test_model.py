@@ -1,7 +1,7 @@
 """Two mounts of one service against a reference that is a dict: whatever programs do, both agree with it.
 
-What the first mount's programs hold open is modelled, with libfuse's way of deleting open files; the second one stands
-for everybody else, who sees what was closed.
+What the first mount's programs hold open is modelled, deleted files too; the second one stands for everybody else, who
+sees what was closed.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.open import Options, open_over
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import Opener, crash
+from tests.fs.paths import Paths
 from tests.model.reference import File, below, moved, parents
 
 DIRECTORIES = ["", "d", "e", "d/e"]
@@ -61,7 +61,7 @@ class Mounts(RuleBasedStateMachine):
         self.made: list[set[str]] = [set(), set()]  # directories that a mount keeps, files or not
         self.modes: dict[str, int] = {}  # of files, by path, as set through the first mount
         self.handles: list[tuple[int, File, bool]] = []  # of the first mount: number, file, writable
-        self.hidden: dict[str, File] = {}  # open and deleted
+        self.deleted: list[File] = []  # or replaced, and open
 
     def teardown(self) -> None:
         try:
@@ -105,7 +105,8 @@ class Mounts(RuleBasedStateMachine):
     @rule(mount=some_mount, path=some_path)
     def unlink(self, mount: int, path: str) -> None:
         self._want(mount, path, existing=True)
-        self._hide_or_unlink(mount, path)
+        self.mounts[mount].unlink(self._at(path))
+        self._drop(path)
 
     @rule(mount=some_mount, old=some_path, new=some_path)
     def rename(self, mount: int, old: str, new: str) -> None:
@@ -113,9 +114,9 @@ class Mounts(RuleBasedStateMachine):
         self._want(mount, old, existing=True)
         self._want(mount, new)
         self._make_parents(mount, new)
-        if new in self.files and self.files[new].handles:
-            self._hide(new)
         self.mounts[mount].rename(self._at(old), self._at(new))
+        if new in self.files:
+            self._drop(new)
         self.files[new] = self.files.pop(old)
         self._move_mode(mount, old, new)
 
@@ -143,7 +144,6 @@ class Mounts(RuleBasedStateMachine):
 
     @rule(mount=some_mount, path=some_directory)
     def rmdir(self, mount: int, path: str) -> None:
-        assume(not any(below(hidden, path) for hidden in self.hidden))
         try:
             self.mounts[mount].rmdir(self._at(path))
         except types.NotFound:
@@ -165,7 +165,6 @@ class Mounts(RuleBasedStateMachine):
         assume(all(programs.exists(filesystem, self._at(parent)) for parent in parents(new)))
         inside = [path for path in self.files if below(path, old)]
         assume(mount == 0 or not any(self._held(path) for path in inside))
-        assume(not any(below(hidden, old) for hidden in self.hidden))
         filesystem.rename(self._at(old), self._at(new))
         for path in inside:
             self.files[moved(path, old, new)] = self.files.pop(path)
@@ -219,7 +218,7 @@ class Mounts(RuleBasedStateMachine):
     def fsync(self, pick: int) -> None:
         fh, file, _ = self.handles[pick % len(self.handles)]
         self.mounts[0].fsync(fh)
-        file.recorded = file not in self.hidden.values()
+        file.recorded = not any(file is deleted for deleted in self.deleted)
 
     @precondition(lambda self: self.handles)
     @rule(pick=some_pick)
@@ -228,12 +227,8 @@ class Mounts(RuleBasedStateMachine):
         self.mounts[0].flush(fh)
         self.mounts[0].release(fh)
         file.handles -= 1
-        gone = next((path for path, hidden in self.hidden.items() if hidden is file), None)
-        if gone is None and writable:
+        if writable and not any(file is deleted for deleted in self.deleted):
             file.publish()
-        if gone is not None and not file.handles:
-            self.mounts[0].unlink(self._at(gone))
-            del self.hidden[gone]
 
     def close_all(self) -> None:
         while self.handles:
@@ -248,13 +243,13 @@ class Mounts(RuleBasedStateMachine):
         self.mounts[0].close()
         self.mounts[0] = self._mount(0)
 
-    @precondition(lambda self: not self.hidden)
     @rule()
     def crash(self) -> None:
         crash(self.mounts[0])
         self.mounts[0] = self._mount(0)
         assert self.mounts[0].drain(20) == []
         self.handles.clear()
+        self.deleted.clear()
         for path, file in list(self.files.items()):
             file.crash()
             file.handles = 0
@@ -281,7 +276,7 @@ class Mounts(RuleBasedStateMachine):
 
     # What the rules are made of
 
-    def _mount(self, mount: int) -> FileSystem:
+    def _mount(self, mount: int) -> Paths:
         return self.opener(Options(self.home / str(mount), metadata_expiry=0.0))
 
     def _at(self, path: str) -> str:
@@ -303,8 +298,8 @@ class Mounts(RuleBasedStateMachine):
         assume(mount == 0 or not self._held(path))
 
     def _held(self, path: str) -> bool:
-        """Whether the first mount has a file open, or just deleted it under a program's hands."""
-        return (path in self.files and self.files[path].handles > 0) or bool(self.hidden)
+        """Whether the first mount has a file open."""
+        return path in self.files and self.files[path].handles > 0
 
     def _file(self, mount: int, path: str) -> File:
         if mount == 1:
@@ -329,23 +324,12 @@ class Mounts(RuleBasedStateMachine):
             if not programs.exists(self.mounts[mount], self._at(parent)):
                 self.mkdir(mount, parent)
 
-    def _hide_or_unlink(self, mount: int, path: str) -> None:
-        if self.files[path].handles:
-            self._hide(path)
-            return
-        self.mounts[mount].unlink(self._at(path))
-        del self.files[path]
+    def _drop(self, path: str) -> None:
+        """A file was deleted or replaced."""
+        self.deleted.append(self.files.pop(path))
         self.modes.pop(path, None)
 
-    def _hide(self, path: str) -> None:
-        """As libfuse does with an open file that is deleted or replaced; it deletes it when it is closed."""
-        directory = path.rpartition("/")[0]
-        name = f"{directory}/.fuse_hidden{next(_numbers):08x}".lstrip("/")
-        self.mounts[0].rename(self._at(path), self._at(name))
-        self.hidden[name] = self.files.pop(path)
-        self.modes.pop(path, None)
-
-    def _walk(self, filesystem: FileSystem, directory: str) -> list[str]:
+    def _walk(self, filesystem: Paths, directory: str) -> list[str]:
         """All files below a directory."""
         found = []
         for name in programs.names(filesystem, self._at(directory)):
@@ -387,6 +371,6 @@ def test_mounts_of_any_dialect_agree_with_the_model(replaces: str, copies: bool,
         remote = MemoryRemote()
         remote.replaces, remote.dialect = replaces, Dialect(copies_by_path=copies)
         remote.ranges = remote.lengths = remote.tells_sizes = ranges
-        return lambda options: open_over(remote, options)
+        return lambda options: Paths(open_over(remote, options))
 
     run(new_service, 8)

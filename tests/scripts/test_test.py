@@ -12,16 +12,21 @@ from tests.scripts.conftest import Machine
 
 # Mounts for real and ends without unmounting, as a run does that was killed.
 LEAVE_A_MOUNT = """
-import os
-from containerfs.fuse import binding
-fuse = binding.load()
+import ctypes, os
+from containerfs.fuse import libfuse
+library = libfuse.load()
 mountpoint = os.path.join(os.environ["TMPDIR"], "left \\\\ \\r\\n over")
 os.mkdir(mountpoint)
+session = ctypes.c_void_p(libfuse.new_session(library, ["left"], libfuse.Operations()))
+mounted = library.fuse_session_mount(session, os.fsencode(mountpoint)) == 0
 if os.fork() == 0:
-    fuse.FUSE(fuse.Operations(), mountpoint, foreground=False, nothreads=True)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(nowhere, fd)
+    os.setsid()
+    library.fuse_session_loop(session)
     os._exit(0)
-os.wait()
-print("mounted" if os.path.ismount(mountpoint) else "not mounted")
+print("mounted" if mounted else "not mounted")
 """
 
 

@@ -79,7 +79,7 @@ class AttributeStore:
             f"SELECT container, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND key = ?",
             [(self._service, directory_key(""))],
         )
-        return {row[0]: Attributes(*row[1:]) for row in rows}
+        return {row[0]: _read(row[1:]) for row in rows}
 
     def save(self, container_id: str, key: str, attributes: Attributes) -> None:
         marks = ", ".join("?" for _ in range(3 + len(_COLUMNS)))

@@ -225,7 +225,6 @@ class _ListedContainers(LRUCache[str, int]):
         container_id, files = super().popitem()
         container = self._tree.container(container_id)
         if container is not None and not any(node.local for node in container.files()):
-            container.children.clear()
-            container.by_id.clear()
+            self._tree.forget_files(container)
             container.listed_at = container.asked_at = 0.0
         return container_id, files

@@ -1,4 +1,4 @@
-"""From a path to a node, asking the service no more than it must.
+"""From a name in a directory to a node, asking the service no more than it must.
 
 A container is known by the listing of containers; once that has expired, a listing of the container's own files
 vouches for it as well, and is what whoever looks inside needs next, unless many containers are looked at. So ``ls`` of
@@ -13,7 +13,7 @@ from containerfs.fs import types
 from containerfs.fs.namespace.links import SUFFIX
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.names import NamePolicy
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 
 _PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # the service's own programs open it below that. Source: limits.h, PATH_MAX
@@ -52,84 +52,77 @@ def check_path(path: str) -> None:
 
 
 class Lookup:
-    """Finds nodes by their path from the root. Every method raises ``FsError``."""
+    """Finds nodes by their names. Every method raises ``FsError``."""
 
     def __init__(self, tree: Tree, metadata: MetadataCache, names: NamePolicy) -> None:
         self._tree = tree
         self._metadata = metadata
         self._names = names
 
-    def node(self, path: str) -> Node:
-        """The node at a path. Raises NotFound, NameTooLong."""
-        name, _, inner = path.strip("/").partition("/")
-        check_length(path.rpartition("/")[2])
-        if not name:
-            return self._tree.root
-        known = self._known(path)
+    def child(self, parent: Directory, name: str) -> Node:
+        """What a directory has under a name. A container is found under its id, too.
+
+        Raises:
+            NotFound: nothing.
+            Gone: the directory is not there any more itself.
+        """
+        check_length(name)
+        known = self._known(parent, name)
         if isinstance(known, FileNode) and known.local:
             return known
-        container = self.container(name)
-        if not inner:
-            if container.gone and name != container.remote.id:
-                raise types.NotFound(path)
-            return container
-        if known is None and self._names.is_scratch(path.rpartition("/")[2]):
-            raise types.NotFound(path)
-        self.refresh(container)
-        found = self._inside(container, inner)
+        if parent is self._tree.root:
+            return self._container(name)
+        if known is None and self._names.is_scratch(name):
+            raise types.NotFound(name)
+        self.refresh(self.container_of(parent))
+        self.container_of(parent)
+        found = self._known(parent, name)
         if found is None:
-            raise types.NotFound(path)
+            raise types.NotFound(name)
         return found
 
-    def known(self, path: str) -> Node:
-        """The node at a path, as it was listed last; the service is asked where none is known. Raises NotFound."""
-        return self._known(path) or self.node(path)
-
-    def exists(self, path: str) -> bool:
-        """Whether there is something at a path."""
+    def find(self, parent: Directory, name: str) -> Node | None:
+        """The same; None where there is nothing."""
         try:
-            self.node(path)
+            return self.child(parent, name)
         except types.NotFound:
-            return False
-        return True
+            return None
 
-    def directory(self, path: str) -> Directory:
-        """The directory at a path. Raises NotFound, NotADirectory."""
-        node = self.node(path)
-        if not isinstance(node, Directory):
-            raise types.NotADirectory(path)
-        return node
-
-    def file(self, path: str) -> FileNode:
-        """The file at a path. Raises NotFound, IsADirectory."""
-        node = self.node(path)
+    def file(self, parent: Directory, name: str) -> FileNode:
+        """The file that a directory has under a name. Raises as ``child``, and IsADirectory."""
+        node = self.child(parent, name)
         if not isinstance(node, FileNode):
-            raise types.IsADirectory(path)
+            raise types.IsADirectory(name)
         return node
 
-    def link(self, path: str) -> Link:
-        """The link at a path. Raises NotFound; Gone: it is something else by now, and the kernel looks again."""
-        node = self.node(path)
-        if not isinstance(node, Link):
-            raise types.Gone(path)
+    def directory(self, parent: Directory, name: str) -> Directory:
+        """The directory that a directory has under a name. Raises as ``child``, and NotADirectory."""
+        node = self.child(parent, name)
+        if not isinstance(node, Directory):
+            raise types.NotADirectory(name)
         return node
 
-    def parent(self, path: str) -> tuple[Directory, str]:
-        """The directory that a path's last name is in, and that name. Raises NotFound, NotADirectory."""
-        directory, _, name = path.rpartition("/")
-        return self.directory(directory), name
+    def check(self, node: Node) -> None:
+        """See to it that a node is still there, asking the service if that is due. Raises Gone, NotFound."""
+        if isinstance(node, ContainerDirectory):
+            if self._container(node.name) is not node:
+                raise types.Gone(f"{node.name!r} is another container by now")
+        elif node is not self._tree.root:
+            self.refresh(self.container_of(node))
+            self.container_of(node)
 
-    def known_parent(self, path: str) -> tuple[Directory, str]:
-        """The same for a name that was just looked up: what is known of the directory is not asked for again."""
-        directory, _, name = path.rpartition("/")
-        known = self._known(directory)
-        if isinstance(known, Directory) and known is not self._tree.root:
-            container = known.container
-            if container.listed_at and not container.gone:
-                return known, name
-        return self.parent(path)
+    def container_of(self, node: Node) -> ContainerDirectory:
+        """The container that a node is in. Raises Gone once it is in none, or that is not there any more."""
+        with self._tree.lock:
+            try:
+                container = node.container
+            except types.NotFound as error:
+                raise types.Gone(str(error)) from error
+            if self._tree.container(container.remote.id) is not container:
+                raise types.Gone(f"{container.name!r} is not there any more")
+            return container
 
-    def container(self, name: str) -> ContainerDirectory:
+    def _container(self, name: str) -> ContainerDirectory:
         """The container that a name of the root, or an id, stands for. Raises NotFound."""
         known = self._listed(name)
         if known is not None and known.gone:
@@ -145,7 +138,7 @@ class Lookup:
                 return known
         self._metadata.refresh_containers()
         found = self._listed(name) or self._by_id(name)
-        if found is None:
+        if found is None or (found.gone and name != found.remote.id):
             raise types.NotFound(name)
         return found
 
@@ -167,18 +160,14 @@ class Lookup:
                 self._tree.expire(container)
             raise
 
-    def _known(self, path: str) -> Node | None:
+    def _known(self, parent: Directory, name: str) -> Node | None:
         with self._tree.lock:
-            return self._tree.find(path)
+            return parent.children.get(name)
 
     def _listed(self, name: str) -> ContainerDirectory | None:
         with self._tree.lock:
             found = self._tree.root.children.get(name)
             return found if isinstance(found, ContainerDirectory) else None
-
-    def _inside(self, container: ContainerDirectory, inner: str) -> Node | None:
-        with self._tree.lock:
-            return self._tree.find_in(container, inner)
 
     def _by_id(self, name: str) -> ContainerDirectory | None:
         with self._tree.lock:

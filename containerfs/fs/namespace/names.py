@@ -8,13 +8,10 @@ under that name only if it still has it a while later, so that writing a tempora
 import re
 from fnmatch import translate
 
-HIDDEN_PREFIX = ".fuse_hidden"
-"""What libfuse calls an open file that was deleted. Source: libfuse, lib/fuse.c, hide_node."""
-
 SCRATCH = (
     ".DS_Store", "._*", ".localized", "Thumbs.db", "desktop.ini", ".directory",
     ".*.sw?", ".*.swpx", "4913", ".#*", "#*#",
-    ".~lock.*#", "~$*", ".nfs*", HIDDEN_PREFIX + "*", ".goutputstream-*",
+    ".~lock.*#", "~$*", ".nfs*", ".fuse_hidden*", ".goutputstream-*",
 )  # fmt: skip
 """Kept here, never uploaded: desktops', editors' and office suites' own files."""
 
@@ -47,10 +44,6 @@ class NamePolicy:
     def is_scratch(self, name: str) -> bool:
         """Whether a file of this name lives on this machine only."""
         return self._scratch.match(name) is not None
-
-    def is_hidden(self, name: str) -> bool:
-        """Whether libfuse gave this name to a file that was deleted, or is about to be replaced, while open."""
-        return name.startswith(HIDDEN_PREFIX)
 
     def is_temporary(self, path: str) -> bool:
         """Whether a file at this path below its container will probably have another name in a moment."""

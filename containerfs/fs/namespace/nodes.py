@@ -32,9 +32,10 @@ class Node:
         parent: the directory that it is in; None for the root, and once it is gone.
         ino: constant while the mount shows it, across renames and overwrites.
         changed_at: monotonic time of the last change made here; listings begun before say nothing about it.
+        known: how many times the kernel was told of it, and has not forgotten it.
     """
 
-    __slots__ = ("atime", "changed_at", "ctime", "gid", "ino", "mode", "mtime", "name", "parent", "uid")
+    __slots__ = ("atime", "changed_at", "ctime", "gid", "ino", "known", "mode", "mtime", "name", "parent", "uid")
     kind = 0
     default_mode = 0
 
@@ -46,11 +47,17 @@ class Node:
         self.uid, self.gid = os.getuid(), os.getgid()
         self.atime = self.mtime = self.ctime = created
         self.changed_at = 0.0
+        self.known = 0
 
     @property
     def concealed(self) -> bool:
         """Whether it is there for those only who have it open."""
         return False
+
+    @property
+    def links(self) -> int:
+        """How many names it has."""
+        return 1
 
     def accessed(self) -> bool:
         """Note that a program reads it, now and then only; returns whether that moved the time.
@@ -87,7 +94,7 @@ class Node:
     def attr(self, size: int = 0, blocks: int | None = None) -> Attr:
         """What ``stat`` shows; ``size``, in bytes, and ``blocks``, of 512, of a file. Source: stat(2)."""
         mode, times = self.kind | self.mode, (self.atime, self.mtime, self.ctime)
-        return Attr(self.ino, mode, size, self.uid, self.gid, *times, blocks=blocks)
+        return Attr(self.ino, mode, size, self.uid, self.gid, *times, nlink=self.links, blocks=blocks)
 
     def attributes(self) -> Attributes:
         """What of a node the service cannot hold."""
@@ -114,14 +121,6 @@ class Node:
             node = node.parent
         return "/".join(reversed(names))
 
-    def kernel_paths(self) -> set[str]:
-        """The paths from the root under which the kernel may know it; none once it is in no container."""
-        try:
-            container, path = self.container, self.path
-        except types.NotFound:
-            return set()
-        return {f"/{name}/{path}" for name in (container.name, container.remote.id)}
-
     @property
     def container(self) -> "ContainerDirectory":
         """The container that it is in. Raises NotFound once it is in none."""
@@ -140,7 +139,7 @@ class Directory(Node):
         kept: made or emptied here; it stays while it holds no file, which the service knows nothing of.
     """
 
-    __slots__ = ("children", "kept")
+    __slots__ = ("__weakref__", "children", "kept")
     kind = stat.S_IFDIR
     default_mode = _DIRECTORY_MODE
 
@@ -161,7 +160,7 @@ class Directory(Node):
         node.parent = None
 
     def visible(self) -> list[Node]:
-        """What programs see in it: without files that were deleted and are open, and containers that have gone."""
+        """What programs see in it: without containers that have gone."""
         return [node for node in self.children.values() if not node.concealed]
 
     def below(self) -> Iterator[Node]:
@@ -213,21 +212,20 @@ class FileNode(Node):
     Attributes:
         state: what is true of its content. ``Tree.change`` alone assigns it.
         opens, writers: how many handles are open, and how many of them to write.
-        known: how many handles the kernel has, those included that are just being released.
         closing: how many of these programs have closed, as it seems, so that they are released soon.
         told: the content whose attributes the kernel may remember, by ``state.identity``; ``SEVERAL``, or None where
             that is not known.
         pages: the content of which it may remember pages, likewise.
     """
 
-    __slots__ = ("_lock", "closing", "known", "opens", "pages", "state", "told", "writers")
+    __slots__ = ("_lock", "closing", "opens", "pages", "state", "told", "writers")
     kind = stat.S_IFREG
     default_mode = _FILE_MODE
 
     def __init__(self, name: str, ino: int, created: int, initial: state.State = state.NEW) -> None:
         super().__init__(name, ino, created)
         self.state = initial
-        self.opens = self.writers = self.known = self.closing = 0
+        self.opens = self.writers = self.closing = 0
         self.told: object = None
         self.pages: object = None
         self._lock: threading.RLock | None = None
@@ -272,7 +270,16 @@ class FileNode(Node):
 
     @property
     def concealed(self) -> bool:
-        return isinstance(self.state, state.Hidden | state.Unlinked)
+        return isinstance(self.state, state.Unlinked)
+
+    @property
+    def links(self) -> int:
+        return 0 if self.concealed else 1
+
+    @property
+    def held(self) -> bool:
+        """Whether a program has it open, or may open it, since the kernel has found it."""
+        return self.opens > 0 or self.known > 0
 
     @property
     def dirty(self) -> bool:

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec
+from weakref import WeakValueDictionary
 
 from containerfs.api.paths import encode_name
 from containerfs.fs import state, transitions
-from containerfs.fs.kernel import KernelMemory
 from containerfs.fs.namespace.attributes import file_key
+from containerfs.fs.namespace.kernel import KernelMemory
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.shown import fitting, free_name
 from containerfs.fs.state import State
@@ -71,6 +72,8 @@ class Tree:
         self._by_container: dict[str, ContainerDirectory] = {}
         # By container id: files that are being deleted (endless), or were, at which monotonic time.
         self._deleted: dict[str, dict[str, float]] = {}
+        # By container and path: what listings have left out, and programs may still be in.
+        self._vanished: WeakValueDictionary[tuple[ContainerDirectory, str], Directory] = WeakValueDictionary()
 
     # States
 
@@ -108,16 +111,12 @@ class Tree:
             node.told = now if node.told == before else node.told
             node.pages = now if node.pages == before else node.pages
         elif node.opens:  # else it is told when the file is opened
-            self._kernel.forget_read(node.kernel_paths())
+            self._kernel.forget_read(node)
 
     # Looking
 
-    def find(self, path: str) -> Node | None:
-        """The node at a path from the root, as far as the tree knows."""
-        return self.find_in(self.root, path)
-
     def find_in(self, directory: Directory, path: str) -> Node | None:
-        """The node at a path from a directory, likewise."""
+        """The node at a path from a directory, as far as the tree knows."""
         node: Node | None = directory
         for name in path.split("/"):
             if name:
@@ -172,7 +171,7 @@ class Tree:
         for name in path.split("/") if path else ():
             child = directory.children.get(name)
             if not isinstance(child, Directory):
-                made = Directory(name, secrets.randbits(63), container.ctime)
+                made = self._directory(container, directory, name)
                 if child is not None:
                     identity = child.remote.id if isinstance(child, FileNode) and child.remote else str(child.ino)
                     directory.add(child, free_name(directory, name, identity))
@@ -180,6 +179,24 @@ class Tree:
                 child = made
             directory = child
         return directory
+
+    def forget_files(self, container: ContainerDirectory) -> None:
+        """Forget what was listed of a container; nothing of it is in use."""
+        for node in list(container.below()):
+            if isinstance(node, Directory):
+                self._vanish(container, node)
+            node.parent = None
+        container.children.clear()
+        container.by_id.clear()
+
+    def _directory(self, container: ContainerDirectory, parent: Directory, name: str) -> Directory:
+        """One that is to be shown: that which was there before, if somebody still knows it."""
+        known = self._vanished.pop((container, "/".join(filter(None, [parent.path, name]))), None)
+        return Directory(name, secrets.randbits(63), container.ctime) if known is None else known
+
+    def _vanish(self, container: ContainerDirectory, directory: Directory) -> None:
+        """A directory is about to be no more. If it comes back, programs that are in it are where they were."""
+        self._vanished[container, directory.path] = directory
 
     # Files
 
@@ -213,6 +230,8 @@ class Tree:
         """Take a node out, and its parents if the service has no more of them since they hold no file."""
         directory = node.parent
         while directory is not None:
+            if isinstance(node, Directory):
+                self._vanish(directory.container, node)
             directory.remove(node)
             if directory.children or directory.kept or isinstance(directory, ContainerDirectory):
                 return

@@ -81,6 +81,10 @@ class Fetcher:
             files = list(self._shared.values())
         return [fetch for file in files if (fetch := file.fetch()) is not None]
 
+    def has(self, file: RemoteFile) -> bool:
+        """Whether there is anything of a file here."""
+        return self._cache.has(file)
+
     def evict(self) -> None:
         """Drop all cached content that nobody has open."""
         self._cache.shrink()
@@ -132,6 +136,11 @@ class Reader:
             if self._passing is None or self._passing.closed:
                 self._passing = self._shared.stream_past()
             return self._passing
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the cache has all of the file."""
+        return self._entry.complete
 
     def ensure_all(self) -> int:
         """Wait until the cache has all of the file; returns its size in bytes. Raises as ``read_into``, and NoSpace."""

@@ -259,7 +259,7 @@ class Attempts:
     def discard(self, sending: Sending) -> None:
         """Delete the content of a version that nobody wants, unless a program still reads it."""
         node, content = sending.node, sending.delivery.content
-        deleted = isinstance(node.state, state.Unlinked) and not node.opens
+        deleted = isinstance(node.state, state.Unlinked) and not node.held
         if isinstance(content, StagedFile) and (deleted or content not in state.owned_data(node.state)):
             self._journal.discard(content)
 

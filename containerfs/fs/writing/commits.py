@@ -80,6 +80,32 @@ class Commits:
             raise failure
         return layer.version
 
+    def let_go(self, node: FileNode) -> None:
+        """No program has a file open any more: what was written to it is due, or, after a write that failed, dropped.
+
+        Raises:
+            FsError: the journal could not take it; it is listed as failed.
+        """
+        if isinstance(node.state, Torn):
+            self.revert(node)
+        elif isinstance(node.state, Staged):
+            self.commit(node, lazily=True)
+        with self._tree.lock, node.lock:
+            for data in state.owned_data(node.state):
+                data.rest()
+            self._tree.apply_pending(node)
+
+    def revert(self, node: FileNode) -> None:
+        """After a write that failed, drop what was written. A file that was never closed is gone then."""
+        with self._tree.lock:
+            if not isinstance(node.state, Torn):
+                return
+            data = node.state.data
+            if self._tree.change(node, transitions.reverted) == state.NEW:
+                self._tree.detach(node)
+                self._tree.change(node, transitions.unlinked)
+        self._journal.discard(data)
+
     def record(self, node: FileNode, *, durable: bool) -> None:
         """Note what is being written, which goes on: a crash does not lose it.
 

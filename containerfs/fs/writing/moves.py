@@ -8,6 +8,7 @@ finished later.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from containerfs.fs import state, transitions, types
@@ -17,9 +18,10 @@ from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.staged import StagedFile
-from containerfs.fs.state import Hidden, Local, State, Unlinked, Version
+from containerfs.fs.state import Local, State, Unlinked, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.attempts import entry_of
+from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal, Transaction
@@ -52,7 +54,8 @@ class _Rename:
 
     Attributes:
         target: what had the new name.
-        hidden: an open file that had it, and was hidden to make room.
+        target_before: its state, if it is a file.
+        reads_on: whether programs go on reading the target from the service.
     """
 
     source: Node
@@ -61,7 +64,8 @@ class _Rename:
     parent: Directory
     name: str
     target: Node | None
-    hidden: FileNode | None
+    target_before: State | None
+    reads_on: bool
     moved: list[_Moved]
 
 
@@ -76,6 +80,7 @@ class Moves:
         uploader: Uploader,
         deletions: Deletions,
         settlement: Settlement,
+        commits: Commits,
         removals: Removals,
         attributes: AttributeStore,
         names: NamePolicy,
@@ -86,6 +91,7 @@ class Moves:
         self._uploader = uploader
         self._deletions = deletions
         self._settlement = settlement
+        self._commits = commits
         self._removals = removals
         self._attributes = attributes
         self._names = names
@@ -103,24 +109,32 @@ class Moves:
         if source is target:
             return
         _check(source, parent, target)
-        if isinstance(target, Directory):
-            self._removals.unlink_concealed(target)
-        if isinstance(source, FileNode) and self._names.is_hidden(name):
-            self._removals.hide(source, parent, name)
-            return
         if isinstance(source, Directory) and not lazily:
             self._flush(source)
-        with self._removals.replacing(parent, name) as hidden:
-            rename = self._begin(source, parent, name, target, hidden, lazily=lazily)
-            self._move_kept(rename.source, _path(rename.old_parent, rename.old_name))
-            for moved in rename.moved:
-                if moved.version is not None:
-                    self._uploader.submit(moved.node)
-            if lazily:
-                self._durability.soon(_published(rename))
-            else:
-                self._wait(rename)
-            self._finish(rename, lazily=lazily)
+        if not isinstance(target, FileNode):
+            self._rename(source, parent, name, target, reads_on=False, lazily=lazily)
+            return
+        try:
+            reads_on = not self._removals.keep_content(target)
+            self._rename(source, parent, name, target, reads_on=reads_on, lazily=lazily)
+        except BaseException:
+            self._removals.let_go(target)
+            raise
+        self._removals.discard_unless_held(target)
+
+    def _rename(
+        self, source: Node, parent: Directory, name: str, target: Node | None, *, reads_on: bool, lazily: bool
+    ) -> None:
+        rename = self._begin(source, parent, name, target, reads_on=reads_on, lazily=lazily)
+        self._move_kept(rename.source, _path(rename.old_parent, rename.old_name))
+        for moved in rename.moved:
+            if moved.version is not None:
+                self._uploader.submit(moved.node)
+        if lazily:
+            self._durability.soon(_published(rename))
+        else:
+            self._wait(rename)
+        self._finish(rename, lazily=lazily)
 
     def _flush(self, directory: Directory) -> None:
         """What is due in a directory is uploaded first: undoing its rename could not bring it back."""
@@ -134,14 +148,7 @@ class Moves:
     # Begin
 
     def _begin(
-        self,
-        source: Node,
-        parent: Directory,
-        name: str,
-        target: Node | None,
-        hidden: FileNode | None,
-        *,
-        lazily: bool,
+        self, source: Node, parent: Directory, name: str, target: Node | None, *, reads_on: bool, lazily: bool
     ) -> _Rename:
         """Note the rename, and show it."""
         with self._tree.lock:
@@ -149,7 +156,8 @@ class Moves:
                 raise types.NotFound(source.name)
             moved = [_Moved(node, node.state) for node in _files(source)]
             _check_depth(source, parent, name, moved)
-            rename = _Rename(source, source.parent, source.name, parent, name, target, hidden, moved)
+            before = target.state if isinstance(target, FileNode) else None
+            rename = _Rename(source, source.parent, source.name, parent, name, target, before, reads_on, moved)
             self._place(rename)
             try:
                 with self._journal.transaction() as tx:
@@ -162,6 +170,8 @@ class Moves:
                 for each in moved:
                     self._tree.change(each.node, transitions.undone, each.before)
                     _unseal(each.node)
+                if isinstance(target, FileNode) and before is not None:
+                    self._tree.change(target, transitions.undone, before)
                 raise
             for each in moved:
                 if isinstance(each.before, Local) and each.added:
@@ -245,9 +255,6 @@ class Moves:
                     replaced |= self._release(tx, moved, container_id)
                 self._bury_replaced(tx, rename)
         self._keep_emptied(rename.old_parent)
-        if isinstance(rename.target, FileNode) and not rename.target.opens:
-            for data in state.owned_data(rename.target.state):
-                self._journal.discard(data)
         self._settlement.take_up()
         self._deletions.carry_out(container_id, replaced)
 
@@ -264,12 +271,7 @@ class Moves:
     def _bury_replaced(self, tx: Transaction, rename: _Rename) -> None:
         """Nothing is due any more of what had the new name."""
         if isinstance(rename.target, FileNode):
-            for entry in state.entries(rename.target.state):
-                tx.drop(entry)
-            self._uploader.forget(rename.target)
-            self._tree.change(rename.target, transitions.unlinked)
-        if rename.hidden is not None:
-            self._removals.bury(tx, rename.hidden)
+            self._removals.bury(tx, rename.target, rename.parent.container.remote.id, reads_on=rename.reads_on)
 
     def _undo(self, rename: _Rename) -> None:
         """Let all be as it was: what was stored under new names goes."""
@@ -290,6 +292,9 @@ class Moves:
         for node in [*(moved.node for moved in rename.moved), rename.target]:
             if isinstance(node, FileNode) and state.due(node.state) is not None:
                 self._uploader.submit(node)
+        if isinstance(rename.target, FileNode) and not rename.target.opens:
+            with suppress(types.FsError):  # it is listed as failed
+                self._commits.let_go(rename.target)  # it may have been closed meanwhile
 
     def _put_back(self, rename: _Rename) -> None:
         self._tree.move(rename.source, rename.old_parent, rename.old_name)
@@ -302,7 +307,7 @@ class Moves:
         """Give a file its old state back, but for what was written to it since; returns what the rename stored of it,
         which is to go."""
         node, version = moved.node, moved.version if moved.added else None
-        if isinstance(node.state, Hidden | Local | Unlinked):
+        if isinstance(node.state, Local | Unlinked):
             return None
         now, before = state.base(node.state), state.base(moved.before)
         by_rename = version is not None and version.entry in (now.entry, *state.entries(node.state))
@@ -371,7 +376,7 @@ def _check(source: Node, parent: Directory, target: Node | None) -> None:
     if isinstance(target, Directory):
         if isinstance(source, FileNode):
             raise types.IsADirectory(target.name)
-        if target.visible():
+        if target.children:
             raise types.DirectoryNotEmpty(target.name)
     elif target is not None and isinstance(source, Directory):
         raise types.NotADirectory(target.name)
@@ -402,10 +407,12 @@ def _published(rename: _Rename) -> dict[int, StagedFile]:
 
 
 def _files(source: Node) -> list[FileNode]:
-    """The files that a rename moves; deleted ones that are still open have no name to change."""
+    """The files that a rename moves."""
     found = source.files() if isinstance(source, Directory) else [source]
-    return [node for node in found if isinstance(node, FileNode) and not isinstance(node.state, Hidden | Unlinked)]
+    return [node for node in found if isinstance(node, FileNode)]
 
 
 def _replaced_ids(rename: _Rename) -> frozenset[str]:
-    return state.remote_ids(rename.target.state) if isinstance(rename.target, FileNode) else frozenset()
+    if rename.reads_on or not isinstance(rename.target, FileNode):
+        return frozenset()
+    return state.remote_ids(rename.target.state)

@@ -133,12 +133,9 @@ class Staging:
         return copy
 
     def _discard_sealed(self, before: state.State) -> None:
-        """What a deleted or hidden file had before it was written to has no use any more."""
-        match before:
-            case state.Unlinked(data=StagedFile() as data):
-                self._journal.discard(data)
-            case state.Hidden(data=StagedFile() as data, before=under) if data not in state.owned_data(under):
-                self._journal.discard(data)
+        """What a deleted file had before it was written to has no use any more."""
+        if isinstance(before, state.Unlinked) and before.data is not None:
+            self._journal.discard(before.data)
 
 
 def _wanted(size: int, keep: int | None) -> int:

@@ -99,7 +99,7 @@ def test_what_was_set_here_is_shown(tree: Tree, directory: ContainerDirectory) -
     attr = node.attr()
     assert (attr.mode & 0o777, attr.uid, attr.gid, attr.atime, attr.mtime) == (0o600, 5, 6, 1, 2)
     assert node.known_size == 3
-    inside = tree.find("box/empty/inside")
+    inside = tree.find_in(tree.root, "box/empty/inside")
     assert isinstance(inside, Directory)
     assert inside.attr().mode & 0o777 == 0o700
     assert inside.attributes().mode == 0o700
@@ -117,7 +117,7 @@ def test_a_container_that_expires_goes_unless_somebody_reads_in_it(tree: Tree, d
     node.opens = 1
     apply_containers(tree, [], LATER)
     assert directory.gone
-    assert tree.find("box/a") is node
+    assert tree.find_in(tree.root, "box/a") is node
     node.opens = 0
     tree.apply_pending(node)
     assert tree.root.children == {}

@@ -74,6 +74,12 @@ def test_a_store_that_another_mount_has_locked_is_not_taken_for_damaged(
     other.close()
 
 
+def test_containers_have_attributes_too(store: AttributeStore) -> None:
+    store.save("box", directory_key(""), SET)
+    store.save("box", file_key("1"), SET)
+    assert store.load_containers() == {"box": SET}
+
+
 def test_attributes_that_cannot_be_kept_fail_nothing(store: AttributeStore, caplog: pytest.LogCaptureFixture) -> None:
     store.close()
     store.save("box", file_key("1"), SET)

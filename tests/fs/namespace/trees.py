@@ -46,6 +46,6 @@ def shown(directory: Directory) -> dict[str, str]:
 
 
 def node_at(tree: Tree, path: str) -> FileNode:
-    node = tree.find(f"box/{path}")
+    node = tree.find_in(tree.root, f"box/{path}")
     assert isinstance(node, FileNode)
     return node

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
@@ -16,6 +15,7 @@ from containerfs.fs.types import RemoteFile
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import mounted
+from tests.fs.paths import Paths
 from tests.fs.reading.test_scans import Child
 
 COUNT = 40
@@ -28,7 +28,7 @@ def files(remote: MemoryRemote, container: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def scanning_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+def scanning_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Paths]:
     with mounted(remote, tmp_path / "scanning", metadata_expiry=60.0) as filesystem:
         yield filesystem
 
@@ -57,7 +57,7 @@ class Fetched:
 
 
 def test_reading_files_in_the_order_of_their_names_fetches_the_next_ones(
-    scanning_fs: FileSystem, remote: MemoryRemote, files: dict[str, str]
+    scanning_fs: Paths, remote: MemoryRemote, files: dict[str, str]
 ) -> None:
     fetched = Fetched(remote)
     paths = list(files)
@@ -71,7 +71,7 @@ def test_reading_files_in_the_order_of_their_names_fetches_the_next_ones(
 
 
 def test_reading_here_and_there_fetches_nothing_else(
-    scanning_fs: FileSystem, remote: MemoryRemote, files: dict[str, str]
+    scanning_fs: Paths, remote: MemoryRemote, files: dict[str, str]
 ) -> None:
     fetched = Fetched(remote)
     apart = [list(files)[number] for number in (3, 9, 20, 30)]
@@ -83,7 +83,7 @@ def test_reading_here_and_there_fetches_nothing_else(
 
 
 def test_what_cannot_be_fetched_ahead_is_the_readers_error_only(
-    scanning_fs: FileSystem, remote: MemoryRemote, files: dict[str, str]
+    scanning_fs: Paths, remote: MemoryRemote, files: dict[str, str]
 ) -> None:
     paths = list(files)
     tried = threading.Event()

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.writing import commits, removals
 from tests.fs import programs
 from tests.fs.gates import Gate, down, eventually
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, mounted
+from tests.fs.paths import Paths
 
 MANY = 16  # deletions that are under way at a time
 
 
 @pytest.fixture
-def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Paths]:
     with mounted(remote, tmp_path, write_back=True) as filesystem:
         yield filesystem
 
@@ -35,7 +35,7 @@ def deletes_fail(operation: str, subject: str) -> None:
         down(operation, subject)
 
 
-def test_unlink_does_not_wait_for_the_service(lazy_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_unlink_does_not_wait_for_the_service(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"a")
     remote.before = gate = Gate("delete")
     lazy_fs.unlink("/box/a")
@@ -45,7 +45,7 @@ def test_unlink_does_not_wait_for_the_service(lazy_fs: FileSystem, remote: Memor
     eventually(lambda: remote.stored(container) == {})
 
 
-def test_many_are_deleted_at_a_time(lazy_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_many_are_deleted_at_a_time(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     for number in range(MANY):
         remote.put(container, f"{number}", b"content")
     remote.before = gate = Gate("delete")
@@ -57,7 +57,7 @@ def test_many_are_deleted_at_a_time(lazy_fs: FileSystem, remote: MemoryRemote, c
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_the_end_of_a_mount_deletes_many_at_a_time(lazy_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_the_end_of_a_mount_deletes_many_at_a_time(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     for number in range(MANY):
         remote.put(container, f"{number}", b"content")
     for number in range(MANY):
@@ -74,7 +74,7 @@ def test_the_end_of_a_mount_deletes_many_at_a_time(lazy_fs: FileSystem, remote: 
 
 
 def test_the_end_of_a_mount_tells_what_could_not_be_deleted(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+    lazy_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     file_id = remote.put(container, "a", b"a")
     remote.before = deletes_fail
@@ -86,9 +86,7 @@ def test_the_end_of_a_mount_tells_what_could_not_be_deleted(
     assert remote.stored(container) == {}
 
 
-def test_the_end_of_a_mount_waits_no_longer_than_it_may(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
-) -> None:
+def test_the_end_of_a_mount_waits_no_longer_than_it_may(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"a")
     remote.before = gate = Gate("delete")
     lazy_fs.unlink("/box/a")
@@ -99,7 +97,7 @@ def test_the_end_of_a_mount_waits_no_longer_than_it_may(
 
 @pytest.mark.usefixtures("not_by_itself")
 def test_after_a_crash_what_was_deleted_does_not_come_back(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    lazy_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     remote.put(container, "a", b"a")
     remote.put(container, "b", b"b")
@@ -115,7 +113,7 @@ def test_after_a_crash_what_was_deleted_does_not_come_back(
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_what_was_not_uploaded_yet_never_is(lazy_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_what_was_not_uploaded_yet_never_is(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     programs.write(lazy_fs, "/box/a", b"a")
     lazy_fs.unlink("/box/a")
     assert lazy_fs.drain(30) == []
@@ -124,9 +122,7 @@ def test_what_was_not_uploaded_yet_never_is(lazy_fs: FileSystem, remote: MemoryR
 
 @pytest.mark.parametrize("replaces", ["nothing", "new id"])
 @pytest.mark.usefixtures("not_by_itself")
-def test_a_new_file_of_the_same_name_stays(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, replaces: str
-) -> None:
+def test_a_new_file_of_the_same_name_stays(lazy_fs: Paths, remote: MemoryRemote, container: str, replaces: str) -> None:
     remote.replaces = replaces
     remote.put(container, "a", b"old")
     lazy_fs.unlink("/box/a")
@@ -138,7 +134,7 @@ def test_a_new_file_of_the_same_name_stays(
 
 @pytest.mark.usefixtures("not_by_itself")
 def test_a_container_of_which_all_was_deleted_can_be_removed(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+    lazy_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "directory/a", b"a")
     lazy_fs.unlink("/box/directory/a")
@@ -150,7 +146,7 @@ def test_a_container_of_which_all_was_deleted_can_be_removed(
 
 @pytest.mark.usefixtures("not_by_itself")
 def test_what_the_journal_cannot_take_is_not_deleted(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    lazy_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote.put(container, "a", b"a")
     programs.names(lazy_fs, "/box")
@@ -167,7 +163,7 @@ def test_what_the_journal_cannot_take_is_not_deleted(
     assert remote.stored(container) == {"a": b"a"}
 
 
-def test_what_is_open_is_read_to_its_end(lazy_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_what_is_open_is_read_to_its_end(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"content")
     with programs.opened(lazy_fs, "/box/a") as fh:
         assert programs.at(lazy_fs, fh, 0, 3) == b"con"
@@ -177,7 +173,7 @@ def test_what_is_open_is_read_to_its_end(lazy_fs: FileSystem, remote: MemoryRemo
 
 
 def test_the_disk_has_the_deletion_soon(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    lazy_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[Path] = []
     monkeypatch.setattr("containerfs.fs.writing.database.sync_path", synced.append)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.writing import commits, durability
 from tests.fs import programs
 from tests.fs.gates import down, eventually
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, end, mounted
+from tests.fs.paths import Paths
 
 LARGE = os.urandom(1 << 20)
 MANY = 40
@@ -52,7 +52,7 @@ def not_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Paths]:
     """A file system that writes back, to a service that takes nothing yet."""
     remote.before = uploads_fail
     with mounted(remote, tmp_path, write_back=True) as filesystem:
@@ -64,12 +64,12 @@ def uploads_fail(operation: str, subject: str) -> None:
         down(operation, subject)
 
 
-def sync(filesystem: FileSystem) -> None:
+def sync(filesystem: Paths) -> None:
     """Have done what is due."""
     filesystem.setxattr("/", "user.containerfs.sync", b"")
 
 
-def power_cut(filesystem: FileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def power_cut(filesystem: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     """End it; the machine starts again. What its disk has is up to the test."""
     crash(filesystem)
     monkeypatch.setattr("containerfs.fs.writing.replay.boot_id", lambda: "another")
@@ -80,7 +80,7 @@ def staged(directory: Path) -> list[Path]:
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_what_is_closed_waits_for_one_sync(lazy_fs: FileSystem, disk: Disk) -> None:
+def test_what_is_closed_waits_for_one_sync(lazy_fs: Paths, disk: Disk) -> None:
     for number in range(MANY):
         programs.write(lazy_fs, f"/box/{number}", b"content")
     assert disk.synced == []
@@ -90,7 +90,7 @@ def test_what_is_closed_waits_for_one_sync(lazy_fs: FileSystem, disk: Disk) -> N
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_a_few_files_are_synced_without_what_others_have_written_to_the_disk(lazy_fs: FileSystem, disk: Disk) -> None:
+def test_a_few_files_are_synced_without_what_others_have_written_to_the_disk(lazy_fs: Paths, disk: Disk) -> None:
     programs.write(lazy_fs, "/box/a", b"a")
     programs.write(lazy_fs, "/box/b", b"b")
     sync(lazy_fs)
@@ -98,7 +98,7 @@ def test_a_few_files_are_synced_without_what_others_have_written_to_the_disk(laz
     assert disk.synced == [b"a", b"b", "log"]
 
 
-def test_it_is_synced_by_itself(lazy_fs: FileSystem, disk: Disk) -> None:
+def test_it_is_synced_by_itself(lazy_fs: Paths, disk: Disk) -> None:
     programs.write(lazy_fs, "/box/a", b"a")
     eventually(lambda: disk.synced == [b"a", "log"])
 
@@ -118,7 +118,7 @@ def test_a_mount_that_is_strict_syncs_at_each_close(
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_fsync_waits_for_the_disk(lazy_fs: FileSystem, disk: Disk) -> None:
+def test_fsync_waits_for_the_disk(lazy_fs: Paths, disk: Disk) -> None:
     with programs.created(lazy_fs, "/box/a") as fh:
         programs.put(lazy_fs, fh, b"a")
         lazy_fs.fsync(fh)
@@ -129,20 +129,20 @@ def test_fsync_waits_for_the_disk(lazy_fs: FileSystem, disk: Disk) -> None:
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_the_end_of_a_mount_syncs_what_waits(lazy_fs: FileSystem, disk: Disk) -> None:
+def test_the_end_of_a_mount_syncs_what_waits(lazy_fs: Paths, disk: Disk) -> None:
     programs.write(lazy_fs, "/box/a", b"a")
     end(lazy_fs)
     assert disk.synced[:2] == [b"a", "log"]
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_a_mount_on_which_nothing_waits_ends_without_a_sync(lazy_fs: FileSystem, disk: Disk) -> None:
+def test_a_mount_on_which_nothing_waits_ends_without_a_sync(lazy_fs: Paths, disk: Disk) -> None:
     end(lazy_fs)
     assert disk.synced == []
 
 
 def test_a_disk_that_fails_is_asked_again(
-    lazy_fs: FileSystem, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lazy_fs: Paths, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     failed = threading.Event()
 
@@ -161,7 +161,7 @@ def test_a_disk_that_fails_is_asked_again(
 
 @pytest.mark.usefixtures("not_by_itself")
 def test_what_was_uploaded_meanwhile_need_not_be_synced(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, disk: Disk, caplog: pytest.LogCaptureFixture
+    lazy_fs: Paths, remote: MemoryRemote, container: str, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     programs.write(lazy_fs, "/box/a", b"a")
     remote.before = no_fault
@@ -173,7 +173,7 @@ def test_what_was_uploaded_meanwhile_need_not_be_synced(
 
 
 @pytest.mark.usefixtures("not_by_itself")
-def test_closing_again_and_again_does_not_put_the_upload_off(lazy_fs: FileSystem) -> None:
+def test_closing_again_and_again_does_not_put_the_upload_off(lazy_fs: Paths) -> None:
     def planned() -> list[float]:
         schedule = lazy_fs._backlog._schedule
         return [job.due for key, job in schedule._waiting.items() if isinstance(key, FileNode)]
@@ -189,7 +189,7 @@ def test_closing_again_and_again_does_not_put_the_upload_off(lazy_fs: FileSystem
 
 @pytest.mark.parametrize("content", [b"small", LARGE], ids=["small", "large"])
 def test_what_was_synced_is_uploaded_after_a_power_cut(
-    lazy_fs: FileSystem,
+    lazy_fs: Paths,
     remote: MemoryRemote,
     container: str,
     tmp_path: Path,
@@ -209,7 +209,7 @@ def test_what_was_synced_is_uploaded_after_a_power_cut(
 @pytest.mark.parametrize("content", [b"small", LARGE], ids=["small", "large"])
 @pytest.mark.usefixtures("not_by_itself", "disk")
 def test_half_a_content_never_takes_the_place_of_a_whole_one(
-    lazy_fs: FileSystem,
+    lazy_fs: Paths,
     remote: MemoryRemote,
     container: str,
     tmp_path: Path,
@@ -233,7 +233,7 @@ def test_half_a_content_never_takes_the_place_of_a_whole_one(
 
 @pytest.mark.usefixtures("not_by_itself", "disk")
 def test_after_a_crash_of_the_mount_all_that_was_closed_is_uploaded(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    lazy_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     programs.write(lazy_fs, "/box/small", b"small")
     programs.write(lazy_fs, "/box/large", LARGE)
@@ -246,7 +246,7 @@ def test_after_a_crash_of_the_mount_all_that_was_closed_is_uploaded(
 
 @pytest.mark.usefixtures("not_by_itself", "disk")
 def test_what_was_fsynced_and_is_being_written_survives_a_power_cut(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lazy_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fh = lazy_fs.create("/box/a", os.O_RDWR, 0o644)
     programs.put(lazy_fs, fh, LARGE)

@@ -8,21 +8,18 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.writing import backoff, removals
 from tests.fs import programs
 from tests.fs.gates import Gate, eventually, failing
-from tests.fs.memory import MemoryRemote
+from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, mounted
-
-HIDDEN = "/box/.fuse_hidden0000000100000001"
+from tests.fs.paths import Paths
 
 
 @pytest.fixture(autouse=True)
 def _undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed is not tried again, and what was hidden may still be replaced, however long a test takes."""
+    """What failed is not tried again, however long a test takes."""
     monkeypatch.setattr(backoff, "FIRST_PAUSE", 3600.0)
-    monkeypatch.setattr(removals, "_UNDECIDED", 3600.0)
 
 
 @pytest.fixture(params=["copies", "uploads"])
@@ -32,7 +29,7 @@ def remote(request: pytest.FixtureRequest) -> MemoryRemote:
     return remote
 
 
-def test_a_file_gets_a_new_name(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_file_gets_a_new_name(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"content")
     memory_fs.chmod("/box/a", 0o600)
     memory_fs.utimens("/box/a", 1, 2)
@@ -46,7 +43,7 @@ def test_a_file_gets_a_new_name(memory_fs: FileSystem, remote: MemoryRemote, con
     assert remote.asked("upload") == ([] if remote.dialect.copies_by_path else ["b"])
 
 
-def test_a_file_takes_the_place_of_another(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_file_takes_the_place_of_another(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"new")
     remote.put(container, "d/b", b"old")
     memory_fs.rename("/box/a", "/box/d/b")
@@ -59,7 +56,7 @@ def test_a_file_takes_the_place_of_another(memory_fs: FileSystem, remote: Memory
 
 @pytest.mark.parametrize("operation", ["copy", "upload"])
 def test_a_rename_that_fails_leaves_all_as_it_was(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, operation: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, operation: str
 ) -> None:
     remote.dialect = Dialect(idempotency=True, copies_by_path=operation == "copy")
     remote.put(container, "a", b"new")
@@ -78,7 +75,7 @@ def test_a_rename_that_fails_leaves_all_as_it_was(
 
 @pytest.mark.parametrize("crashed", [True, False])
 def test_a_rename_of_what_is_due_that_fails_leaves_it_due_under_its_name(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, crashed: bool
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, crashed: bool
 ) -> None:
     remote.put(container, "b", b"old")
     programs.write(memory_fs, "/box/a.part", b"new")  # uploaded in a moment, if it still has that name
@@ -96,7 +93,7 @@ def test_a_rename_of_what_is_due_that_fails_leaves_it_due_under_its_name(
 
 
 def test_a_rename_of_scratch_that_fails_leaves_it_scratch(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     programs.write(memory_fs, "/box/.a.swp", b"content")
     remote.before = failing("upload")
@@ -112,7 +109,7 @@ def test_a_rename_of_scratch_that_fails_leaves_it_scratch(
 
 
 def test_what_is_written_to_scratch_while_its_new_name_fails_is_kept(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     gate = Gate("upload")
 
@@ -140,7 +137,7 @@ def test_what_is_written_to_scratch_while_its_new_name_fails_is_kept(
     assert remote.stored(container) == {}
 
 
-def test_scratch_that_becomes_a_file_is_uploaded(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_scratch_that_becomes_a_file_is_uploaded(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     programs.write(memory_fs, "/box/.goutputstream-ABC", b"content")
     assert remote.stored(container) == {}
     memory_fs.rename("/box/.goutputstream-ABC", "/box/a")
@@ -167,7 +164,7 @@ def test_scratch_that_becomes_a_file_is_safe_on_this_machine_first(
 
 
 def test_a_file_that_is_being_written_is_uploaded_under_its_new_name(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     with programs.created(memory_fs, "/box/a") as fh:
         programs.put(memory_fs, fh, b"first")
@@ -177,7 +174,7 @@ def test_a_file_that_is_being_written_is_uploaded_under_its_new_name(
 
 
 def test_a_directory_moves_with_all_that_is_in_it(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     remote.put(container, "d/a", b"1")
     remote.put(container, "d/e/b", b"2")
@@ -194,7 +191,7 @@ def test_a_directory_moves_with_all_that_is_in_it(
             assert filesystem.getattr("/box/target/empty").mode & 0o777 == 0o700
 
 
-def test_moves_that_are_none(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_moves_that_are_none(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.made("other")
     remote.put(container, "a", b"1")
     remote.put(container, "d/b", b"2")
@@ -219,90 +216,108 @@ def test_moves_that_are_none(memory_fs: FileSystem, remote: MemoryRemote, contai
     assert remote.stored(container) == {"a": b"1", "d/b": b"2", "full/c": b"3"}
 
 
-def hide(fs: FileSystem, path: str) -> None:
-    """As libfuse does with an open file that is deleted or replaced."""
-    fs.rename(path, HIDDEN)
-
-
 def test_an_open_file_that_is_deleted_is_read_and_written_to_the_end(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"content")
     with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
-        hide(memory_fs, "/box/a")
+        memory_fs.unlink("/box/a")
         assert programs.names(memory_fs, "/box") == []
+        assert memory_fs.fgetattr(fh).nlink == 0
         assert programs.take(memory_fs, fh) == b"content"
         programs.put(memory_fs, fh, b"more", 7)
         memory_fs.fsync(fh)
         assert programs.take(memory_fs, fh) == b"contentmore"
-    memory_fs.unlink(HIDDEN)
     assert remote.stored(container) == {}
     assert remote.asked("upload") == []
 
 
-def test_a_file_that_is_closed_and_not_released_yet_is_deleted_at_once(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+def test_an_open_file_that_cannot_be_deleted_stays(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
+    remote.put(container, "a", b"content")
+    with programs.opened(memory_fs, "/box/a") as fh:
+        remote.before = failing("delete")
+        with pytest.raises(types.Failed):
+            memory_fs.unlink("/box/a")
+        assert programs.take(memory_fs, fh) == b"content"
+    assert programs.read(memory_fs, "/box/a") == b"content"
+    assert remote.stored(container) == {"a": b"content"}
+
+
+def test_a_file_that_is_closed_and_not_released_yet_is_deleted_without_being_fetched(
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
-    """The kernel releases a file some time after close(); libfuse takes it for open until then."""
+    """The kernel releases a file some time after close()."""
     remote.put(container, "a", b"content")
     fh, _ = memory_fs.open("/box/a", os.O_RDONLY)
     memory_fs.flush(fh)
     with ThreadPoolExecutor(1) as program:
-        hiding = program.submit(hide, memory_fs, "/box/a")
+        unlinking = program.submit(memory_fs.unlink, "/box/a")
         memory_fs.release(fh)
-        with pytest.raises(types.Gone):
-            hiding.result(30)
-    memory_fs.unlink("/box/a")  # which the kernel then asks for
+        unlinking.result(30)
     assert remote.stored(container) == {}
+    assert remote.asked("content") == []
 
 
-def test_a_file_that_another_process_goes_on_reading_is_hidden(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_another_process_goes_on_reading_is_deleted_without_waiting_for_it(
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(removals, "_RELEASED", 3600.0)
     remote.put(container, "a", b"content")
     fh, _ = memory_fs.open("/box/a", os.O_RDONLY)
     memory_fs.flush(fh)  # by a process that has inherited it
     assert programs.take(memory_fs, fh) == b"content"
-    hide(memory_fs, "/box/a")
+    memory_fs.unlink("/box/a")
     assert programs.names(memory_fs, "/box") == []
     assert programs.take(memory_fs, fh) == b"content"
     memory_fs.release(fh)
 
 
-def test_a_deletion_of_what_a_program_reads_from_here_does_not_wait_for_its_end(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+def test_what_is_too_large_to_be_fetched_is_deleted_on_the_service_once_it_is_closed(
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(removals, "_UNDECIDED", 0.0)
-    remote.put(container, "a", b"content")
-    with programs.opened(memory_fs, "/box/a") as fh:
-        hide(memory_fs, "/box/a")
-        eventually(lambda: remote.stored(container) == {})
-        assert programs.take(memory_fs, fh) == b"content"
+    monkeypatch.setattr(removals, "_FETCHED", 3)
+    for path in ("a", "b"):
+        remote.put(container, path, b"content")
+    remote.put(container, "c", b"new")
+    with programs.opened(memory_fs, "/box/a") as deleted, programs.opened(memory_fs, "/box/b") as replaced:
+        memory_fs.unlink("/box/a")
+        memory_fs.rename("/box/c", "/box/b")
+        assert programs.names(memory_fs, "/box") == ["b"]
+        assert programs.read(memory_fs, "/box/b") == b"new"
+        assert programs.take(memory_fs, deleted) == programs.take(memory_fs, replaced) == b"content"
+    eventually(lambda: remote.stored(container) == {"b": b"new"})
+    assert len(remote._found(container)) == 1
 
 
-def test_scratch_that_is_open_can_be_deleted(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_scratch_that_is_open_can_be_deleted(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     fh = memory_fs.create("/box/.a.swp", os.O_RDWR, 0o644)
     programs.put(memory_fs, fh, b"content")
-    hide(memory_fs, "/box/.a.swp")
+    memory_fs.unlink("/box/.a.swp")
     assert not programs.exists(memory_fs, "/box/.a.swp")
     assert programs.names(memory_fs, "/box") == []
     assert programs.take(memory_fs, fh) == b"content"
     memory_fs.release(fh)
-    memory_fs.unlink(HIDDEN)
-    assert programs.names(memory_fs, "/box") == []
     assert remote.stored(container) == {}
 
 
+def test_what_was_staged_of_a_deleted_file_goes_with_its_last_handle(memory_fs: Paths, container: str) -> None:
+    fh = memory_fs.create("/box/a", os.O_RDWR, 0o644)
+    programs.put(memory_fs, fh, b"content")
+    memory_fs.unlink("/box/a")
+    data = memory_fs._files.handle(fh).node.state.data.path
+    assert data.exists()
+    memory_fs.flush(fh)
+    memory_fs.release(fh)
+    assert not data.exists()
+
+
 def test_an_open_file_that_was_synced_and_deleted_does_not_come_back(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(removals, "_UNDECIDED", 0.0)
     fh = memory_fs.create("/box/a", os.O_WRONLY, 0o644)
     programs.put(memory_fs, fh, b"content")
     memory_fs.fsync(fh)
-    hide(memory_fs, "/box/a")
-    eventually(lambda: memory_fs._files._journal.entries() == [])  # it is known to be deleted, and not replaced
+    memory_fs.unlink("/box/a")
     crash(memory_fs)
     with mounted(remote, tmp_path / "cache") as filesystem:
         assert programs.names(filesystem, "/box") == []
@@ -311,7 +326,7 @@ def test_an_open_file_that_was_synced_and_deleted_does_not_come_back(
 
 
 def test_an_open_file_that_is_due_and_not_replaced_after_all_is_due_again(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     remote.dialect = Dialect()
     remote.put(container, "b", b"other")
@@ -319,7 +334,6 @@ def test_an_open_file_that_is_due_and_not_replaced_after_all_is_due_again(
     with pytest.raises(types.Failed):
         programs.write(memory_fs, "/box/a", b"precious")
     with programs.opened(memory_fs, "/box/a"):
-        hide(memory_fs, "/box/a")
         remote.before = failing("upload")
         with pytest.raises(types.Failed):
             memory_fs.rename("/box/b", "/box/a")
@@ -328,7 +342,7 @@ def test_an_open_file_that_is_due_and_not_replaced_after_all_is_due_again(
 
 
 def test_a_rename_whose_old_name_cannot_be_deleted_is_finished_later(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"content")
     remote.before = failing("delete")
@@ -339,7 +353,7 @@ def test_a_rename_whose_old_name_cannot_be_deleted_is_finished_later(
 
 
 def test_after_a_rename_that_failed_others_changes_are_seen(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     first = remote.put(container, "a", b"content")
     remote.before = failing(copying)
@@ -351,27 +365,24 @@ def test_after_a_rename_that_failed_others_changes_are_seen(
 
 
 def test_an_open_file_that_is_replaced_is_read_to_the_end(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a") as fh:
-        hide(memory_fs, "/box/a")
         memory_fs.rename("/box/b", "/box/a")
         assert programs.take(memory_fs, fh) == b"old"
         assert programs.read(memory_fs, "/box/a") == b"new"
-    memory_fs.unlink(HIDDEN)
     assert memory_fs.drain(30) == []
     assert remote.stored(container) == {"a": b"new"}
 
 
 def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a") as fh:
-        hide(memory_fs, "/box/a")
         remote.before = failing(copying)
         with pytest.raises(types.Failed):
             memory_fs.rename("/box/b", "/box/a")
@@ -383,7 +394,7 @@ def test_an_open_file_whose_replacement_does_not_arrive_gets_its_name_back(
 
 @pytest.mark.parametrize("arrives", [True, False])
 def test_an_open_file_that_is_closed_while_its_replacement_is_on_its_way_goes_when_that_has_arrived(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str, arrives: bool
+    memory_fs: Paths, remote: MemoryRemote, container: str, copying: str, arrives: bool
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
@@ -395,13 +406,12 @@ def test_an_open_file_that_is_closed_while_its_replacement_is_on_its_way_goes_wh
             raise types.Refused("no")
 
     fh = memory_fs.open("/box/a", os.O_RDONLY)[0]
-    hide(memory_fs, "/box/a")
+    programs.take(memory_fs, fh)
     remote.before = fault
     with ThreadPoolExecutor(1) as mv:
         moving = mv.submit(memory_fs.rename, "/box/b", "/box/a")
         gate.wait()
         memory_fs.release(fh)
-        memory_fs.unlink(HIDDEN)
         assert remote.asked("delete") == [], "new before old"
         gate.open()
         error = moving.exception(30)
@@ -411,47 +421,86 @@ def test_an_open_file_that_is_closed_while_its_replacement_is_on_its_way_goes_wh
     assert programs.names(memory_fs, "/box") == (["a"] if arrives else ["a", "b"])
 
 
-def test_a_file_that_was_found_before_it_was_replaced_can_still_be_opened(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+def test_what_is_written_and_closed_while_a_replacement_is_on_its_way_is_kept_if_that_does_not_arrive(
+    memory_fs: Paths, remote: MemoryRemote, container: str, copying: str
 ) -> None:
-    monkeypatch.setattr(removals, "_FOUND_BEFORE", 3600.0)
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
-    with programs.opened(memory_fs, "/box/a"):
-        hide(memory_fs, "/box/a")
+    gate = Gate(copying)
+
+    def fault(asked: str, subject: str) -> None:
+        gate(asked, subject)
+        if asked == copying:
+            remote.before = no_fault
+            raise types.Refused("no")
+
+    fh = memory_fs.open("/box/a", os.O_RDWR)[0]
+    programs.take(memory_fs, fh)
+    remote.before = fault
+    with ThreadPoolExecutor(1) as mv:
+        moving = mv.submit(memory_fs.rename, "/box/b", "/box/a")
+        gate.wait()
+        programs.put(memory_fs, fh, b"written")
+        memory_fs.flush(fh)
+        memory_fs.release(fh)
+        gate.open()
+        assert isinstance(moving.exception(30), types.Refused)
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"written", "b": b"new"}
+
+
+def test_a_file_that_was_found_before_it_was_replaced_can_still_be_opened(
+    memory_fs: Paths, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "b", b"new")
+    programs.write(memory_fs, "/box/a", b"old")
+    with memory_fs.file("/box/a") as node:
         memory_fs.rename("/box/b", "/box/a")
-    memory_fs.unlink(HIDDEN)
-    for _ in range(2):
-        with programs.opened(memory_fs, HIDDEN) as fh:
+        for _ in range(2):
+            fh, _ = memory_fs.filesystem.open(node, os.O_RDONLY)
             assert programs.take(memory_fs, fh) == b"old"
+            memory_fs.release(fh)
+    with pytest.raises(types.Gone):
+        memory_fs.filesystem.open(node, os.O_RDONLY)
     assert memory_fs.drain(30) == []
     assert programs.names(memory_fs, "/box") == ["a"]
     assert remote.stored(container) == {"a": b"new"}
-    with pytest.raises(types.Gone):
-        memory_fs.open(HIDDEN.replace("1", "2"), os.O_RDONLY)
+
+
+def test_a_file_that_was_found_before_it_was_deleted_is_looked_for_again(
+    memory_fs: Paths, remote: MemoryRemote, container: str
+) -> None:
+    remote.put(container, "a", b"content")
+    with memory_fs.file("/box/a") as node:
+        memory_fs.unlink("/box/a")
+        with pytest.raises(types.Gone):
+            memory_fs.filesystem.open(node, os.O_RDONLY)
+        with pytest.raises(types.Gone):
+            memory_fs.filesystem.getattr(node)
 
 
 def test_a_directory_whose_last_file_is_open_and_deleted_can_be_removed(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     remote.put(container, "d/a", b"content")
-    hidden = "/box/d/.fuse_hidden0000000100000001"
-    with programs.opened(memory_fs, "/box/d/a") as fh:
-        memory_fs.rename("/box/d/a", hidden)
+    with programs.opened(memory_fs, "/box/d/a", os.O_RDWR) as fh:
+        memory_fs.unlink("/box/d/a")
         memory_fs.rmdir("/box/d")
+        assert memory_fs.fgetattr(fh).size == 7
         assert programs.take(memory_fs, fh) == b"content"
+        memory_fs.ftruncate(fh, 4)
+        assert programs.take(memory_fs, fh) == b"cont"
         assert programs.names(memory_fs, "/box") == []
-    assert not programs.exists(memory_fs, hidden)
     assert remote.stored(container) == {}
 
 
 def test_a_directory_takes_the_place_of_one_whose_last_file_is_open_and_deleted(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "d/a", b"old")
     remote.put(container, "e/a", b"new")
     with programs.opened(memory_fs, "/box/d/a") as fh:
-        memory_fs.rename("/box/d/a", "/box/d/.fuse_hidden0000000100000001")
+        memory_fs.unlink("/box/d/a")
         memory_fs.rename("/box/e", "/box/d")
         assert programs.take(memory_fs, fh) == b"old"
         assert memory_fs.fgetattr(fh).size == 3
@@ -461,26 +510,25 @@ def test_a_directory_takes_the_place_of_one_whose_last_file_is_open_and_deleted(
 
 
 def test_what_is_written_to_an_open_file_while_it_is_deleted_is_kept(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"old")
     gate = Gate("content")
     with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh, ThreadPoolExecutor(1) as rm:
         remote.before = gate
-        hiding = rm.submit(hide, memory_fs, "/box/a")
+        deleting = rm.submit(memory_fs.unlink, "/box/a")
         gate.wait()
         memory_fs.ftruncate(fh, 0)
         programs.put(memory_fs, fh, b"new")
         gate.open()
-        hiding.result()
+        deleting.result()
         assert programs.take(memory_fs, fh) == b"new"
-    memory_fs.unlink(HIDDEN)
     assert memory_fs.drain(30) == []
     assert remote.stored(container) == {}
 
 
 def test_a_directory_emptied_by_a_move_stays_across_mounts(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     remote.put(container, "d/a", b"content")
     memory_fs.rename("/box/d/a", "/box/a")
@@ -491,7 +539,7 @@ def test_a_directory_emptied_by_a_move_stays_across_mounts(
 
 @pytest.mark.parametrize("replaces", ["nothing", "new id"])
 def test_a_rename_whose_answer_is_lost_is_finished_later(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str, replaces: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, copying: str, replaces: str
 ) -> None:
     remote.replaces = replaces
     remote.put(container, "a", b"new")
@@ -505,7 +553,7 @@ def test_a_rename_whose_answer_is_lost_is_finished_later(
 
 
 def test_what_is_closed_while_a_rename_fails_is_kept_under_the_old_name(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "d/a", b"old")
     remote.put(container, "d/b", b"content")
@@ -532,12 +580,11 @@ def test_what_is_closed_while_a_rename_fails_is_kept_under_the_old_name(
 
 
 def test_what_is_written_to_an_open_file_whose_replacement_does_not_arrive_is_kept(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, copying: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.put(container, "b", b"new")
     with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
-        hide(memory_fs, "/box/a")
         programs.put(memory_fs, fh, b"O")
         remote.before = failing(copying)
         with pytest.raises(types.Failed):
@@ -548,7 +595,7 @@ def test_what_is_written_to_an_open_file_whose_replacement_does_not_arrive_is_ke
 
 
 def test_what_was_due_before_a_rename_that_failed_replaces_what_it_should(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a.tmp", b"old")
     remote.before = failing("upload", kind=types.Unreachable)

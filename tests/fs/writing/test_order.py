@@ -8,11 +8,11 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from tests.fs import programs
 from tests.fs.gates import Gate, down, eventually
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, mounted
+from tests.fs.paths import Paths
 
 OURS = Dialect(idempotency=True, copies_by_path=True)
 
@@ -28,14 +28,14 @@ def remote(request: pytest.FixtureRequest) -> MemoryRemote:
 
 
 @pytest.fixture
-def fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+def fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Paths]:
     """A file system whose close() and rename() do not wait for the service."""
     with mounted(remote, tmp_path / "cache", write_back=True) as filesystem:
         yield filesystem
 
 
 @pytest.fixture
-def renamed(fs: FileSystem, remote: MemoryRemote) -> Gate:
+def renamed(fs: Paths, remote: MemoryRemote) -> Gate:
     """Holds up the upload of ``/box/a``, which has been renamed to ``/box/b`` since it began."""
     remote.before = gate = Gate("upload")
     programs.write(fs, "/box/a", b"first")
@@ -45,7 +45,7 @@ def renamed(fs: FileSystem, remote: MemoryRemote) -> Gate:
 
 
 def test_a_new_file_of_the_old_name_waits_until_the_old_one_has_its_new_name(
-    fs: FileSystem, remote: MemoryRemote, container: str, copying: str
+    fs: Paths, remote: MemoryRemote, container: str, copying: str
 ) -> None:
     remote.put(container, "a", b"old")
     programs.names(fs, "/box")
@@ -62,7 +62,7 @@ def test_a_new_file_of_the_old_name_waits_until_the_old_one_has_its_new_name(
 
 
 def test_a_file_that_was_renamed_on_its_way_does_not_replace_what_has_its_old_name(
-    fs: FileSystem, remote: MemoryRemote, container: str, renamed: Gate
+    fs: Paths, remote: MemoryRemote, container: str, renamed: Gate
 ) -> None:
     programs.write(fs, "/box/a", b"second")
     eventually(lambda: bool(fs._backlog._uploader._blocked))
@@ -72,7 +72,7 @@ def test_a_file_that_was_renamed_on_its_way_does_not_replace_what_has_its_old_na
 
 
 def test_a_file_that_was_renamed_and_written_to_on_its_way_leaves_nothing_in_the_journal(
-    fs: FileSystem, remote: MemoryRemote, container: str, renamed: Gate
+    fs: Paths, remote: MemoryRemote, container: str, renamed: Gate
 ) -> None:
     programs.write(fs, "/box/b", b"second")
     renamed.open()
@@ -81,7 +81,7 @@ def test_a_file_that_was_renamed_and_written_to_on_its_way_leaves_nothing_in_the
     assert remote.stored(container) == {"b": b"second"}
 
 
-def test_a_file_that_gets_its_old_name_back_is_not_sent(fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_file_that_gets_its_old_name_back_is_not_sent(fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"content")
     programs.names(fs, "/box")
     remote.before = down
@@ -95,13 +95,14 @@ def test_a_file_that_gets_its_old_name_back_is_not_sent(fs: FileSystem, remote: 
 
 
 def test_after_a_crash_what_was_renamed_to_a_path_counts_and_not_what_was_written_there_before(
-    fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     programs.names(fs, "/box")
     remote.before = down
     programs.write(fs, "/box/a.part", b"renamed")
     programs.write(fs, "/box/a", b"written later, and replaced")
-    target = fs._lookup.file("/box/a")
+    with fs.file("/box/a") as target:
+        pass
     with pytest.MonkeyPatch.context() as patch:  # the mount ends before what was replaced is given up
         patch.setattr(type(fs._moves), "_bury_replaced", lambda *_: None)
         fs.rename("/box/a.part", "/box/a")
@@ -121,6 +122,8 @@ def test_a_page_in_place_of_a_content_does_not_clear_what_a_lost_request_has_lef
     with mounted(remote, tmp_path / "cache", write_back=True) as fs:
         programs.names(fs, "/box")
         settlement = fs._backlog._settlement
+        with fs.found("/box") as box:
+            pass
 
         def lost(operation: str, _: str) -> None:
             if operation == "upload":
@@ -134,7 +137,7 @@ def test_a_page_in_place_of_a_content_does_not_clear_what_a_lost_request_has_lef
         remote.before = no_fault
         (left,) = remote._files
         remote.contents[left], good = b"<html>", remote.contents[left]
-        fs.unlink("/box/a")
+        fs.filesystem.unlink(box, "a")  # without a listing, which would show what is left
         settlement.wait(time.monotonic() + 30)
         assert left in remote._files
         remote.contents[left] = good

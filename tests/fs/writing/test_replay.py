@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.writing.journal import Journal
 from tests.fs import programs
 from tests.fs.gates import down
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, mounted
+from tests.fs.paths import Paths
 
 
 def uploads_fail(operation: str, subject: str) -> None:
@@ -18,7 +18,7 @@ def uploads_fail(operation: str, subject: str) -> None:
         down(operation, subject)
 
 
-def journal_of(filesystem: FileSystem) -> Journal:
+def journal_of(filesystem: Paths) -> Journal:
     return filesystem._files._journal
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.writing import backoff, settlement
 from tests.fs import programs
 from tests.fs.gates import Gate, eventually, failing
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, mounted
+from tests.fs.paths import Paths
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +22,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settlement, "_LOOKS", (0.0, 0.01, 3600.0))
 
 
-def test_every_request_that_arrives_late_is_removed(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
-) -> None:
+def test_every_request_that_arrives_late_is_removed(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.before = failing("upload", 2, types.AnswerLost)
     programs.write(memory_fs, "/box/a", b"content")
     remote.put(container, "a", b"content")
@@ -47,7 +45,7 @@ def test_a_file_that_was_stored_in_the_end_is_shown_by_the_next_mount(
 
 
 def test_what_a_service_stored_of_a_body_that_was_cut_is_never_shown(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     _lose(memory_fs, remote, container, left=b"cont")
     remote.before = failing("newest", 1, types.Unreachable)
@@ -134,7 +132,7 @@ def test_looks_that_somebody_asks_for_are_made_besides_those_that_were_planned(
         eventually(lambda: remote.stored(container) == {})
 
 
-def schedule_waits(fs: FileSystem) -> bool:
+def schedule_waits(fs: Paths) -> bool:
     """Whether the next look is planned."""
     return bool(fs._backlog._schedule._waiting)
 
@@ -161,7 +159,7 @@ def test_what_many_requests_have_left_is_looked_for_in_one_listing(
 
 
 def test_what_an_upload_stores_during_a_look_is_not_taken_for_what_was_left(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conflict, looking, stored = failing("upload", 1, types.KeyConflict), Gate("newest"), Gate("upload")
 
@@ -186,7 +184,7 @@ def test_what_an_upload_stores_during_a_look_is_not_taken_for_what_was_left(
 
 
 def test_a_look_that_meets_a_full_journal_is_made_again(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _lose(memory_fs, remote, container, left=b"content")
     remote.before = gate = Gate("newest")
@@ -222,7 +220,7 @@ def test_a_later_file_with_the_same_content_is_not_taken_for_what_a_lost_request
 
 
 def test_a_service_that_may_copy_twice_is_asked_for_no_copy(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.dialect = Dialect(copies_by_path=True)
     remote.put(container, "a", b"content")
@@ -250,7 +248,7 @@ def test_an_equal_file_of_a_similar_name_is_not_taken_for_what_was_sent(
 
 
 def test_a_file_that_is_to_be_deleted_is_not_taken_for_what_was_sent(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"")
     remote.before = failing("delete")
@@ -280,7 +278,7 @@ def test_nothing_is_left_of_a_file_that_was_deleted_during_its_upload(
     assert remote.stored(container) == {}
 
 
-def _lose(fs: FileSystem, remote: MemoryRemote, container: str, left: bytes) -> None:
+def _lose(fs: Paths, remote: MemoryRemote, container: str, left: bytes) -> None:
     """Write ``/box/a``, of which ``left`` is stored, though no answer tells."""
     remote.before = failing("upload", 3, types.AnswerLost)
     with suppress(types.AnswerLost):

@@ -6,13 +6,13 @@ import os
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from tests.fs import programs
 from tests.fs.gates import failing
 from tests.fs.memory import MemoryRemote
+from tests.fs.paths import Paths
 
 
-def test_writing_into_a_file_keeps_the_rest(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_writing_into_a_file_keeps_the_rest(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"0123456789")
     with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
         programs.put(memory_fs, fh, b"xy", 3)
@@ -20,16 +20,14 @@ def test_writing_into_a_file_keeps_the_rest(memory_fs: FileSystem, remote: Memor
     assert remote.stored(container) == {"a": b"012xy56789"}
 
 
-def test_a_shorter_overwrite_keeps_no_old_tail(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_shorter_overwrite_keeps_no_old_tail(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"0123456789")
     programs.write(memory_fs, "/box/a", b"short")
     assert remote.stored(container) == {"a": b"short"}
     assert remote.asked("content") == [], "what is truncated need not be fetched"
 
 
-def test_opening_to_write_and_closing_uploads_nothing(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
-) -> None:
+def test_opening_to_write_and_closing_uploads_nothing(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"content")
     with programs.opened(memory_fs, "/box/a", os.O_RDWR) as fh:
         assert programs.take(memory_fs, fh) == b"content"
@@ -38,7 +36,7 @@ def test_opening_to_write_and_closing_uploads_nothing(
 
 
 def test_a_content_that_cannot_be_had_cannot_be_written_into(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"content")
     remote.before = failing("content", 100)
@@ -62,7 +60,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
 
 
 def test_a_full_disk_evicts_what_is_cached_before_it_fails(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote.put(container, "cached", b"content")
     programs.read(memory_fs, "/box/cached")
@@ -75,7 +73,7 @@ def test_a_full_disk_evicts_what_is_cached_before_it_fails(
 
 
 def test_a_disk_that_stays_full_is_writes_error_and_the_old_content_stays(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote.put(container, "a", b"old")
     fh = memory_fs.open("/box/a", os.O_WRONLY)[0]
@@ -89,7 +87,7 @@ def test_a_disk_that_stays_full_is_writes_error_and_the_old_content_stays(
 
 
 def test_open_with_truncation_that_fails_opens_nothing(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote.put(container, "a", b"old")
 
@@ -100,5 +98,5 @@ def test_open_with_truncation_that_fails_opens_nothing(
         patch.setattr("containerfs.fs.writing.journal.Journal.stage", full)
         with pytest.raises(types.NoSpace):
             memory_fs.open("/box/a", os.O_WRONLY | os.O_TRUNC)
-    assert memory_fs._lookup.file("/box/a").opens == 0
+    assert memory_fs._lookup.file(memory_fs._lookup.directory(memory_fs.root, "box"), "a").opens == 0
     assert programs.read(memory_fs, "/box/a") == b"old"

@@ -10,17 +10,17 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.remote import UploadRequest
 from containerfs.fs.writing import backoff, schedule
 from tests.fs import programs
 from tests.fs.gates import Gate, down, eventually, failing
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, end, mounted
+from tests.fs.paths import Paths
 
 
 @pytest.fixture
-def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[FileSystem]:
+def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Paths]:
     """A file system whose close() does not wait for uploads."""
     with mounted(remote, tmp_path / "lazy", write_back=True) as filesystem:
         yield filesystem
@@ -38,14 +38,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.0)
 
 
-def write_refused(fs: FileSystem, remote: MemoryRemote, path: str, content: bytes) -> None:
+def write_refused(fs: Paths, remote: MemoryRemote, path: str, content: bytes) -> None:
     """Write what the service refuses, once; close() fails."""
     remote.before = failing("upload")
     with pytest.raises(types.Failed, match="refused"):
         programs.write(fs, path, content)
 
 
-def test_new_before_old(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_new_before_old(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     old = remote.put(container, "a", b"old")
     programs.write(memory_fs, "/box/a", b"new")
     changes = [request for request in remote.requests if request[0] in ("upload", "delete")]
@@ -54,7 +54,7 @@ def test_new_before_old(memory_fs: FileSystem, remote: MemoryRemote, container: 
 
 
 def test_a_key_that_stands_for_something_else_is_replaced_at_once(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.before = failing("upload", kind=types.KeyConflict)
     programs.write(memory_fs, "/box/a", b"content")
@@ -62,7 +62,7 @@ def test_a_key_that_stands_for_something_else_is_replaced_at_once(
 
 
 def test_a_service_that_refuses_every_key_is_not_asked_without_pause(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.before = failing("upload", 1_000_000, kind=types.KeyConflict)
     with pytest.raises(types.KeyConflict):
@@ -73,7 +73,7 @@ def test_a_service_that_refuses_every_key_is_not_asked_without_pause(
 
 @pytest.mark.parametrize("replaces", ["nothing", "new id", "same id"])
 def test_whatever_the_service_does_with_the_old_one_the_new_one_is_there(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, replaces: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, replaces: str
 ) -> None:
     remote.replaces = replaces
     remote.put(container, "a", b"old")
@@ -84,7 +84,7 @@ def test_whatever_the_service_does_with_the_old_one_the_new_one_is_there(
 
 
 def test_a_service_that_keeps_the_id_is_read_anew_by_who_has_the_file_open(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.replaces = "same id"
     remote.put(container, "a", b"old")
@@ -96,7 +96,7 @@ def test_a_service_that_keeps_the_id_is_read_anew_by_who_has_the_file_open(
 
 
 def test_what_is_being_replaced_is_not_shown_beside_what_replaces_it(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"old")
     gate = Gate("delete")
@@ -111,7 +111,7 @@ def test_what_is_being_replaced_is_not_shown_beside_what_replaces_it(
 
 
 def test_a_listing_that_was_begun_before_a_file_was_deleted_does_not_bring_it_back(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"old")
     deletion, listing = Gate("delete"), Gate("files")
@@ -130,7 +130,7 @@ def test_a_listing_that_was_begun_before_a_file_was_deleted_does_not_bring_it_ba
 
 
 def test_what_was_uploaded_is_read_back_without_a_request(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     programs.write(memory_fs, "/box/a", b"content" * 1000)
     assert programs.read(memory_fs, "/box/a") == b"content" * 1000
@@ -138,7 +138,7 @@ def test_what_was_uploaded_is_read_back_without_a_request(
 
 
 def test_a_refused_upload_is_closes_error_and_stays_readable(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     write_refused(memory_fs, remote, "/box/a", b"content")
     assert programs.state(memory_fs, "/box/a") == "failed"
@@ -153,7 +153,7 @@ def test_a_refused_upload_is_closes_error_and_stays_readable(
 
 
 def test_a_failed_overwrite_leaves_the_old_content_on_the_service(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
     write_refused(memory_fs, remote, "/box/a", b"new")
@@ -162,7 +162,7 @@ def test_a_failed_overwrite_leaves_the_old_content_on_the_service(
 
 
 def test_a_failed_upload_is_tried_again_by_itself(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, at_once: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, at_once: None
 ) -> None:
     stored = threading.Event()
     remote.before = failing("upload", 3)
@@ -181,7 +181,7 @@ def test_pauses_between_attempts_double() -> None:
 
 
 def test_deleting_a_failed_upload_discards_it(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     write_refused(memory_fs, remote, "/box/a", b"content")
     memory_fs.unlink("/box/a")
@@ -194,7 +194,7 @@ def test_deleting_a_failed_upload_discards_it(
 
 
 def test_what_an_unlink_cannot_delete_stays_due(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
     write_refused(memory_fs, remote, "/box/a", b"new")
@@ -207,7 +207,7 @@ def test_what_an_unlink_cannot_delete_stays_due(
 
 
 def test_what_cannot_be_deleted_after_an_overwrite_is_deleted_later(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
     remote.before = failing("delete")
@@ -218,7 +218,7 @@ def test_what_cannot_be_deleted_after_an_overwrite_is_deleted_later(
     assert len(remote.asked("upload")) == 1
 
 
-def test_one_upload_that_hangs_delays_no_other(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_one_upload_that_hangs_delays_no_other(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     gate = Gate("upload")
     remote.before = lambda operation, subject: gate(operation, subject) if subject == "hangs" else None
     with ThreadPoolExecutor(1) as program:
@@ -232,7 +232,7 @@ def test_one_upload_that_hangs_delays_no_other(memory_fs: FileSystem, remote: Me
     assert len(remote.stored(container)) == 4
 
 
-def test_uploads_run_in_parallel_within_bounds(lazy_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_uploads_run_in_parallel_within_bounds(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     gate = Gate("upload")
     remote.before = gate
     for number in range(40):
@@ -246,7 +246,7 @@ def test_uploads_run_in_parallel_within_bounds(lazy_fs: FileSystem, remote: Memo
 
 
 def test_what_is_written_while_it_is_uploaded_is_uploaded_as_well(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+    lazy_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     gate = Gate("upload")
     remote.before = gate
@@ -260,7 +260,7 @@ def test_what_is_written_while_it_is_uploaded_is_uploaded_as_well(
 
 
 def test_closing_while_an_upload_runs_waits_for_what_was_written_since(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     gate = Gate("upload")
     remote.before = gate
@@ -276,7 +276,7 @@ def test_closing_while_an_upload_runs_waits_for_what_was_written_since(
 
 
 def test_what_was_written_during_an_upload_that_is_set_aside_is_uploaded(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+    lazy_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     gate = Gate("upload")
 
@@ -295,7 +295,7 @@ def test_what_was_written_during_an_upload_that_is_set_aside_is_uploaded(
 
 
 def test_unlinking_a_file_that_somebody_is_closing_leaves_nobody_waiting(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "_SLOTS", 1)
     monkeypatch.setattr(schedule, "_STALLED", 3600.0)
@@ -314,7 +314,7 @@ def test_unlinking_a_file_that_somebody_is_closing_leaves_nobody_waiting(
 
 
 def test_unlinking_while_it_is_uploaded_deletes_what_arrived(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+    lazy_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     gate = Gate("upload")
     remote.before = gate
@@ -331,7 +331,7 @@ def test_unlinking_while_it_is_uploaded_deletes_what_arrived(
 
 @pytest.mark.parametrize("durable_first", [True, False])
 def test_write_back_is_safe_against_a_crash_once_closed(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, durable_first: bool, never_again: None
+    lazy_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, durable_first: bool, never_again: None
 ) -> None:
     remote.put(container, "a", b"old")
     remote.before = failing("upload", 100, types.Unreachable)
@@ -350,7 +350,7 @@ def test_write_back_is_safe_against_a_crash_once_closed(
 
 
 def test_what_failed_keeps_its_error_across_mounts(
-    memory_fs: FileSystem, remote: MemoryRemote, tmp_path: Path, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, tmp_path: Path, never_again: None
 ) -> None:
     remote.before = failing("upload", 1000)
     with pytest.raises(types.Failed):
@@ -363,7 +363,7 @@ def test_what_failed_keeps_its_error_across_mounts(
 
 
 def test_a_content_has_one_idempotency_key_until_its_answer_arrives(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, never_again: None
 ) -> None:
     remote.dialect = Dialect(idempotency=True)
     keys = []
@@ -384,7 +384,7 @@ def test_a_content_has_one_idempotency_key_until_its_answer_arrives(
 
 
 def test_a_mount_that_ends_keeps_what_is_due_for_the_next(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
+    lazy_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     remote.before = down
     programs_write_without_asking(lazy_fs, remote, "/box/a", b"content")
@@ -396,7 +396,7 @@ def test_a_mount_that_ends_keeps_what_is_due_for_the_next(
     assert remote.stored(container) == {"a": b"content"}
 
 
-def programs_write_without_asking(fs: FileSystem, remote: MemoryRemote, path: str, content: bytes) -> None:
+def programs_write_without_asking(fs: Paths, remote: MemoryRemote, path: str, content: bytes) -> None:
     """Write while the service is down: the container is known from before."""
     fault, remote.before = remote.before, no_fault
     fh = fs.create(path, os.O_WRONLY, 0o644)
@@ -406,9 +406,7 @@ def programs_write_without_asking(fs: FileSystem, remote: MemoryRemote, path: st
     fs.release(fh)
 
 
-def test_draining_gives_up_in_time_and_says_what_is_left(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
-) -> None:
+def test_draining_gives_up_in_time_and_says_what_is_left(lazy_fs: Paths, remote: MemoryRemote, container: str) -> None:
     gate = Gate("upload")
     remote.before = gate
     programs.write(lazy_fs, "/box/a", b"content")
@@ -422,7 +420,7 @@ def test_draining_gives_up_in_time_and_says_what_is_left(
 
 
 def test_draining_includes_the_deletion_of_what_was_replaced(
-    lazy_fs: FileSystem, remote: MemoryRemote, container: str
+    lazy_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     remote.put(container, "a", b"old")
     remote.before = gate = Gate("delete")
@@ -437,7 +435,7 @@ def test_draining_includes_the_deletion_of_what_was_replaced(
 
 
 def test_a_temporary_name_that_becomes_another_is_uploaded_once(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     programs.write(memory_fs, "/box/.a.txt.Xy12Ab", b"content")
     assert remote.asked("upload") == []
@@ -446,14 +444,14 @@ def test_a_temporary_name_that_becomes_another_is_uploaded_once(
     assert remote.stored(container) == {"a.txt": b"content"}
 
 
-def test_a_temporary_name_that_stays_is_uploaded(memory_fs: FileSystem, remote: MemoryRemote, container: str) -> None:
+def test_a_temporary_name_that_stays_is_uploaded(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     programs.write(memory_fs, "/box/a.part", b"content")
     assert memory_fs.drain(30) == []
     assert remote.stored(container) == {"a.part": b"content"}
 
 
 def test_what_a_process_inherited_is_recorded_when_it_closes_it(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     child = os.getppid()  # any other process that runs
     fh = memory_fs.create("/box/a", os.O_WRONLY, 0o644, os.getpid())
@@ -467,7 +465,7 @@ def test_what_a_process_inherited_is_recorded_when_it_closes_it(
 
 
 def test_scratch_that_a_process_inherited_stays_here(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
     fh = memory_fs.create("/box/.a.swp", os.O_WRONLY, 0o644, os.getpid())
     programs.put(memory_fs, fh, b"content")
@@ -480,7 +478,7 @@ def test_scratch_that_a_process_inherited_stays_here(
 
 
 def test_what_is_released_without_a_close_is_uploaded_in_the_background(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str
+    memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
     fh = memory_fs.create("/box/a", os.O_WRONLY, 0o644)
     programs.put(memory_fs, fh, b"content")
@@ -490,7 +488,7 @@ def test_what_is_released_without_a_close_is_uploaded_in_the_background(
 
 
 def test_what_was_due_in_a_container_that_is_gone_is_set_aside(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     write_refused(memory_fs, remote, "/box/a", b"content")
     end(memory_fs)
@@ -506,7 +504,7 @@ def test_what_was_due_in_a_container_that_is_gone_is_set_aside(
 
 
 def test_replaying_into_a_directory_and_over_a_file(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
+    memory_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, never_again: None
 ) -> None:
     remote.put(container, "d/a", b"old")
     write_refused(memory_fs, remote, "/box/d/a", b"new")
@@ -520,7 +518,7 @@ def test_replaying_into_a_directory_and_over_a_file(
 
 
 def test_an_upload_for_which_no_thread_can_be_started_fails_clearly_and_is_made_up_for(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+    memory_fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -538,7 +536,7 @@ def test_an_upload_for_which_no_thread_can_be_started_fails_clearly_and_is_made_
 
 @pytest.mark.parametrize("held_up", ["the request", "its answer"])
 def test_a_listing_during_an_unlink_leaves_the_file_to_it(
-    memory_fs: FileSystem, remote: MemoryRemote, container: str, held_up: str
+    memory_fs: Paths, remote: MemoryRemote, container: str, held_up: str
 ) -> None:
     remote.put(container, "a", b"content")
     gate = Gate("delete")

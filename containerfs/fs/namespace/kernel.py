@@ -3,15 +3,17 @@
 The kernel goes by the size that it remembers: a file that was replaced elsewhere would be read up to the old size, or
 mapped beyond the new one. So whoever opens a file whose content is not the one that the kernel was told of lets it
 forget first. That is quick, and waits for nothing, as long as no program has the file open: the kernel waits for reads
-of pages that it is to forget, and such a read may wait for one of libfuse's threads. Where programs have it open, a
-thread of its own tells the kernel.
+of pages that it is to forget, and such a read may wait for a thread. Where programs have it open, a thread of its own
+tells the kernel.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-Forget = Callable[[str], bool]
-"""Lets the kernel forget the file at a path from the root; returns whether it remembers nothing of it now."""
+from containerfs.fs.namespace.nodes import FileNode
+
+Forget = Callable[[FileNode], bool]
+"""Lets the kernel forget attributes and pages of a file; returns whether it remembers none of them now."""
 
 
 class KernelMemory:
@@ -25,19 +27,14 @@ class KernelMemory:
         """From now on this is how the kernel is told."""
         self._forget = forget
 
-    def forget(self, paths: Iterable[str]) -> bool:
-        """Let the kernel forget a file that no program reads; returns whether it remembers nothing of it now.
+    def forget(self, node: FileNode) -> bool:
+        """Let the kernel forget a file that no program reads; returns whether it remembers nothing of it now."""
+        return self._forget(node)
 
-        Args:
-            paths: all under which it may know the file.
-        """
-        forgotten = [self._forget(path) for path in paths]
-        return all(forgotten)
-
-    def forget_read(self, paths: Iterable[str], patience: float = 0.0) -> bool:
+    def forget_read(self, node: FileNode, patience: float = 0.0) -> bool:
         """The same for a file that programs may be reading; does not wait for longer than ``patience`` seconds."""
         try:
-            return self._own_thread.submit(self.forget, list(paths)).result(patience)
+            return self._own_thread.submit(self._forget, node).result(patience)
         except (TimeoutError, RuntimeError):  # the latter: the mount has ended, or there are as many threads as may be
             return False
 
@@ -46,5 +43,5 @@ class KernelMemory:
         self._own_thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _not_at_all(_: str) -> bool:
+def _not_at_all(_: FileNode) -> bool:
     return False

@@ -1,0 +1,298 @@
+"""The session with the kernel: libfuse's, and the threads that serve it.
+
+Each thread takes a request, has it answered, and takes the next; another is started whenever none is left to take
+one. They are Python's own, so that Python need not make itself acquainted with them at each request.
+"""
+
+import ctypes
+import errno
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any
+
+from containerfs.fuse import libfuse
+from containerfs.fuse.answers import Answer
+from containerfs.fuse.operations import ContainerOperations, changes
+
+log = logging.getLogger(__name__)
+
+# Operations at a time. Each that waits for the service has a thread; the kernel sends no more reads ahead at a time
+# than _BACKGROUND (12, unless it is told), so that some are left for others.
+_THREADS, _BACKGROUND = 1000, 500
+_IDLE = 10  # threads that are kept for what may come
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_WAKING = signal.SIGUSR1  # breaks off a wait for a request
+_PATIENCE = 5.0  # seconds for operations under way to end; they are interrupted
+_FORGOTTEN = (0, -errno.ENOENT)  # the latter: it remembers nothing
+_AGAIN = (-errno.EINTR, -errno.EAGAIN)
+_libc = ctypes.CDLL(None)
+_libc.free.argtypes = [ctypes.c_void_p]
+
+
+class Request:
+    """One request of the kernel, and who it comes from."""
+
+    __slots__ = ("_pointer", "_session")
+
+    def __init__(self, session: "Session", pointer: int) -> None:
+        self._session = session
+        self._pointer = pointer
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        context = self._context()
+        return context.uid, context.gid
+
+    @property
+    def pid(self) -> int:
+        return int(self._context().pid)
+
+    def interrupted(self) -> bool:
+        """Whether its program has got a signal, or the mount ends."""
+        return self._session.ending or bool(self._session.library.fuse_req_interrupted(self._pointer))
+
+    def _context(self) -> Any:
+        return self._session.library.fuse_req_ctx(self._pointer).contents
+
+
+class Session:
+    """A mount, as the kernel and libfuse see it.
+
+    Args:
+        operations: answer what the kernel asks.
+        on_ready: called once the kernel has the mount.
+        arguments: of libfuse, after the name of the program.
+
+    Raises:
+        FuseMissing: there is no libfuse.
+        OSError: libfuse refuses the arguments; its own words are on standard error.
+    """
+
+    def __init__(self, operations: ContainerOperations, on_ready: Callable[[], None], arguments: list[str]) -> None:
+        self.library = libfuse.load()
+        self.ending = False
+        self._operations = operations
+        self._on_ready = on_ready
+        self._callbacks = libfuse.Operations(**{name: self._callback(name) for name in _CONVERSIONS})
+        self._callbacks.init = libfuse.CALLBACKS["init"](self._init)
+        self._callbacks.forget = libfuse.CALLBACKS["forget"](self._forget)
+        self._callbacks.forget_multi = libfuse.CALLBACKS["forget_multi"](self._forget_multi)
+        pointer = libfuse.new_session(self.library, ["containerfs", *arguments], self._callbacks)
+        if pointer is None:
+            raise OSError(errno.EINVAL, "libfuse refuses the options")
+        self._pointer = pointer
+        self._ended: SimpleQueue[None] = SimpleQueue()  # which a signal's handler may put into at any moment
+        self._lock = threading.Lock()  # guards what follows
+        self._threads: set[threading.Thread] = set()
+        self._waiting: set[threading.Thread] = set()  # for a request
+
+    def serve(self, mountpoint: str) -> None:
+        """Mount, and serve until it is unmounted, or a signal ends the process. Called on the main thread.
+
+        Raises:
+            OSError: it cannot be mounted; libfuse's own words are on standard error.
+        """
+        if self.library.fuse_session_mount(self._pointer, os.fsencode(mountpoint)):
+            self.library.fuse_session_destroy(self._pointer)
+            raise OSError(errno.EIO, "libfuse cannot mount")
+        with self._signals():
+            self._start_thread()
+            self._ended.get()
+            self._end()
+
+    def forget_pages(self, node: int) -> bool:
+        """Let the kernel forget attributes and pages of a file; returns whether it remembers none of them now.
+
+        Source: fuse_lowlevel_notify_inval_inode, libfuse.
+        """
+        return self.library.fuse_lowlevel_notify_inval_inode(self._pointer, node, 0, 0) in _FORGOTTEN
+
+    # Threads
+
+    def _start_thread(self) -> None:
+        """Have another thread wait for requests, unless there are as many as may be."""
+        thread = threading.Thread(target=self._serve_requests, name="fuse", daemon=True)
+        with self._lock:
+            if self.ending or len(self._threads) >= _THREADS:
+                return
+            self._threads.add(thread)
+            self._waiting.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the process has as many as it may have
+            with self._lock:
+                self._threads.discard(thread)
+                self._waiting.discard(thread)
+
+    def _serve_requests(self) -> None:
+        thread, buffer = threading.current_thread(), libfuse.Buffer()
+        try:
+            while self._receive(buffer):
+                with self._lock:
+                    self._waiting.discard(thread)
+                    is_last = not self._waiting
+                if is_last:
+                    self._start_thread()
+                self.library.fuse_session_process_buf(self._pointer, ctypes.byref(buffer))
+                with self._lock:
+                    if len(self._waiting) >= _IDLE:
+                        return
+                    self._waiting.add(thread)
+            self._ended.put(None)
+        finally:
+            _libc.free(buffer.mem)
+            with self._lock:
+                self._threads.discard(thread)
+                self._waiting.discard(thread)
+
+    def _receive(self, buffer: libfuse.Buffer) -> bool:
+        """Wait for a request; False once the mount ends."""
+        while not self.ending:
+            received = self.library.fuse_session_receive_buf(self._pointer, ctypes.byref(buffer))
+            if received not in _AGAIN:
+                return bool(received > 0)
+        return False
+
+    def _end(self) -> None:
+        """Let operations under way end, and unmount.
+
+        The descriptor of the kernel's device is not closed while a thread may use it: its number could be another
+        file's by then. Where a thread does not end, all that is left to the end of the process.
+        """
+        self.ending = True
+        self.library.fuse_session_exit(self._pointer)
+        deadline = time.monotonic() + _PATIENCE
+        while threads := self._wake():
+            threads.pop().join(0.01)
+            if time.monotonic() > deadline:
+                log.warning("The mount has ended, but not all that was under way has")
+                return
+        self.library.fuse_session_unmount(self._pointer)
+        self.library.fuse_session_destroy(self._pointer)
+
+    def _wake(self) -> set[threading.Thread]:
+        """Have threads that wait for a request look whether the mount ends; returns all that are left."""
+        with self._lock:
+            for thread in self._waiting:
+                if thread.ident is not None:
+                    signal.pthread_kill(thread.ident, _WAKING)
+            return set(self._threads)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def end(number: int, frame: FrameType | None) -> None:
+            self._ended.put(None)
+
+        handlers = {number: signal.signal(number, end) for number in _ENDING}
+        handlers[_WAKING] = signal.signal(_WAKING, lambda number, frame: None)
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    # Requests
+
+    def _init(self, _: int, connection: Any) -> None:
+        connection.contents.max_background = _BACKGROUND
+        self._on_ready()
+
+    def _forget(self, request: int, node: int, times: int) -> None:
+        self._try_to_forget(request, node, times)
+        self.library.fuse_reply_none(request)
+
+    def _forget_multi(self, request: int, count: int, forgets: Any) -> None:
+        for forget in forgets[:count]:
+            self._try_to_forget(request, forget.ino, forget.nlookup)
+        self.library.fuse_reply_none(request)
+
+    def _try_to_forget(self, request: int, node: int, times: int) -> None:
+        try:
+            self._operations.forget(Request(self, request), node, times)
+        except OSError:  # it is in the log
+            return
+
+    def _callback(self, name: str) -> Any:
+        """What libfuse calls for an operation: it is always answered."""
+        convert, operation = _CONVERSIONS[name], getattr(self._operations, name)
+
+        def answer(request: int, *arguments: Any) -> None:
+            try:
+                answered = operation(Request(self, request), *convert(*arguments))
+            except OSError as error:
+                self.library.fuse_reply_err(request, error.errno or errno.EIO)
+            except BaseException:
+                log.exception("%s failed", name)
+                self.library.fuse_reply_err(request, errno.EIO)
+            else:
+                self._reply(request, answered)
+
+        return libfuse.CALLBACKS[name](answer)
+
+    def _reply(self, request: int, answer: Answer | None) -> None:
+        if answer is None:
+            self.library.fuse_reply_err(request, 0)
+            return
+        payload: Any = answer.payload
+        size = len(payload)
+        if not isinstance(payload, bytes):
+            payload = ctypes.byref(ctypes.c_char.from_buffer(payload)) if size else b""
+        if self.library.fuse_reply_buf(request, payload, size):
+            try:
+                answer.undelivered()
+            except Exception:
+                log.exception("What the kernel did not take cannot be undone")
+
+
+def _plain(*arguments: Any) -> tuple[Any, ...]:
+    return arguments
+
+
+def _written(node: int, data: int, size: int, offset: int, info: Any) -> tuple[int, memoryview, int]:
+    """The kernel's own buffer, which is not copied."""
+    return info.contents.fh, memoryview((ctypes.c_char * size).from_address(data)).cast("B"), offset
+
+
+def _changed(node: int, attributes: Any, to_set: int, info: Any) -> tuple[Any, ...]:
+    return node, changes(to_set, attributes.contents), info.contents.fh if info else None
+
+
+_CONVERSIONS: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "lookup": _plain,
+    "getattr": lambda node, info: (node,),
+    "setattr": _changed,
+    "mknod": _plain,
+    "readlink": _plain,
+    "mkdir": _plain,
+    "unlink": _plain,
+    "rmdir": _plain,
+    "symlink": _plain,
+    "rename": _plain,
+    "link": _plain,
+    "open": lambda node, info: (node, info.contents.flags),
+    "read": lambda node, size, offset, info: (info.contents.fh, size, offset),
+    "write": _written,
+    "flush": lambda node, info: (info.contents.fh,),
+    "release": lambda node, info: (info.contents.fh,),
+    "fsync": lambda node, datasync, info: (info.contents.fh,),
+    "opendir": lambda node, info: (node,),
+    "readdir": lambda node, size, offset, info: (node, info.contents.fh, size, offset),
+    "readdirplus": lambda node, size, offset, info: (node, info.contents.fh, size, offset),
+    "releasedir": lambda node, info: (info.contents.fh,),
+    "fsyncdir": lambda node, datasync, info: (info.contents.fh,),
+    "statfs": lambda node: (),
+    "setxattr": lambda node, name, value, size, flags: (node, name, ctypes.string_at(value, size)),
+    "getxattr": _plain,
+    "listxattr": _plain,
+    "removexattr": _plain,
+    "create": lambda parent, name, mode, info: (parent, name, mode, info.contents.flags),
+    "fallocate": lambda node, mode, offset, size, info: (info.contents.fh, mode, offset, size),
+}
+"""What the arguments of libfuse's operations are to ours."""
