@@ -83,14 +83,13 @@ def _findings(flags: dict[str, object]) -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    from containerfs.fuse import binding, mount
+    from containerfs.fuse import libfuse, mount
 
-    install = binding.install_command()
+    install = libfuse.install_command()
     try:
-        version = "libfuse 3" if binding.load().__name__ == "mfusepy" else "libfuse 2"
-        state, remedy = (_OK, "") if version == "libfuse 3" else (_WARNING, f"libfuse 3 is quicker: {install}")
-        yield Finding("libfuse", state, version, remedy)
-    except binding.FuseMissing as error:
+        libfuse.load()
+        yield Finding("libfuse", _OK, "libfuse 3")
+    except libfuse.FuseMissing as error:
         yield Finding("libfuse", _PROBLEM, "missing", str(error))
     if not _DEVICE.exists():
         yield Finding("/dev/fuse", _PROBLEM, "missing", "sudo modprobe fuse; in a container: --device /dev/fuse")
