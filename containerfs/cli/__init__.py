@@ -58,6 +58,8 @@ def options(
 
 
 def main() -> None:
+    # httpx would import its own command, and rich, click and pygments for it: a sixth of all that a mount imports.
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]
     if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as what they are
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
