@@ -32,6 +32,7 @@ S = TypeVar("S", bound=BaseSettings)
 OPENAI_URL = "https://api.openai.com/v1"
 
 _TABLES = ("profiles", "serve")  # of the config file
+_KEYRING_USER = "api-key"
 _COMMAND_LIMIT = 120.0  # seconds: it may ask somebody for a passphrase
 _SWITCH = {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}
 
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
         local: the embedded store, whatever else is set.
         profile: a section of the config file.
         api_key, api_key_file, api_key_command: the key, a file that holds it, or a command that prints it.
+        api_key_keyring: ``SERVICE/USER`` under which the system's keyring has it.
         auth_header: how it is sent: ``bearer``, or ``api-key`` for Azure.
         ca_file: PEM file of the certificate authorities to trust, in place of the system's.
         default_headers: sent with every request, as a gateway may need them.
@@ -105,6 +107,7 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, validation_alias=_names("api_key", "CONTAINERFS_API_KEY", "OPENAI_API_KEY"))
     api_key_file: Path | None = None
     api_key_command: str | None = None
+    api_key_keyring: str | None = None
     organization: str | None = Field(None, validation_alias=_names("organization", "OPENAI_ORG_ID"))
     project: str | None = Field(None, validation_alias=_names("project", "OPENAI_PROJECT_ID"))
     auth_header: AuthHeader = "bearer"
@@ -153,11 +156,37 @@ class Settings(BaseSettings):
         if self.api_key is not None:
             return self.api_key.get_secret_value() or None
         if self.api_key_file is None:
-            return None if self.api_key_command is None else _printed(self.api_key_command)
+            return self._asked_for
         try:
             return self.api_key_file.expanduser().read_text().strip()
         except OSError as error:
             raise SettingsError(f"api_key_file: {self.api_key_file}: {error.strerror}") from error
+
+    @property
+    def _asked_for(self) -> str | None:
+        """The key as a command or the keyring has it."""
+        if self.api_key_command is not None:
+            return _printed(self.api_key_command)
+        return None if self.api_key_keyring is None else _kept(self.api_key_keyring)
+
+
+def _kept(entry: str) -> str:
+    """What the system's keyring has under ``SERVICE/USER``. Raises SettingsError."""
+    try:
+        import keyring
+    except ImportError:
+        raise SettingsError("api_key_keyring: install the library: pip install 'containerfs[keyring]'") from None
+    from keyring.errors import KeyringError
+
+    service, _, user = entry.partition("/")
+    try:
+        key = keyring.get_password(service, user or _KEYRING_USER)
+    except KeyringError as error:
+        raise SettingsError(f"api_key_keyring: {error}") from error
+    if not key:
+        what = f"the keyring has nothing for {service}"
+        raise SettingsError(f"api_key_keyring: {what}: keyring set {service} {user or _KEYRING_USER}")
+    return key
 
 
 def _with_version(url: str) -> str:

@@ -2,9 +2,12 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
 
 from containerfs import config
 from containerfs.config import SettingsError
@@ -99,3 +102,41 @@ def test_a_limit_of_what_goes_over_the_line(file: Path, monkeypatch: pytest.Monk
     assert config.load().bwlimit == (500 << 10, 2 << 20)
     with pytest.raises(SettingsError, match="bwlimit: 'fast' is not a size like 500M or 10G"):
         config.load(bwlimit="fast")
+
+
+class Passwords(KeyringBackend):
+    """A keyring that has one password."""
+
+    priority = 1
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return "sk-kept" if (service, username) in {("work", "me"), ("plain", "api-key")} else None
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def passwords() -> Iterator[None]:
+    before = keyring.get_keyring()
+    keyring.set_keyring(Passwords())
+    yield
+    keyring.set_keyring(before)
+
+
+@pytest.mark.parametrize("entry", ["work/me", "plain"])
+def test_the_keyring_has_the_key(file: Path, passwords: None, entry: str) -> None:
+    file.write_text(f'api_key_keyring = "{entry}"\n')
+    assert config.load().key == "sk-kept"
+
+
+def test_the_keyring_has_nothing(file: Path, passwords: None) -> None:
+    with pytest.raises(SettingsError) as raised:
+        _ = config.load(api_key_keyring="other/me").key
+    assert str(raised.value) == "api_key_keyring: the keyring has nothing for other: keyring set other me"
+
+
+def test_the_library_is_missing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(SettingsError, match=r"pip install 'containerfs\[keyring\]'"):
+        _ = config.load(api_key_keyring="work").key
