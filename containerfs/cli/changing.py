@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from containerfs.api.paths import decode_name
 from containerfs.cli import wording
 from containerfs.cli.failure import fail
 from containerfs.cli.listing import NAMES
@@ -15,7 +16,7 @@ _ATONCE = 8
 if TYPE_CHECKING:
     from containerfs.cli.session import Session
     from containerfs.config import Settings
-    from containerfs.fs.namespace.nodes import ContainerDirectory, FileNode, Node
+    from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
     from containerfs.transfer.plans import Copy
 
 
@@ -58,15 +59,19 @@ def rm(
 ) -> None:
     """Delete files, directories or containers. Before it deletes a container, it asks."""
     from containerfs.cli.session import connected
-    from containerfs.fs.namespace.nodes import ContainerDirectory
+    from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
 
     with connected(settings) as session:
         nodes = list(dict.fromkeys(node for name in names for node in session.catalog.match(name)))
         containers = [node for node in nodes if isinstance(node, ContainerDirectory)]
-        files = _files(session, [node for node in nodes if node.container not in containers], recursive=recursive)
+        inside = [node for node in nodes if node.container not in containers]
+        files = _files(session, inside, recursive=recursive)
+        kept = [session.catalog.directories(node) for node in inside if isinstance(node, Directory)]
         if containers and not yes and not _confirmed(session, containers):
             fail("rm", f"nothing was deleted; --yes deletes {wording.counted(len(containers), 'container')} unasked")
         _delete(session, files)
+        for directory in (each for directories in kept for each in directories):
+            session.transfers.remove(directory)
         for container in containers:
             session.remote.delete_container(container.remote.id)
 
@@ -74,28 +79,47 @@ def rm(
 @on_service
 def rename(
     settings: "Settings",
-    old: Annotated[str, typer.Argument(help="CONTAINER/PATH of a file or a directory.")],
-    new: Annotated[str, typer.Argument(help="CONTAINER/PATH, in the same container.")],
+    old: Annotated[str, typer.Argument(help="CONTAINER, or CONTAINER/PATH of a file or a directory.")],
+    new: Annotated[str, typer.Argument(help="CONTAINER, or CONTAINER/PATH in the same container.")],
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that has the new name.")] = False,
 ) -> None:
-    """Rename a file or a directory within its container.
+    """Rename a container, or a file or a directory within its container.
+
+    A container keeps its id. Of the services, 'containerfs serve' can rename one; an empty one is made again elsewhere.
 
     Where the service can copy, nothing is transferred; elsewhere the content is downloaded and uploaded. The old names
     go once everything has its new one.
     """
     from containerfs.cli.session import connected
-    from containerfs.fs.namespace.nodes import ContainerDirectory
+    from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
     from containerfs.transfer.plans import Planner
 
     with connected(settings) as session:
         node = session.catalog.find(old)
         if isinstance(node, ContainerDirectory):
-            fail("rename", f"{old}: a container keeps its name; 'containerfs cp -r {old}/* OTHER' copies what is in it")
+            _rename_container(session, node, old, new)
+            return
         steps = Planner(session.catalog, recursive=True).moves(node, new)
         taken = next((step.place.name for step in steps if step.place.replaced), None)
         if taken and not force:
             fail("rename", f"{taken} exists: --force replaces it")
         _move(session, steps)
+        if isinstance(node, Directory):
+            _move_directories(session, node, new)
+
+
+def _rename_container(session: "Session", container: "ContainerDirectory", old: str, new: str) -> None:
+    name = new.strip("/")
+    if not name or "/" in name:
+        fail("rename", f"{old} is a container: {new} is no name for one")
+    if any(each.name == name for each in session.catalog.containers()):
+        fail("rename", f"there is a container {name} already")
+    if not session.remote.dialect.renames:
+        fail(
+            "rename",
+            f"{old}: this service renames no container; 'containerfs cp -r {old}/* OTHER' copies what is in it",
+        )
+    session.remote.rename_container(container.remote.id, decode_name(name))
 
 
 def _files(session: "Session", nodes: "list[Node]", *, recursive: bool) -> "list[FileNode]":
@@ -157,3 +181,14 @@ def _move(session: "Session", steps: "list[Copy]") -> None:
         raise
     for step in steps:
         session.transfers.remove(step.file)
+
+
+def _move_directories(session: "Session", node: "Directory", new: str) -> None:
+    """Have the service keep under the new name what it keeps of a directory that was renamed."""
+    from containerfs.fs.types import FileAttributes
+
+    top = new.strip("/").partition("/")[2]
+    for kept in session.catalog.directories(node):
+        path = top + kept.path.rstrip("/")[len(node.path) :]
+        session.remote.make_directory(kept.container_id, path, kept.attributes or FileAttributes())
+        session.transfers.remove(kept)

@@ -96,7 +96,7 @@ def put(
         planner = Planner(session.catalog, recursive=recursive)
         if sources == [_STREAM]:
             place = planner.place(destination, "stdin")
-            steps = [Upload(_spooled(Path(spool, "stdin")), place)]
+            steps = [Upload(_spooled(Path(spool, "stdin")), place, keeps=False)]
         else:
             steps = planner.uploads(sources, destination)
         shown.each(crew, steps, lambda step: _upload(session, step, shown, verify=verify))
@@ -194,7 +194,14 @@ def _upload(session: "Session", step: "Upload", shown: "Board", *, verify: bool)
     place = step.place
     content = nullcontext(LinkSource(step.source)) if step.is_link else opened(step.source)
     with content as source, shown.file(step.name, source.size) as meter:
-        stored = session.transfers.upload(source, place.container.remote.id, place.path, meter, place.replaced)
+        stored = session.transfers.upload(
+            source,
+            place.container.remote.id,
+            place.path,
+            meter,
+            place.replaced,
+            source.attributes if step.keeps else None,
+        )
         if verify:
             session.transfers.verify(stored, source, meter)
 

@@ -10,7 +10,7 @@ from containerfs.api.dialect import Dialect
 from containerfs.fs.pace import Pace, PacedSource
 from containerfs.fs.remote import Remote, Stream, UploadRequest
 from containerfs.fs.tasks import Workers
-from containerfs.fs.types import RemoteContainer, RemoteFile
+from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ class AwaitedRemote:
     def create_container(self, name: str) -> RemoteContainer:
         return self._await(lambda: self._remote.create_container(name))
 
+    def rename_container(self, container_id: str, name: str) -> RemoteContainer:
+        return self._await(lambda: self._remote.rename_container(container_id, name))
+
     def delete_container(self, container_id: str) -> None:
         self._await(lambda: self._remote.delete_container(container_id))
 
@@ -74,6 +77,14 @@ class AwaitedRemote:
     def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
         self._use(file.container_id)
         return self._await(lambda: self._remote.copy(file, path, key))
+
+    def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
+        self._use(container_id)
+        self._await(lambda: self._remote.set_attributes(container_id, file_id, attributes))
+
+    def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
+        self._use(container_id)
+        return self._await(lambda: self._remote.make_directory(container_id, path, attributes))
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         self._use(container_id)

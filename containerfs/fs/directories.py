@@ -1,5 +1,6 @@
 """Directories: containers at the root, and below them what the paths of files make, or this machine keeps."""
 
+import math
 import secrets
 import time
 from contextlib import suppress
@@ -16,6 +17,7 @@ from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNo
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
 from containerfs.fs.state import Local
+from containerfs.fs.writing.attribute_updates import AttributeUpdates
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
 
@@ -37,6 +39,7 @@ class Directories:
         names: NamePolicy,
         journal: Journal,
         removals: Removals,
+        updates: AttributeUpdates,
         listing_ahead: ListingAhead | None,
     ) -> None:
         self._remote = remote
@@ -47,6 +50,7 @@ class Directories:
         self._names = names
         self._journal = journal
         self._removals = removals
+        self._updates = updates
         self._listing_ahead = listing_ahead
         self._handles: HandleTable[DirectoryHandle] = HandleTable()
 
@@ -89,12 +93,42 @@ class Directories:
                 container.known += 1
             return container
         directory = Directory(name, secrets.randbits(63), time.time_ns())
+        directory.changed_at = math.inf  # until it is noted that it is kept, no listing says anything about it
         with self._tree.lock:
             if name in parent.children:
                 raise types.AlreadyExists(name)
             parent.add(directory, name)
             directory.known += 1
         return directory
+
+    def rename_container(self, container: ContainerDirectory, name: str) -> None:
+        """Give a container another name. Where the service cannot, an empty one is made again under it.
+
+        Raises:
+            AlreadyExists: another container has it.
+            CrossDevice: the service cannot, and there is something in the container: programs copy instead.
+        """
+        self._check_name(name)
+        self._metadata.ask(None)
+        if self._listed(name) is not None:
+            raise types.AlreadyExists(name)
+        if self._remote.dialect.renames:
+            remote = self._remote.rename_container(container.remote.id, decode_name(name))
+            with self._tree.lock:
+                self._tree.rename_container(container, remote, name)
+            return
+        self._lookup.ask(container)
+        with self._tree.lock:
+            if container.children:
+                raise types.CrossDevice("the service renames no container, and this one is not empty")
+        remote, old_id = self._remote.create_container(decode_name(name)), container.remote.id
+        self._remote.delete_container(old_id)
+        with self._journal.transaction() as tx:
+            tx.forget_container(old_id)
+        with self._tree.lock:
+            self._tree.rename_container(container, remote, name)
+        self._attributes.forget_container(old_id)
+        self._attributes.save(remote.id, directory_key(""), container.attributes())
 
     def remove(self, directory: Directory) -> None:
         """Delete an empty container, or remove an empty directory. Raises DirectoryNotEmpty."""
@@ -117,15 +151,20 @@ class Directories:
 
     def _remove(self, directory: Directory, container: ContainerDirectory) -> None:
         with self._tree.lock:
-            key = directory_key(directory.path)
+            path = directory.path
+            key = directory_key(path)
             container.kept_attributes.pop(key, None)
             if directory.parent is not None:
                 directory.parent.remove(directory)
         self._attributes.forget(container.remote.id, [key])
+        self._updates.removed(container, path)
 
-    def _make_container(self, name: str) -> ContainerDirectory:
+    def _check_name(self, name: str) -> None:
         if self._names.is_refused_as_container(name):
             raise types.NotPermitted(f"{name!r} is a desktop's or an editor's own; it is not made a container")
+
+    def _make_container(self, name: str) -> ContainerDirectory:
+        self._check_name(name)
         self._metadata.ask(None)
         if self._listed(name) is not None:
             raise types.AlreadyExists(name)

@@ -271,7 +271,7 @@ class FileSystem:
         self._files.release(fh)
         if handle.moved and handle.node.parent is not None:
             with suppress(types.NotFound):  # its container is gone
-                self._inodes.keep(handle.node)
+                self._inodes.keep_access(handle.node)
 
     # Names
 
@@ -296,7 +296,7 @@ class FileSystem:
             raise self._inodes.vanished(link, error) from error
 
     def mkdir(self, parent: Directory, name: str, mode: int, owner: Owner | None = None) -> Directory:
-        """At the root: create a container. Below: a directory, which only this machine knows while it holds no file.
+        """At the root: create a container. Below: a directory, which some services know once it holds a file.
 
         Source: mkdir(2).
 
@@ -327,14 +327,14 @@ class FileSystem:
     def rename(
         self, old_parent: Directory, old_name: str, parent: Directory, name: str, *, replace: bool = True
     ) -> None:
-        """Give a file or directory another name in its container. Source: rename(2).
+        """Give a file or directory another name in its container, or a container another one. Source: rename(2).
 
         Args:
             replace: whether it takes the place of what has that name.
 
         Raises:
             AlreadyExists: something has it, and is not to be replaced.
-            CrossDevice: for containers, and between two: programs copy instead.
+            CrossDevice: between two containers, and of one that the service cannot rename: programs copy instead.
         """
         self._check_writable()
         source = self._lookup.child(old_parent, old_name)
@@ -346,6 +346,13 @@ class FileSystem:
         target = self._lookup.find(parent, name)
         if target is not None and not replace:
             raise types.AlreadyExists(name)
+        if isinstance(source, ContainerDirectory) and parent is self._tree.root:
+            if target is source:
+                return
+            if target is not None:
+                raise types.AlreadyExists(name)
+            self._directories.rename_container(source, name)
+            return
         self._moves.rename(source, parent, name, target, lazily=self._write_back)
 
     def refuse(self, why: str) -> None:
@@ -466,7 +473,8 @@ class FileSystem:
             parent.kept = True
             parent.touch()
         if emptied and not isinstance(parent, ContainerDirectory):
-            self._inodes.keep(parent)
+            with suppress(types.NotFound):  # it was removed meanwhile
+                self._inodes.keep(parent)
 
     def _check_writable(self) -> None:
         if self._read_only:

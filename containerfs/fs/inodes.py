@@ -1,9 +1,10 @@
 """What stat shows of a node, and what programs set: modes, owners and times, which this machine keeps."""
 
+import time
 from dataclasses import replace
 
 from containerfs.fs import state, transitions, types
-from containerfs.fs.namespace.attributes import Attributes, AttributeStore, directory_key, file_key
+from containerfs.fs.namespace.attributes import NOTHING, Attributes, AttributeStore, directory_key, file_key
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.nodes import Directory, FileNode, Node
@@ -12,6 +13,7 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.remote import Remote
 from containerfs.fs.state import Outdated, Stored, Unlinked
 from containerfs.fs.types import Attr, RemoteFile
+from containerfs.fs.writing.attribute_updates import AttributeUpdates
 from containerfs.fs.writing.commits import Commits
 
 
@@ -27,6 +29,7 @@ class Inodes:
         attributes: AttributeStore,
         fetcher: Fetcher,
         commits: Commits,
+        updates: AttributeUpdates,
     ) -> None:
         self._remote = remote
         self._tree = tree
@@ -35,6 +38,7 @@ class Inodes:
         self._attributes = attributes
         self._fetcher = fetcher
         self._commits = commits
+        self._updates = updates
 
     def attr(self, node: Node) -> Attr:
         """What ``stat`` shows."""
@@ -63,6 +67,7 @@ class Inodes:
             if directory.parent is not None:
                 directory.inherit(directory.parent)
         self.keep(directory)
+        directory.changed_at = time.monotonic()
 
     def set(self, node: Node, **values: int) -> None:
         """Set mode, owner or times, by the names that nodes have for them."""
@@ -87,6 +92,17 @@ class Inodes:
             key = file_key(node.remote.id) if isinstance(node, FileNode) and node.remote else directory_key(node.path)
             known = container.kept_attributes.get(key, Attributes())
             kept = container.kept_attributes[key] = replace(kept, path=known.path, size=known.size)
+        self._attributes.save(container.remote.id, key, kept)
+        self._updates.set(container.remote.id, key, kept)
+
+    def keep_access(self, node: Node) -> None:
+        """Keep a file's access time, of which no service is told."""
+        if not isinstance(node, FileNode) or node.remote is None or not isinstance(node.state, Stored | Outdated):
+            return
+        with self._tree.lock:
+            container, key = node.container, file_key(node.remote.id)
+            known = container.kept_attributes.get(key, NOTHING)
+            kept = container.kept_attributes[key] = replace(known, atime=node.atime)
         self._attributes.save(container.remote.id, key, kept)
 
     def vanished(self, node: FileNode, error: types.NotFound) -> types.FsError:

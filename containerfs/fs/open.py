@@ -35,6 +35,7 @@ from containerfs.fs.types import digest
 from containerfs.fs.writing import legacy
 from containerfs.fs.writing.acceptance import Acceptance
 from containerfs.fs.writing.attempts import Attempts
+from containerfs.fs.writing.attribute_updates import AttributeUpdates
 from containerfs.fs.writing.backlog import Backlog
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
@@ -124,15 +125,18 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     # Writing
     staging = Staging(journal, fetcher, tree)
     deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
+    updates = AttributeUpdates(remote, tree, attributes, journal, deletions, schedule)
     settlement = Settlement(remote, tree, journal, attributes, deletions, schedule)
     courier = Courier(remote, journal, settlement, staging, options.patience)
     attempts = Attempts(remote, tree, journal, settlement)
-    acceptance = Acceptance(tree, journal, cache, attributes, deletions, settlement, courier, attempts)
+    acceptance = Acceptance(tree, journal, cache, attributes, updates, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)
     commits = Commits(tree, journal, durability, uploader, names)
     removals = Removals(tree, journal, durability, uploader, deletions, settlement, fetcher, lazily=options.write_back)
-    moves = Moves(tree, journal, durability, uploader, deletions, settlement, commits, removals, attributes, names)
-    backlog = Backlog(tree, journal, uploader, deletions, settlement, schedule)
+    moves = Moves(
+        tree, journal, durability, uploader, deletions, settlement, commits, removals, attributes, updates, names
+    )
+    backlog = Backlog(tree, journal, uploader, deletions, settlement, updates, schedule)
     endings = Endings(remote, tree, remote.used_at, options.keep_alive, read_only=options.read_only)
     # What programs ask for
     read_ahead = prefetcher if options.prefetch else None
@@ -163,11 +167,12 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
             names,
             journal,
             removals,
+            updates,
             listing_ahead if options.prefetch else None,
         ),
         moves,
         removals,
-        Inodes(remote, tree, lookup, metadata, attributes, fetcher, commits),
+        Inodes(remote, tree, lookup, metadata, attributes, fetcher, commits, updates),
         backlog,
         Replay(tree, journal, uploader, deletions, settlement),
         ControlSurface(Status(service, tree, backlog, cache, fetcher, endings)),
@@ -197,6 +202,8 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     except types.FsError as error:
         raise types.naming(service, error) from error
     filesystem.replay()
+    if not options.read_only:
+        updates.replay()
     endings.start()
     return filesystem
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from containerfs.api.dialect import Dialect
 from containerfs.client.types import UploadSource
-from containerfs.fs.types import RemoteContainer, RemoteFile
+from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,14 @@ class UploadRequest:
         path: below the container.
         source: the content. It may raise ``FsError`` to abandon the upload.
         key: the idempotency key: the same for each attempt to store this content under this path.
+        attributes: to be kept with it, where the service keeps any.
     """
 
     container_id: str
     path: str
     source: UploadSource
     key: str
+    attributes: FileAttributes | None = None
 
 
 class Remote(Protocol):
@@ -68,6 +70,9 @@ class Remote(Protocol):
 
     def create_container(self, name: str) -> RemoteContainer:
         """Create a container, once at most. Raises AnswerLost where it may or may not have been created."""
+
+    def rename_container(self, container_id: str, name: str) -> RemoteContainer:
+        """Give a container another name; where the service ``renames``. Raises NotFound."""
 
     def delete_container(self, container_id: str) -> None:
         """Succeeds where it is gone already."""
@@ -106,6 +111,12 @@ class Remote(Protocol):
             AnswerLost: the copy may or may not have been made.
             FsError: any other: it was certainly not made.
         """
+
+    def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
+        """Have a file keep these, and no others; where the service keeps ``attributes``. Raises NotFound."""
+
+    def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
+        """Keep a directory, in place of one that is kept; where the service keeps ``directories``."""
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         """Succeeds where it is gone already."""

@@ -4,6 +4,7 @@ Everything that crosses the network passes here, so here it is counted against t
 client's errors are translated.
 """
 
+import json
 import random
 import re
 import time
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from containerfs.api import errors
+from containerfs.api import errors, models
 from containerfs.api.dialect import FEATURES_HEADER, Dialect
 from containerfs.api.expiry import ends_at, idle_limit, unix_seconds
 from containerfs.api.models import Container, ContainerFile, Item, Order
@@ -26,7 +27,7 @@ from containerfs.fs.breaker import CircuitBreaker
 from containerfs.fs.remote import Stream, UploadRequest
 from containerfs.fs.tasks import moved
 from containerfs.fs.translation import translate, translate_storing
-from containerfs.fs.types import RemoteContainer, RemoteFile
+from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 from containerfs.fs.walk import Walker
 
 S = TypeVar("S")
@@ -106,6 +107,10 @@ class ApiRemote:
         body = self._new_containers if fields is None else fields
         return _container(self._store(lambda: client.containers.create(name=name, extra_body=body)))
 
+    def rename_container(self, container_id: str, name: str) -> RemoteContainer:
+        with self._call():
+            return _container(self._client.containers.rename(container_id, name=name))
+
     def delete_container(self, container_id: str) -> None:
         with suppress(types.NotFound), self._call():
             self._client.containers.delete(container_id)
@@ -130,9 +135,13 @@ class ApiRemote:
         file = (upload_name(request.path), request.source)
         headers = {"Idempotency-Key": request.key}
         create, timeout = self._single_shot.containers.files.create, _upload_timeout(request.source.size)
+        fields = self._attributes_field(request.attributes)
         try:
             answer = self._store(
-                lambda: create(request.container_id, file=file, extra_headers=headers, timeout=timeout), long=True
+                lambda: create(
+                    request.container_id, file=file, extra_headers=headers, extra_body=fields, timeout=timeout
+                ),
+                long=True,
             )
         except errors.SourceChangedError as error:
             raise types.Failed(str(error)) from error
@@ -143,6 +152,22 @@ class ApiRemote:
         create = self._single_shot.containers.files.create
         answer = self._store(lambda: create(file.container_id, file_id=file.id, extra_headers=headers, extra_body=body))
         return self._verified(self._file(answer, file.container_id), file.size)
+
+    def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
+        with self._call():
+            self._client.containers.files.update(container_id, file_id, attributes=_on_the_wire(attributes))
+
+    def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
+        file, fields = (upload_name(path) + "/", b""), self._attributes_field(attributes)
+        with self._call():
+            made = self._client.containers.files.create(container_id, file=file, extra_body=fields)
+        return self._file(made, container_id)
+
+    def _attributes_field(self, attributes: FileAttributes | None) -> dict[str, object]:
+        """The field of a form, where the service keeps attributes."""
+        if attributes is None or not self.dialect.attributes:
+            return {}
+        return {"attributes": json.dumps(_on_the_wire(attributes))}
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         with suppress(types.NotFound), self._call():
@@ -221,8 +246,14 @@ class ApiRemote:
         raise types.Failed(f"{complaint}: removed")
 
     def _file(self, file: ContainerFile, container_id: str) -> RemoteFile:
-        path = relative_path(file.path, self.dialect.data_root) if file.path else encode_name(file.file_id or file.id)
-        return RemoteFile(file.id, container_id, path, file.bytes, unix_seconds(file.created_at), file.replaced_id)
+        path = self._path(file.path) if file.path else encode_name(file.file_id or file.id)
+        created_at, attributes = unix_seconds(file.created_at), _kept(file.attributes)
+        return RemoteFile(file.id, container_id, path, file.bytes, created_at, file.replaced_id, attributes=attributes)
+
+    def _path(self, path: str) -> str:
+        if self.dialect.directories and path.endswith("/"):
+            return relative_path(path[:-1], self.dialect.data_root) + "/"
+        return relative_path(path, self.dialect.data_root)
 
     @contextmanager
     def _call(
@@ -277,6 +308,17 @@ def _patiently(send: Callable[[], S]) -> S:
 def _container(container: Container) -> RemoteContainer:
     created_at = unix_seconds(container.created_at)
     return RemoteContainer(container.id, container.name, created_at, ends_at(container), idle_limit(container))
+
+
+def _on_the_wire(attributes: FileAttributes) -> dict[str, int]:
+    fields = {"mode": attributes.mode, "uid": attributes.uid, "gid": attributes.gid, "mtime_ns": attributes.mtime}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _kept(attributes: models.FileAttributes | None) -> FileAttributes | None:
+    if attributes is None:
+        return None
+    return FileAttributes(attributes.mode, attributes.uid, attributes.gid, attributes.mtime_ns)
 
 
 def _is_since(file: ContainerFile, since: int) -> bool:

@@ -215,17 +215,34 @@ class RemoteContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class FileAttributes:
+    """What a service keeps of a file beside its content, if it does; None where nothing was set.
+
+    Attributes:
+        mode: permission bits.
+        mtime: nanoseconds since the epoch.
+    """
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    mtime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
     """A file of a container as the service tells of it; the content behind an id never changes.
 
     Attributes:
-        path: below the container, "/"-separated, every segment a legal file name; None where the service does not say.
+        path: below the container, "/"-separated, every segment a legal file name; that of a directory which the service
+            keeps without files ends in "/".
         size: in bytes; None where the service does not say.
         created_at: Unix seconds.
         replaced_id: the file whose place it took when it was stored, and which is gone; None where the service does
             not say.
         blocks: of 512 bytes, that the content took on this machine's disk when it was uploaded; None if it was not
             uploaded here.
+        attributes: None where the service keeps none.
     """
 
     id: str
@@ -235,6 +252,11 @@ class RemoteFile:
     created_at: int
     replaced_id: str | None = field(default=None, compare=False)
     blocks: int | None = field(default=None, compare=False)
+    attributes: FileAttributes | None = field(default=None, compare=False)
+
+    @property
+    def is_directory(self) -> bool:
+        return self.path.endswith("/")
 
 
 def naming(service: str, error: FsError) -> FsError:

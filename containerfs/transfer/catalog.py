@@ -56,6 +56,13 @@ class Catalog:
         with self._lock:
             return sorted(self._listed(directory).files(), key=lambda node: node.path)
 
+    def directories(self, directory: Directory) -> list[RemoteFile]:
+        """The directories that the service keeps without files, at and below one, deepest first."""
+        with self._lock:
+            container, top = self._listed(directory).container, directory.path
+            kept = [path for path in container.directories if not top or f"{path}/".startswith(f"{top}/")]
+            return [container.directories[path] for path in sorted(kept, reverse=True)]
+
     def find(self, name: str) -> Node:
         """What a name stands for. Raises NotFound."""
         with self._lock:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
+from containerfs.fs.types import FileAttributes
 
 
 class LinkSource:
@@ -18,6 +19,8 @@ class LinkSource:
         with disk_errors():
             self._target = os.readlink(os.fsencode(path))
         self.size = len(self._target)
+        with disk_errors():
+            self.attributes = FileAttributes(mtime=path.lstat().st_mtime_ns)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return self._target[offset : offset + size]

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
-from containerfs.fs.types import RemoteFile, digest
+from containerfs.fs.types import FileAttributes, RemoteFile, digest
 
 _WORTH_KEEPING = 1 << 20  # bytes; fewer are fetched again sooner than somebody wonders what the file is
 
@@ -83,6 +83,15 @@ def _claim(file: BinaryIO, path: Path) -> None:
 
 
 def _become(file: BinaryIO, path: Path, target: Path, remote: RemoteFile) -> None:
-    if remote.created_at:
-        os.utime(file.fileno(), (remote.created_at, remote.created_at))
+    attributes = remote.attributes or FileAttributes()
+    if attributes.mode is not None:
+        os.fchmod(file.fileno(), attributes.mode & _allowed(os.fstat(file.fileno()).st_mode))
+    changed = remote.created_at * 1_000_000_000 if attributes.mtime is None else attributes.mtime
+    if changed:
+        os.utime(file.fileno(), ns=(changed, changed))
     path.replace(target)
+
+
+def _allowed(new: int) -> int:
+    """The permissions that a file may have here, of those that a new one has: whoever may read it may run it, too."""
+    return (new & 0o666) | (new & 0o444) >> 2

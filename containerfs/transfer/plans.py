@@ -49,11 +49,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A local file to upload, and where to; ``is_link``: a symbolic link, to be stored as that."""
+    """A local file to upload, and where to.
+
+    Attributes:
+        is_link: a symbolic link, to be stored as that.
+        keeps: whether its mode and time are its own.
+    """
 
     source: Path
     place: Place
     is_link: bool = False
+    keeps: bool = True
 
     @property
     def name(self) -> str:

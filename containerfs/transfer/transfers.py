@@ -20,7 +20,7 @@ from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
 from containerfs.fs.remote import Remote, UploadRequest
 from containerfs.fs.staged import new_hash
-from containerfs.fs.types import RemoteFile
+from containerfs.fs.types import FileAttributes, RemoteFile
 from containerfs.transfer.links import make_link
 from containerfs.transfer.partial import Partial, partial
 
@@ -74,14 +74,21 @@ class Transfers:
         return written.size
 
     def upload(
-        self, source: UploadSource, container_id: str, path: str, meter: Meter, replaced: str = ""
+        self,
+        source: UploadSource,
+        container_id: str,
+        path: str,
+        meter: Meter,
+        replaced: str = "",
+        attributes: FileAttributes | None = None,
     ) -> RemoteFile:
         """Store content under a path of a container.
 
         Args:
             replaced: the id of the file that has the path. It is deleted once the new one is there.
+            attributes: to be kept with it, where the service keeps any.
         """
-        request = UploadRequest(container_id, path, _Metered(source, meter), secrets.token_hex(16))
+        request = UploadRequest(container_id, path, _Metered(source, meter), secrets.token_hex(16), attributes)
         begun = int(time.time())
         stored = self._again(lambda: self._store(request, begun), lambda: 0)
         return self._settled(stored, path, replaced)
@@ -102,7 +109,7 @@ class Transfers:
             spool = Path(directory, "spool")
             self.download(file, spool, meter)
             with opened(spool) as source:
-                return self.upload(source, container_id, path, meter, replaced)
+                return self.upload(source, container_id, path, meter, replaced, file.attributes)
 
     def remove(self, file: RemoteFile) -> None:
         """Delete a file of the service."""
@@ -190,7 +197,9 @@ class FileSource:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.size = os.fstat(fd).st_size
+        found = os.fstat(fd)
+        self.size = found.st_size
+        self.attributes = FileAttributes(stat.S_IMODE(found.st_mode), mtime=found.st_mtime_ns)
 
     def read_at(self, offset: int, size: int) -> bytes:
         with disk_errors():

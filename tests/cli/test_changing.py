@@ -90,9 +90,29 @@ def test_what_cannot_be_renamed(server: LiveServer, tool: Tool, box: Box) -> Non
     for name in ("a", "d/b"):
         box.put(name)
     name = box.name
-    assert "a container keeps its name" in tool.fails("rename", name, "other")
     assert "is in another container" in tool.fails("rename", f"{name}/a", f"{Box.create(server, 'elsewhere').id}/a")
     assert "cannot be moved into itself" in tool.fails("rename", f"{name}/d", f"{name}/d/e")
     assert f"{name}/d is a directory" in tool.fails("rename", f"{name}/a", f"{name}/d")
     assert "are the same file" in tool.fails("rename", f"{name}/a", f"{name}/a", "--force")
     assert sorted(box.holds()) == ["a", "d/b"]
+
+
+def test_directories_that_the_service_keeps_go_along(tool: Tool, box: Box) -> None:
+    for path in ("d/", "d/empty/", "other/"):
+        box.put(path, b"")
+    box.put("d/file")
+    assert tool.lines("ls", box.name) == ["d/", "other/"]
+    tool("rename", f"{box.name}/d", f"{box.name}/e")
+    assert sorted(box.holds()) == ["e/", "e/empty/", "e/file", "other/"]
+    tool("rm", "-r", f"{box.name}/e")
+    assert sorted(box.holds()) == ["other/"]
+
+
+def test_a_container_is_renamed(tool: Tool, box: Box) -> None:
+    box.put("file")
+    tool("rename", box.name, f"{box.name}-renamed")
+    assert tool.lines("ls", f"{box.name}-renamed") == ["file"]
+    assert httpx.get(box.url).json()["name"] == f"{box.name}-renamed"
+    tool("create", box.name)
+    assert "already" in tool.fails("rename", f"{box.name}-renamed", box.name)
+    assert "no name for one" in tool.fails("rename", box.name, f"{box.name}/x")

@@ -242,3 +242,15 @@ def test_on_a_terminal_it_shows_how_it_gets_on(
     assert "large" in shown
     assert "Downloaded 1 file, 4.2 MB in " in shown
     assert tool.on_terminal("get", "-q", f"{box.name}/large", tmp_path) == (0, "")
+
+
+def test_an_executable_comes_out_executable(tool: Tool, box: Box, tmp_path: Path) -> None:
+    script, back = tmp_path / "script", tmp_path / "back"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o4755)
+    os.utime(script, ns=(0, 1_234_567_890_123_456_789))
+    tool("put", script, box.name)
+    tool("cp", f"{box.name}/script", f"{box.name}/copy")
+    tool("get", f"{box.name}/copy", back)
+    assert back.stat().st_mode & 0o7777 == 0o755
+    assert back.stat().st_mtime_ns == script.stat().st_mtime_ns

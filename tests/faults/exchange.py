@@ -75,6 +75,13 @@ class Exchange:
     def is_change(self) -> bool:
         return self.method not in ("GET", "HEAD")
 
+    @property
+    def is_of_attributes(self) -> bool:
+        """Whether it sends modes and times, or a directory, which nobody waits for."""
+        if self.method != "POST":
+            return False
+        return "/files/" in self.path or (self.is_upload and (self.name or "").endswith("/"))
+
     def __str__(self) -> str:
         committed, answered = (each.status if each else "-" for each in (self.committed, self.answered))
         name = self.request.upload_name if b"\r\n\r\n" in self.request.received else None

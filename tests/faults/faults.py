@@ -12,7 +12,9 @@ ALWAYS = float("inf")
 
 def upload_of(*names: str) -> Match:
     """Uploads of these files; without names, of any."""
-    return lambda exchange: exchange.is_upload and (not names or exchange.name in names)
+    return lambda exchange: (
+        exchange.is_upload and not exchange.is_of_attributes and (not names or exchange.name in names)
+    )
 
 
 def deletion(exchange: Exchange) -> bool:
@@ -20,7 +22,8 @@ def deletion(exchange: Exchange) -> bool:
 
 
 def change(exchange: Exchange) -> bool:
-    return exchange.is_change
+    """What changes files; modes, times and directories follow in their own time."""
+    return exchange.is_change and not exchange.is_of_attributes
 
 
 def making(exchange: Exchange) -> bool:

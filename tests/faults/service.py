@@ -61,14 +61,14 @@ class Service:
         self._http.delete(f"{files}/{found}").raise_for_status()
 
     def holds(self, container: str) -> Holding:
-        """The paths and contents of all files of a container, of two of one path both."""
+        """The paths and contents of all files of a container, of two of one path both; without directories."""
         files = f"/containers/{self.container_id(container)}/files"
-        return sorted(
-            (self._path(file), self._content(f"{files}/{file['id']}/content")) for file in self._listed(files)
-        )
+        listed = [file for file in self._listed(files) if not file["path"].endswith("/")]
+        return sorted((self._path(file), self._content(f"{files}/{file['id']}/content")) for file in listed)
 
     def names(self, container: str) -> list[str]:
-        return sorted(map(self._path, self._listed(f"/containers/{self.container_id(container)}/files")))
+        listed = self._listed(f"/containers/{self.container_id(container)}/files")
+        return sorted(self._path(file) for file in listed if not file["path"].endswith("/"))
 
     def comes_to_hold(self, container: str, wanted: dict[str, bytes], limit: float = 15.0) -> None:
         """Wait until it holds exactly these files, each once."""

@@ -13,6 +13,11 @@ _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"
 
 Headers = list[tuple[str, str]]
 
+_FILE_PART = re.compile(rb'filename="([^"]*)"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n')
+"""The head of the part of a form that has the file, which comes last."""
+
+_FIELDS = 4096  # bytes of the fields before it, at most
+
 
 class Disconnected(ConnectionError):
     """The other side left in the middle of a message."""
@@ -67,9 +72,8 @@ class Request:
         """The name of the file that it uploads. Reads the start of the content."""
         if "multipart/form-data" not in self.headers.get("content-type", ""):
             return None
-        while b"\r\n\r\n" not in self.received and self.read():
+        while not (name := _FILE_PART.search(self.received)) and len(self.received) < _FIELDS and self.read():
             pass
-        name = re.search(rb'filename="([^"]*)"', self.received.partition(b"\r\n\r\n")[0])
         return name[1].decode() if name else None
 
     def read(self) -> bool:

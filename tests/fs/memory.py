@@ -13,7 +13,7 @@ from dataclasses import replace
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
 from containerfs.fs.remote import Stream, UploadRequest
-from containerfs.fs.types import RemoteContainer, RemoteFile
+from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
 Fault = Callable[[str, str], None]
 
@@ -122,6 +122,11 @@ class MemoryRemote:
         with self._storing("create", name):
             return self._containers[self.made(name)]
 
+    def rename_container(self, container_id: str, name: str) -> RemoteContainer:
+        with self._request("rename container", container_id):
+            renamed = self._containers[container_id] = replace(self._container(container_id), name=name)
+            return renamed
+
     def delete_container(self, container_id: str) -> None:
         with self._request("delete container", container_id):
             self._drop(container_id)
@@ -151,6 +156,19 @@ class MemoryRemote:
             if file.id not in self._files and not self._is_answered(key):
                 raise types.NotFound(file.id)
             return self._once(key, (file.container_id, path, self.contents[file.id]))
+
+    def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
+        with self._request("attributes", file_id):
+            if file_id not in self._files:
+                raise types.NotFound(file_id)
+            self._files[file_id] = replace(self._files[file_id], attributes=attributes)
+
+    def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
+        with self._request("directory", path):
+            self._container(container_id)
+            made = self._keep(container_id, f"{path}/", b"")
+            self._files[made.id] = replace(made, attributes=attributes)
+            return self._files[made.id]
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         with self._request("delete", file_id):

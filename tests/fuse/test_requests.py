@@ -125,9 +125,11 @@ def test_rsync_uploads_each_file_once(server: LiveServer, mount: Mount, containe
         (tmp_path / "source" / name).write_text(name)
     with asked(server) as cost:
         mount.home.run("rsync", "-a", f"{tmp_path / 'source'}/", container)
-    assert cost.requests == {"upload": 3}
+        mount.home.run("containerfs", "sync", container)
+    assert cost.requests == {"upload": 4}, "one for the directory"
     with asked(server) as cost:
         mount.home.run("rsync", "-a", f"{tmp_path / 'source'}/", container)
+        mount.home.run("containerfs", "sync", container)
     assert cost.requests == {}
 
 
@@ -139,6 +141,20 @@ def test_an_editor_uploads_what_it_saves_and_nothing_else(server: LiveServer, mo
         )
     assert (container / "notes").read_text() == "two\n"
     assert cost.requests["upload"] <= 2  # the backup that it makes first may count
+    mount.home.run("containerfs", "sync", container)
+
+
+def test_modes_and_times_cost_one_request_for_all(server: LiveServer, mount: Mount, file: Path) -> None:
+    with asked(server) as cost:
+        mount.home.run("chmod", "700", file)
+        mount.home.run("touch", "-d", "2001-02-03", file)
+        mount.home.run("containerfs", "sync", file.parent)
+    assert cost.requests == {"POST /v1/containers/{container_id}/files/{file_id}": 1}
+    with asked(server) as cost:
+        mount.home.run("cat", file)
+        mount.home.run("ls", "-lR", file.parent)
+        mount.home.run("containerfs", "sync", file.parent)
+    assert cost.requests == {}
 
 
 def test_scratch_files_stay_here(server: LiveServer, mount: Mount, container: Path) -> None:

@@ -5,11 +5,11 @@ counts once the file is closed. What was changed here after a listing was begun 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from containerfs.fs import state, transitions
-from containerfs.fs.namespace.attributes import Attributes, directory_key
+from containerfs.fs.namespace.attributes import Attributes, directory_key, shown_attributes
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, inode
 from containerfs.fs.namespace.shown import Shown, free_name, shown_paths
 from containerfs.fs.namespace.tree import Tree
@@ -24,11 +24,13 @@ class FileListing:
         started: monotonic time at which it was asked for.
         files: newest first.
         kept: attributes, by key.
+        keeps_directories: whether the service keeps directories without files, so that what it does not list is gone.
     """
 
     started: float
     files: list[RemoteFile]
     kept: dict[str, Attributes] = field(default_factory=dict)
+    keeps_directories: bool = False
 
 
 def apply_containers(
@@ -48,10 +50,19 @@ def apply_containers(
     for remote in oldest_first:
         known = tree.container(remote.id)
         if known is not None:
-            known.remote, known.gone = remote, False
+            _take_over(tree, known, remote, started)
         directory = tree.add_container(remote)
         if remote.id in kept and directory.changed_at < started:
             directory.apply(kept[remote.id])
+
+
+def _take_over(tree: Tree, known: ContainerDirectory, remote: RemoteContainer, started: float) -> None:
+    known.gone = False
+    if known.remote.name == remote.name:
+        known.remote = remote
+    elif known.changed_at < started:  # it was renamed elsewhere
+        known.remote = remote
+        tree.root.remove(known)
 
 
 def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing) -> None:
@@ -64,7 +75,9 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
         for remote in listing.files
         if remote.id not in replaced and tree.is_shown(container, remote, listing.started)
     ]
-    shown = shown_paths(there, listing.kept)
+    container.directories = _kept_directories(tree, container, there, listing.started)
+    files = [remote for remote in there if not remote.is_directory]
+    shown = shown_paths(files, listing.kept, container.directories)
     _drop_absent(tree, container, shown, listing.started)
     for file_id, place in shown.items():
         node = container.by_id.get(file_id)
@@ -76,6 +89,8 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
         _show(tree, container, place)
         tree.apply_kept(container, file_id)
     _apply_directories(tree, container)
+    if listing.keeps_directories:
+        _drop_directories(tree, container, listing.started)
     container.pages = max(1, -(-len(listing.files) // 100))
     tree.forget_deleted(container.remote.id, listing.started)
 
@@ -84,8 +99,9 @@ def _share_known(container: ContainerDirectory, files: list[RemoteFile]) -> None
     """Put what is known in place of what is listed anew and says the same: a million of them take a third of a GB."""
     for place, remote in enumerate(files):
         node = container.by_id.get(remote.id)
-        if node is not None and node.remote is not None and node.remote == remote:
-            files[place] = node.remote
+        known = None if node is None else node.remote
+        if known is not None and known == remote and known.attributes == remote.attributes:
+            files[place] = known
 
 
 def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Mapping[str, Shown], started: float) -> None:
@@ -109,8 +125,11 @@ def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
     path, kind, remote = place
     node = container.by_id.get(remote.id)
     if node is not None:
-        if isinstance(node.state, state.Outdated) or (node.remote is not None and node.remote.size is None):
+        known = node.remote
+        if isinstance(node.state, state.Outdated) or (known is not None and known.size is None):
             tree.change(node, transitions.listed, remote, held=node.opens > 0)
+        elif known is not None and known.attributes != remote.attributes:
+            tree.change(node, transitions.listed, replace(known, attributes=remote.attributes), held=node.opens > 0)
         if node.local or place.is_at(node):
             return
     parent_path, _, name = path.rpartition("/")
@@ -131,8 +150,35 @@ def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
     parent.add(node, name)
 
 
+def _kept_directories(
+    tree: Tree, container: ContainerDirectory, listed: Sequence[RemoteFile], started: float
+) -> dict[str, RemoteFile]:
+    """The directories that the service keeps, by path. A listing says nothing of those that were changed here since."""
+    found = {remote.path[:-1]: remote for remote in reversed(listed) if remote.is_directory}
+    for path, known in container.directories.items():
+        there = tree.find_in(container, path)
+        if path not in found and there is not None and there.changed_at > started:
+            found[path] = known
+    return found
+
+
+def _drop_directories(tree: Tree, container: ContainerDirectory, started: float) -> None:
+    """Directories without files are gone once the service does not keep them, and nothing of them is to be sent."""
+    for node in [node for node in container.below() if isinstance(node, Directory) and not node.children]:
+        is_kept = node.path in container.directories or directory_key(node.path) in container.kept_attributes
+        if not is_kept and node.changed_at < started:
+            node.kept = False
+            tree.remove_with_empty_parents(node)
+
+
 def _apply_directories(tree: Tree, container: ContainerDirectory) -> None:
-    """Show the directories that are kept here, and what was set for others."""
+    """Show the directories that are kept, by the service or here, and what was set for others."""
+    for path, remote in container.directories.items():
+        directory = tree.make_directory(container, path)
+        directory.kept = True
+        shown = shown_attributes(container.kept_attributes.get(directory_key(path)), remote.attributes)
+        if shown is not None:
+            directory.apply(shown)
     prefix = directory_key("")
     for key, kept in container.kept_attributes.items():
         if key.startswith(prefix):

@@ -1,5 +1,7 @@
 """What the API cannot hold is kept beside it, on this machine: modes, owners, times, names and empty directories.
 
+A service that keeps them has the last word, but for what was set here and has not been sent to it yet.
+
 A file's attributes are keyed by its id, a directory's by its path. A row exists only where something was set here: all
 else follows from what the service says. Losing this store loses no content.
 """
@@ -8,11 +10,12 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from containerfs.fs.disk import FileLock
+from containerfs.fs.types import FileAttributes
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ class Attributes:
         atime, mtime: nanoseconds since the epoch.
         path: the name that was asked for, where the service chose another.
         size: in bytes, learned from the service where its listing leaves it out.
+        sent: whether the service has got mode, owner and time, so that what it says of them counts.
     """
 
     mode: int | None = None
@@ -35,6 +39,26 @@ class Attributes:
     mtime: int | None = None
     path: str | None = None
     size: int | None = None
+    sent: bool | None = None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there is something that a service which keeps attributes does not have."""
+        return self.mtime is not None and not self.sent
+
+    def carried(self) -> FileAttributes:
+        """What of it a service can keep."""
+        return FileAttributes(self.mode, self.uid, self.gid, self.mtime)
+
+
+NOTHING = Attributes()
+
+
+def shown_attributes(kept: Attributes | None, told: FileAttributes | None) -> Attributes | None:
+    """What to show of what is kept here and what the service tells; None of nothing."""
+    if told is None or (kept is not None and kept.unsent):
+        return kept
+    return replace(kept or NOTHING, mode=told.mode, uid=told.uid, gid=told.gid, mtime=told.mtime)
 
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -42,12 +66,25 @@ _COLUMNS = [field.name for field in fields(Attributes)]
 _TIMES = ("atime", "mtime")
 
 
+_FILE, _DIRECTORY = "file:", "directory:"
+
+
 def file_key(file_id: str) -> str:
-    return "file:" + file_id
+    return _FILE + file_id
 
 
 def directory_key(path: str) -> str:
-    return "directory:" + path
+    return _DIRECTORY + path
+
+
+def file_id(key: str) -> str:
+    """The id in a ``file_key``."""
+    return key.removeprefix(_FILE)
+
+
+def directory_path(key: str) -> str | None:
+    """The path in a ``directory_key``; None of a file's."""
+    return key.removeprefix(_DIRECTORY) if key.startswith(_DIRECTORY) else None
 
 
 class AttributeStore:
@@ -80,6 +117,31 @@ class AttributeStore:
             [(self._service, directory_key(""))],
         )
         return {row[0]: _read(row[1:]) for row in rows}
+
+    def unsent(self) -> list[tuple[str, str, Attributes]]:
+        """What a service that keeps attributes does not have: container ids, keys, attributes."""
+        rows = self._run(
+            f"SELECT container, key, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND sent IS NULL",
+            [(self._service,)],
+        )
+        found = [(container, key, _read(tuple(values))) for container, key, *values in rows]
+        return [each for each in found if each[2].unsent]
+
+    def note_sent(self, container_id: str, key: str, attributes: Attributes) -> None:
+        """The service has got these. Of a directory nothing is kept here any more."""
+        if self._load(container_id, key) != attributes:
+            return
+        if directory_path(key) is None:
+            self.save(container_id, key, replace(attributes, sent=True))
+        else:
+            self.forget(container_id, [key])
+
+    def _load(self, container_id: str, key: str) -> Attributes | None:
+        rows = self._run(
+            f"SELECT {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND container = ? AND key = ?",
+            [(self._service, container_id, key)],
+        )
+        return _read(rows[0]) if rows else None
 
     def save(self, container_id: str, key: str, attributes: Attributes) -> None:
         marks = ", ".join("?" for _ in range(3 + len(_COLUMNS)))
@@ -122,6 +184,7 @@ def _read(row: tuple[Any, ...]) -> Attributes:
     values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
     for name in _TIMES:
         values[name] = None if values[name] is None else int(values[name])
+    values["sent"] = None if values["sent"] is None else bool(values["sent"])
     return Attributes(**values)
 
 
@@ -150,6 +213,8 @@ def _connect(path: Path) -> sqlite3.Connection:
             f"CREATE TABLE IF NOT EXISTS attributes (service, container, key, {', '.join(_COLUMNS)},"
             " PRIMARY KEY (service, container, key)) WITHOUT ROWID"
         )
+        if "sent" not in (name for _, name, *_ in db.execute("PRAGMA table_info(attributes)")):
+            db.execute("ALTER TABLE attributes ADD COLUMN sent")
     except BaseException:
         db.close()
         raise

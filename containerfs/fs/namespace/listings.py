@@ -169,7 +169,7 @@ class MetadataCache:
         with self._tree.lock:
             if started < container.asked_at:  # one that was begun later has arrived before
                 return
-            apply_files(self._tree, container, FileListing(started, files, kept))
+            apply_files(self._tree, container, FileListing(started, files, kept, self._remote.dialect.directories))
             container.asked_at = started
             container.listed_at = time.monotonic() if is_believed() else 0.0
             self._listed.pop(container.remote.id, None)

@@ -188,9 +188,10 @@ class ContainerDirectory(Directory):
         by_id: its files by their id on the service.
         gone: the service has dropped it; it is shown to those only who have files of it open.
         kept_attributes: what was set here for its files and directories, by key.
+        directories: those that the service keeps, by path.
     """
 
-    __slots__ = ("asked_at", "by_id", "gone", "kept_attributes", "listed_at", "pages", "remote")
+    __slots__ = ("asked_at", "by_id", "directories", "gone", "kept_attributes", "listed_at", "pages", "remote")
 
     def __init__(self, remote: RemoteContainer, name: str) -> None:
         super().__init__(name, inode(remote.id), remote.created_at * 1_000_000_000)
@@ -200,6 +201,7 @@ class ContainerDirectory(Directory):
         self.gone = False
         self.by_id: dict[str, FileNode] = {}
         self.kept_attributes: dict[str, Attributes] = {}
+        self.directories: dict[str, RemoteFile] = {}
 
     @property
     def concealed(self) -> bool:

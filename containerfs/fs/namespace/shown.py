@@ -28,12 +28,15 @@ class Shown(NamedTuple):
         return type(node) is self.kind and node.path == self.path
 
 
-def shown_paths(files: Sequence[RemoteFile], kept: Mapping[str, Attributes]) -> dict[str, Shown]:
+def shown_paths(
+    files: Sequence[RemoteFile], kept: Mapping[str, Attributes], directories: Iterable[str] = ()
+) -> dict[str, Shown]:
     """Where each file of a listing is shown, by its id.
 
     Args:
         files: newest first.
         kept: what was set here for the container's files and directories, by key.
+        directories: paths of those that the service keeps.
     """
     wanted: dict[str, Shown] = {}
     links: dict[str, Shown] = {}
@@ -45,7 +48,7 @@ def shown_paths(files: Sequence[RemoteFile], kept: Mapping[str, Attributes]) -> 
         wanted[remote.id] = Shown(fitting(path, remote.id), FileNode, remote)
         if may_be_link(path, remote.size):
             links[remote.id] = Shown(fitting(link_path(path), remote.id), Link, remote)
-    taken = _directories(each.path for each in wanted.values())
+    taken = _directories([*(each.path for each in wanted.values()), *(f"{path}/" for path in directories)])
     taken |= {key.removeprefix(directory_key("")) for key in kept if key.startswith(directory_key(""))}
     files_at = {each.path for each in wanted.values()}
     for file_id, link in links.items():

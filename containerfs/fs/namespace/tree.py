@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from containerfs.api.paths import encode_name
 from containerfs.fs import state, transitions
-from containerfs.fs.namespace.attributes import file_key
+from containerfs.fs.namespace.attributes import file_key, shown_attributes
 from containerfs.fs.namespace.kernel import KernelMemory
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.shown import fitting, free_name
@@ -152,6 +152,16 @@ class Tree:
             there.name, there.parent = there.remote.id, self.root
         self.root.add(directory, free_name(self.root, name, directory.remote.id))
 
+    def rename_container(self, directory: ContainerDirectory, remote: RemoteContainer, name: str) -> None:
+        """A container was given another name, which is free, and another id if it was made again, empty."""
+        self._by_container.pop(directory.remote.id, None)
+        self._by_container[remote.id] = directory
+        directory.remote = remote
+        self.root.remove(directory)
+        directory.parent = self.root
+        self.root.add(directory, name)
+        directory.changed_at = time.monotonic()
+
     def remove_container(self, directory: ContainerDirectory) -> None:
         """Forget a container."""
         self._by_container.pop(directory.remote.id, None)
@@ -255,9 +265,11 @@ class Tree:
 
     def apply_kept(self, container: ContainerDirectory, file_id: str) -> None:
         """Give a file the attributes that are kept for it."""
-        kept = container.kept_attributes.get(file_key(file_id))
         node = container.by_id.get(file_id)
-        if kept is not None and node is not None and not node.local:
+        if node is None or node.local or node.remote is None:
+            return
+        kept = shown_attributes(container.kept_attributes.get(file_key(file_id)), node.remote.attributes)
+        if kept is not None:
             node.apply(kept)
 
     # What is not shown

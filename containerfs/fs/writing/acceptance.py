@@ -17,6 +17,7 @@ from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.attempts import Attempts, Sending
+from containerfs.fs.writing.attribute_updates import AttributeUpdates
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.delivery import Courier, Delivery
 from containerfs.fs.writing.journal import Journal, Transaction
@@ -34,6 +35,7 @@ class Acceptance:
         journal: Journal,
         cache: ContentCache,
         attributes: AttributeStore,
+        updates: AttributeUpdates,
         deletions: Deletions,
         settlement: Settlement,
         courier: Courier,
@@ -43,6 +45,7 @@ class Acceptance:
         self._journal = journal
         self._cache = cache
         self._attributes = attributes
+        self._updates = updates
         self._deletions = deletions
         self._settlement = settlement
         self._courier = courier
@@ -172,6 +175,8 @@ class Acceptance:
     def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
         node.changed_at = time.monotonic()
         kept = node.attributes()
+        if stored.attributes == kept.carried():
+            kept = replace(kept, sent=True)
         if stored.path != node.stored_path:
             kept = replace(kept, path=node.stored_path)
         node.container.kept_attributes[file_key(stored.id)] = kept
@@ -181,6 +186,8 @@ class Acceptance:
         kept = container.kept_attributes.get(file_key(stored.id)) if container is not None else None
         if kept is not None:
             self._attributes.save(stored.container_id, file_key(stored.id), kept)
+            if kept.unsent:
+                self._updates.set(stored.container_id, file_key(stored.id), kept)
 
     def _adopt(self, content: StagedFile | RemoteFile, stored: RemoteFile) -> None:
         """What was uploaded is what would be read back: it costs no request."""

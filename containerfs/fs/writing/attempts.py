@@ -123,7 +123,9 @@ class Attempts:
             begun = state.uploading(node.state)
             assert begun is not None
             self._settlement.begun(attempt.key)
-        delivery = Delivery(attempt, version.content, self._journal.noted_digest(entry), lost=earlier is not None)
+            attributes = node.attributes().carried()
+        digest = self._journal.noted_digest(entry)
+        delivery = Delivery(attempt, version.content, digest, earlier is not None, attributes)
         return Sending(node, begun.version, entry, delivery)
 
     def _check_path(self, node: FileNode, busy: Set[tuple[str, str]]) -> None:

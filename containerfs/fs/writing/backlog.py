@@ -12,6 +12,7 @@ from containerfs.fs import state, types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Staged
+from containerfs.fs.writing.attribute_updates import AttributeUpdates, Subject
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Deletion
@@ -119,6 +120,7 @@ class Backlog:
         uploader: Uploader,
         deletions: Deletions,
         settlement: Settlement,
+        updates: AttributeUpdates,
         schedule: Schedule,
     ) -> None:
         self._tree = tree
@@ -126,6 +128,7 @@ class Backlog:
         self._uploader = uploader
         self._deletions = deletions
         self._settlement = settlement
+        self._updates = updates
         self._schedule = schedule
 
     def outstanding(self) -> Outstanding:
@@ -177,13 +180,14 @@ class Backlog:
         for node in self.expedite(within):
             self._await(node, deadline)
         left = [self._unfinished(node) for node in self._due() if within is None or node in within]
+        unset = [self._unset(subject) for subject in self._updates.drain(deadline)]
         if within is not None:
             return left
         with suppress(types.Unreachable):
             self._uploader.wait_for_deleted(deadline)
             self._settlement.wait(deadline)
         undeleted = [self._undeleted(deletion) for deletion in self._deletions.retry_pending(deadline)]
-        return [*left, *self._recorded(), *undeleted, *self._set_aside()]
+        return [*left, *self._recorded(), *unset, *undeleted, *self._set_aside()]
 
     def _due(self) -> list[FileNode]:
         with self._tree.lock:
@@ -221,6 +225,10 @@ class Backlog:
                 if isinstance(node.state, Staged) and node.state.entry is not None
             ]
             return [Unfinished(self._name(node), "it was still open") for node in nodes]
+
+    def _unset(self, subject: Subject) -> Unfinished:
+        name = f"{self._container_name(subject.container_id)}/{subject.key.partition(':')[2]}"
+        return Unfinished(name, "the service does not have its mode, owner and time")
 
     def _undeleted(self, deletion: Deletion) -> Unfinished:
         name = f"{self._container_name(deletion.container_id)}/{deletion.file_id}"

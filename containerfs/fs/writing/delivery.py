@@ -14,7 +14,7 @@ from containerfs.fs import types
 from containerfs.fs.deadline import NEVER
 from containerfs.fs.remote import Remote, UploadRequest
 from containerfs.fs.staged import SealedSource, StagedFile
-from containerfs.fs.types import RemoteFile
+from containerfs.fs.types import FileAttributes, RemoteFile
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Attempt
 from containerfs.fs.writing.schedule import Job
@@ -35,6 +35,7 @@ class Delivery:
         attempt: as the journal has it.
         content: staged data, or a file of the service whose content is stored under another name.
         expected: the digest that was noted when the content was closed; None if none was.
+        attributes: of the file when it began.
         lost: whether a request was sent whose answer did not arrive.
         digest: of the content, once it was sent or looked for.
         cancelled: set once nobody wants the result any more.
@@ -44,6 +45,7 @@ class Delivery:
     content: StagedFile | RemoteFile
     expected: str | None
     lost: bool
+    attributes: FileAttributes | None = None
     digest: str | None = None
     source: SealedSource | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -130,7 +132,7 @@ class Courier:
 
     def _upload(self, delivery: Delivery, source: SealedSource, staged: StagedFile) -> RemoteFile:
         attempt = delivery.attempt
-        request = UploadRequest(attempt.container_id, attempt.path, source, attempt.key)
+        request = UploadRequest(attempt.container_id, attempt.path, source, attempt.key, delivery.attributes)
         tries = _Tries(delivery, self._patience, self._remote.unanswered)
         while True:
             if delivery.lost and (found := self._find(delivery, staged)):

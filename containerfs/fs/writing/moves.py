@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from containerfs.fs import state, transitions, types
-from containerfs.fs.namespace.attributes import AttributeStore, directory_key
+from containerfs.fs.namespace.attributes import AttributeStore, directory_key, directory_path
 from containerfs.fs.namespace.lookup import check_path
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
@@ -21,6 +21,7 @@ from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Local, State, Unlinked, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.attempts import entry_of
+from containerfs.fs.writing.attribute_updates import AttributeUpdates
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.durability import Durability
@@ -83,6 +84,7 @@ class Moves:
         commits: Commits,
         removals: Removals,
         attributes: AttributeStore,
+        updates: AttributeUpdates,
         names: NamePolicy,
     ) -> None:
         self._tree = tree
@@ -94,6 +96,7 @@ class Moves:
         self._commits = commits
         self._removals = removals
         self._attributes = attributes
+        self._updates = updates
         self._names = names
 
     def rename(self, source: Node, parent: Directory, name: str, target: Node | None, *, lazily: bool) -> None:
@@ -339,6 +342,7 @@ class Moves:
             container, key, kept = directory.container, directory_key(directory.path), directory.attributes()
             container.kept_attributes[key] = kept
         self._attributes.save(container.remote.id, key, kept)
+        self._updates.set(container.remote.id, key, kept)
 
     def _move_kept(self, source: Node, old: str) -> None:
         """What is kept of directories follows a directory from its old path."""
@@ -352,14 +356,21 @@ class Moves:
                 directory_key(old + each.path.removeprefix(source.path)): directory_key(each.path)
                 for each in directories
             }
+            gone = [path for key in keys if (path := directory_path(key)) in container.directories]
             moved = {
-                new: container.kept_attributes.pop(key) for key, new in keys.items() if key in container.kept_attributes
+                directory_key(each.path): each.attributes()
+                for key, each in zip(keys, directories, strict=True)
+                if each is source or key in container.kept_attributes or directory_path(key) in gone
             }
-            moved.setdefault(directory_key(source.path), source.attributes())
+            for key in keys:
+                container.kept_attributes.pop(key, None)
             container.kept_attributes.update(moved)
         for key, kept in moved.items():
             self._attributes.save(container.remote.id, key, kept)
+            self._updates.set(container.remote.id, key, kept)
         self._attributes.forget(container.remote.id, keys.keys() - moved.keys())
+        for path in gone:
+            self._updates.removed(container, path)
 
 
 def _unseal(node: FileNode) -> None:
@@ -372,7 +383,7 @@ def _unseal(node: FileNode) -> None:
 
 def _check(source: Node, parent: Directory, target: Node | None) -> None:
     if isinstance(source, ContainerDirectory) or source.container is not _container_of(parent):
-        raise types.CrossDevice("the API renames no container, and moves nothing between two")
+        raise types.CrossDevice("the API moves nothing between containers")
     if isinstance(target, Directory):
         if isinstance(source, FileNode):
             raise types.IsADirectory(target.name)

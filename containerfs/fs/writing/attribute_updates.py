@@ -1,0 +1,196 @@
+"""Attributes on their way to a service that keeps them: what was set here since the service has got the file.
+
+An upload carries the attributes that its file has when it begins. What is set later, and what is set for directories,
+follows a moment later, once for all that was set meanwhile. Until the service has it, the store on this machine says
+so, and the next mount goes on with it.
+"""
+
+import logging
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from containerfs.fs import deadline, transitions, types
+from containerfs.fs.namespace.attributes import Attributes, AttributeStore, directory_key, directory_path, file_id
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.remote import Remote
+from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.backoff import pause
+from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+_DELAY = 0.5  # seconds for which more is waited for: programs set mode, owner and times one after the other
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What has attributes: a file or a directory of a container, by the key under which they are kept."""
+
+    container_id: str
+    key: str
+
+
+class AttributeUpdates:
+    """Sends attributes. Thread-safe; nothing here waits for the service but ``drain``."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        attributes: AttributeStore,
+        journal: Journal,
+        deletions: Deletions,
+        schedule: Schedule,
+    ) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._attributes = attributes
+        self._journal = journal
+        self._deletions = deletions
+        self._schedule = schedule
+        self._changed = threading.Condition()  # guards all below; notified when an attempt has ended
+        self._unsent: dict[Subject, Attributes] = {}
+        self._failures: dict[Subject, int] = {}
+        self._sending: set[Subject] = set()
+
+    def set(self, container_id: str, key: str, attributes: Attributes) -> None:
+        """Attributes were set, and are kept here. What is set again before it was sent is sent once."""
+        if self._is_sent(key):
+            subject = Subject(container_id, key)
+            with self._changed:
+                self._unsent[subject] = attributes
+                self._failures.pop(subject, None)
+            self._submit(subject, _DELAY)
+
+    def removed(self, container: ContainerDirectory, path: str) -> None:
+        """A directory was removed: nothing of it is to be sent, and what the service has of it goes."""
+        subject = Subject(container.remote.id, directory_key(path))
+        with self._changed:
+            self._unsent.pop(subject, None)
+        self._schedule.cancel(subject)
+        with self._tree.lock:
+            there = container.directories.pop(path, None)
+        if there is not None:
+            self._delete(there)
+
+    def replay(self) -> None:
+        """Take up what earlier mounts left."""
+        for container_id, key, attributes in self._attributes.unsent():
+            self.set(container_id, key, attributes)
+
+    def drain(self, until: float) -> list[Subject]:
+        """Try now, once, whatever is not sent, until that monotonic time; returns what is left of it."""
+        with self._changed:
+            before = {subject: self._failures.get(subject, 0) for subject in self._unsent}
+            under_way = set(self._sending)
+        for subject in before:
+            self._submit(subject, 0.0)
+
+        def is_tried() -> bool:
+            return not under_way & self._sending and all(
+                subject not in self._unsent or self._failures.get(subject, 0) > failures
+                for subject, failures in before.items()
+            )
+
+        with self._changed:
+            with suppress(types.Unreachable):
+                deadline.wait_for(self._changed, is_tried, until)
+            return [subject for subject in before if subject in self._unsent]
+
+    def _is_sent(self, key: str) -> bool:
+        path = directory_path(key)
+        return self._remote.dialect.attributes if path is None else self._remote.dialect.directories and path != ""
+
+    def _submit(self, subject: Subject, delay: float) -> None:
+        self._schedule.submit(
+            subject, delay, lambda _: self._attempt(subject), lambda error: self._failed(subject, error)
+        )
+
+    def _attempt(self, subject: Subject) -> None:
+        with self._changed:
+            attributes = self._unsent.get(subject)
+            if attributes is None or subject in self._sending:
+                return
+            self._sending.add(subject)
+        try:
+            self._deliver(subject, attributes)
+        finally:
+            with self._changed:
+                self._sending.discard(subject)
+                is_late = self._unsent.get(subject) not in (None, attributes)
+                self._changed.notify_all()
+        if is_late:
+            self._submit(subject, 0.0)
+
+    def _deliver(self, subject: Subject, attributes: Attributes) -> None:
+        try:
+            self._send(subject, attributes)
+        except types.NotFound:  # the file, or its container, is gone
+            self._sent(subject, attributes)
+        except types.FsError as error:
+            self._failed(subject, error)
+        else:
+            self._sent(subject, attributes)
+
+    def _send(self, subject: Subject, attributes: Attributes) -> None:
+        path, carried = directory_path(subject.key), attributes.carried()
+        if path is None:
+            self._remote.set_attributes(subject.container_id, file_id(subject.key), carried)
+            self._note_file(subject.container_id, file_id(subject.key), carried)
+            return
+        made = self._remote.make_directory(subject.container_id, path, carried)
+        with self._tree.lock:
+            container = self._tree.container(subject.container_id)
+            there = None if container is None else self._tree.find_in(container, path)
+            is_wanted = container is None or not container.asked_at or isinstance(there, Directory)
+            if container is not None and is_wanted:
+                container.directories[path] = made
+            if there is not None:
+                there.touch(modified=False)  # listings that were begun before do not have it
+        if not is_wanted:  # it was removed meanwhile
+            self._delete(made)
+
+    def _note_file(self, container_id: str, id_: str, carried: types.FileAttributes) -> None:
+        with self._tree.lock:
+            container = self._tree.container(container_id)
+            node = None if container is None else container.by_id.get(id_)
+            if node is not None and node.remote is not None and node.remote.id == id_:
+                remote = replace(node.remote, attributes=carried)
+                self._tree.change(node, transitions.listed, remote, held=node.opens > 0)
+
+    def _sent(self, subject: Subject, attributes: Attributes) -> None:
+        with self._changed:
+            is_latest = self._unsent.get(subject) is attributes
+            if is_latest:
+                del self._unsent[subject]
+            self._failures.pop(subject, None)
+            self._changed.notify_all()
+        if not is_latest:
+            return
+        with self._tree.lock:
+            container = self._tree.container(subject.container_id)
+            if container is not None and container.kept_attributes.get(subject.key) == attributes:
+                if directory_path(subject.key) is None:
+                    container.kept_attributes[subject.key] = replace(attributes, sent=True)
+                else:
+                    del container.kept_attributes[subject.key]  # as the service has it from now on
+        self._attributes.note_sent(subject.container_id, subject.key, attributes)
+
+    def _failed(self, subject: Subject, error: types.FsError) -> None:
+        with self._changed:
+            failures = self._failures[subject] = self._failures.get(subject, 0) + 1
+            self._changed.notify_all()
+        log.warning("The attributes of %s could not be sent, attempt %d: %s", subject.key, failures, error)
+        if not error.lasting:
+            self._submit(subject, pause(failures))
+
+    def _delete(self, directory: RemoteFile) -> None:
+        """Have the service forget a directory, whatever happens meanwhile."""
+        with self._tree.lock, self._journal.transaction() as tx:
+            tx.delete_later(directory.container_id, [directory.id])
+            self._tree.hide_ids(directory.container_id, [directory.id])
+        self._deletions.carry_out_later(directory.container_id, [directory.id])
