@@ -25,6 +25,8 @@ from containerfs.fs.writing.settlement import Settlement
 
 log = logging.getLogger(__name__)
 
+_COPIED = 64 << 20  # bytes that are copied in the cache at most, rather than fetched again
+
 
 class Acceptance:
     """Takes over what the service has stored. Thread-safe."""
@@ -190,8 +192,9 @@ class Acceptance:
                 self._updates.set(stored.container_id, file_key(stored.id), kept)
 
     def _adopt(self, content: StagedFile | RemoteFile, stored: RemoteFile) -> None:
-        """What was uploaded is what would be read back: it costs no request."""
+        """What was uploaded, or copied there, is what would be read back: it costs no request."""
         if isinstance(content, RemoteFile):
+            self._adopt_copy(content, stored)
             return
         content.rest()
         if self._journal.is_needed(content):
@@ -201,6 +204,26 @@ class Acceptance:
         except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
             log.warning("What was uploaded of %r is not cached: %s", stored.path, error)
             content.remove()
+
+    def _adopt_copy(self, source: RemoteFile, stored: RemoteFile) -> None:
+        """The service has copied a file: what is cached of it, if that is all, is the content of the copy, too."""
+        if source.size is None or source.size > _COPIED or not self._cache.has(source):
+            return
+        with suppress(types.FsError):  # it can be fetched
+            entry = self._cache.pin(source)
+            try:
+                if not entry.complete or not entry.is_sound(0, source.size):
+                    return
+                copy = self._journal.stage()
+                try:
+                    copy.copy_from(entry.fd, source.size)
+                    copy.rest()
+                    self._cache.adopt(stored, copy.path)
+                except BaseException:
+                    copy.remove()
+                    raise
+            finally:
+                self._cache.unpin(entry)
 
 
 def _measured(stored: RemoteFile, content: StagedFile | RemoteFile) -> RemoteFile:

@@ -43,6 +43,15 @@ def test_a_file_gets_a_new_name(memory_fs: Paths, remote: MemoryRemote, containe
     assert remote.asked("upload") == ([] if remote.dialect.copies_by_path else ["b"])
 
 
+def test_what_was_cached_before_a_rename_is_cached_after_it(
+    memory_fs: Paths, remote: MemoryRemote, container: str
+) -> None:
+    programs.write(memory_fs, "/box/a", b"content")
+    memory_fs.rename("/box/a", "/box/b")
+    assert programs.read(memory_fs, "/box/b") == b"content"
+    assert remote.asked("content") == []
+
+
 def test_a_file_takes_the_place_of_another(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "a", b"new")
     remote.put(container, "d/b", b"old")
