@@ -88,21 +88,6 @@ def test_sigterm_with_what_the_service_refuses(service: Service, home: Home, box
     assert f"{box}/file" in errors.splitlines()[-1]
 
 
-def test_unmount_gives_up_when_its_time_is_over(service: Service, home: Home, box: str) -> None:
-    with mounted(service, home, WRITE_BACK) as mount:
-        (mount / box).mkdir()
-        hung = service.proxy.gate()
-        service.proxy.on(upload_of(), hung.before(), times=ALWAYS)
-        assert write(mount / box / "file", CONTENT) is None
-        hung.reached()
-        assert uploads(mount)["pending"] == 1
-        with mount.ended():
-            said = home.fails("containerfs", "unmount", mount.path, "--timeout", "1s")
-            service.proxy.mend()
-    assert said.count("\n") == 1
-    service.comes_to_hold(box, {"file": CONTENT})
-
-
 def test_an_expired_container_with_uploads_due(service: Service, home: Home, box: str) -> None:
     """It is listed, by the name that the container had, and not sent for ever."""
     with mounted(service, home, WRITE_BACK) as mount:
