@@ -36,13 +36,14 @@ def restarted(server: LiveServer) -> contextlib.AbstractContextManager[LiveServe
 
 
 def files_of(sdk: OpenAI, name: str) -> dict[str, bytes]:
-    """What the service has in a container: contents by path."""
+    """What the service has in a container, directories apart: contents by path."""
     (container,) = (found for found in sdk.containers.list() if found.name == name)
     return {
         str(file.path).removeprefix("/mnt/data/"): sdk.containers.files.content.retrieve(
             file.id, container_id=container.id
         ).read()
         for file in sdk.containers.files.list(container.id)
+        if not str(file.path).endswith("/")
     }
 
 

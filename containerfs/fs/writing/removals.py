@@ -65,6 +65,8 @@ class Removals:
         try:
             if reads_on or self._lazily:
                 self._delete_later(node, container_id, reads_on=reads_on)
+            elif node.opens:
+                self._delete_once_noted(node, container_id)
             else:
                 self._delete(node, container_id)
         except BaseException:
@@ -180,6 +182,14 @@ class Removals:
             self._deletions.carry_out_later(container_id, doomed, _AFTER_OTHERS)
         if self._lazily:
             self._durability.soon()
+
+    def _delete_once_noted(self, node: FileNode, container_id: str) -> None:
+        """Delete a file that programs have open: its name is gone in any case, and the service deletes it in the end."""
+        with self._tree.lock:
+            doomed = state.remote_ids(node.state)
+            node.touch(modified=False)
+            self._detach(node, container_id, doomed, reads_on=False)
+        self._deletions.carry_out(container_id, doomed)
 
     def _delete(self, node: FileNode, container_id: str) -> None:
         deleted: set[str] = set()
