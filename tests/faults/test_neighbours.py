@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.faults.mounting import (
     write,
 )
 from tests.faults.service import Service
-from tests.fuse.mounted import Home, errno_of, eventually
+from tests.fuse.mounted import Home, Mount, errno_of, eventually
 
 TREE = {"one": b"1" * 100, "two": b"2" * 200, "deeper/three": b"3" * 300, "deeper/four": b"4" * 400}
 RENAMES = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.rename(*sys.argv[1:])"
@@ -85,6 +86,7 @@ def test_a_file_takes_the_place_of_one_whose_upload_has_lost_its_answer(
         top = mount / box
         any_service.proxy.on(upload_of("target"), loses_answer, times=ALWAYS)
         assert write(top / "target", b"old!") in (errno.EIO, None), "where its content can be found it is found"
+        is_back(mount, box)
         assert write(top / "source", b"new!") is None
         renamed = errno_of(lambda: os.rename(top / "source", top / "target"))
         mount.kill()
@@ -115,6 +117,7 @@ def test_appended_to_after_a_close_that_failed(any_service: Service, home: Home,
         any_service.proxy.on(upload_of("file"), loses_answer, times=ALWAYS)
         assert write(path, b"one ") in (errno.EIO, None), "where its content can be found it is found"
         any_service.proxy.mend()
+        is_back(mount, box)
         with path.open("ab") as file:
             file.write(b"two")
         agrees(mount, any_service, box, {"file": b"one two"})
@@ -188,3 +191,9 @@ def test_a_container_that_is_removed_while_its_uploads_fail(any_service: Service
         assert errno_of(top.rmdir) == errno.ENOTEMPTY
         assert (top / "file").read_bytes() == b"content"
         agrees(mount, any_service, box, {"file": b"content"})
+
+
+def is_back(mount: Mount, box: str) -> None:
+    """The service, which its lost answers may have made seem away, is asked for a listing, and answers."""
+    refresh = partial(os.setxattr, mount / box, "user.containerfs.refresh", b"")
+    eventually(lambda: errno_of(refresh) is None, "the service is back")

@@ -241,15 +241,19 @@ def test_an_open_file_that_is_deleted_is_read_and_written_to_the_end(
     assert remote.asked("upload") == []
 
 
-def test_an_open_file_that_cannot_be_deleted_stays(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
+def test_an_open_file_whose_deletion_fails_is_read_on_and_deleted_in_the_end(
+    memory_fs: Paths, remote: MemoryRemote, container: str
+) -> None:
     remote.put(container, "a", b"content")
     with programs.opened(memory_fs, "/box/a") as fh:
         remote.before = failing("delete")
-        with pytest.raises(types.Failed):
-            memory_fs.unlink("/box/a")
+        memory_fs.unlink("/box/a")
+        assert programs.names(memory_fs, "/box") == []
         assert programs.take(memory_fs, fh) == b"content"
-    assert programs.read(memory_fs, "/box/a") == b"content"
     assert remote.stored(container) == {"a": b"content"}
+    remote.before = no_fault
+    assert memory_fs.drain(30) == []
+    assert remote.stored(container) == {}
 
 
 def test_a_file_that_is_closed_and_not_released_yet_is_deleted_without_being_fetched(
