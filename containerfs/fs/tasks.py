@@ -6,8 +6,9 @@ bring is there for whoever asks next.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -19,14 +20,11 @@ _THREADS = 1024  # more than there are operations at a time, see fuse/session.py
 
 
 class Task(Generic[T]):
-    """Something to do once, for all who wait for it.
-
-    Attributes:
-        moved_at: the monotonic time at which it has last got on.
-    """
+    """Something to do once, for all who wait for it."""
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self.moved_at = deadline.NEVER
+        self._moved_at = deadline.NEVER
+        self._is_ours = False  # whether what is done at the moment needs nothing of the service
         self._within: Task[Any] | None = None  # the task of which it is a part
         self._work = work
         self._outcome: Future[T] = Future()
@@ -35,6 +33,11 @@ class Task(Generic[T]):
     @property
     def done(self) -> bool:
         return self._outcome.done()
+
+    @property
+    def moved_at(self) -> float:
+        """The monotonic time at which it has last got on."""
+        return time.monotonic() if self._is_ours else self._moved_at
 
     def result(self) -> T:
         """What it brings, or raises, as soon as that is known. Raises Interrupted, Unreachable: by the deadline."""
@@ -68,8 +71,22 @@ def moved() -> None:
     """What is done in this context has got on: whoever waits for it, or for what it is a part of, goes on waiting."""
     task, now = _current.get(), time.monotonic()
     while task is not None:
-        task.moved_at = now
+        task._moved_at = now
         task = task._within
+
+
+@contextmanager
+def own_work() -> Iterator[None]:
+    """What is done within the block needs nothing of the service: no patience with it ends meanwhile."""
+    task = _current.get()
+    if task is None:
+        yield
+        return
+    task._is_ours = True
+    try:
+        yield
+    finally:
+        task._is_ours, task._moved_at = False, time.monotonic()
 
 
 class Workers:

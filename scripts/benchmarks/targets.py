@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -25,6 +26,7 @@ from benchmarks.processes import CONTAINERFS, is_mounted, mountpoint, run, start
 from containerfs import Client
 
 CONTAINER = "bench"
+_A_SECOND = 100  # files that are made in one, as a client might
 _numbers = itertools.count()
 
 
@@ -112,10 +114,15 @@ class ContainerServer:
             return made
         first = self.client.containers.files.create(made, file=("00000", content)).id
         with contextlib.closing(sqlite3.connect(self._store / "metadata.sqlite3", timeout=60)) as database, database:
-            columns = "container_id, bytes, created_at, blob"
+            columns = "container_id, bytes, blob"
             (row,) = database.execute(f"SELECT {columns} FROM container_files WHERE id = ?", [first])
-            others = ((f"cfile_{os.urandom(16).hex()}", f"/mnt/data/{number:05}", *row) for number in range(1, count))
-            database.executemany(f"INSERT INTO container_files (id, path, {columns}) VALUES (?, ?, ?, ?, ?, ?)", others)
+            began = int(time.time()) - count // _A_SECOND
+            others = (
+                (f"cfile_{os.urandom(16).hex()}", f"/mnt/data/{number:05}", began + number // _A_SECOND, *row)
+                for number in range(1, count)
+            )
+            insert = f"INSERT INTO container_files (id, path, created_at, {columns}) VALUES (?, ?, ?, ?, ?, ?)"
+            database.executemany(insert, others)
             database.execute("UPDATE containers SET file_count = ? WHERE id = ?", [count, made])
         return made
 

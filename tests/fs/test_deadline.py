@@ -174,6 +174,20 @@ def test_what_is_progress_of_a_part_is_progress_of_the_whole(workers: Workers) -
     assert whole.moved_at > deadline.NEVER
 
 
+def test_what_needs_nothing_of_the_service_ends_no_patience_with_it(workers: Workers) -> None:
+    def work() -> str:
+        with tasks.own_work():
+            time.sleep(0.3)
+        return "result"
+
+    with operation(patience=0.1):
+        task = Task(work)
+        workers.begin(task)
+        assert task.result() == "result"
+    with tasks.own_work():
+        assert task.moved_at < time.monotonic(), "nobody waits here"
+
+
 def test_without_a_thread_a_task_fails(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -21,7 +21,7 @@ from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.namespace.nodes import ContainerDirectory
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
-from containerfs.fs.tasks import Task, Workers
+from containerfs.fs.tasks import Task, Workers, own_work
 
 log = logging.getLogger(__name__)
 
@@ -152,28 +152,30 @@ class MetadataCache:
     def _take_containers(self, is_believed: Callable[[], bool]) -> None:
         started = time.monotonic()
         listed = self._remote.containers()
-        kept = self._attributes.load_containers()
-        with self._tree.lock:
-            if started < self._root_asked_at:  # one that was begun later has arrived before
-                return
-            apply_containers(self._tree, listed, started, kept)
-            self._root_asked_at = started
-            self._root_listed_at = time.monotonic() if is_believed() else 0.0
+        with own_work():
+            kept = self._attributes.load_containers()
+            with self._tree.lock:
+                if started < self._root_asked_at:  # one that was begun later has arrived before
+                    return
+                apply_containers(self._tree, listed, started, kept)
+                self._root_asked_at = started
+                self._root_listed_at = time.monotonic() if is_believed() else 0.0
         with self._flights_lock:
             self._root_pages, self._vouched = max(1, -(-len(listed) // _PAGE)), 0
 
     def _take_files(self, container: ContainerDirectory, is_believed: Callable[[], bool]) -> None:
         started = time.monotonic()
         files = self._remote.files(container.remote.id)
-        kept = self._attributes.load(container.remote.id)
-        with self._tree.lock:
-            if started < container.asked_at:  # one that was begun later has arrived before
-                return
-            apply_files(self._tree, container, FileListing(started, files, kept, self._remote.dialect.directories))
-            container.asked_at = started
-            container.listed_at = time.monotonic() if is_believed() else 0.0
-            self._listed.pop(container.remote.id, None)
-            self._listed[container.remote.id] = len(files)
+        with own_work():
+            kept = self._attributes.load(container.remote.id)
+            with self._tree.lock:
+                if started < container.asked_at:  # one that was begun later has arrived before
+                    return
+                apply_files(self._tree, container, FileListing(started, files, kept, self._remote.dialect.directories))
+                container.asked_at = started
+                container.listed_at = time.monotonic() if is_believed() else 0.0
+                self._listed.pop(container.remote.id, None)
+                self._listed[container.remote.id] = len(files)
 
     def _refresh(self, key: str, fresh: Callable[[], bool], take: Take, *, has_older: bool) -> None:
         """Run one listing for all who want it now."""
