@@ -188,6 +188,7 @@ def test_a_container_that_is_removed_while_its_uploads_fail(any_service: Service
         top = mount / box
         any_service.proxy.on(upload_of("file"), refuses(503), times=ALWAYS)
         assert write(top / "file", b"content") == errno.EIO
+        is_back(mount, box)
         assert errno_of(top.rmdir) == errno.ENOTEMPTY
         assert (top / "file").read_bytes() == b"content"
         agrees(mount, any_service, box, {"file": b"content"})

@@ -115,7 +115,8 @@ def test_everything_can_be_read_and_deleted(disk: Disk) -> None:
             answered(http.delete(f"/containers/{id}"))
         assert blobs_in(disk.inside) == []
         disk.relieve()
-        assert len(upload_until_refused(http, create(http)["id"])) == len(ids)
+        again = upload_until_refused(http, create(http)["id"])
+        assert len(again) > len(ids) * 3 / 4, "what was deleted is free again, but for what the database's log takes"
     assert "Traceback" not in server.log.read_text()
 
 
