@@ -68,6 +68,8 @@ class Mounts(RuleBasedStateMachine):
             self.close_all()
             self.compare(0)
             self.compare(1)
+            for filesystem in self.mounts:  # a directory that another mount has yet to tell of would come back
+                assert filesystem.drain(20) == []
             self._remove_all()
         finally:
             for filesystem in self.mounts:
