@@ -184,7 +184,7 @@ class Removals:
             self._durability.soon()
 
     def _delete_once_noted(self, node: FileNode, container_id: str) -> None:
-        """Delete a file that programs have open: its name is gone in any case, and the service deletes it in the end."""
+        """Delete a file that programs have open: its name goes in any case, and the service deletes it in the end."""
         with self._tree.lock:
             doomed = state.remote_ids(node.state)
             node.touch(modified=False)
