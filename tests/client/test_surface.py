@@ -33,6 +33,7 @@ EXPORTED = [
     "Deletion",
     "ExpiresAfter",
     "File",
+    "FileAttributes",
     "FileExpiry",
     "FileTypes",
     "HttpxBinaryResponseContent",
@@ -57,6 +58,7 @@ EXPORTED = [
     "UploadSource",
     "__version__",
     "not_given",
+    "omit",
     "omit",
 ]
 
