@@ -21,16 +21,21 @@ class CircuitBreaker:
     Args:
         patience: seconds.
         ask: asks the service something, soon. Raises Unreachable if it does not answer.
+
+    Attributes:
+        on_return: called when a service answers again that did not when it was asked in the background. Where it
+            did, it only fails some requests, which are tried again as rarely as others that fail.
     """
 
     def __init__(self, patience: float, ask: Callable[[], object]) -> None:
         self.on_return: Callable[[], object] = bool
         self._patience = patience
         self._ask = ask
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards the four below
         self._heard_at = time.monotonic()
         self._silent_since: float | None = None  # since when it was asked in vain; None if it has answered since
         self._down = False
+        self._was_away = False  # whether it did not answer in the background either, since it is down
         self._closed = threading.Event()
 
     def check(self) -> None:
@@ -47,9 +52,11 @@ class CircuitBreaker:
         """The service has answered something, whatever it said."""
         with self._lock:
             self._heard_at, self._silent_since = time.monotonic(), None
-            returned, self._down = self._down, False
-        if returned:
+            was_down, self._down = self._down, False
+            was_away, self._was_away = self._was_away, False
+        if was_down:
             log.info("The service answers again")
+        if was_away:
             self.on_return()
 
     def unanswered(self, since: float) -> None:
@@ -76,6 +83,8 @@ class CircuitBreaker:
             try:
                 self._ask()
             except types.Unreachable:
+                with self._lock:
+                    self._was_away = self._down
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             except types.FsError:

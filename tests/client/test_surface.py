@@ -59,7 +59,6 @@ EXPORTED = [
     "__version__",
     "not_given",
     "omit",
-    "omit",
 ]
 
 

@@ -115,6 +115,21 @@ def test_one_thread_looks_until_the_service_answers(breaker: CircuitBreaker, clo
     assert not is_open(breaker)
 
 
+def test_a_service_that_fails_some_requests_has_not_been_away(
+    breaker: CircuitBreaker, clock: Clock, service: Service
+) -> None:
+    """Else what it fails would be sent again at once, each time that it answers something else."""
+    returned = threading.Event()
+    breaker.on_return = returned.set
+    silence(breaker, clock)
+    assert service.asked.acquire(timeout=30)
+    service.answers.put(None)
+    (thread,) = (each for each in threading.enumerate() if each.name == "looking for the service")
+    thread.join(30)
+    assert not is_open(breaker)
+    assert not returned.is_set()
+
+
 def test_an_answer_to_a_call_under_way_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
     silence(breaker, clock)
     breaker.heard()
