@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -88,7 +87,9 @@ class Session:
         if pointer is None:
             raise OSError(errno.EINVAL, "libfuse refuses the options")
         self._pointer = pointer
-        self._ended: SimpleQueue[None] = SimpleQueue()  # which a signal's handler may put into at any moment
+        # A pipe, for no other wait is sure to see a signal that arrives just as it begins.
+        self._ended, self._end_of = os.pipe()
+        os.set_blocking(self._end_of, False)
         self._lock = threading.Lock()  # guards what follows
         self._threads: set[threading.Thread] = set()
         self._waiting: set[threading.Thread] = set()  # for a request
@@ -104,7 +105,7 @@ class Session:
             raise OSError(errno.EIO, "libfuse cannot mount")
         with self._signals():
             self._start_thread()
-            self._ended.get()
+            os.read(self._ended, 1)
             self._end()
 
     def forget_pages(self, node: int) -> bool:
@@ -145,7 +146,7 @@ class Session:
                     if len(self._waiting) >= _IDLE:
                         return
                     self._waiting.add(thread)
-            self._ended.put(None)
+            os.write(self._end_of, b"\0")
         finally:
             _libc.free(buffer.mem)
             with self._lock:
@@ -187,14 +188,15 @@ class Session:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def end(number: int, frame: FrameType | None) -> None:
-            self._ended.put(None)
+        def heard(number: int, frame: FrameType | None) -> None:
+            """Its number is in the pipe."""
 
-        handlers = {number: signal.signal(number, end) for number in _ENDING}
-        handlers[_WAKING] = signal.signal(_WAKING, lambda number, frame: None)
+        handlers = {number: signal.signal(number, heard) for number in (*_ENDING, _WAKING)}
+        before = signal.set_wakeup_fd(self._end_of, warn_on_full_buffer=False)
         try:
             yield
         finally:
+            signal.set_wakeup_fd(before)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
