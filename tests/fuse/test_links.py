@@ -94,6 +94,7 @@ def test_git_keeps_links(mount: Mount, container: Path, source: Path) -> None:
 
 
 def test_what_a_link_costs(server: LiveServer, mount: Mount, other: Mount, container: Path) -> None:
+    mount.home.run("containerfs", "sync", mount.path)  # what earlier tests have set is told of a moment later
     with asked(server) as cost:
         mount.home.run("ln", "-s", "target", container / "link")
         assert (container / "link").readlink() == Path("target")

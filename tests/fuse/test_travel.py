@@ -44,6 +44,17 @@ def test_a_tree_arrives_as_it_was(
     assert [line for line in other.home.run(*rsync).splitlines() if not line.startswith(".d..t")] == []
 
 
+def test_programs_do_not_see_that_they_are_told_of(server: LiveServer, home: Home, container: Path) -> None:
+    """tar takes a directory whose times move for one that changes while it is read."""
+    with home.mounted("--url", server.address, "-o", "attr_timeout=0") as mount:
+        directory = mount / container.name / "directory"
+        directory.mkdir()
+        os.utime(directory, (1, 1))
+        before = directory.stat().st_ctime_ns
+        mount.home.run("containerfs", "sync", mount.path)
+        assert directory.stat().st_ctime_ns == before
+
+
 def test_tar_brings_them_along(mount: Mount, other: Mount, container: Path, source: Path, tmp_path: Path) -> None:
     mount.home.run("tar", "cf", tmp_path / "tree.tar", "--format=posix", "-C", source, ".")
     mount.home.run("tar", "xf", tmp_path / "tree.tar", "-C", container)

@@ -7,6 +7,7 @@ so, and the next mount goes on with it.
 
 import logging
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -150,7 +151,7 @@ class AttributeUpdates:
             if container is not None and is_wanted:
                 container.directories[path] = made
             if there is not None:
-                there.touch(modified=False)  # listings that were begun before do not have it
+                there.changed_at = time.monotonic()  # listings that were begun before do not have it
         if not is_wanted:  # it was removed meanwhile
             self._delete(made)
 
