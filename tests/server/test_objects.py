@@ -1,11 +1,15 @@
 """Contents in an object store, through the server: whole, in parts, by redirect, and while the store is away."""
 
+import asyncio
 import hashlib
+import json
 import os
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -164,6 +168,45 @@ def test_no_request_asks_the_object_store_for_more_than_it_must(
         for id in (large, small, copy):
             answered(http.delete(f"{path}/{id}"))
         assert counted == {"put_async": 2, "get_async": 2}
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The names of objects in a service that deletes as Google Cloud Storage does: what is not there is an error."""
+    names: set[str] = set()
+
+    class Bucket(BaseHTTPRequestHandler):
+        def do_DELETE(self) -> None:
+            name = self.path.rpartition("/")[2]
+            self.send_response(204 if name in names else 404)
+            names.discard(name)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
+        account = {"private_key": "", "private_key_id": "", "client_email": "", "disable_oauth": True}
+        account["gcs_base_url"] = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield names
+        server.shutdown()
+        thread.join()
+
+
+def test_blobs_that_were_never_stored_do_not_keep_others_from_being_deleted(google: set[str], tmp_path: Path) -> None:
+    names = [f"blob{number}" for number in range(40)]
+    google.update(names)
+
+    async def scenario() -> None:
+        stores = Stores.open(sqlite_url(tmp_path), "gs://bucket")
+        assert await stores.blobs.delete(["never", *names])
+        await stores.close()
+
+    asyncio.run(scenario())
+    assert google == set()
 
 
 @pytest.mark.parametrize("url", ["ftp://a/b", "memory://", "nothing"])

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError, GenericError
+from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
 from containerfs.server.storage.base import BlobNotFoundError, StoreError, StoreUnavailableError
@@ -39,6 +39,8 @@ _NO_LIMIT = timedelta(days=7)
 """For those who read slowly."""
 
 _CHUNK_SIZE = 256 * 1024
+
+_DELETIONS_AT_ONCE = 10
 
 
 class ObjectBlobStore:
@@ -74,9 +76,25 @@ class ObjectBlobStore:
 
     async def delete(self, blobs: Collection[str]) -> bool:
         if blobs:
-            with _translated(""), contextlib.suppress(FileNotFoundError):
-                await obstore.delete_async(self._written, list(blobs))
+            try:
+                await self._delete(list(blobs))
+            except BlobNotFoundError:  # at which Google's and Azure's stop, and S3 does not
+                await self._delete_each(blobs)
         return True
+
+    async def _delete_each(self, blobs: Collection[str]) -> None:
+        turns = asyncio.Semaphore(_DELETIONS_AT_ONCE)
+
+        async def delete(blob: str) -> None:
+            async with turns:
+                with contextlib.suppress(BlobNotFoundError):
+                    await self._delete(blob)
+
+        await asyncio.gather(*map(delete, blobs))
+
+    async def _delete(self, blobs: str | list[str]) -> None:
+        with _translated("a deletion"):
+            await obstore.delete_async(self._written, blobs)
 
     async def sweep_unfinished(self) -> None:
         """Buckets forget by a rule of theirs what was not completed: docs/SCALING.md."""
@@ -238,7 +256,7 @@ def _translated(blob: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise BlobNotFoundError(blob) from error
-    except (BaseError, GenericError, TimeoutError, OSError) as error:
+    except (BaseError, OSError) as error:
         raise StoreUnavailableError(_line(error)) from error
 
 
