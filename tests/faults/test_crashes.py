@@ -189,6 +189,29 @@ def test_of_two_journals_the_later_write_wins(any_service: Service, home: Home, 
     stays(any_service, home, box, second)
 
 
+def test_of_two_mounts_the_later_write_stays_once_it_is_stored(every_service: Service, home: Home, box: str) -> None:
+    """One mount is killed while its uploads are under way; another has stored later contents for their paths."""
+    every_service.create(box)
+    held = every_service.proxy.gate()
+    with (
+        mounted(every_service, home, WRITE_BACK, at=home.path / "one") as one,
+        mounted(every_service, home, WRITE_BACK, at=home.path / "two") as two,
+    ):
+        for fate, fault in BEGUN.items():
+            every_service.proxy.on(upload_of(fate), held.after() if fate == "stored" else held.before(fault))
+            assert write(one / box / fate, V1) is None
+        held.reached(len(BEGUN))
+        for fate in BEGUN:
+            assert write(two / box / fate, V2) is None
+        settled(two)
+        one.kill()
+        held.open()
+    wanted = dict.fromkeys(BEGUN, V2)
+    with mounted(every_service, home) as mount:
+        agrees(mount, every_service, box, wanted)
+    stays(every_service, home, box, wanted)
+
+
 def test_many_files_in_every_state(every_service: Service, home: Home, box: str) -> None:
     """Stored, overwritten, being uploaded, renamed, deleted, and open, when the mount is killed."""
     with mounted(every_service, home, WRITE_BACK) as mount:

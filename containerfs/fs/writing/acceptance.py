@@ -118,6 +118,7 @@ class Acceptance:
         with self._journal.transaction() as tx:
             abandoned = self._end_attempts(tx, sending)
             tx.note_known(stored)
+            tx.outdate_earlier(sending.entry)
             if version.keeps_old:
                 tx.note_stored(sending.entry, stored)
             else:

@@ -18,13 +18,13 @@ from containerfs.fs import types
 from containerfs.fs.disk import disk_errors, sync_path
 from containerfs.fs.writing.checkpoints import Checkpoints
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE entries (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, moved INTEGER,
     container_id TEXT NOT NULL, container_name TEXT NOT NULL, path TEXT NOT NULL,
     data TEXT, source TEXT, replaces TEXT NOT NULL, attributes TEXT NOT NULL, size INTEGER, digest TEXT,
-    error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT, boot TEXT);
+    error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT, boot TEXT, outdated INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE attempts (
     key TEXT PRIMARY KEY, owner TEXT NOT NULL,
     container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
@@ -138,8 +138,10 @@ def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         for statement in filter(str.strip, _SCHEMA.split(";")):
             db.execute(statement)
-    elif version == 1:
+    if version == 1:
         db.execute("ALTER TABLE entries ADD COLUMN boot TEXT")
+    if version in (1, 2):
+        db.execute("ALTER TABLE entries ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0")
     if version < _VERSION:
         db.execute(f"PRAGMA user_version = {_VERSION}")
     db.execute("COMMIT")

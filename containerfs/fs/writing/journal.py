@@ -93,6 +93,22 @@ class Transaction:
         self._db.execute("UPDATE attempts SET entry = ? WHERE entry = ?", (by, sequence))
         self._remove(sequence)
 
+    def outdate_earlier(self, sequence: int) -> None:
+        """The service is about to have an entry: earlier ones of its path, of other mounts, are not to be replayed."""
+        self._db.execute(
+            "UPDATE entries SET outdated = 1 FROM entries AS later WHERE later.sequence = ?"
+            " AND entries.owner != later.owner AND entries.container_id = later.container_id"
+            " AND entries.path = later.path"
+            " AND coalesce(entries.moved, entries.sequence) < coalesce(later.moved, later.sequence)",
+            (sequence,),
+        )
+
+    def drop_outdated(self, owner: str) -> None:
+        """What a mount that is gone was still to store, and is older than what the service has, is not due."""
+        rows = self._db.execute("SELECT sequence FROM entries WHERE owner = ? AND outdated", (owner,)).fetchall()
+        for (sequence,) in rows:
+            self.drop(sequence)
+
     def drop(self, sequence: int) -> None:
         """Nothing is due for an entry any more; what its attempts may have left on the service is to be removed."""
         self._remove(sequence)
@@ -409,6 +425,9 @@ class Journal:
         """Own what mounts that are gone have left. No other mount may begin meanwhile."""
         owners = self._database.select(" UNION ".join(f"SELECT owner FROM {table}" for table in TABLES))
         dead = [owner for (owner,) in owners if not self._ownership.is_live(owner)]
+        with self.transaction() as tx:
+            for owner in dead:
+                tx.drop_outdated(owner)
         with self._database.transaction() as db:
             for table in TABLES:
                 statement = f"UPDATE {table} SET owner = ? WHERE owner = ?"

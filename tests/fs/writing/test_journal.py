@@ -459,13 +459,15 @@ def test_the_log_does_not_grow_without_end(journal: Journal) -> None:
     assert (journal.directory / "journal.db-wal").stat().st_size < 64 << 20
 
 
-def test_a_journal_of_the_version_before_is_read(journal: Journal) -> None:
+@pytest.mark.parametrize(("version", "lacking"), [(1, ["boot", "outdated"]), (2, ["outdated"])])
+def test_a_journal_of_a_version_before_is_read(journal: Journal, version: int, lacking: list[str]) -> None:
     with journal.transaction() as tx:
         tx.put(ENTRY)
     journal.close()
     with contextlib.closing(sqlite3.connect(journal.directory / "journal.db", isolation_level=None)) as db:
-        db.execute("ALTER TABLE entries DROP COLUMN boot")
-        db.execute("PRAGMA user_version = 1")
+        for column in lacking:
+            db.execute(f"ALTER TABLE entries DROP COLUMN {column}")
+        db.execute(f"PRAGMA user_version = {version}")
     following = Journal(journal.directory)
     assert [entry.path for entry in following.entries()] == [ENTRY.path]
     note(following, "new")
