@@ -113,6 +113,29 @@ def test_a_namespace_has_no_more_than_its_quota(client_of: Callable[..., httpx.C
     answered(client.post(path, files={"file": ("more", bytes(5000))}))
 
 
+def test_a_file_for_which_deleting_makes_no_room_is_too_large(
+    client_of: Callable[..., httpx.Client], database: str
+) -> None:
+    client = client_of("small")
+    namespace = id_of(database, "small")
+    path = f"/containers/{create(client)['id']}/files"
+    large = answered(client.post("/files", files={"file": ("large", bytes(101))}, data={"purpose": "x"}))["id"]
+    keys("quota", namespace, "--database", database, "--bytes", "100", "--files", "1")
+    answers = (
+        client.post(path, files={"file": bytes(101)}),
+        client.post("/files", files={"file": bytes(101)}, data={"purpose": "x"}),
+        client.post(path, json={"file_id": large}),
+    )
+    assert [refused(answer, 413)["code"] for answer in answers] == ["byte_quota_exceeded"] * 3
+    full = client.post(path, files={"file": bytes(100)})
+    assert refused(full, 507)["code"] == "file_quota_exceeded"
+    assert full.headers["x-should-retry"] == "false"  # at once; a mount tries it again later
+    answered(client.delete(f"/files/{large}"))
+    answered(client.post(path, files={"file": bytes(100)}))
+    keys("quota", namespace, "--database", database, "--files", "0")
+    assert refused(client.post(path, files={"file": b""}), 413)["code"] == "file_quota_exceeded"
+
+
 def test_options_that_a_file_has_no_place_for(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     assert "database" in keys("add", "a", "--read-only", "--api-keys", str(path), status=1).stderr

@@ -62,7 +62,7 @@ def error_answer(error: errors.ServiceError, headers: Mapping[str, str] | None =
         response.headers["connection"] = "close"
     if status == 503:
         response.headers["retry-after"] = "1"
-    if status == 409:
+    if status in (409, 507):
         response.headers["x-should-retry"] = "false"  # else clients send what is refused twice more
     return response
 
@@ -79,7 +79,12 @@ async def out_of_space(request: Request, error: Exception) -> Response:
 
 async def quota_exceeded(request: Request, error: Exception) -> Response:
     assert isinstance(error, QuotaExceededError)
-    quota = error.quota
+    quota, size = error.quota, error.size
+    if quota.max_files == 0:
+        return error_answer(errors.TooLarge("No files are allowed here.", code="file_quota_exceeded"))
+    if quota.max_bytes is not None and size > quota.max_bytes:
+        message = f"The file has {size} bytes, and all files together may have {quota.max_bytes}."
+        return error_answer(errors.TooLarge(message, code="byte_quota_exceeded"))
     if quota.max_files is not None and quota.files > quota.max_files:
         message = f"There are {quota.max_files} files, which is as many as there may be: delete some first."
         return error_answer(errors.OutOfSpace(message, code="file_quota_exceeded"))

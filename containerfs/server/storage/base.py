@@ -157,11 +157,16 @@ class PageQuery:
 
 
 class QuotaExceededError(Exception):
-    """A namespace would have more than its ``quota`` allows; that has the numbers as they would be."""
+    """A namespace would have more than its ``quota`` allows.
 
-    def __init__(self, quota: Quota) -> None:
+    Attributes:
+        quota: with the numbers as they would be.
+        size: of the file that does not fit, in bytes.
+    """
+
+    def __init__(self, quota: Quota, size: int) -> None:
         super().__init__(quota.namespace)
-        self.quota = quota
+        self.quota, self.size = quota, size
 
 
 class UnknownCursorError(Exception):

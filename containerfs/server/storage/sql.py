@@ -233,7 +233,7 @@ class SqlTransaction:
         change = {"charged": listing, "more_bytes": more_bytes, "more_files": more_files}
         is_counted = self._connection.execute(charge, change).rowcount
         if is_counted and more_files > 0 and (quota := self._one(Quota, exceeded, **{of: listing})):
-            raise QuotaExceededError(quota)
+            raise QuotaExceededError(quota, more_bytes)
 
     def _delete(self, statement: Delete, **values: object) -> int:
         """How many rows it deleted."""
