@@ -90,6 +90,7 @@ class Settings(BaseSettings):
             not lose it, and a second later none of this machine does; ``strict``: once neither does.
         read_only: whether every change is refused.
         expires_after: when containers end that ``mkdir`` makes; the service decides if it is not set.
+        container: name or id of the one that a mount has as its root, rather than all of them below it.
         keep_alive: names or ids of containers that are not to end while they are mounted.
         inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
         prefetch: whether to fetch what will probably be read next.
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     write_back: WriteBack = "off"
     read_only: bool = False
     expires_after: Expiry | None = None
+    container: str | None = None
     keep_alive: list[str] = []
     inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"

@@ -51,6 +51,9 @@ def mount(
     cache_size: Annotated[str | None, typer.Option(help="Content to keep at most, as 10G.")] = None,
     metadata_expiry: Annotated[str | None, typer.Option(help="How long a listing is believed, as 10s.")] = None,
     patience: Annotated[str | None, typer.Option(help="How long to wait for a service that is away, as 13s.")] = None,
+    container: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Mount this container alone: its files are at the top.")
+    ] = None,
     expires_after: ExpiresAfterOption = None,
     keep_alive: Annotated[
         list[str] | None,
@@ -93,6 +96,7 @@ def mount(
             cache_size=cache_size,
             metadata_expiry=metadata_expiry,
             patience=patience,
+            container=container,
             expires_after=expires_after,
             keep_alive=keep_alive or None,
             write_back=write_back,
@@ -217,9 +221,11 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready
         service = settings.service_url or f"embedded store in {settings.data_dir}"
         filesystem = _open(settings, service, embedded, stack)
 
+        mounted = service if settings.container is None else f"container {settings.container!r} of {service}"
+
         def on_ready() -> None:
-            ready(f"Mounted {service} on {mountpoint}")
-            notify(f"READY=1\nSTATUS=Mounted {service}")
+            ready(f"Mounted {mounted} on {mountpoint}")
+            notify(f"READY=1\nSTATUS=Mounted {mounted}")
 
         serving.serve(
             filesystem,
@@ -253,6 +259,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             cache_size=settings.cache_size,
             metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
             patience=settings.patience,
+            container=settings.container,
             new_containers=_fields(settings),
             keep_alive=settings.keep_alive,
             write_back=settings.write_back != "off",

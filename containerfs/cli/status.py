@@ -93,14 +93,14 @@ def _table(mounts: list[Document]) -> list[str]:
 def _summary(told: Document) -> list[str]:
     if "error" in told:
         return ["", "", f"{told['error']}; 'containerfs unmount' takes it away"]
-    return [f"process {told['pid']}", told["service"], _uploads(told["uploads"])]
+    return [f"process {told['pid']}", _mounted(told), _uploads(told["uploads"])]
 
 
 def describe(mountpoint: Path, told: Document, now: float) -> list[str]:
     """What a mount tells, as lines for people."""
     cache, entries, uploads = told["cache"], told["entries"], told["uploads"]
     return [
-        f"{told['service']} on {wording.shown(str(mountpoint))}, process {told['pid']}",
+        f"{_mounted(told)} on {wording.shown(str(mountpoint))}, process {told['pid']}",
         f"entries: {wording.counted(entries['containers'], 'container')}, {wording.counted(entries['files'], 'file')}"
         " looked at",
         f"cache: {wording.size(cache['bytes'])} of {wording.size(cache['budget'])},"
@@ -113,6 +113,15 @@ def describe(mountpoint: Path, told: Document, now: float) -> list[str]:
         *_indented([_transfer(each, each["received"]) for each in told["downloads"]]),
         *_endings(told["endings"], now),
     ]
+
+
+def _mounted(told: Document) -> str:
+    """What is mounted: a service, or one container of it."""
+    container = told["container"]
+    if container is None:
+        return str(told["service"])
+    ended = ", which has ended," if container["ended"] else ""
+    return f"container {wording.shown(container['name'])} of {told['service']}{ended}"
 
 
 def _uploads(uploads: Document) -> str:

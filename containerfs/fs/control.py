@@ -16,10 +16,15 @@ _PART = "status."
 
 
 class ControlSurface:
-    """Attributes of nodes."""
+    """Attributes of nodes.
 
-    def __init__(self, status: Status) -> None:
+    Args:
+        top: the root of the mount, which tells what the mount is doing.
+    """
+
+    def __init__(self, status: Status, top: Directory) -> None:
         self._status = status
+        self._top = top
 
     def get(self, node: Node, name: str) -> bytes:
         """One attribute, as UTF-8. Raises NoAttribute."""
@@ -31,7 +36,9 @@ class ControlSurface:
     def _value(self, node: Node, name: str) -> str | None:
         part = name.removeprefix(_PART)
         if part != name:
-            return self._status.part(part) if node.parent is None else None
+            return self._status.part(part) if node is self._top else None
+        if name == "status":
+            return self._status.read() if node is self._top else None
         return self._values(node).get(name, _none)()
 
     def _values(self, node: Node) -> dict[str, Callable[[], str | None]]:
@@ -48,8 +55,6 @@ class ControlSurface:
                 "name": lambda: node.remote.name,
                 "expires_at": lambda: _time(node.remote.expires_at),
             }
-        if isinstance(node, Directory) and node.parent is None:
-            return {"status": self._status.read}
         return {}
 
 

@@ -108,7 +108,7 @@ class Directories:
             AlreadyExists: another container has it.
             CrossDevice: the service cannot, and there is something in the container: programs copy instead.
         """
-        self._check_name(name)
+        self.check_at_top(name)
         self._metadata.ask(None)
         if self._listed(name) is not None:
             raise types.AlreadyExists(name)
@@ -129,6 +129,13 @@ class Directories:
             self._tree.rename_container(container, remote, name)
         self._attributes.forget_container(old_id)
         self._attributes.save(remote.id, directory_key(""), container.attributes())
+
+    def check_at_top(self, name: str) -> None:
+        """Raises NotPermitted for a name that no directory gets at the top of a mount."""
+        if self._names.is_refused_at_top(name):
+            raise types.NotPermitted(
+                f"{name!r} is a desktop's or an editor's own; it is not made at the top of a mount"
+            )
 
     def remove(self, directory: Directory) -> None:
         """Delete an empty container, or remove an empty directory. Raises DirectoryNotEmpty."""
@@ -159,12 +166,7 @@ class Directories:
         self._attributes.forget(container.remote.id, [key])
         self._updates.removed(container, path)
 
-    def _check_name(self, name: str) -> None:
-        if self._names.is_refused_as_container(name):
-            raise types.NotPermitted(f"{name!r} is a desktop's or an editor's own; it is not made a container")
-
     def _make_container(self, name: str) -> ContainerDirectory:
-        self._check_name(name)
         self._metadata.ask(None)
         if self._listed(name) is not None:
             raise types.AlreadyExists(name)

@@ -34,6 +34,7 @@ class FileSystem:
     """Containers and their files. Safe to call from any thread; every method raises ``FsError``.
 
     Args:
+        top: the root of the mount: the tree's, which holds the containers, or one container.
         disk: a directory on the disk where files are staged.
         begin: makes the deadline of an operation that begins, of what tells that nobody waits for it any more.
         write_back: whether operations return once a change is safe on this machine, rather than on the service.
@@ -56,6 +57,7 @@ class FileSystem:
         control: ControlSurface,
         kernel: KernelMemory,
         *,
+        top: Directory,
         disk: os.PathLike[str],
         begin: Callable[[Callable[[], bool]], Deadline],
         write_back: bool,
@@ -74,6 +76,7 @@ class FileSystem:
         self._replay = replay
         self._control = control
         self._kernel = kernel
+        self.top = top
         self._disk = disk
         self._begin = begin
         self._write_back = write_back
@@ -97,11 +100,6 @@ class FileSystem:
 
     # Looking
 
-    @property
-    def root(self) -> Directory:
-        """The top of the mount, which holds the containers."""
-        return self._tree.root
-
     def lookup(self, parent: Directory, name: str) -> Node:
         """What a directory has under a name. The kernel knows it from now on, and is to ``forget`` it.
 
@@ -124,9 +122,12 @@ class FileSystem:
             self._removals.discard_unless_held(node)
 
     def getattr(self, node: Node) -> Attr:
-        """Source: stat(2). Raises Gone: it is not there any more, and no program has it open."""
+        """Source: stat(2). Raises Gone: it is not there any more, and no program has it open.
+
+        The top is there as long as the mount is, so that a mount whose container has ended can be asked what it does.
+        """
         is_held = isinstance(node, FileNode) and (node.opens > 0 or self._removals.is_kept(node))
-        if not is_held:
+        if not is_held and node is not self.top:
             self._lookup.check(node)
         return self._inodes.attr(node)
 
@@ -307,6 +308,8 @@ class FileSystem:
         check_new(parent, name)
         if self._lookup.find(parent, name) is not None:
             raise types.AlreadyExists(name)
+        if parent is self.top:
+            self._directories.check_at_top(name)
         directory = self._directories.make(parent, name)
         self._inodes.set_made(directory, mode, owner)
         return directory
@@ -428,7 +431,7 @@ class FileSystem:
         self._sync(self._directories.directory(fh), 300.0)
 
     def _sync(self, directory: Directory, timeout: float) -> None:
-        if directory is self._tree.root:
+        if directory is self.top:
             self._replay.run_returned()
         with self._tree.lock:
             within = set(directory.files())

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from containerfs.fs.namespace.kernel import KernelMemory
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
+from containerfs.fs.namespace.nodes import Directory
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.pace import Pace
 from containerfs.fs.reading.cache import ContentCache
@@ -66,6 +68,7 @@ class Options:
         strict: whether no crash of the machine loses it either, with ``write_back``.
         read_only: whether changes are refused.
         prefetch: whether to fetch what will probably be read next.
+        container: name or id of the one that is the root of the mount; None shows all of them below it.
         new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
         keep_alive: names or ids of containers that are not to end while they are mounted.
         account: tells accounts of one service apart, each of which has a journal of its own; a digest of the API key.
@@ -80,6 +83,7 @@ class Options:
     strict: bool = False
     read_only: bool = False
     prefetch: bool = True
+    container: str | None = None
     new_containers: Mapping[str, object] = field(default_factory=dict)
     keep_alive: Sequence[str] = ()
     account: str = ""
@@ -95,6 +99,7 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
         service: names it, for people and across mounts.
 
     Raises:
+        NotFound: there is no such container.
         FsError: the service does not answer as the API should, or the disk is full.
     """
     remote = ApiRemote(client, single_shot, service, options.patience, options.new_containers)
@@ -138,6 +143,12 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     )
     backlog = Backlog(tree, journal, uploader, deletions, settlement, updates, schedule)
     endings = Endings(remote, tree, remote.used_at, options.keep_alive, read_only=options.read_only)
+    try:
+        _reach(remote, options.patience)
+        metadata.refresh_containers()
+    except types.FsError as error:
+        raise types.naming(service, error) from error
+    top = tree.root if options.container is None else _container(lookup, tree, options.container)
     # What programs ask for
     read_ahead = prefetcher if options.prefetch else None
     files = OpenFiles(
@@ -175,8 +186,9 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         Inodes(remote, tree, lookup, metadata, attributes, fetcher, commits, updates),
         backlog,
         Replay(tree, journal, uploader, deletions, settlement),
-        ControlSurface(Status(service, tree, backlog, cache, fetcher, endings)),
+        ControlSurface(Status(service, tree, top, backlog, cache, fetcher, endings), top),
         kernel,
+        top=top,
         disk=journal.directory,
         begin=lambda interrupted: Deadline(options.patience, interrupted, remote.unanswered, remote.silent_since),
         write_back=options.write_back,
@@ -196,11 +208,6 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
             *on_close,
         ],
     )
-    try:
-        _reach(remote, options.patience)
-        metadata.refresh_containers()
-    except types.FsError as error:
-        raise types.naming(service, error) from error
     filesystem.replay()
     if not options.read_only:
         updates.replay()
@@ -218,6 +225,13 @@ def _reach(remote: Remote, patience: float) -> None:
             if time.monotonic() > last:
                 raise
             time.sleep(_PAUSE)
+
+
+def _container(lookup: Lookup, tree: Tree, name: str) -> Directory:
+    """The container of a name or an id. Raises NotFound, which says what to do."""
+    with suppress(types.NotFound):
+        return lookup.directory(tree.root, name)
+    raise types.NotFound(f"there is no container {name!r}: 'containerfs create' makes one, 'containerfs ls' lists them")
 
 
 def journal_directory(cache_dir: Path, service: str, account: str) -> Path:

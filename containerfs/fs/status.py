@@ -13,6 +13,7 @@ from collections import OrderedDict
 from typing import Any
 
 from containerfs.fs.endings import Endings
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.rate import seconds_left
 from containerfs.fs.reading.cache import ContentCache
@@ -29,13 +30,22 @@ class Status:
 
     Args:
         service: what the mount talks to, as people read it.
+        top: the root of the mount.
     """
 
     def __init__(
-        self, service: str, tree: Tree, backlog: Backlog, cache: ContentCache, fetcher: Fetcher, endings: Endings
+        self,
+        service: str,
+        tree: Tree,
+        top: Directory,
+        backlog: Backlog,
+        cache: ContentCache,
+        fetcher: Fetcher,
+        endings: Endings,
     ) -> None:
         self._service = service
         self._tree = tree
+        self._top = top
         self._backlog = backlog
         self._cache = cache
         self._fetcher = fetcher
@@ -70,11 +80,13 @@ class Status:
         with self._tree.lock:
             containers = [node for node in self._tree.containers() if not node.gone]
             files = sum(len(node.by_id) for node in containers)
+            container = self._container()
         now = time.time()
         return {
             "form": STATUS_FORM,
             "pid": os.getpid(),
             "service": self._service,
+            "container": container,
             "since": self._since,
             "entries": {"containers": len(containers), "files": files},
             "cache": self._cache.usage(),
@@ -98,6 +110,13 @@ class Status:
                 for ending in self._endings.known()
             ],
         }
+
+    def _container(self) -> dict[str, Any] | None:
+        """The container that is the root of the mount, if one is. Needs the tree's lock held."""
+        if not isinstance(self._top, ContainerDirectory):
+            return None
+        is_there = self._tree.container(self._top.remote.id) is self._top and not self._top.gone
+        return {"name": self._top.name, "ended": not is_there}
 
     def _download(self, fetch: Fetch) -> dict[str, Any]:
         with self._tree.lock:

@@ -28,7 +28,7 @@ from typing import ClassVar
 
 from containerfs.api.errors import ContainerFSError
 
-STATUS_FORM = 1
+STATUS_FORM = 2
 """Of the document in which a mount tells its status: whoever asks may be of another version."""
 
 

@@ -42,7 +42,7 @@ def serve(
     Raises:
         MountError: libfuse refused; its own words are on standard error.
     """
-    nodes, expiry = NodeTable(filesystem.root), kernel_expiry(metadata_expiry)
+    nodes, expiry = NodeTable(filesystem.top), kernel_expiry(metadata_expiry)
     mount_options = _options(service, options, read_only=read_only)
     validity = Validity(*(_seconds(mount_options, f"{what}_timeout", expiry) for what in ("entry", "attr")))
     operations = ContainerOperations(filesystem, nodes, validity, inode32=inode32)

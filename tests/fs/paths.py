@@ -23,7 +23,7 @@ class Paths:
     @contextmanager
     def found(self, path: str) -> Iterator[Node]:
         """What is at a path; the kernel knows it within the block."""
-        found: list[Node] = [self.filesystem.root]
+        found: list[Node] = [self.filesystem.top]
         try:
             for name in filter(None, path.split("/")):
                 if not isinstance(found[-1], Directory):

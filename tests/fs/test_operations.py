@@ -29,7 +29,7 @@ def memory_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[
 
 @pytest.fixture
 def nodes(memory_fs: Paths) -> NodeTable:
-    return NodeTable(memory_fs.root)
+    return NodeTable(memory_fs.top)
 
 
 @pytest.fixture
@@ -317,7 +317,7 @@ def test_a_service_that_is_down_is_an_input_error(
 @pytest.fixture
 def read_only(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Kernel]:
     with mounted(remote, tmp_path / "read-only", read_only=True, patience=60.0) as fs:
-        yield Kernel(ContainerOperations(fs.filesystem, NodeTable(fs.root), Validity(1.0, 1.0)))
+        yield Kernel(ContainerOperations(fs.filesystem, NodeTable(fs.top), Validity(1.0, 1.0)))
 
 
 def test_a_read_only_mount_changes_nothing(read_only: Kernel, remote: MemoryRemote, container: str) -> None:

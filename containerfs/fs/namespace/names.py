@@ -51,8 +51,8 @@ class NamePolicy:
         known = self._temporary.match(name) or _RSYNC.fullmatch(name) or _GIT_LOCK.fullmatch(path)
         return known is not None
 
-    def is_refused_as_container(self, name: str) -> bool:
-        """Whether no container is made of a directory of this name."""
+    def is_refused_at_top(self, name: str) -> bool:
+        """Whether no directory of this name is made at the top of a mount."""
         return self._refused.match(name) is not None
 
 

@@ -12,7 +12,7 @@ from containerfs.fs.namespace.names import NamePolicy
 )  # fmt: skip
 def test_editors_and_desktops_own_files_are_scratch(name: str) -> None:
     assert NamePolicy().is_scratch(name)
-    assert NamePolicy().is_refused_as_container(name)
+    assert NamePolicy().is_refused_at_top(name)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_names_that_become_others_are_temporary(name: str) -> None:
 
 @pytest.mark.parametrize("name", [".Trash-1000", ".Trash", "autorun.inf"])
 def test_what_desktops_make_at_the_top_is_refused_there_only(name: str) -> None:
-    assert NamePolicy().is_refused_as_container(name)
+    assert NamePolicy().is_refused_at_top(name)
     assert not NamePolicy().is_scratch(name)
 
 
@@ -42,4 +42,4 @@ def test_without_patterns_every_name_is_ordinary() -> None:
     policy = NamePolicy(scratch=(), temporary=())
     assert not policy.is_scratch(".DS_Store")
     assert not policy.is_temporary("a.tmp")
-    assert policy.is_refused_as_container(".Trash")
+    assert policy.is_refused_at_top(".Trash")

@@ -98,5 +98,5 @@ def test_open_with_truncation_that_fails_opens_nothing(
         patch.setattr("containerfs.fs.writing.journal.Journal.stage", full)
         with pytest.raises(types.NoSpace):
             memory_fs.open("/box/a", os.O_WRONLY | os.O_TRUNC)
-    assert memory_fs._lookup.file(memory_fs._lookup.directory(memory_fs.root, "box"), "a").opens == 0
+    assert memory_fs._lookup.file(memory_fs._lookup.directory(memory_fs.top, "box"), "a").opens == 0
     assert programs.read(memory_fs, "/box/a") == b"old"
