@@ -24,7 +24,8 @@ CREATE TABLE entries (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, moved INTEGER,
     container_id TEXT NOT NULL, container_name TEXT NOT NULL, path TEXT NOT NULL,
     data TEXT, source TEXT, replaces TEXT NOT NULL, attributes TEXT NOT NULL, size INTEGER, digest TEXT,
-    error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT, boot TEXT, outdated INTEGER NOT NULL DEFAULT 0);
+    error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT, boot TEXT,
+    outdated INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE attempts (
     key TEXT PRIMARY KEY, owner TEXT NOT NULL,
     container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
