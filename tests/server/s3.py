@@ -57,6 +57,12 @@ class ObjectStorage:
         """The names and sizes of what is there."""
         return {found["path"]: found["size"] for found in obstore.list(self._store(url)).collect()}
 
+    def copy(self, source: str, destination: str) -> None:
+        """Copy what is in one place to another, as tools that copy buckets do."""
+        there = self._store(destination)
+        for found in obstore.list(self._store(source)).collect():
+            obstore.put(there, found["path"], obstore.get(self._store(source), found["path"]).bytes())
+
     def unfinished(self) -> dict[str, int]:
         """Multipart uploads that were neither completed nor aborted, with their parts, as the server's disk has them.
 
