@@ -16,14 +16,16 @@ from containerfs.server.storage.open import Stores
 CURSORS_KEPT_S = 24 * 3600
 """How long a deleted item is good as a cursor."""
 
-_ROWS_AT_ONCE = 500
-"""Deleted in one transaction: other writers wait for it, some 50 ms with its commit, and several times that on a busy
-machine."""
+_TRANSACTION_S = 0.025
+"""How long what removes rows goes on before it commits, in seconds: others who write to SQLite wait for it."""
 
-_ITEMS_AT_ONCE = 100
-"""Expired containers, and files, that one transaction looks at: each takes some statements."""
+_ROWS_AT_ONCE = 100
+"""Removed between two looks at the clock: some 5 ms."""
 
-_BLOBS_AT_ONCE = 500
+_ROWS_AT_MOST = 500
+"""Removed in one transaction, which on a full disk has to find room in the reserve."""
+
+_DUE_AT_ONCE = 500
 
 logger = logging.getLogger("containerfs.server")
 
@@ -37,8 +39,10 @@ class Sweeper:
         *,
         clock: Callable[[], float] = time.time,
         count: Callable[[str, float], None] = lambda name, amount: None,
+        transaction_s: float = _TRANSACTION_S,
     ) -> None:
         """``count`` is told what sweeps have done, by the names of metrics."""
+        self._transaction_s = transaction_s
         self._metadata, self._blobs = stores.metadata, stores.blobs
         self._clock, self._count = clock, count
         self._due = asyncio.Event()
@@ -65,38 +69,50 @@ class Sweeper:
 
     async def _remove_expired(self) -> bool:
         """Remove some of what has expired, first rows, then bytes; whether there was anything."""
-
-        def work(tx: Transaction) -> Removal:
-            now = self._now()
-            files = tx.expired_files(now, _ITEMS_AT_ONCE)
-            rows, garbage = len(files), [blob for id in files for blob in tx.delete_file(id, now)]
-            for id in tx.expired_containers(now, _ITEMS_AT_ONCE):
-                if rows < _ROWS_AT_ONCE:
-                    removal = tx.remove_container(id, now, _ROWS_AT_ONCE - rows)
-                    rows += removal.rows
-                    garbage += removal.garbage
-            return Removal(rows, garbage)
-
-        removal = await self._metadata.write(work, frees=True)
+        began = time.monotonic()
+        removal = await self._metadata.write(self._remove_some, frees=True)
+        turn = time.monotonic() - began
         await self._blobs.discard(removal.garbage)
         self._count("expired_rows", removal.rows)
+        await asyncio.sleep(began + 2 * turn - time.monotonic())  # others' turn, and other processes have to notice
         return removal.rows > 0
+
+    def _remove_some(self, tx: Transaction) -> Removal:
+        """At least something, if there is anything, and then more until it has taken long enough."""
+        now, end = self._now(), time.monotonic() + self._transaction_s
+        rows, garbage = 0, list[str]()
+
+        def may_go_on() -> bool:
+            return not rows or (rows < _ROWS_AT_MOST and time.monotonic() < end)
+
+        for id in tx.expired_files(now, _ROWS_AT_ONCE):
+            if may_go_on():
+                garbage += tx.delete_file(id, now)
+                rows += 1
+        for id in tx.expired_containers(now, _ROWS_AT_ONCE):
+            is_left = True
+            while is_left and may_go_on():
+                removal = tx.remove_container(id, now, _ROWS_AT_ONCE)
+                garbage += removal.garbage
+                rows += removal.rows
+                is_left = removal.rows == _ROWS_AT_ONCE
+        return Removal(rows, garbage)
 
     async def _forget(self) -> bool:
         now = self._now()
         cursors, answers = now - CURSORS_KEPT_S, now - ANSWERS_KEPT_S
-        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _ROWS_AT_ONCE), frees=True)
+        removal = await self._metadata.write(lambda tx: tx.forget(cursors, answers, _DUE_AT_ONCE), frees=True)
         return removal.rows > 0
 
     async def _delete_blobs(self) -> bool:
         """Delete some of the blobs that are due; whether there are more to be asked for."""
         now = self._now()
-        due = await self._metadata.write(lambda tx: tx.due_blobs(now, _BLOBS_AT_ONCE), frees=True)
+        due = await self._metadata.write(lambda tx: tx.due_blobs(now, _DUE_AT_ONCE), frees=True)
         if not await self._blobs.delete(due):
             return False
         await self._metadata.write(lambda tx: tx.forget_blobs(due), frees=True)
         self._count("deleted_blobs", len(due))
-        return len(due) == _BLOBS_AT_ONCE
+        return len(due) == _DUE_AT_ONCE
 
     async def _wait(self, interval: float) -> None:
         with contextlib.suppress(TimeoutError):

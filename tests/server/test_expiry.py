@@ -3,16 +3,21 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from unittest import mock
 
 import httpx
 import pytest
 
 from containerfs.server.service import ANSWERS_KEPT_S
+from containerfs.server.storage.base import Removal, Transaction
 from containerfs.server.storage.open import Stores
 from containerfs.server.sweeper import CURSORS_KEPT_S, Sweeper
 from tests.server.conftest import answered, blobs_in, create, refused
 from tests.server.hosted import Clock, application, hosted, opened
+from tests.server.test_large_containers import fill
+
+T = TypeVar("T")
 
 IDLE = {"anchor": "last_active_at", "minutes": 20}
 FIXED = {"anchor": "created_at", "days": 1}
@@ -118,6 +123,27 @@ def test_an_expired_file_is_gone_and_its_copies_stay(
     sweep()
     assert http.get(f"/containers/{container}/files/{file}/content").content == b"x"
     answered(http.delete(f"/containers/{container}"))
+    assert blobs_in(tmp_path) == []
+
+
+def test_a_sweep_lets_others_write_in_between(http: httpx.Client, clock: Clock, stores: Stores, tmp_path: Path) -> None:
+    container = create(http, expires_after=FIXED)["id"]
+    fill(tmp_path, container, 1000)
+    for number in range(3):
+        put(http, create(http, expires_after=FIXED)["id"], str(number))
+    clock.now += 86400
+    write, removed = stores.metadata.write, []
+
+    async def counted(work: Callable[[Transaction], T], *, frees: bool = False) -> T:
+        result = await write(work, frees=frees)
+        if isinstance(result, Removal):
+            removed.append(result.rows)
+        return result
+
+    with mock.patch.object(stores.metadata, "write", counted):
+        asyncio.run(Sweeper(stores, clock=clock, transaction_s=0).sweep())
+    assert sum(removed) >= 1004
+    assert max(removed) <= 100
     assert blobs_in(tmp_path) == []
 
 
