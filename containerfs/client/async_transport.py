@@ -66,6 +66,9 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
     async def close(self) -> None:
         await self._http.aclose()
 
+    def is_closed(self) -> bool:
+        return self._http.is_closed
+
     async def _send(self, request: httpx.Request) -> httpx.Response:
         return await self._http.send(request, stream=True, follow_redirects=False)
 

@@ -103,6 +103,12 @@ class BaseClient(ABC, Generic[C, H]):
         other._use(options, self._transport.with_options(options))
         return other
 
+    copy = with_options
+
+    def is_closed(self) -> bool:
+        """Whether it was closed, and cannot be used any more."""
+        return self._transport.is_closed()
+
     def _use(self, options: ClientOptions, transport: C) -> None:
         self._options = options
         self._transport: C = transport

@@ -61,6 +61,9 @@ class SyncTransport(Transport[httpx.Client]):
     def close(self) -> None:
         self._http.close()
 
+    def is_closed(self) -> bool:
+        return self._http.is_closed
+
     async def _send(self, request: httpx.Request) -> httpx.Response:
         return self._http.send(request, stream=True, follow_redirects=False)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 
+import openai
 import pytest
 
 from containerfs import AsyncClient, Client, ContainerFSError, InternalServerError, NotFoundError, omit
@@ -60,6 +61,16 @@ def test_invalid_settings_are_refused(client: Client) -> None:
         client.with_options(max_retries=-1)
 
 
+def test_copies_and_closed_clients_are_as_the_sdks(service: Service) -> None:
+    for kind in (openai.OpenAI, Client):
+        first = kind(base_url=service.url, api_key="-")
+        second = first.copy(max_retries=0)
+        assert not first.is_closed()
+        second.close()
+        assert first.is_closed()
+        assert second.is_closed()
+
+
 def test_in_async(service: Service) -> None:
     async def go() -> None:
         async with AsyncClient(base_url=service.url) as client:
@@ -71,5 +82,7 @@ def test_in_async(service: Service) -> None:
                 await other.files.retrieve("f")
             await client.files.retrieve("f")
             assert service.connections == 1
+        assert client.is_closed()
+        assert other.is_closed()
 
     asyncio.run(go())
