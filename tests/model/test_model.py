@@ -146,6 +146,7 @@ class Mounts(RuleBasedStateMachine):
 
     @rule(mount=some_mount, path=some_directory)
     def rmdir(self, mount: int, path: str) -> None:
+        assume(not any(below(made, path) for made in self.made[1 - mount]))  # whether it has told of it yet depends
         try:
             self.mounts[mount].rmdir(self._at(path))
         except types.NotFound:
@@ -165,6 +166,7 @@ class Mounts(RuleBasedStateMachine):
         assume(old != new and not below(new, old) and programs.exists(filesystem, self._at(old)))
         assume(not programs.exists(filesystem, self._at(new)))
         assume(all(programs.exists(filesystem, self._at(parent)) for parent in parents(new)))
+        assume(not any(made == old or below(made, old) for made in self.made[1 - mount]))  # as for rmdir
         inside = [path for path in self.files if below(path, old)]
         assume(mount == 0 or not any(self._held(path) for path in inside))
         filesystem.rename(self._at(old), self._at(new))

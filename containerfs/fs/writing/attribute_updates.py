@@ -146,14 +146,25 @@ class AttributeUpdates:
         made = self._remote.make_directory(subject.container_id, path, carried)
         with self._tree.lock:
             container = self._tree.container(subject.container_id)
-            there = None if container is None else self._tree.find_in(container, path)
-            is_wanted = container is None or not container.asked_at or isinstance(there, Directory)
+            with self._changed:
+                is_wanted = subject in self._unsent
             if container is not None and is_wanted:
                 container.directories[path] = made
-            if there is not None:
-                there.changed_at = time.monotonic()  # listings that were begun before do not have it
+                there = self._tree.find_in(container, path)
+                if there is not None:
+                    there.changed_at = time.monotonic()  # listings that were begun before do not have it
+            elif container is not None:
+                self._unlist(container, path)
         if not is_wanted:  # it was removed meanwhile
             self._delete(made)
+
+    def _unlist(self, container: ContainerDirectory, path: str) -> None:
+        """A listing may have had a directory that is to go again."""
+        container.directories.pop(path, None)
+        there = self._tree.find_in(container, path)
+        if isinstance(there, Directory) and not there.children:
+            there.kept = False
+            self._tree.remove_with_empty_parents(there)
 
     def _note_file(self, container_id: str, id_: str, carried: types.FileAttributes) -> None:
         with self._tree.lock:
