@@ -44,3 +44,14 @@ for device in null zero full random urandom tty; do : > "$1/$device"; mount --bi
 mount --rbind "$1" /dev
 """
 """Leaves of /dev what programs need, and no /dev/fuse; $1 is a directory to use for that."""
+
+WITH_SYSLOG = """
+mkdir -p "$1"
+for device in null zero full random urandom tty fuse; do
+    : > "$1/$device"
+    mount --bind "/dev/$device" "$1/$device"
+done
+ln -s "$2" "$1/log"
+mount --rbind "$1" /dev
+"""
+"""Has /dev/log be the socket $2; $1 is a directory to use for that."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuse.mounted import FUSERMOUNT, PROGRAM_LIMIT, Home
+from tests.fuse.namespace import WITH_SYSLOG, namespace
 from tests.server.live import LiveServer
 
 HELPER = "mount.containerfs"
@@ -97,6 +98,23 @@ def test_the_level_of_the_log(server: LiveServer, home: Home) -> None:
         pass
     assert "INFO containerfs.cli.mount: Unmounted" in (home.cache_dir / "mount.log").read_text()
     assert "log_level" in home.refused_mount("--log-level", "loud")
+
+
+def test_syslog_is_told_of_what_happens(server: LiveServer, home: Home, tmp_path: Path) -> None:
+    place = tmp_path / "log"
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as syslog:
+        os.chdir(tmp_path)
+        syslog.bind("log")
+        syslog.settimeout(PROGRAM_LIMIT)
+        with namespace(WITH_SYSLOG, tmp_path / "dev", place) as prefix:
+            there = Home(home.path, prefix)
+            with there.mounted("--url", server.address, "--syslog") as mount:
+                pid = mount.pid
+            told = ""
+            while "Unmounted" not in told:
+                told = syslog.recv(4096).decode()
+    assert f"containerfs[{pid}]: " in told
+    assert told.startswith("<30>")  # a daemon's, for information. Source: RFC 3164
 
 
 def test_a_link_to_a_mountpoint_works_in_every_command(server: LiveServer, home: Home, tmp_path: Path) -> None:
