@@ -45,10 +45,12 @@ class Inodes:
         if not isinstance(node, FileNode):
             return node.attr()
         with node.lock:
-            content, size = state.content(node.state), node.known_size
+            content = state.content(node.state)
             node.tell()
-            if size is not None or not isinstance(content, RemoteFile):
-                return node.attr(size or 0, node.known_blocks)
+            if content is None:
+                return node.attr()
+            if not isinstance(content, RemoteFile) or content.size is not None:
+                return node.attr(content.size or 0, content.blocks)
         return node.attr(self._learn_size(node, content))
 
     def attr_at_hand(self, node: Node) -> Attr | None:

@@ -1,5 +1,6 @@
 """Answers in the form in which the kernel takes them, the same on all machines. Source: linux/fuse.h."""
 
+import functools
 import os
 import struct
 from collections.abc import Callable
@@ -122,6 +123,7 @@ def _attr(attr: Attr, ino: int) -> bytes:
     )
 
 
+@functools.cache  # validities are settings of the mount, and are split for each name
 def _split(seconds: float) -> tuple[int, int]:
     whole = int(seconds)
     return whole, int((seconds - whole) * _SECOND)

@@ -36,7 +36,8 @@ class NodeTable:
     def __init__(self, root: Directory) -> None:
         self._lock = threading.Lock()  # guards what follows
         self._known = {ROOT: Known(root, by_id=False, times=1)}
-        self._numbers: dict[tuple[Node, bool], int] = {(root, False): ROOT}
+        self._by_name: dict[Node, int] = {root: ROOT}
+        self._by_id: dict[Node, int] = {}  # directories that were reached by the id of their container
         self._next = itertools.count(ROOT + 1)
 
     def __getitem__(self, number: int) -> Known:
@@ -48,11 +49,11 @@ class NodeTable:
 
     def remember(self, node: Node, *, by_id: bool) -> int:
         """The kernel is about to be told of a node, once more; returns its number."""
-        key = (node, by_id and isinstance(node, Directory))
+        numbers = self._numbers(node, by_id=by_id)
         with self._lock:
-            number = self._numbers.get(key)
+            number = numbers.get(node)
             if number is None:
-                number = self._numbers[key] = next(self._next)
+                number = numbers[node] = next(self._next)
                 self._known[number] = Known(node, by_id, 0)
             self._known[number].times += 1
             return number
@@ -64,9 +65,13 @@ class NodeTable:
             known.times -= times
             if known.times <= 0 and number != ROOT:
                 del self._known[number]
-                del self._numbers[known.node, known.by_id and isinstance(known.node, Directory)]
+                del self._numbers(known.node, by_id=known.by_id)[known.node]
             return known.node
 
     def number_of(self, node: FileNode) -> int | None:
         """The number of a file; None if the kernel does not know it."""
-        return self._numbers.get((node, False))
+        return self._by_name.get(node)
+
+    def _numbers(self, node: Node, *, by_id: bool) -> dict[Node, int]:
+        """The numbers of nodes that were reached as this one was; files have one number for both ways."""
+        return self._by_id if by_id and isinstance(node, Directory) else self._by_name

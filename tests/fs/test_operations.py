@@ -146,7 +146,7 @@ def test_what_the_kernel_did_not_take_was_not_found_opened_or_listed(
     for name in ("a", "b", "d"):
         with memory_fs.found(f"/box/{name}") as node:
             assert node.known == 1
-            assert nodes._numbers.get((node, False)) is None
+            assert node not in nodes._by_name
     with memory_fs.file("/box/b") as file:
         assert file.opens == 0
 

@@ -299,12 +299,6 @@ class FileNode(Node):
             case _:
                 return 0
 
-    @property
-    def known_blocks(self) -> int | None:
-        """Of 512 bytes, that the content takes; None where it is known to have no holes, or not known."""
-        content = state.content(self.state)
-        return None if content is None else content.blocks
-
 
 class Link(FileNode):
     """A symbolic link; its target is its content."""
