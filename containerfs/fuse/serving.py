@@ -50,7 +50,7 @@ def serve(
         session = Session(operations, on_ready, ["-o", ",".join(mount_options.values())])
         filesystem.attach_kernel(lambda node: _forget(session, nodes, node))
         os.chdir("/")  # which is never unmounted
-        session.serve(str(mountpoint))
+        session.serve(os.path.realpath(mountpoint))  # fusermount3 takes no symbolic link
     except OSError as error:
         raise MountError(f"{mountpoint}: {error.strerror}") from error
 
