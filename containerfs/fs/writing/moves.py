@@ -369,8 +369,9 @@ class Moves:
             self._attributes.save(container.remote.id, key, kept)
             self._updates.set(container.remote.id, key, kept)
         self._attributes.forget(container.remote.id, keys.keys() - moved.keys())
-        for path in gone:
-            self._updates.removed(container, path)
+        for key in keys.keys() - moved.keys():  # told of already, or about to be
+            if path := directory_path(key):
+                self._updates.removed(container, path)
 
 
 def _unseal(node: FileNode) -> None:
