@@ -223,9 +223,7 @@ class FailingMounts:
         if failed:
             after = self._observe([{path: file.content}, {path: after}])[path] or b""
         file.content = after
-        if (not failed and not any(writable for _, opened, writable in self.handles if opened is file)) or (
-            failed and not file.handles
-        ):
+        if not any(writable for _, opened, writable in self.handles if opened is file):
             file.publish()
 
     @step(pick=some_pick)
