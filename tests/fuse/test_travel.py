@@ -13,6 +13,7 @@ from tests.server.live import LiveServer
 def source(tmp_path: Path) -> Path:
     top = tmp_path / "source"
     (top / "empty").mkdir(parents=True)
+    top.chmod(0o755)
     (top / "bin").mkdir()
     (top / "bin" / "hello").write_text("#!/bin/sh\necho hello\n")
     (top / "bin" / "hello").chmod(0o755)
