@@ -9,6 +9,7 @@ Source: https://www.sqlite.org/wal.html
 import logging
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -64,15 +65,11 @@ class Checkpoints:
             self._thread = thread
 
     def _keep(self) -> None:
-        db = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
-        try:
-            while self._is_due():
-                try:
-                    self._checkpoint(db)
-                except sqlite3.DatabaseError as error:  # of a full disk, say: what was committed is in the log
-                    log.warning("The journal's log could not be written into its database: %s", error)
-        finally:
-            db.close()
+        while self._is_due():
+            try:
+                self._checkpoint()
+            except sqlite3.DatabaseError as error:  # of a full disk, say: what was committed is in the log
+                log.warning("The journal's log could not be written into its database: %s", error)
 
     def _is_due(self) -> bool:
         """Wait until a checkpoint is due; False if none is to be made any more."""
@@ -81,15 +78,17 @@ class Checkpoints:
             self._transactions = 0
             return not self._is_closed
 
-    def _checkpoint(self, db: sqlite3.Connection) -> None:
-        _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if pages < _LONG:
-            return
-        self._set_long(is_long=True)  # SQLite's locks are not fair: who commits all the time would keep this waiting
-        try:
-            db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        finally:
-            self._set_long(is_long=False)
+    def _checkpoint(self) -> None:
+        with closing(sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)) as db:
+            _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages < _LONG:
+                return
+            # SQLite's locks are not fair: who commits all the time would keep this waiting.
+            self._set_long(is_long=True)
+            try:
+                db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            finally:
+                self._set_long(is_long=False)
 
     def _set_long(self, *, is_long: bool) -> None:
         with self._changed:
