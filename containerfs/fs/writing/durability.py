@@ -9,6 +9,7 @@ machine, a content that the disk had no more time for is recognized, and is not 
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 from containerfs.fs import types
@@ -36,9 +37,9 @@ class Durability:
         self._strict = strict
         self._waiting: dict[int, StagedFile] = {}
         self._is_scheduled = False
-        self._lock = threading.Lock()  # guards the two above
+        self._failures = 0  # in a row
+        self._lock = threading.Lock()  # guards all above
         self._syncing = threading.Lock()  # held during a sync in the background
-        self._failures = 0  # in a row; guarded by the lock above
 
     def now(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:
         """Have all that the journal has so far on the disk when this returns.
@@ -92,22 +93,27 @@ class Durability:
                 self._is_scheduled = False
             try:
                 self.now(self._still_due(waiting))
-                self._failures = 0
             except types.FsError as error:
                 self._try_again(waiting, error)
+            else:
+                with self._lock:
+                    self._failures = 0
 
     def _refused(self, error: types.FsError) -> None:
         self._try_again({}, error)
 
     def _try_again(self, waiting: dict[int, StagedFile], error: types.FsError) -> None:
         """Of those that were uploaded meanwhile, nothing may be left that could be synced: that is no failure."""
-        left = self._still_due(waiting)
-        delay = 0.0
-        if len(left) == len(waiting):
-            self._failures += 1
-            delay = pause(self._failures)
-            log.warning("What was closed is not safe on this machine's disk yet, attempt %d: %s", self._failures, error)
+        left, delay = waiting, 0.0
+        with suppress(types.FsError):  # the journal cannot be read: all of them are tried again
+            left = self._still_due(waiting)
         with self._lock:
+            if len(left) == len(waiting):
+                self._failures += 1
+                delay = pause(self._failures)
+                log.warning(
+                    "What was closed is not safe on this machine's disk yet, attempt %d: %s", self._failures, error
+                )
             self._waiting = left | self._waiting
             self._is_scheduled = False
             self._submit(delay)

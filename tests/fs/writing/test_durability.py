@@ -1,9 +1,10 @@
 """When this machine's disk has what was closed with ``--write-back``, and what is left if the power goes first."""
 
 import errno
+import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from containerfs.fs import types
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.writing import commits, durability
+from containerfs.fs.writing.journal import Journal
 from tests.fs import programs
 from tests.fs.gates import down, eventually
 from tests.fs.memory import MemoryRemote, no_fault
@@ -157,6 +159,22 @@ def test_a_disk_that_fails_is_asked_again(
     eventually(lambda: disk.synced == [b"a", "log"])
     assert failed.is_set()
     assert "not safe on this machine's disk yet" in caplog.text
+
+
+def test_what_waits_is_not_forgotten_while_the_journal_cannot_be_read(
+    lazy_fs: Paths, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempted, still_due = itertools.count(1), Journal.still_due
+
+    def failing(journal: Journal, sequences: Iterable[int]) -> list[int]:
+        if next(attempted) <= 2:
+            raise types.Failed("bad disk")
+        return still_due(journal, sequences)
+
+    monkeypatch.setattr(durability, "pause", lambda failures: 0.0)
+    monkeypatch.setattr(Journal, "still_due", failing)
+    programs.write(lazy_fs, "/box/a", b"a")
+    eventually(lambda: disk.synced == [b"a", "log"])
 
 
 @pytest.mark.usefixtures("not_by_itself")
