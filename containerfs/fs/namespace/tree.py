@@ -279,9 +279,10 @@ class Tree:
         self._deleted.setdefault(container_id, {}).update(dict.fromkeys(file_ids, math.inf))
 
     def show_ids(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """These files were not deleted after all."""
+        """These files were not deleted after all, but for those that are gone by now."""
         for file_id in file_ids:
-            self._deleted.get(container_id, {}).pop(file_id, None)
+            if self.is_being_deleted(container_id, file_id):
+                del self._deleted[container_id][file_id]
 
     def ids_deleted(self, container_id: str, file_ids: Iterable[str]) -> None:
         """These files are gone: only listings that were begun before now still have them."""

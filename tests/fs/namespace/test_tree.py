@@ -81,6 +81,16 @@ def test_what_a_lost_upload_may_have_left_is_not_shown(
     assert bool(shown(directory)) == is_shown
 
 
+def test_of_files_that_were_to_go_those_that_are_gone_are_not_shown_again(
+    tree: Tree, directory: ContainerDirectory
+) -> None:
+    tree.hide_ids(directory.remote.id, ["1", "2"])
+    tree.ids_deleted(directory.remote.id, ["1"])
+    tree.show_ids(directory.remote.id, ["1", "2"])
+    show(tree, directory, file("a", "1"), file("b", "2"), started=0.0)
+    assert shown(directory) == {"b": "2"}
+
+
 def test_what_was_shown_before_it_was_suspected_stays(tree: Tree, directory: ContainerDirectory) -> None:
     show(tree, directory, file("a", "1", size=5, created=100))
     tree.suspects["cntr_1"] = {"key": Suspect("a", 5, since=100)}
