@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.faults.exchange import Fault
+from tests.faults.exchange import Fault, Gate
 from tests.faults.faults import (
     ALWAYS,
     cuts_body,
@@ -25,16 +25,21 @@ BEGUN: dict[str, Fault] = {"stored": loses_answer, "not stored": loses_request, 
 """What may have become of an upload that was under way."""
 
 
+def under_way(service: Service, top: Path) -> Gate:
+    """First versions are written, and have come as far as ``BEGUN`` says; the gate holds what becomes of them."""
+    held = service.proxy.gate()
+    for fate, fault in BEGUN.items():
+        service.proxy.on(upload_of(fate), held.after() if fate == "stored" else held.before(fault))
+        assert write(top / fate, V1) is None
+    held.reached(len(BEGUN))
+    return held
+
+
 def test_a_newer_version_of_the_same_size(every_service: Service, home: Home, box: str) -> None:
     """The first version is under way, whatever comes of it, and the second is closed when the mount is killed."""
-    proxy = every_service.proxy
     with mounted(every_service, home, WRITE_BACK) as mount:
         (mount / box).mkdir()
-        held = proxy.gate()
-        for fate, fault in BEGUN.items():
-            proxy.on(upload_of(fate), held.after() if fate == "stored" else held.before(fault))
-            assert write(mount / box / fate, V1) is None
-        held.reached(len(BEGUN))
+        held = under_way(every_service, mount / box)
         for fate in BEGUN:
             assert write(mount / box / fate, V2) is None
         mount.kill()
@@ -192,15 +197,11 @@ def test_of_two_journals_the_later_write_wins(any_service: Service, home: Home, 
 def test_of_two_mounts_the_later_write_stays_once_it_is_stored(every_service: Service, home: Home, box: str) -> None:
     """One mount is killed while its uploads are under way; another has stored later contents for their paths."""
     every_service.create(box)
-    held = every_service.proxy.gate()
     with (
         mounted(every_service, home, WRITE_BACK, at=home.path / "one") as one,
         mounted(every_service, home, WRITE_BACK, at=home.path / "two") as two,
     ):
-        for fate, fault in BEGUN.items():
-            every_service.proxy.on(upload_of(fate), held.after() if fate == "stored" else held.before(fault))
-            assert write(one / box / fate, V1) is None
-        held.reached(len(BEGUN))
+        held = under_way(every_service, one / box)
         for fate in BEGUN:
             assert write(two / box / fate, V2) is None
         settled(two)

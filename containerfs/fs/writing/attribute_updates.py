@@ -143,6 +143,7 @@ class AttributeUpdates:
             self._remote.set_attributes(subject.container_id, file_id(subject.key), carried)
             self._note_file(subject.container_id, file_id(subject.key), carried)
             return
+        begun = time.monotonic()
         made = self._remote.make_directory(subject.container_id, path, carried)
         with self._tree.lock:
             container = self._tree.container(subject.container_id)
@@ -154,15 +155,15 @@ class AttributeUpdates:
                 if there is not None:
                     there.changed_at = time.monotonic()  # listings that were begun before do not have it
             elif container is not None:
-                self._unlist(container, path)
+                self._unlist(container, path, begun)
         if not is_wanted:  # it was removed meanwhile
             self._delete(made)
 
-    def _unlist(self, container: ContainerDirectory, path: str) -> None:
-        """A listing may have had a directory that is to go again."""
+    def _unlist(self, container: ContainerDirectory, path: str, begun: float) -> None:
+        """A listing may have had a directory that is to go again, unless it was made anew here since ``begun``."""
         container.directories.pop(path, None)
         there = self._tree.find_in(container, path)
-        if isinstance(there, Directory) and not there.children:
+        if isinstance(there, Directory) and not there.children and there.changed_at < begun:
             there.kept = False
             self._tree.remove_with_empty_parents(there)
 

@@ -31,6 +31,7 @@ CREATE TABLE attempts (
     container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
     data TEXT, source_id TEXT, digest TEXT, known TEXT NOT NULL);
 CREATE INDEX entries_with_data ON entries (data);
+CREATE INDEX entries_of_a_path ON entries (container_id, path);
 CREATE INDEX attempts_of_an_entry ON attempts (entry);
 CREATE TABLE deletions (
     container_id TEXT NOT NULL, file_id TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (container_id, file_id));
@@ -143,6 +144,7 @@ def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
         db.execute("ALTER TABLE entries ADD COLUMN boot TEXT")
     if version in (1, 2):
         db.execute("ALTER TABLE entries ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0")
+        db.execute("CREATE INDEX entries_of_a_path ON entries (container_id, path)")
     if version < _VERSION:
         db.execute(f"PRAGMA user_version = {_VERSION}")
     db.execute("COMMIT")

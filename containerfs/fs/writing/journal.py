@@ -103,11 +103,13 @@ class Transaction:
             (sequence,),
         )
 
-    def drop_outdated(self, owner: str) -> None:
-        """What a mount that is gone was still to store, and is older than what the service has, is not due."""
+    def take_over(self, owner: str) -> None:
+        """Own what a mount that is gone has left. What is older than what the service has by now is not due."""
         rows = self._db.execute("SELECT sequence FROM entries WHERE owner = ? AND outdated", (owner,)).fetchall()
         for (sequence,) in rows:
             self.drop(sequence)
+        for table in TABLES:
+            self._db.execute(f"UPDATE {table} SET owner = ? WHERE owner = ?", (self._owner, owner))
 
     def drop(self, sequence: int) -> None:
         """Nothing is due for an entry any more; what its attempts may have left on the service is to be removed."""
@@ -427,11 +429,7 @@ class Journal:
         dead = [owner for (owner,) in owners if not self._ownership.is_live(owner)]
         with self.transaction() as tx:
             for owner in dead:
-                tx.drop_outdated(owner)
-        with self._database.transaction() as db:
-            for table in TABLES:
-                statement = f"UPDATE {table} SET owner = ? WHERE owner = ?"
-                db.executemany(statement, [(self._ownership.id, owner) for owner in dead])
+                tx.take_over(owner)
         self._remove_unnamed()
         self._ownership.forget_dead()
 
