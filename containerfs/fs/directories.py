@@ -13,7 +13,7 @@ from containerfs.fs.namespace.attributes import AttributeStore, directory_key
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
 from containerfs.fs.state import Local
@@ -56,7 +56,7 @@ class Directories:
 
     def open(self, directory: Directory) -> int:
         """Open a directory."""
-        if self._listing_ahead is not None and directory is not self._tree.root:
+        if self._listing_ahead is not None and not self._holds_containers(directory):
             self._listing_ahead.looked_into(self._lookup.container_of(directory))
         self._refresh(directory)
         return self._handles.add(DirectoryHandle(directory))
@@ -75,8 +75,11 @@ class Directories:
         with self._tree.lock:
             return [(node.name, node) for node in handle.directory.visible()]
 
+    def _holds_containers(self, directory: Directory) -> bool:
+        return directory in (self._tree.root, self._tree.root.expired)
+
     def _refresh(self, directory: Directory) -> None:
-        if directory is self._tree.root:
+        if self._holds_containers(directory):
             self._metadata.refresh_containers()
         else:
             self._lookup.refresh(self._lookup.container_of(directory))
@@ -109,6 +112,7 @@ class Directories:
             CrossDevice: the service cannot, and there is something in the container: programs copy instead.
         """
         self.check_at_top(name)
+        _check_free(name)
         self._metadata.ask(None)
         if self._listed(name) is not None:
             raise types.AlreadyExists(name)
@@ -167,6 +171,7 @@ class Directories:
         self._updates.removed(container, path)
 
     def _make_container(self, name: str) -> ContainerDirectory:
+        _check_free(name)
         self._metadata.ask(None)
         if self._listed(name) is not None:
             raise types.AlreadyExists(name)
@@ -187,7 +192,7 @@ class Directories:
     def _listed(self, name: str) -> ContainerDirectory | None:
         with self._tree.lock:
             found = self._tree.root.children.get(name)
-            return found if isinstance(found, ContainerDirectory) and not found.gone else None
+            return found if isinstance(found, ContainerDirectory) else None
 
     def _delete_container(self, container: ContainerDirectory) -> None:
         self._remote.delete_container(container.remote.id)
@@ -197,3 +202,9 @@ class Directories:
             self._tree.remove_container(container)
             self._tree.root.touch()
         self._attributes.forget_container(container.remote.id)
+
+
+def _check_free(name: str) -> None:
+    """Raises NotPermitted for the name that containers are shown under once they have ended."""
+    if name == EXPIRED:
+        raise types.NotPermitted(f"{name!r} shows what this machine holds of containers that have ended")

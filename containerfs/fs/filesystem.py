@@ -185,7 +185,7 @@ class FileSystem:
             Gone: it was deleted or replaced meanwhile; the kernel looks again.
         """
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
-            self._check_writable()
+            self._check_writable(node)
         return self._files.open(node, flags, pid)
 
     def create(
@@ -196,7 +196,7 @@ class FileSystem:
         Returns:
             The file, looked up, and the handle's number.
         """
-        self._check_writable()
+        self._check_writable(parent)
         if parent is self._tree.root:
             raise types.NotPermitted("only containers can be made here: use mkdir")
         check_new_file(parent, name)
@@ -238,7 +238,7 @@ class FileSystem:
 
         Source: truncate(2).
         """
-        self._check_writable()
+        self._check_writable(node)
         self._files.truncate(node, size)
 
     def ftruncate(self, fh: int, size: int) -> None:
@@ -282,7 +282,7 @@ class FileSystem:
         Returns:
             The link, looked up.
         """
-        self._check_writable()
+        self._check_writable(parent)
         if parent is self._tree.root:
             raise types.NotPermitted("only containers can be made here: use mkdir")
         check_new_file(parent, name, Link)
@@ -304,7 +304,7 @@ class FileSystem:
         Returns:
             The directory, looked up.
         """
-        self._check_writable()
+        self._check_writable(parent)
         check_new(parent, name)
         if self._lookup.find(parent, name) is not None:
             raise types.AlreadyExists(name)
@@ -316,14 +316,16 @@ class FileSystem:
 
     def rmdir(self, parent: Directory, name: str) -> None:
         """At the root: delete a container, which must be empty. Below: a directory. Source: rmdir(2)."""
-        self._check_writable()
-        self._directories.remove(self._lookup.directory(parent, name))
+        self._check_writable(parent)
+        directory = self._lookup.directory(parent, name)
+        self._check_writable(directory)
+        self._directories.remove(directory)
         if parent is not self._tree.root:
             self._keep_emptied(parent)
 
     def unlink(self, parent: Directory, name: str) -> None:
         """Delete a file, on the service too. Source: unlink(2)."""
-        self._check_writable()
+        self._check_writable(parent)
         self._removals.unlink(self._lookup.file(parent, name))
         self._keep_emptied(parent)
 
@@ -339,8 +341,9 @@ class FileSystem:
             AlreadyExists: something has it, and is not to be replaced.
             CrossDevice: between two containers, and of one that the service cannot rename: programs copy instead.
         """
-        self._check_writable()
+        self._check_writable(old_parent, parent)
         source = self._lookup.child(old_parent, old_name)
+        self._check_writable(source)
         check_new(parent, name)
         if isinstance(source, FileNode):
             check_new_file(parent, name, type(source))
@@ -454,7 +457,7 @@ class FileSystem:
 
     def _refresh(self, node: Node) -> None:
         """Ask the service at the next look, and have the kernel ask for files that nobody has open."""
-        if node is self._tree.root:
+        if node in (self._tree.root, self._tree.root.expired):
             self._metadata.expire(None)
             return
         self._metadata.expire(node.container)
@@ -466,7 +469,7 @@ class FileSystem:
             self._kernel.forget(file)
 
     def _set(self, node: Node, **values: int) -> None:
-        self._check_writable()
+        self._check_writable(node)
         self._inodes.set(node, **values)
 
     def _keep_emptied(self, parent: Directory) -> None:
@@ -479,6 +482,10 @@ class FileSystem:
             with suppress(types.NotFound):  # it was removed meanwhile
                 self._inodes.keep(parent)
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, *places: Node) -> None:
+        """Raises ReadOnly: the mount is, or one of these is of a container that has ended."""
         if self._read_only:
             raise types.ReadOnly("mounted read-only")
+        with self._tree.lock:
+            if any(map(self._tree.has_ended, places)):
+                raise types.ReadOnly("the container has ended: what is left of it can be read only")

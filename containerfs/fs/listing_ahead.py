@@ -34,8 +34,8 @@ class ListingAhead:
     def looked_into(self, container: ContainerDirectory) -> None:
         """A program is about to list the files of a container. Never waits for the service, and never fails."""
         with self._tree.lock:
-            if self._looked_into is container:
-                return  # its directories are looked into
+            if self._looked_into is container or container.gone:
+                return  # its directories are looked into, or nothing is to be asked of the service
             self._looked_into = container
             following = self._scan.opened(container.name, _Unlisted(self._tree.root.children, self._metadata))
         for each in following:

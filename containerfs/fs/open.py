@@ -20,7 +20,7 @@ from containerfs.fs.inodes import Inodes
 from containerfs.fs.listing_ahead import ListingAhead
 from containerfs.fs.namespace.attributes import AttributeStore
 from containerfs.fs.namespace.kernel import KernelMemory
-from containerfs.fs.namespace.listings import MetadataCache
+from containerfs.fs.namespace.listings import MetadataCache, NoHoldings
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import Directory
@@ -116,13 +116,16 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     kernel = KernelMemory()
     names, tree, service = NamePolicy(), Tree(kernel), remote.service
     attributes = AttributeStore(options.cache_dir / "attributes.db", service)
-    cache = ContentCache(options.cache_dir / "content", options.cache_size, service)
+    cache = ContentCache(
+        options.cache_dir / "content", options.cache_size, service, options.account, describe=tree.describe
+    )
     journal = Journal(journal_directory(options.cache_dir, service, options.account))
     legacy.take_over(options.cache_dir / "journal" / digest(service), journal)
     schedule = Schedule()
     durability = Durability(journal, schedule, strict=options.strict or not options.write_back)
     # Reading
-    metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry, workers)
+    holdings = cache if options.container is None else NoHoldings()  # the latter: there is no place to show them
+    metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry, workers, holdings)
     lookup = Lookup(tree, metadata, names)
     fetcher = Fetcher(remote, cache, workers)
     prefetcher = Prefetcher(fetcher, cache)

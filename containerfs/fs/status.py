@@ -116,7 +116,7 @@ class Status:
         if not isinstance(self._top, ContainerDirectory):
             return None
         is_there = self._tree.container(self._top.remote.id) is self._top and not self._top.gone
-        return {"name": self._top.name, "ended": not is_there}
+        return {"name": self._top.remote.name or self._top.remote.id, "ended": not is_there}
 
     def _download(self, fetch: Fetch) -> dict[str, Any]:
         with self._tree.lock:

@@ -53,6 +53,7 @@ class MemoryRemote:
         self.contents: dict[str, bytes] = {}
         self._containers: dict[str, RemoteContainer] = {}
         self._files: dict[str, RemoteFile] = {}
+        self._expired: dict[str, tuple[RemoteContainer, dict[str, RemoteFile]]] = {}
         self._answers: dict[str, tuple[tuple[str, str, bytes], RemoteFile]] = {}
         self._count = int(time.time())  # created_at is a right time, which never stands still
         self._lock = threading.RLock()
@@ -78,7 +79,15 @@ class MemoryRemote:
 
     def expire(self, container_id: str) -> None:
         with self._lock:
+            files = {id_: file for id_, file in self._files.items() if file.container_id == container_id}
+            self._expired[container_id] = self._containers[container_id], files
             self._drop(container_id)
+
+    def revive(self, container_id: str) -> None:
+        """Say again that a container is there that was said to have ended."""
+        with self._lock:
+            self._containers[container_id], files = self._expired.pop(container_id)
+            self._files.update(files)
 
     def stored(self, container_id: str) -> dict[str, bytes]:
         """Path -> content. Several files of one path fail the test."""

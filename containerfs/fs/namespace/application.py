@@ -34,19 +34,28 @@ class FileListing:
 
 
 def apply_containers(
-    tree: Tree, listed: Sequence[RemoteContainer], started: float, kept: Mapping[str, Attributes] = MappingProxyType({})
+    tree: Tree,
+    listed: Sequence[RemoteContainer],
+    started: float,
+    kept: Mapping[str, Attributes] = MappingProxyType({}),
+    held: Sequence[RemoteContainer] = (),
 ) -> None:
     """Take over a listing of containers, newest first, that was asked for at ``started``.
 
     Args:
         kept: what was set here for the containers themselves, by id.
+        held: those that are not listed and of which this machine holds content.
     """
     oldest_first = list(reversed(listed))
     oldest_first.sort(key=lambda remote: remote.created_at)  # stable: many are of one second
     seen = {remote.id for remote in oldest_first}
+    held_ids = {remote.id for remote in held}
     for directory in tree.containers():
         if directory.remote.id not in seen and directory.changed_at < started:
-            tree.expire(directory)
+            tree.expire(directory, held=directory.remote.id in held_ids)
+    for remote in held:
+        if tree.container(remote.id) is None:
+            tree.expire(tree.add_container(remote, listed=False), held=True)
     for remote in oldest_first:
         known = tree.container(remote.id)
         if known is not None:
@@ -57,12 +66,12 @@ def apply_containers(
 
 
 def _take_over(tree: Tree, known: ContainerDirectory, remote: RemoteContainer, started: float) -> None:
-    known.gone = False
     if known.remote.name == remote.name:
         known.remote = remote
     elif known.changed_at < started:  # it was renamed elsewhere
         known.remote = remote
-        tree.root.remove(known)
+        if not known.gone:
+            tree.root.remove(known)
 
 
 def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing) -> None:

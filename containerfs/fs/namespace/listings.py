@@ -11,17 +11,20 @@ compared with when it was asked for.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from cachetools import LRUCache, TTLCache
 
 from containerfs.fs import types
 from containerfs.fs.namespace.application import FileListing, apply_containers, apply_files
-from containerfs.fs.namespace.attributes import AttributeStore
-from containerfs.fs.namespace.nodes import ContainerDirectory
+from containerfs.fs.namespace.attributes import AttributeStore, file_key
+from containerfs.fs.namespace.nodes import ContainerDirectory, Presence
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
 from containerfs.fs.tasks import Task, Workers, own_work
+from containerfs.fs.types import RemoteContainer, RemoteFile
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +37,45 @@ Take = Callable[[Callable[[], bool]], None]
 """Lists something, and takes over what is listed, to be believed if the argument says so then."""
 
 
+class Holdings(Protocol):
+    """What this machine holds of containers that have ended."""
+
+    def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
+        """The containers of which there is content here, and which are not among all that the service lists."""
+
+    def whole_files(self, container_id: str) -> list[RemoteFile]:
+        """The files of a container of which the whole content is here, newest first."""
+
+
+class NoHoldings:
+    """Shows nothing of containers that have ended."""
+
+    def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
+        return []
+
+    def whole_files(self, container_id: str) -> list[RemoteFile]:
+        return []
+
+
 class MetadataCache:
     """Keeps the tree as fresh as ``expiry`` asks.
 
     Args:
         expiry: seconds for which a listing is believed.
+        holdings: what is shown of containers that have ended.
     """
 
-    def __init__(self, remote: Remote, tree: Tree, attributes: AttributeStore, expiry: float, workers: Workers) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        attributes: AttributeStore,
+        expiry: float,
+        workers: Workers,
+        holdings: Holdings,
+    ) -> None:
         self._remote = remote
+        self._holdings = holdings
         self._tree = tree
         self._attributes = attributes
         self._expiry = expiry
@@ -55,7 +88,9 @@ class MetadataCache:
         # Listings under way that will be believed, by container id, "" for the containers. Guarded by _flights_lock.
         self._flights: dict[str, Task[None]] = {}
         self._flights_lock = threading.Lock()
-        self._absent: TTLCache[str, bool] = TTLCache(_ABSENT_IDS, max(expiry, 0.001))  # guarded by the tree's lock
+        self._absent: TTLCache[str, bool] = TTLCache(
+            _ABSENT_IDS, max(expiry, 0.001), time.monotonic
+        )  # guarded by the tree's lock
         self._listed = _ListedContainers(tree)  # guarded by the tree's lock
 
     def fresh(self, container: ContainerDirectory) -> bool:
@@ -118,12 +153,21 @@ class MetadataCache:
             self._vouched = vouched
             return True
 
+    def drop(self, container: ContainerDirectory) -> None:
+        """The service says that a container is gone: it leaves the root, whose containers are asked for anew."""
+        self.expire(None)
+        held = bool(self._holdings.whole_files(container.remote.id))
+        with self._tree.lock:
+            self._tree.expire(container, held=held)
+
     def find_unlisted(self, container_id: str) -> ContainerDirectory | None:
         """The container with an id, also where no listing has it; None if the service knows none."""
         with self._tree.lock:
             known = self._tree.container(container_id)
-            if known is not None or container_id in self._absent:
+            if known is not None and not known.gone:
                 return known
+            if container_id in self._absent:
+                return None
         try:
             remote = self._remote.container(container_id)
         except (types.NotFound, types.Refused, types.Failed):
@@ -154,24 +198,32 @@ class MetadataCache:
         listed = self._remote.containers()
         with own_work():
             kept = self._attributes.load_containers()
+            held = self._holdings.ended(listed)
             with self._tree.lock:
                 if started < self._root_asked_at:  # one that was begun later has arrived before
                     return
-                apply_containers(self._tree, listed, started, kept)
+                apply_containers(self._tree, listed, started, kept, held)
                 self._root_asked_at = started
                 self._root_listed_at = time.monotonic() if is_believed() else 0.0
         with self._flights_lock:
             self._root_pages, self._vouched = max(1, -(-len(listed) // _PAGE)), 0
 
     def _take_files(self, container: ContainerDirectory, is_believed: Callable[[], bool]) -> None:
-        started = time.monotonic()
-        files = self._remote.files(container.remote.id)
+        started, presence = time.monotonic(), container.presence
+        if presence is Presence.HELD:
+            files, keeps_directories = self._holdings.whole_files(container.remote.id), False
+        else:
+            files, keeps_directories = self._remote.files(container.remote.id), self._remote.dialect.directories
         with own_work():
             kept = self._attributes.load(container.remote.id)
+            if presence is Presence.HELD:  # what was set here was set after the service told of the file
+                files = [replace(file, attributes=None) if file_key(file.id) in kept else file for file in files]
             with self._tree.lock:
                 if started < container.asked_at:  # one that was begun later has arrived before
                     return
-                apply_files(self._tree, container, FileListing(started, files, kept, self._remote.dialect.directories))
+                if container.presence is not presence:  # it has ended meanwhile, or has not after all
+                    return
+                apply_files(self._tree, container, FileListing(started, files, kept, keeps_directories))
                 container.asked_at = started
                 container.listed_at = time.monotonic() if is_believed() else 0.0
                 self._listed.pop(container.remote.id, None)

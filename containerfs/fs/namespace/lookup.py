@@ -13,7 +13,7 @@ from containerfs.fs import types
 from containerfs.fs.namespace.links import SUFFIX
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.names import NamePolicy
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Directory, FileNode, Node, Presence
 from containerfs.fs.namespace.tree import Tree
 
 _PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # the service's own programs open it below that. Source: limits.h, PATH_MAX
@@ -71,7 +71,9 @@ class Lookup:
         if isinstance(known, FileNode) and known.local:
             return known
         if parent is self._tree.root:
-            return self._container(name)
+            return self._expired() if name == EXPIRED else self._container(name)
+        if parent is self._tree.root.expired:
+            return self._ended(name)
         if known is None and self._names.is_scratch(name):
             raise types.NotFound(name)
         self.refresh(self.container_of(parent))
@@ -104,10 +106,13 @@ class Lookup:
 
     def check(self, node: Node) -> None:
         """See to it that a node is still there, asking the service if that is due. Raises Gone, NotFound."""
-        if isinstance(node, ContainerDirectory):
+        if isinstance(node, ContainerDirectory) and not node.gone:
             if self._container(node.name) is not node:
                 raise types.Gone(f"{node.name!r} is another container by now")
-        elif node is not self._tree.root:
+        elif isinstance(node, ContainerDirectory):
+            self._metadata.refresh_containers()
+            self.container_of(node)
+        elif node not in (self._tree.root, self._tree.root.expired):
             self.refresh(self.container_of(node))
             self.container_of(node)
 
@@ -118,15 +123,33 @@ class Lookup:
                 container = node.container
             except types.NotFound as error:
                 raise types.Gone(str(error)) from error
-            if self._tree.container(container.remote.id) is not container:
-                raise types.Gone(f"{container.name!r} is not there any more")
-            return container
+            there = self._tree.container(container.remote.id)
+        if there is None:  # which the service may have said once, and by mistake
+            there = self._metadata.find_unlisted(container.remote.id)
+        if there is not container:
+            raise types.Gone(f"{container.name!r} is not there any more")
+        return container
+
+    def _expired(self) -> Directory:
+        """Where the containers are that have ended. Raises NotFound: nothing is shown of any."""
+        self._metadata.refresh_containers()
+        with self._tree.lock:
+            if not self._tree.root.expired.visible():
+                raise types.NotFound(EXPIRED)
+            return self._tree.root.expired
+
+    def _ended(self, name: str) -> ContainerDirectory:
+        """The container that a name stands for among those that have ended. Raises NotFound."""
+        self._metadata.refresh_containers()
+        with self._tree.lock:
+            found = self._tree.root.expired.children.get(name)
+            if not isinstance(found, ContainerDirectory) or found.concealed:
+                raise types.NotFound(name)
+            return found
 
     def _container(self, name: str) -> ContainerDirectory:
         """The container that a name of the root, or an id, stands for. Raises NotFound."""
         known = self._listed(name)
-        if known is not None and known.gone:
-            known = None  # another may have the name by now
         if known is not None and (self._metadata.root_fresh or self._metadata.vouches(known)):
             return known
         if known is not None and self._metadata.may_vouch(known):
@@ -138,13 +161,18 @@ class Lookup:
                 return known
         self._metadata.refresh_containers()
         found = self._listed(name) or self._by_id(name)
-        if found is None or (found.gone and name != found.remote.id):
+        if found is None:
             raise types.NotFound(name)
         return found
 
     def refresh(self, container: ContainerDirectory) -> None:
-        """List a container's files, if that is due. A container that turns out to be gone leaves the tree."""
-        if not container.gone:
+        """List a container's files, if that is due. A container that turns out to be gone leaves the root.
+
+        Of one that has ended, what this machine holds is listed, unless the service has it after all.
+        """
+        if container.presence is Presence.OPEN:
+            self._metadata.find_unlisted(container.remote.id)
+        if container.presence is not Presence.OPEN:
             self._list(container, self._metadata.refresh_files)
 
     def ask(self, container: ContainerDirectory) -> None:
@@ -155,9 +183,7 @@ class Lookup:
         try:
             list_(container)
         except types.NotFound:
-            self._metadata.expire(None)
-            with self._tree.lock:
-                self._tree.expire(container)
+            self._metadata.drop(container)
             raise
 
     def _known(self, parent: Directory, name: str) -> Node | None:
@@ -172,7 +198,7 @@ class Lookup:
     def _by_id(self, name: str) -> ContainerDirectory | None:
         with self._tree.lock:
             known = self._tree.container(name)
-        if known is not None:
-            return known
+            if known is not None and known.presence is not Presence.HELD:
+                return known
         might_be_an_id = len(name) >= _SHORTEST_ID and not name.startswith(".") and not any(map(str.isspace, name))
         return self._metadata.find_unlisted(name) if might_be_an_id else None

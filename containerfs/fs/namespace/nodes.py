@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from enum import Enum
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.attributes import Attributes
@@ -20,6 +21,8 @@ from containerfs.fs.types import Attr, RemoteContainer, RemoteFile
 
 _DAY = 24 * 3600 * 1_000_000_000  # in nanoseconds
 _FILE_MODE, _DIRECTORY_MODE, _LINK_MODE = 0o644, 0o755, 0o777
+EXPIRED = ".expired"
+"""What the root shows containers under that have ended."""
 SEVERAL = object()
 """The kernel may remember attributes of more than one content."""
 _making_locks = threading.Lock()
@@ -177,8 +180,38 @@ class Directory(Node):
         return (node for node in self.below() if isinstance(node, FileNode))
 
 
+class Root(Directory):
+    """The root: the containers that there are, and below ``.expired`` what this machine holds of those that have ended.
+
+    Attributes:
+        expired: holds the latter; it is shown while it shows something.
+    """
+
+    __slots__ = ("expired",)
+
+    def __init__(self) -> None:
+        super().__init__("", 1, time.time_ns())
+        self.expired = Directory(EXPIRED, inode(EXPIRED), self.ctime)
+        self.expired.parent = self
+
+    def visible(self) -> list[Node]:
+        return [*super().visible(), self.expired] if self.expired.visible() else super().visible()
+
+    def below(self) -> Iterator[Node]:
+        yield from super().below()
+        yield from self.expired.below()
+
+
+class Presence(Enum):
+    """Whether the service has a container, and if not, what it is here for."""
+
+    THERE = "on the service"
+    HELD = "ended; what the cache holds of it is shown"
+    OPEN = "ended; shown to those only who have files of it open"
+
+
 class ContainerDirectory(Directory):
-    """A container, as a directory of the root.
+    """A container, as a directory of the root, or of ``.expired`` once it has ended.
 
     Attributes:
         remote: what the service says of it.
@@ -186,26 +219,31 @@ class ContainerDirectory(Directory):
         asked_at: when it was asked for.
         pages: how many requests that listing took.
         by_id: its files by their id on the service.
-        gone: the service has dropped it; it is shown to those only who have files of it open.
+        presence: ``Tree`` alone assigns it.
         kept_attributes: what was set here for its files and directories, by key.
         directories: those that the service keeps, by path.
     """
 
-    __slots__ = ("asked_at", "by_id", "directories", "gone", "kept_attributes", "listed_at", "pages", "remote")
+    __slots__ = ("asked_at", "by_id", "directories", "kept_attributes", "listed_at", "pages", "presence", "remote")
 
     def __init__(self, remote: RemoteContainer, name: str) -> None:
         super().__init__(name, inode(remote.id), remote.created_at * 1_000_000_000)
         self.remote = remote
         self.asked_at = self.listed_at = 0.0
         self.pages = 1
-        self.gone = False
+        self.presence = Presence.THERE
         self.by_id: dict[str, FileNode] = {}
         self.kept_attributes: dict[str, Attributes] = {}
         self.directories: dict[str, RemoteFile] = {}
 
     @property
+    def gone(self) -> bool:
+        """Whether the service has dropped it."""
+        return self.presence is not Presence.THERE
+
+    @property
     def concealed(self) -> bool:
-        return self.gone
+        return self.presence is Presence.OPEN
 
 
 class FileNode(Node):

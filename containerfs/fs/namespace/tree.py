@@ -19,8 +19,8 @@ from containerfs.api.paths import encode_name
 from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import file_key, shown_attributes
 from containerfs.fs.namespace.kernel import KernelMemory
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Node
-from containerfs.fs.namespace.shown import fitting, free_name
+from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Directory, FileNode, Node, Presence, Root
+from containerfs.fs.namespace.shown import distinct, fitting, free_name
 from containerfs.fs.state import State
 from containerfs.fs.types import RemoteContainer, RemoteFile
 
@@ -66,7 +66,7 @@ class Tree:
         self.lock = threading.RLock()
         self.released = threading.Condition(self.lock)
         self._kernel = kernel or KernelMemory()
-        self.root = Directory("", 1, time.time_ns())
+        self.root = Root()
         self.unfinished: dict[FileNode, None] = {}
         self.suspects: dict[str, dict[str, Suspect]] = {}
         self._by_container: dict[str, ContainerDirectory] = {}
@@ -74,6 +74,7 @@ class Tree:
         self._deleted: dict[str, dict[str, float]] = {}
         # By container and path: what listings have left out, and programs may still be in.
         self._vanished: WeakValueDictionary[tuple[ContainerDirectory, str], Directory] = WeakValueDictionary()
+        self._removed: WeakValueDictionary[str, ContainerDirectory] = WeakValueDictionary()  # likewise, by id
 
     # States
 
@@ -127,6 +128,11 @@ class Tree:
         """All containers, listed or not."""
         return list(self._by_container.values())
 
+    def describe(self, container_id: str) -> RemoteContainer | None:
+        """What the service said of a container, if it is known. The one method that needs no lock."""
+        known = self._by_container.get(container_id)
+        return None if known is None else known.remote
+
     def container(self, container_id: str) -> ContainerDirectory | None:
         """The container with an id, if it is known."""
         return self._by_container.get(container_id)
@@ -134,23 +140,29 @@ class Tree:
     # Containers and directories
 
     def add_container(self, remote: RemoteContainer, *, listed: bool = True) -> ContainerDirectory:
-        """Show a container: under its name; where that is taken, with its id. Unlisted ones are found by id only."""
+        """Show a container: under its name; where that is taken, with its id. Unlisted ones are found by id only.
+
+        One that was taken to have ended is back.
+        """
         directory = self._by_container.get(remote.id)
         if directory is None:
-            directory = ContainerDirectory(remote, remote.id)
-            directory.parent = self.root
+            directory = self._removed.pop(remote.id, None) or ContainerDirectory(remote, remote.id)
             self._by_container[remote.id] = directory
+            directory.parent = self.root
+        if directory.gone:
+            self._place(directory, self.root, remote.id, Presence.THERE)
         if listed and self.root.children.get(directory.name) is not directory:
-            self._list(directory, fitting(encode_name(remote.name or remote.id), remote.id))
+            name = fitting(encode_name(remote.name or remote.id), remote.id)
+            name = distinct(name, remote.id) if name == EXPIRED else name
+            self.root.add(directory, free_name(self.root, name, remote.id))
         return directory
 
-    def _list(self, directory: ContainerDirectory, name: str) -> None:
-        """Show a container in the root. One that has gone gives its name to the living, and has its id from then on."""
-        there = self.root.children.get(name)
-        if isinstance(there, ContainerDirectory) and there.gone:
-            self.root.remove(there)
-            there.name, there.parent = there.remote.id, self.root
-        self.root.add(directory, free_name(self.root, name, directory.remote.id))
+    def _place(self, directory: ContainerDirectory, parent: Directory, name: str, presence: Presence) -> None:
+        """Have a container be in the root or in what has ended, from where its files are to be listed anew."""
+        if directory.parent is not None:
+            directory.parent.remove(directory)
+        directory.name, directory.parent, directory.presence = name, parent, presence
+        directory.listed_at = directory.asked_at = 0.0
 
     def rename_container(self, directory: ContainerDirectory, remote: RemoteContainer, name: str) -> None:
         """A container was given another name, which is free, and another id if it was made again, empty."""
@@ -167,13 +179,37 @@ class Tree:
         self._by_container.pop(directory.remote.id, None)
         self._deleted.pop(directory.remote.id, None)
         self.suspects.pop(directory.remote.id, None)
-        self.root.remove(directory)
+        self._place(directory, self.root, directory.remote.id, Presence.THERE)
+        directory.parent = None
+        self._removed[directory.remote.id] = directory
 
-    def expire(self, directory: ContainerDirectory) -> None:
-        """The service dropped a container: whoever has files of it open reads on, from the cache. Its name is free."""
-        directory.gone = any(node.local for node in directory.files())
-        if not directory.gone:
+    def expire(self, directory: ContainerDirectory, *, held: bool = False) -> None:
+        """The service dropped a container: its name is free, and whoever has files of it open reads on.
+
+        Args:
+            held: whether the cache holds content of it, to be shown.
+        """
+        if not held and not any(node.local for node in directory.files()):
             self.remove_container(directory)
+            return
+        remote, presence = directory.remote, Presence.HELD if held else Presence.OPEN
+        if directory.presence is presence:
+            return
+        if not held:
+            self._place(directory, self.root, remote.id, presence)
+            return
+        self._place(directory, self.root.expired, remote.id, presence)
+        name = fitting(encode_name(remote.name or remote.id), remote.id)
+        self.root.expired.add(directory, free_name(self.root.expired, name, remote.id))
+
+    def has_ended(self, node: Node) -> bool:
+        """Whether a node is in a container that has ended, or is where those are."""
+        place: Node | None = node
+        while place is not None and not isinstance(place, ContainerDirectory):
+            if place is self.root.expired:
+                return True
+            place = place.parent
+        return place is not None and place.gone
 
     def make_directory(self, container: ContainerDirectory, path: str) -> Directory:
         """The directory at a path below a container, with its parents; files in the way step aside."""
@@ -252,7 +288,7 @@ class Tree:
         if node.opens or node.parent is None or not isinstance(node.state, state.Stored | state.Outdated):
             return
         container = node.container
-        if container.gone:
+        if container.presence is Presence.OPEN:
             self.expire(container)
             return
         if isinstance(node.state, state.Outdated):

@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -27,8 +27,9 @@ from containerfs.fs.disk import FileLock, disk_errors
 from containerfs.fs.reading import sums
 from containerfs.fs.reading.entry import NOTE_SUFFIX, NOWHERE, CacheEntry
 from containerfs.fs.reading.eviction import Evictable
+from containerfs.fs.reading.index import Describe, Index
 from containerfs.fs.reading.marker import UseMarker
-from containerfs.fs.types import RemoteFile, digest
+from containerfs.fs.types import RemoteContainer, RemoteFile, digest
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,16 @@ class ContentCache:
         directory: created if missing; nobody else's.
         budget: bytes to keep at most, not counting what is pinned.
         service: names the service; content of different services never mixes.
+        account: tells whose containers are asked for, once they have ended.
+        describe: what is known of a container, by its id.
 
     Raises:
         Failed: if no thread can be started.
     """
 
-    def __init__(self, directory: Path, budget: int, service: str) -> None:
+    def __init__(
+        self, directory: Path, budget: int, service: str, account: str = "", describe: Describe = lambda _: None
+    ) -> None:
         self._directory = directory
         self._service = service
         self._lock = threading.Lock()  # guards _pinned, _evictable and every entry's pins
@@ -64,6 +69,7 @@ class ContentCache:
         self._names = FileLock(directory / "lock")  # held while files of the cache are opened, noted, renamed, deleted
         self._marker = UseMarker(directory)
         with self._names:
+            self._index = Index(directory / "index.db", service, account, describe)
             if self._marker.enter():
                 log.warning("The machine went down while %s was in use: its contents are dropped", directory)
                 self._drop_all()
@@ -99,6 +105,21 @@ class ContentCache:
         """Whether there is anything of a file here."""
         return self._path(self._key(file.container_id, file.id)).exists()
 
+    def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
+        """The containers of which there is content here, and which are not among all that the service lists."""
+        return self._index.ended(listed)
+
+    def whole_files(self, container_id: str) -> list[RemoteFile]:
+        """The files of a container of which the whole content is here, newest first, as the service told of them."""
+        found = []
+        for key, file in self._index.files(container_id):
+            path = self._path(key)
+            if path.exists() and not path.with_suffix(NOTE_SUFFIX).exists():
+                found.append(file)
+            else:
+                self._index.forget(key)
+        return found
+
     def repin(self, entry: CacheEntry) -> None:
         """Keep an entry, that is pinned, for one more ``unpin``."""
         with self._lock:
@@ -131,6 +152,7 @@ class ContentCache:
             path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
             self._pinned.pop(key, None)
             self._keep(key, size)
+            self._index.note(key, file, size)
 
     def drop(self, container_id: str, file_id: str) -> None:
         """Forget content that nobody will ask for again, since its id is gone. Existing readers keep it."""
@@ -163,6 +185,7 @@ class ContentCache:
                     entry.note()
                 except OSError as error:
                     log.warning("%r is kept in part only: %s", entry.file.path, error)
+        self._index.close()
         self._marker.leave(used=self._used)
 
     def _open(self, file: RemoteFile, key: str) -> CacheEntry:
@@ -191,6 +214,8 @@ class ContentCache:
             self._keep(key, kept)
         else:
             self._discard(key)
+        if kept and entry.was_completed:
+            self._index.note(key, entry.file, kept)
 
     def _path(self, key: str) -> Path:
         return self._directory / key[:2] / key
@@ -201,12 +226,14 @@ class ContentCache:
     def _drop_all(self) -> None:
         for shard in self._directory.glob(_SHARDS):
             shutil.rmtree(shard, ignore_errors=True)
+        self._index.clear()
 
     def _forget_file(self, key: str) -> None:
         """Delete a file. Needs both locks held. The content goes before its note: without one it passes for whole."""
         path = self._path(key)
         path.unlink(missing_ok=True)
         path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
+        self._index.forget(key)
 
     def _discard(self, key: str) -> None:
         self._evictable.forget(key)

@@ -53,7 +53,7 @@ class CacheEntry:
             self._sums = sums.empty(self.size or 0)
             self.present = Ranges()
             self._noted = self._load()
-            self.complete = self._is_complete()
+            self.complete = self._was_complete = self._is_complete()
         except BaseException:
             os.close(self.fd)
             raise
@@ -62,6 +62,11 @@ class CacheEntry:
     def evicted(self) -> bool:
         """Whether its name is another file's by now, or nobody's: readers go on, and what they have is not kept."""
         return self.path == NOWHERE or not os.fstat(self.fd).st_nlink
+
+    @property
+    def was_completed(self) -> bool:
+        """Whether the content is complete since it was opened, and was not before."""
+        return self.complete and not self._was_complete
 
     def has(self, start: int, stop: int) -> bool:
         """Whether ``[start, stop)``, as far as the file has it, is present."""

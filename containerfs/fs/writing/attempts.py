@@ -210,7 +210,7 @@ class Attempts:
                     self._tree.change(node, transitions.given_up)
                     self._show_replaced(sending)
                 if container_gone and node.parent is not None:
-                    node.container.gone = True
+                    self._tree.expire(node.container)
                 self._tree.apply_pending(node)
         except types.FsError:  # the journal has no room: it is tried again
             return False

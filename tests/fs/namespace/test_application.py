@@ -117,7 +117,8 @@ def test_a_container_that_expires_goes_unless_somebody_reads_in_it(tree: Tree, d
     node.opens = 1
     apply_containers(tree, [], LATER)
     assert directory.gone
-    assert tree.find_in(tree.root, "box/a") is node
+    assert tree.find_in(directory, "a") is node
+    assert tree.root.visible() == []
     node.opens = 0
     tree.apply_pending(node)
     assert tree.root.children == {}

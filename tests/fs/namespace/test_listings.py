@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -191,7 +192,9 @@ def test_who_reads_in_a_container_that_has_gone_reads_on(
         assert programs.names(patient_fs, "/") == []
         assert programs.take(patient_fs, fh) == b"content"
         assert patient_fs.fgetattr(fh).size == patient_fs.getattr(f"/{container}/a").size == 7
+    clock.now += 10.1
     assert not programs.exists(patient_fs, f"/{container}/a")
+    assert programs.read(patient_fs, "/.expired/box/a") == b"content"
 
 
 def test_a_container_that_is_made_again_has_the_name_and_the_one_that_has_gone_its_id(
@@ -367,3 +370,61 @@ def test_a_change_here_is_seen_at_once_and_asks_nobody(patient_fs: Paths, remote
     patient_fs.unlink("/box/a")
     assert programs.names(patient_fs, "/box") == ["b", "d"]
     assert listed(remote) == 1
+
+
+def test_a_container_that_was_said_to_have_ended_by_mistake_is_back(
+    patient_fs: Paths, remote: MemoryRemote, clock: Clock, container: str
+) -> None:
+    """What is cached stays readable, and what was shown below ``.expired`` is the container again."""
+    assert programs.read(patient_fs, "/box/a") == b"content"
+    remote.expire(container)
+    clock.now += 10.1
+    assert programs.names(patient_fs, "/") == [".expired"]
+    assert programs.read(patient_fs, "/.expired/box/a") == b"content"
+    remote.revive(container)
+    clock.now += 10.1
+    assert programs.names(patient_fs, "/") == ["box"]
+    programs.write(patient_fs, "/box/b", b"new")
+    assert programs.names(patient_fs, "/box") == ["a", "b"]
+    assert not programs.exists(patient_fs, "/.expired")
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_one_container_as_the_root_is_back_once_the_service_says_so(
+    remote: MemoryRemote, container: str, clock: Clock, tmp_path: Path, opened: bool
+) -> None:
+    remote.put(container, "a", b"content")
+    with mounted(remote, tmp_path / "one", metadata_expiry=10.0, container="box") as one, ExitStack() as stack:
+        if opened:
+            stack.enter_context(programs.opened(one, "/a"))
+        clock.now += 10.1
+        remote.expire(container)
+        with pytest.raises((types.NotFound, types.Gone)):
+            programs.names(one, "/")
+        with pytest.raises((types.NotFound, types.Gone, types.ReadOnly)):
+            programs.write(one, "/b", b"new")
+        remote.revive(container)
+        clock.now += 10.1
+        assert programs.names(one, "/") == ["a"]
+        programs.write(one, "/b", b"new")
+    assert remote.stored(container) == {"a": b"content", "b": b"new"}
+
+
+def test_one_wrong_answer_about_the_container_that_is_the_root_does_no_harm(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    remote.put(container, "a", b"content")
+    with mounted(remote, tmp_path / "one", container="box") as one:
+        answers = iter([types.NotFound("by mistake")])
+
+        def mistaken(operation: str, _: str) -> None:
+            if operation == "files":
+                for error in answers:
+                    raise error
+
+        remote.before = mistaken
+        with suppress(types.NotFound):
+            programs.names(one, "/")
+        assert next(answers, None) is None, "it was asked"
+        assert programs.names(one, "/") == ["a"]
+        programs.write(one, "/b", b"new")

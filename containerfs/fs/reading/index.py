@@ -1,0 +1,195 @@
+"""What is whole in the cache, by container, with the names that it had: for what the service tells no more.
+
+A database beside the cached content, which may be lost without harm: what it does not know is only not shown once its
+container has ended. What is noted is written a second later, for all of it at once.
+"""
+
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile, digest
+
+log = logging.getLogger(__name__)
+
+_DELAY = 1.0  # seconds
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (key PRIMARY KEY, owner, container, id, path, size, created_at, attributes)
+    WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS files_by_container ON files (owner, container);
+CREATE TABLE IF NOT EXISTS containers (owner, id, name, created_at, PRIMARY KEY (owner, id)) WITHOUT ROWID;
+"""
+_HELD = """
+SELECT id, name, created_at, EXISTS (SELECT 1 FROM files WHERE files.owner = ?1 AND container = containers.id)
+    FROM containers WHERE owner = ?1
+"""
+
+Describe = Callable[[str], RemoteContainer | None]
+"""What is known of a container, by its id."""
+
+
+class Index:
+    """Files and their containers, of all services. Thread-safe; never fails, for content is worth more than its name.
+
+    Args:
+        path: of the database. Whoever makes one holds a lock that excludes other mounts meanwhile.
+        service, account: whose containers are asked for and noted here.
+        describe: is to take no lock.
+    """
+
+    def __init__(self, path: Path, service: str, account: str, describe: Describe) -> None:
+        self._owner = digest(json.dumps([service, account]))
+        self._describe = describe
+        self._lock = threading.Lock()  # guards what follows
+        self._noted: dict[str, tuple[object, ...] | None] = {}  # by key; None for what is to be forgotten
+        self._named: dict[str, RemoteContainer] = {}  # likewise to be written, by id
+        self._timer: threading.Timer | None = None
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db = _open(path)
+        except sqlite3.Error as error:
+            _complain(error)
+
+    def note(self, key: str, file: RemoteFile, size: int) -> None:
+        """The content of a file is whole in the cache, under a key."""
+        attributes = None if file.attributes is None else json.dumps(astuple(file.attributes))
+        container = self._describe(file.container_id)
+        if container is not None:
+            with self._lock:
+                self._named[container.id] = container
+        self._put(key, (key, self._owner, file.container_id, file.id, file.path, size, file.created_at, attributes))
+
+    def forget(self, key: str) -> None:
+        """It is not, any more."""
+        self._put(key, None)
+
+    def clear(self) -> None:
+        """Nothing is."""
+        with self._lock:
+            self._noted.clear()
+        self._run([("DELETE FROM files", ())])
+
+    def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
+        """The containers of which something was noted, and which are not among all that the service lists."""
+        self.write()
+        there = {container.id: container for container in listed}
+        changes: list[tuple[str, tuple[object, ...]]] = []
+        found = []
+        for id_, name, created_at, is_held in self._run([(_HELD, (self._owner,))]):
+            if id_ in there and there[id_].name != name:
+                changes.append(self._naming(there[id_]))
+            elif id_ not in there and is_held:
+                found.append(RemoteContainer(id_, name, created_at))
+            elif id_ not in there:
+                changes.append(("DELETE FROM containers WHERE owner = ? AND id = ?", (self._owner, id_)))
+        self._run(changes)
+        return found
+
+    def files(self, container_id: str) -> list[tuple[str, RemoteFile]]:
+        """What was noted of a container, with the keys, newest first."""
+        self.write()
+        rows = self._run(
+            [
+                (
+                    "SELECT key, id, path, size, created_at, attributes FROM files WHERE owner = ? AND container = ?"
+                    " ORDER BY created_at DESC",
+                    (self._owner, container_id),
+                )
+            ]
+        )
+        return [(key, _file(container_id, *values)) for key, *values in rows]
+
+    def write(self) -> None:
+        """Write what was noted so far."""
+        with self._lock:
+            noted, self._noted, self._timer = self._noted, {}, None
+            named, self._named = self._named, {}
+        if not noted:
+            return
+        changes: list[tuple[str, tuple[object, ...]]] = []
+        for key, row in noted.items():
+            if row is None:
+                changes.append(("DELETE FROM files WHERE key = ?", (key,)))
+            else:
+                changes.append(("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
+        self._run(changes + [self._naming(container) for container in named.values()])
+
+    def close(self) -> None:
+        """Write what was noted, and end."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+        self.write()
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def _put(self, key: str, row: tuple[object, ...] | None) -> None:
+        with self._lock:
+            self._noted[key] = row
+            if self._timer is None and self._db is not None:
+                timer = threading.Timer(_DELAY, self.write)
+                timer.daemon = True
+                with suppress(RuntimeError):  # as many threads as there may be: the next one that is noted tries again
+                    timer.start()
+                    self._timer = timer
+
+    def _naming(self, container: RemoteContainer) -> tuple[str, tuple[object, ...]]:
+        values = (self._owner, container.id, container.name, container.created_at)
+        return "REPLACE INTO containers VALUES (?, ?, ?, ?)", values
+
+    def _run(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> list[tuple[Any, ...]]:
+        """Run statements in one transaction; returns the rows that they select."""
+        rows: list[tuple[Any, ...]] = []
+        with self._lock:
+            if self._db is None:
+                return rows
+            try:
+                with self._db:
+                    for statement, values in statements:
+                        rows += self._db.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                _complain(error)
+        return rows
+
+
+def _complain(error: sqlite3.Error) -> None:
+    log.warning("What is cached cannot be noted, and is not shown once its container has ended: %s", error)
+
+
+def _file(container_id: str, id_: str, path: str, size: int, created_at: int, attributes: str | None) -> RemoteFile:
+    told = None if attributes is None else FileAttributes(*json.loads(attributes))
+    return RemoteFile(id_, container_id, path, size, created_at, attributes=told)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """The database; one that is damaged is made anew."""
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+    for part in path.parent.glob(path.name + "*"):
+        part.unlink(missing_ok=True)
+    return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=10, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(
+            "PRAGMA synchronous = OFF"
+        )  # what a crash of the machine takes away was in the cache, which it empties
+        db.executescript(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
