@@ -204,7 +204,7 @@ def _printed(command: str) -> str:
     except (OSError, ValueError) as error:
         raise SettingsError(f"api_key_command: {getattr(error, 'strerror', None) or error}: {command}") from error
     except subprocess.TimeoutExpired:
-        raise SettingsError(f"api_key_command: not done within {_COMMAND_LIMIT:g} s: {command}") from None
+        raise SettingsError(f"api_key_command: did not finish within {_COMMAND_LIMIT:g} s: {command}") from None
     key = done.stdout.partition("\n")[0].strip()
     if done.returncode or not key:
         what = f"ended with status {done.returncode}" if done.returncode else "has printed nothing"

@@ -21,7 +21,10 @@ def backup(
     try:
         server = settings.load(data_dir=data_dir)
         if server.database or server.blobs:
-            fail("backup", "copies stores in files; for a database and an object store see docs/SERVER.md, Backups")
+            fail(
+                "backup",
+                "only stores in files can be copied; for a database or an object store see docs/SERVER.md, Backups",
+            )
         made = back_up(server.data_dir, destination)
     except (SettingsError, StoreError) as error:
         fail("backup", str(error))

@@ -68,7 +68,10 @@ def rm(
         files = _files(session, inside, recursive=recursive)
         kept = [session.catalog.directories(node) for node in inside if isinstance(node, Directory)]
         if containers and not yes and not _confirmed(session, containers):
-            fail("rm", f"nothing was deleted; --yes deletes {wording.counted(len(containers), 'container')} unasked")
+            fail(
+                "rm",
+                f"nothing was deleted; --yes deletes {wording.counted(len(containers), 'container')} without asking",
+            )
         _delete(session, files)
         for directory in (each for directories in kept for each in directories):
             session.transfers.remove(directory)
@@ -111,13 +114,13 @@ def rename(
 def _rename_container(session: "Session", container: "ContainerDirectory", old: str, new: str) -> None:
     name = new.strip("/")
     if not name or "/" in name:
-        fail("rename", f"{old} is a container: {new} is no name for one")
+        fail("rename", f"{old} is a container, and {new} is not a name for one")
     if any(each.name == name for each in session.catalog.containers()):
-        fail("rename", f"there is a container {name} already")
+        fail("rename", f"there is already a container {name}")
     if not session.remote.dialect.renames:
         fail(
             "rename",
-            f"{old}: this service renames no container; 'containerfs cp -r {old}/* OTHER' copies what is in it",
+            f"{old}: this service cannot rename containers; 'containerfs cp -r {old}/* OTHER' copies what is in it",
         )
     session.remote.rename_container(container.remote.id, decode_name(name))
 

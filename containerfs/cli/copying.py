@@ -162,7 +162,7 @@ def _watch(
         destination,
         interval,
         recursive=recursive,
-        unanswered=lambda error: complain("get", f"{error}; it is asked again"),
+        unanswered=lambda error: complain("get", f"{error}; trying again"),
     )
 
     def save(step: "Download") -> None:
@@ -175,7 +175,7 @@ def _watch(
 
     for new in watch:
         shown.each(crew, new, save)
-    complain("get", f"{', '.join(names)}: ended")
+    complain("get", f"{', '.join(names)}: the container has ended")
 
 
 def _to_output(session: "Session", names: list[str], shown: "Board") -> None:

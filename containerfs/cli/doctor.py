@@ -76,7 +76,7 @@ def _findings(flags: dict[str, object]) -> Iterator[Finding]:
         yield from _settings(settings, flags)
         yield _key(settings)
     except SettingsError as error:
-        yield Finding("settings", _PROBLEM, str(error), "mend this setting")
+        yield Finding("settings", _PROBLEM, str(error), "fix this setting")
         return
     yield _disk(settings)
     yield from _service(settings)
@@ -94,13 +94,13 @@ def _machine() -> Iterator[Finding]:
     if not _DEVICE.exists():
         yield Finding("/dev/fuse", _PROBLEM, "missing", "sudo modprobe fuse; in a container: --device /dev/fuse")
     elif not os.access(_DEVICE, os.R_OK | os.W_OK):
-        yield Finding("/dev/fuse", _PROBLEM, "not yours to open", f"sudo chmod 666 {_DEVICE}, or join its group")
+        yield Finding("/dev/fuse", _PROBLEM, "no permission to open it", f"sudo chmod 666 {_DEVICE}, or join its group")
     else:
         yield Finding("/dev/fuse", _OK, "there")
     program = mount.fusermount()
     yield Finding("fusermount", _OK, program) if program else Finding("fusermount", _PROBLEM, "missing", install)
     if os.geteuid() == 0 or (_FUSE_CONF.exists() and _ALLOWED.search(_FUSE_CONF.read_text(errors="replace"))):
-        yield Finding("allow_other", _OK, "may be given")
+        yield Finding("allow_other", _OK, "allowed")
     else:
         remedy = f"for '-o allow_other', add the line user_allow_other to {_FUSE_CONF}"
         yield Finding("allow_other", _WARNING, "only for root", remedy)
@@ -146,7 +146,12 @@ def _disk(settings: "Settings") -> Finding:
     free = shutil.disk_usage(place).free
     what = f"{wording.size(free)} free for {settings.cache_dir}"
     if not os.access(place, os.W_OK):
-        return Finding("disk", _PROBLEM, f"{place} is not yours to write", "choose another cache_dir")
+        return Finding(
+            "disk",
+            _PROBLEM,
+            f"no permission to write to {place}",
+            "choose another cache_dir, or change its permissions",
+        )
     if free < _FEW_BYTES:
         return Finding("disk", _WARNING, what, "make room: what is written is kept there until it is uploaded")
     return Finding("disk", _OK, what)

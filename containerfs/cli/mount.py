@@ -172,7 +172,7 @@ def _check_places(settings: "Settings", mountpoint: Path) -> None:
     for name in ("cache_dir", "data_dir", "log_file"):
         place = getattr(settings, name)
         if place is not None and Path(os.path.realpath(place)).is_relative_to(top):
-            raise SettingsError(f"{name}: {place} is in the mountpoint, {mountpoint}: it would be in itself")
+            raise SettingsError(f"{name}: {place} is inside the mountpoint {mountpoint}: choose a directory elsewhere")
 
 
 def _log_file(settings: "Settings") -> Path:

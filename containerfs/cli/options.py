@@ -59,7 +59,7 @@ def _place(text: str) -> Path:
     try:
         return Path(os.path.abspath(text))
     except FileNotFoundError:
-        raise typer.BadParameter("the working directory was deleted: give the whole path") from None
+        raise typer.BadParameter("the working directory was deleted: give an absolute path") from None
 
 
 def mountpoint_argument(help_text: str) -> Any:

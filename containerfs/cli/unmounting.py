@@ -55,7 +55,7 @@ def unmount(
         uploads = _drain(mountpoint, deadline, quiet=quiet)
         if uploads["pending"] and not lazy:
             what = f"still uploading {_named(uploads['files'])}; the mount stays"
-            fail("unmount", f"{what}: wait longer (--timeout), or let it go on in the background (--lazy)")
+            fail("unmount", f"{what}: wait longer (--timeout), or let the uploads finish in the background (--lazy)")
         _take_down(mountpoint, entry, pid, uploads, lazy=lazy)
         if uploads["failed"]:
             kept = ", ".join(f"{each['name']} ({each['reason']})" for each in uploads["failed"])
@@ -80,7 +80,7 @@ def _take_down(mountpoint: Path, entry: "Entry", pid: int, uploads: Document, *,
     who = ", ".join(map(str, using[:_NAMED])) + (f" and {len(using) - _NAMED} more" if len(using) > _NAMED else "")
     if refusal is not None and not lazy:
         if using:
-            fail("unmount", f"{mountpoint} is in use by {who}; end them, or detach it from its name (--lazy)")
+            fail("unmount", f"{mountpoint} is in use by {who}; close them, or detach the mount (--lazy)")
         raise refusal
     detach(mountpoint)
     works = [f"still used by {who}"] if using else []

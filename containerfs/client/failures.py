@@ -29,11 +29,11 @@ def translated(proxy: Proxy | None) -> Iterator[None]:
         yield
     except httpx.LocalProtocolError:
         # Its text quotes the offending header, which may be a secret; so it is not chained either.
-        raise APIConnectionError("the request is not valid HTTP: look at its extra headers") from None
+        raise APIConnectionError("the request is not valid HTTP: check its extra headers") from None
     except httpx.RequestError as error:
         raise _translation(error, proxy) from error
     except httpx.StreamError as error:
-        raise ContentConsumedError("the content was read or closed before; it streams, once") from error
+        raise ContentConsumedError("the content was already read or closed; it can be read once") from error
 
 
 _BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -50,7 +50,7 @@ def _translation(error: httpx.RequestError, proxy: Proxy | None) -> APIError:
         case httpx.DecodingError():
             return APIResponseValidationError(f"the service's answer cannot be decompressed{said}")
         case httpx.TooManyRedirects():
-            return APIResponseValidationError("the service redirects without end")
+            return APIResponseValidationError("the service redirects in a loop")
         case _:
-            what = f"no connection to the service, or a broken one ({type(error).__name__}{said})"
+            what = f"cannot connect to the service, or the connection broke ({type(error).__name__}{said})"
             return APIConnectionError(what, sent=sent)

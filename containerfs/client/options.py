@@ -155,7 +155,7 @@ def _url(base_url: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise ContainerFSError(f"base_url must begin with http:// or https:// and name a host, not {base_url!r}")
     if url.userinfo:
-        raise ContainerFSError("base_url must not hold a user name or password: they would be logged with it")
+        raise ContainerFSError("base_url must not hold a user name or password: they would be logged")
     return url
 
 
@@ -165,7 +165,7 @@ def _key(api_key: str | None, url: httpx.URL) -> str | None:
     if not key and url.host == httpx.URL(DEFAULT_BASE_URL).host:
         raise ContainerFSError(f"an API key is needed for {url.host}: pass api_key, or set OPENAI_API_KEY")
     if not re.fullmatch("[!-~]*", key):
-        raise ContainerFSError("the API key has characters that a key cannot have: look at api_key or OPENAI_API_KEY")
+        raise ContainerFSError("the API key has characters that a key cannot have: check api_key or OPENAI_API_KEY")
     return key or None
 
 

@@ -41,7 +41,7 @@ class CircuitBreaker:
     def check(self) -> None:
         """Raises Down while the service is believed to be."""
         if self._down:
-            raise types.Down("the service has not answered; it is asked again in the background")
+            raise types.Down("the service has not answered; it is tried again in the background")
 
     def silent_since(self) -> float | None:
         """Since when, by the monotonic clock, the service has been asked in vain; None unless it is down."""
@@ -67,7 +67,7 @@ class CircuitBreaker:
             if self._down or self._closed.is_set() or time.monotonic() < self._silent_since + self._patience:
                 return
             self._down = True
-        log.warning("The service has not answered for %g s; it is asked again in the background", self._patience)
+        log.warning("The service has not answered for %g s; it is tried again in the background", self._patience)
         try:
             threading.Thread(target=self._look, name="looking for the service", daemon=True).start()
         except RuntimeError:  # there are as many threads as there may be: calls find out themselves

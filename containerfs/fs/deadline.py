@@ -62,7 +62,7 @@ class Deadline:
         self._got_on_at = max(self._got_on_at, moved_at)
         silent_since = self._silent_since()
         if silent_since is not None and self._got_on_at <= silent_since:
-            raise types.Down("the service is down: others have waited for it in vain")
+            raise types.Down("the service is down: earlier requests got no answer")
         self._moved_at = max(self._moved_at, moved_at)
         patience = self._patience if patience is None else min(patience, self._patience)
         left = self._moved_at + patience - time.monotonic()

@@ -124,7 +124,7 @@ class Directories:
         self._lookup.ask(container)
         with self._tree.lock:
             if container.children:
-                raise types.CrossDevice("the service renames no container, and this one is not empty")
+                raise types.CrossDevice("the service cannot rename containers, and this one is not empty")
         remote, old_id = self._remote.create_container(decode_name(name)), container.remote.id
         self._remote.delete_container(old_id)
         with self._journal.transaction() as tx:
@@ -138,7 +138,7 @@ class Directories:
         """Raises NotPermitted for a name that no directory gets at the top of a mount."""
         if self._names.is_refused_at_top(name):
             raise types.NotPermitted(
-                f"{name!r} is a desktop's or an editor's own; it is not made at the top of a mount"
+                f"{name!r} is a name that desktops and editors use; it cannot be created at the top of a mount"
             )
 
     def remove(self, directory: Directory) -> None:

@@ -23,7 +23,9 @@ def check_machine() -> None:
     """Raises MountError, FuseMissing: this machine cannot mount."""
     libfuse.load()
     if not _DEVICE.exists():
-        raise MountError(f"{_DEVICE} is missing: load the kernel module (sudo modprobe fuse), or give the device in")
+        raise MountError(
+            f"{_DEVICE} is missing: load the kernel module (sudo modprobe fuse); in a container: --device /dev/fuse"
+        )
     if not fusermount():
         raise MountError(f"fusermount is missing. Install it: {libfuse.install_command()}")
 
@@ -37,10 +39,10 @@ def prepare(mountpoint: Path) -> None:
     if is_dead(mountpoint):
         detach(mountpoint)
     if is_mounted(mountpoint):
-        raise MountError(f"{mountpoint} is mounted already: containerfs unmount {mountpoint}")
+        raise MountError(f"{mountpoint} is already mounted; to unmount it: containerfs unmount {mountpoint}")
     if not mountpoint.exists():
         if not mountpoint.parent.is_dir():
-            raise MountError(f"{mountpoint} cannot be made: {mountpoint.parent} is not there")
+            raise MountError(f"{mountpoint} cannot be created: {mountpoint.parent} does not exist")
         with _explained(mountpoint):
             mountpoint.mkdir()
     if not mountpoint.is_dir():

@@ -69,7 +69,7 @@ def _seconds(options: dict[str, str], name: str, default: float) -> float:
         seconds = float(given.partition("=")[2])
         if seconds >= 0:
             return seconds
-    raise MountError(f"-o {given}: a number of seconds is needed")
+    raise MountError(f"-o {given}: give a number of seconds")
 
 
 def _forget(session: Session, nodes: NodeTable, node: FileNode) -> bool:

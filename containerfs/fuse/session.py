@@ -85,7 +85,7 @@ class Session:
         self._callbacks.forget_multi = libfuse.CALLBACKS["forget_multi"](self._forget_multi)
         pointer = libfuse.new_session(self.library, ["containerfs", *arguments], self._callbacks)
         if pointer is None:
-            raise OSError(errno.EINVAL, "libfuse refuses the options")
+            raise OSError(errno.EINVAL, "libfuse rejects the options")
         self._pointer = pointer
         # A pipe, for no other wait is sure to see a signal that arrives just as it begins.
         self._ended, self._end_of = os.pipe()

@@ -19,10 +19,7 @@ _PAGE = """<!doctype html>
 <h1>containerfs: the API</h1>
 <p>For programs: <a href="/openapi.json">openapi.json</a>. Give a key, where the server asks for one, as
 <code>Authorization: Bearer KEY</code>.</p>
-<h2>Operations</h2>
-{operations}
-<h2>Objects</h2>
-{schemas}
+{description}
 </html>
 """
 
@@ -30,6 +27,11 @@ _PAGE = """<!doctype html>
 @cache
 def page() -> str:
     """The page, in HTML."""
+    return _PAGE.format(description=description())
+
+
+def description() -> str:
+    """The operations and the objects, as a piece of HTML."""
     described = document()
     operations = (
         _operation(method.upper(), path, operation)
@@ -37,7 +39,7 @@ def page() -> str:
         for method, operation in methods.items()
     )
     schemas = (_schema(name, schema) for name, schema in described["components"]["schemas"].items())
-    return _PAGE.format(operations="\n".join(operations), schemas="\n".join(schemas))
+    return "\n".join(["<h2>Operations</h2>", *operations, "<h2>Objects</h2>", *schemas])
 
 
 def _operation(method: str, path: str, operation: Json) -> str:

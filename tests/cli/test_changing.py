@@ -62,7 +62,7 @@ def test_a_container_is_deleted_if_somebody_says_so(server: LiveServer, tool: To
     assert done.returncode == 1
     assert done.stderr == (
         f"{box.name} ({box.id}): 1 file, 1.5 kB\n"
-        "containerfs rm: nothing was deleted; --yes deletes 1 container unasked\n"
+        "containerfs rm: nothing was deleted; --yes deletes 1 container without asking\n"
     )
     status, shown = tool.on_terminal("rm", box.name, typed="n\n")
     assert (status, box.is_there) == (1, True)
@@ -115,4 +115,4 @@ def test_a_container_is_renamed(tool: Tool, box: Box) -> None:
     assert httpx.get(box.url).json()["name"] == f"{box.name}-renamed"
     tool("create", box.name)
     assert "already" in tool.fails("rename", f"{box.name}-renamed", box.name)
-    assert "no name for one" in tool.fails("rename", box.name, f"{box.name}/x")
+    assert "is not a name for one" in tool.fails("rename", box.name, f"{box.name}/x")

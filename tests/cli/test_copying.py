@@ -228,7 +228,7 @@ def test_new_files_are_saved_as_they_appear(server: LiveServer, tool: Tool, tmp_
         assert process.stdout.readline() == f"{tmp_path}/out/watched/first\n"
         box.delete()
         _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (0, "containerfs get: watched: ended\n")
+    assert (process.returncode, said) == (0, "containerfs get: watched: the container has ended\n")
     assert (tmp_path / "out" / "watched" / "first").read_bytes() == b"changed"
 
 

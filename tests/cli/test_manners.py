@@ -11,6 +11,7 @@ from typer.main import get_command
 from containerfs import __version__
 from containerfs.cli import app
 from containerfs.cli.manual import pages
+from containerfs.cli.roff import man_pages
 from tests.cli.box import Box
 from tests.cli.tool import Tool
 from tests.fuse.mounted import Home
@@ -59,7 +60,7 @@ def test_other_shells_have_completion(home: Home, shell: str) -> None:
 
 
 def test_each_command_has_a_man_page_that_groff_takes(tmp_path: Path) -> None:
-    written = pages(app)
+    written = man_pages(pages(app))
     assert {f"containerfs-{name}.1" for name in COMMANDS} | {"containerfs.1", "containerfs-keys-add.1"} <= set(written)
     for name, page in written.items():
         (tmp_path / name).write_text(page)

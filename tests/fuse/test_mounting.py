@@ -75,7 +75,7 @@ def test_a_mountpoint_that_is_a_symbolic_link(server: LiveServer, home: Home, tm
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     with home.mounted("--url", server.address, at=tmp_path / "link") as mount:
-        assert "is mounted already" in home.refused_mount("--url", server.address, at=mount.path)
+        assert "is already mounted" in home.refused_mount("--url", server.address, at=mount.path)
         assert home.run("containerfs", "status", mount.path).startswith(server.address)
         with mount.ended():
             home.run("containerfs", "unmount", mount.path)
@@ -94,7 +94,7 @@ def test_a_mountpoint_with_an_odd_name(server: LiveServer, home: Home, tmp_path:
         options = ("--url", server.address, "--cache-dir", alone.cache_dir)
         strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales; not in C.UTF-8
         alone.run("containerfs", "mount", mountpoint, *options, env=strict)
-        assert "is mounted already" in alone.fails("containerfs", "mount", mountpoint, *options)
+        assert "is already mounted" in alone.fails("containerfs", "mount", mountpoint, *options)
         assert alone.run("containerfs", "status", mountpoint).startswith(server.address)
         in_use = 'cd -- "$1"; exec containerfs unmount "$1"'
         assert "busy" in alone.fails("sh", "-c", in_use, "sh", mountpoint)

@@ -76,7 +76,7 @@ def test_no_dev_fuse(home: Home, tmp_path: Path) -> None:
 def test_a_mountpoint_whose_parent_is_missing(home: Home, tmp_path: Path) -> None:
     missing = tmp_path / "missing" / "new"
     said = home.refused_mount(*NOWHERE, at=missing)
-    assert said == f"{missing} cannot be made: {tmp_path / 'missing'} is not there"
+    assert said == f"{missing} cannot be created: {tmp_path / 'missing'} does not exist"
 
 
 def test_a_mountpoint_that_is_not_empty(home: Home, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_mountpoint_that_is_a_file(home: Home, tmp_path: Path) -> None:
 
 def test_a_mountpoint_that_is_mounted_already(mount: Mount, container: Path, home: Home) -> None:
     said = home.refused_mount(*NOWHERE, at=mount.path)
-    assert said == f"{mount.path} is mounted already: containerfs unmount {mount.path}"
+    assert said == f"{mount.path} is already mounted; to unmount it: containerfs unmount {mount.path}"
     assert container.name in os.listdir(mount.path)
 
 

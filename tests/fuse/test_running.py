@@ -143,7 +143,7 @@ def test_from_a_directory_that_was_deleted(server: LiveServer, home: Home, tmp_p
     for command in ("mount", "unmount", "status"):
         done = home.attempt("sh", "-c", script, "sh", command, "mnt", cwd=tmp_path)
         assert done.returncode == 2
-        assert "the working directory was deleted: give the whole path" in " ".join(
+        assert "the working directory was deleted: give an absolute path" in " ".join(
             done.stderr.replace("│", "").split()
         )
         assert "Traceback" not in done.stderr

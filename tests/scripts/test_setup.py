@@ -53,7 +53,7 @@ def test_installs_once(ready: Machine) -> None:
 def test_tools_for_development_serve_a_run_too(ready: Machine) -> None:
     for args in ([], ["--dev"], [], ["--dev"]):
         assert ready.run("setup", *args).returncode == 0
-    assert ready.logged() == ["pip -m pip install -qq --editable .", "pip -m pip install -qq --editable .[dev]"]
+    assert ready.logged() == ["pip -m pip install -qq --editable .", "pip -m pip install -qq --editable .[dev,docs]"]
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])

@@ -384,7 +384,7 @@ def _unseal(node: FileNode) -> None:
 
 def _check(source: Node, parent: Directory, target: Node | None) -> None:
     if isinstance(source, ContainerDirectory) or source.container is not _container_of(parent):
-        raise types.CrossDevice("the API moves nothing between containers")
+        raise types.CrossDevice("the API cannot move files between containers")
     if isinstance(target, Directory):
         if isinstance(source, FileNode):
             raise types.IsADirectory(target.name)
