@@ -94,6 +94,7 @@ class Settings(BaseSettings):
         keep_alive: names or ids of containers that are not to end while they are mounted.
         inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
         prefetch: whether to fetch what will probably be read next.
+        thumbnails: whether thumbnailers get all files, or only ``small`` ones and those that are on this machine.
         log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
         log_level: what of it is written.
         bwlimit: bytes of content a second that are sent and fetched at most; 0 is no limit.
@@ -127,6 +128,7 @@ class Settings(BaseSettings):
     keep_alive: list[str] = []
     inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"
+    thumbnails: Literal["small", "all"] = "small"
     log_file: Path | None = None
     bwlimit: Rates = (0, 0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"

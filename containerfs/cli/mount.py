@@ -71,6 +71,9 @@ def mount(
         bool | None, typer.Option("--inode32", help="Inode numbers of 32 bits, for programs of 32 bits.")
     ] = None,
     prefetch: Annotated[str | None, typer.Option(help="auto, or off.")] = None,
+    thumbnails: Annotated[
+        str | None, typer.Option(help="small: download no large files for thumbnails; or all.")
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and log to the terminal.")] = False,
     log_file: Annotated[Path | None, typer.Option(help="Where the mount writes what happens.")] = None,
     bwlimit: Annotated[
@@ -103,6 +106,7 @@ def mount(
             read_only=read_only,
             inode32=inode32,
             prefetch=prefetch,
+            thumbnails=thumbnails,
             log_file=log_file,
             bwlimit=bwlimit,
             log_level=options_of_logs(log_level, verbose=verbose, quiet=quiet),
@@ -266,6 +270,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             strict=settings.write_back == "strict",
             read_only=settings.read_only,
             prefetch=settings.prefetch == "auto",
+            all_thumbnails=settings.thumbnails == "all",
             up_limit=settings.bwlimit[0],
             down_limit=settings.bwlimit[1],
             account=digest(settings.key) if settings.key else "",

@@ -1,5 +1,6 @@
 """Open files: what a program may do with one, from open() to the last close()."""
 
+import logging
 import os
 import secrets
 import threading
@@ -21,10 +22,13 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Due, Local, Outdated, Staged, Torn
+from containerfs.fs.thumbnails import LARGE, is_thumbnailer
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.staging import Staging
+
+log = logging.getLogger(__name__)
 
 _PATIENCE = 1.0  # seconds for which opening a file that others have open waits for the kernel, or for them
 _MANY, _LATELY = 10_000, 30.0  # files; seconds
@@ -41,6 +45,7 @@ class OpenFiles:
         prefetcher: is told what is opened; None if nothing is to be fetched before it is asked for.
         lazily: whether close() returns once a file is safe on this machine, rather than on the service.
         read_only: whether nothing changes, access times neither.
+        all_thumbnails: whether thumbnailers may have large files downloaded.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class OpenFiles:
         *,
         lazily: bool,
         read_only: bool,
+        all_thumbnails: bool,
     ) -> None:
         self._tree = tree
         self._names = names
@@ -68,6 +74,7 @@ class OpenFiles:
         self._removals = removals
         self._lazily = lazily
         self._read_only = read_only
+        self._all_thumbnails = all_thumbnails
         self._kernel = kernel
         # Held while the kernel is told: nobody reads a file that it is to forget, which it would wait for.
         self._telling = threading.Lock()
@@ -88,6 +95,7 @@ class OpenFiles:
 
         Raises:
             Gone: it was deleted or replaced, and nothing is left of it; the kernel looks again.
+            NotPermitted: a thumbnailer wants a large file that would have to be downloaded.
         """
         self._wait_for_newer(node)
         self._headroom.check()
@@ -290,6 +298,7 @@ class OpenFiles:
         if access == os.O_RDONLY:
             handle = ReadHandle(node, self._fetcher, notes_access=notes_access)
             handle.prepare()
+            self._refuse_thumbnailer(handle, pid)
             self._prefetch_after(node)
         else:
             append = bool(flags & os.O_APPEND)
@@ -300,6 +309,12 @@ class OpenFiles:
             node.opens += 1
             node.writers += isinstance(handle, WriteHandle)
         return self._handles.add(handle)
+
+    def _refuse_thumbnailer(self, handle: ReadHandle, pid: int) -> None:
+        if not self._all_thumbnails and handle.is_to_be_fetched(LARGE) and is_thumbnailer(pid):
+            handle.close()
+            log.info("%r is not downloaded for a thumbnail; '--thumbnails all' allows it", handle.node.name)
+            raise types.NotPermitted(f"{handle.node.name!r} is not downloaded for a thumbnail")
 
     def _prefetch_after(self, node: FileNode) -> None:
         if self._prefetcher is None:

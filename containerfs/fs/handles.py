@@ -77,6 +77,16 @@ class ReadHandle:
             if not isinstance(content, StagedFile):
                 self._reader(content)
 
+    def is_to_be_fetched(self, size: int) -> bool:
+        """Whether reading it all means a download of ``size`` bytes or more, or of nobody knows how many."""
+        with self.node.lock:
+            content = state.content(self.node.state)
+            if isinstance(content, StagedFile) or content is None:
+                return False
+            reader = self._reader(content)
+            is_here = reader is not None and reader.is_whole
+            return not is_here and (content.size is None or content.size >= size)
+
     def _reader(self, remote: RemoteFile | None) -> Reader | None:
         """A reader of what the service has; None for a file that was never there."""
         if remote is None:

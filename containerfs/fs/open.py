@@ -68,6 +68,7 @@ class Options:
         strict: whether no crash of the machine loses it either, with ``write_back``.
         read_only: whether changes are refused.
         prefetch: whether to fetch what will probably be read next.
+        all_thumbnails: whether thumbnailers may have large files downloaded.
         container: name or id of the one that is the root of the mount; None shows all of them below it.
         new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
         keep_alive: names or ids of containers that are not to end while they are mounted.
@@ -83,6 +84,7 @@ class Options:
     strict: bool = False
     read_only: bool = False
     prefetch: bool = True
+    all_thumbnails: bool = False
     container: str | None = None
     new_containers: Mapping[str, object] = field(default_factory=dict)
     keep_alive: Sequence[str] = ()
@@ -166,6 +168,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         kernel,
         lazily=options.write_back,
         read_only=options.read_only,
+        all_thumbnails=options.all_thumbnails,
     )
     filesystem = FileSystem(
         tree,

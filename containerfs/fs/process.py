@@ -17,11 +17,12 @@ def is_other_live_process(opener: int, closer: int) -> bool:
     """
     if opener == closer or not (opener and closer):
         return False
-    opening = _thread_group(opener)
-    return opening is not None and opening != _thread_group(closer)
+    opening = thread_group(opener)
+    return opening is not None and opening != thread_group(closer)
 
 
-def _thread_group(thread: int) -> str | None:
+def thread_group(thread: int) -> str | None:
+    """The process that a thread is of; None if it is gone."""
     try:
         status = Path(f"/proc/{thread}/status").read_text()
     except OSError:

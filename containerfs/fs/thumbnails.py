@@ -1,0 +1,41 @@
+"""Thumbnailers: programs that open every file of a directory that somebody looks at in a file manager.
+
+A whole directory of videos would be downloaded for the sake of a few icons. So a thumbnailer does not get a large file
+that is not on this machine yet. The freedesktop thumbnailers, GNOME's and Xfce's, and KDE's worker run in processes of
+their own, by which they are told apart. Source: proc_pid_cmdline(5).
+"""
+
+import os
+from pathlib import Path
+
+from containerfs.fs.process import thread_group
+
+LARGE = 8 << 20
+"""Bytes from which a file is not downloaded for a thumbnail: photos stay below, and videos do not."""
+
+_NAMES = ("thumbnail", "tumbler")
+_INTERPRETERS = ("kioslave", "kioworker", "perl", "python")
+"""Programs whose argument says what they are."""
+
+
+def is_thumbnailer(thread: int) -> bool:
+    """Whether a thread is that of a thumbnailer.
+
+    Args:
+        thread: its id, as FUSE gives it; of one that is gone nothing is known.
+    """
+    group = thread_group(thread)
+    if group is None:
+        return False
+    try:
+        words = Path(f"/proc/{group}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return makes_thumbnails([os.fsdecode(word) for word in words])
+
+
+def makes_thumbnails(command_line: list[str]) -> bool:
+    """Whether a command line is that of a thumbnailer."""
+    program, *arguments = map(os.path.basename, command_line[:2])
+    named = [program, *arguments] if program.startswith(_INTERPRETERS) else [program]
+    return any(name in word for word in named for name in _NAMES)
