@@ -156,7 +156,7 @@ def test_from_a_directory_that_was_deleted(server: LiveServer, home: Home, tmp_p
 def test_what_it_needs_must_not_be_in_the_mountpoint(home: Home, option: str) -> None:
     inside = home.path / "mnt" / "inside"
     said = home.refused_mount("--local", option, inside)
-    assert said.startswith(f"{option[2:].replace('-', '_')}: {inside} is in the mountpoint")
+    assert said.startswith(f"{option[2:].replace('-', '_')}: {inside} is inside the mountpoint")
     assert not inside.exists()
 
 
