@@ -63,7 +63,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not self._received:
-            return await self._stream.read(max_bytes, timeout)
+            return await self._stream.read(max(max_bytes, READ_SIZE), timeout)
         data, self._received = self._received[:max_bytes], self._received[max_bytes:]
         return data
 

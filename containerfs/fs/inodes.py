@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from containerfs.fs import state, transitions, types
+from containerfs.fs import transitions, types
 from containerfs.fs.namespace.attributes import NOTHING, Attributes, AttributeStore, directory_key, file_key
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
@@ -11,6 +11,7 @@ from containerfs.fs.namespace.nodes import Directory, FileNode, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.remote import Remote
+from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Outdated, Stored, Unlinked
 from containerfs.fs.types import Attr, RemoteFile
 from containerfs.fs.writing.attribute_updates import AttributeUpdates
@@ -44,14 +45,15 @@ class Inodes:
         """What ``stat`` shows."""
         if not isinstance(node, FileNode):
             return node.attr()
-        with node.lock:
-            content = state.content(node.state)
-            node.tell()
-            if content is None:
-                return node.attr()
-            if not isinstance(content, RemoteFile) or content.size is not None:
-                return node.attr(content.size or 0, content.blocks)
-        return node.attr(self._learn_size(node, content))
+        content = node.tell()
+        if isinstance(content, StagedFile):
+            with node.lock:  # else it may be replaced meanwhile, and be gone from the disk
+                content = node.tell()
+                if isinstance(content, StagedFile):
+                    return node.attr(content.size, content.blocks)
+        if content is None:
+            return node.attr()
+        return node.attr(self._learn_size(node, content) if content.size is None else content.size, content.blocks)
 
     def attr_at_hand(self, node: Node) -> Attr | None:
         """The same where that takes no request; None where it would, or where nobody is to see the node any more."""

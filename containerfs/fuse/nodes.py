@@ -36,8 +36,8 @@ class NodeTable:
     def __init__(self, root: Directory) -> None:
         self._lock = threading.Lock()  # guards what follows
         self._known = {ROOT: Known(root, by_id=False, times=1)}
-        self._by_name: dict[Node, int] = {root: ROOT}
-        self._by_id: dict[Node, int] = {}  # directories that were reached by the id of their container
+        self._by_name: dict[Directory, int] = {root: ROOT}  # of directories, by how they were reached
+        self._by_id: dict[Directory, int] = {}
         self._next = itertools.count(ROOT + 1)
 
     def __getitem__(self, number: int) -> Known:
@@ -49,12 +49,12 @@ class NodeTable:
 
     def remember(self, node: Node, *, by_id: bool) -> int:
         """The kernel is about to be told of a node, once more; returns its number."""
-        numbers = self._numbers(node, by_id=by_id)
         with self._lock:
-            number = numbers.get(node)
+            number = self._number(node, by_id=by_id)
             if number is None:
-                number = numbers[node] = next(self._next)
+                number = next(self._next)
                 self._known[number] = Known(node, by_id, 0)
+                self._set_number(node, number, by_id=by_id)
             self._known[number].times += 1
             return number
 
@@ -65,13 +65,28 @@ class NodeTable:
             known.times -= times
             if known.times <= 0 and number != ROOT:
                 del self._known[number]
-                del self._numbers(known.node, by_id=known.by_id)[known.node]
+                self._set_number(known.node, None, by_id=known.by_id)
             return known.node
 
     def number_of(self, node: FileNode) -> int | None:
         """The number of a file; None if the kernel does not know it."""
-        return self._by_name.get(node)
+        return node.number
 
-    def _numbers(self, node: Node, *, by_id: bool) -> dict[Node, int]:
-        """The numbers of nodes that were reached as this one was; files have one number for both ways."""
-        return self._by_id if by_id and isinstance(node, Directory) else self._by_name
+    def _number(self, node: Node, *, by_id: bool) -> int | None:
+        if isinstance(node, FileNode):
+            return node.number
+        assert isinstance(node, Directory)
+        return self._of_directories(by_id=by_id).get(node)
+
+    def _set_number(self, node: Node, number: int | None, *, by_id: bool) -> None:
+        if isinstance(node, FileNode):
+            node.number = number  # one for both ways
+            return
+        assert isinstance(node, Directory)
+        if number is None:
+            del self._of_directories(by_id=by_id)[node]
+        else:
+            self._of_directories(by_id=by_id)[node] = number
+
+    def _of_directories(self, *, by_id: bool) -> dict[Directory, int]:
+        return self._by_id if by_id else self._by_name

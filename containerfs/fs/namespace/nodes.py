@@ -256,9 +256,10 @@ class FileNode(Node):
         told: the content whose attributes the kernel may remember, by ``state.identity``; ``SEVERAL``, or None where
             that is not known.
         pages: the content of which it may remember pages, likewise.
+        number: by which the kernel knows the file; None while it does not.
     """
 
-    __slots__ = ("_lock", "closing", "opens", "pages", "state", "told", "writers")
+    __slots__ = ("_lock", "closing", "number", "opens", "pages", "state", "told", "writers")
     kind = stat.S_IFREG
     default_mode = _FILE_MODE
 
@@ -268,6 +269,7 @@ class FileNode(Node):
         self.opens = self.writers = self.closing = 0
         self.told: object = None
         self.pages: object = None
+        self.number: int | None = None
         self._lock: threading.RLock | None = None
 
     @property
@@ -289,10 +291,16 @@ class FileNode(Node):
         parent, slash, name = self.path.rpartition("/")
         return parent + slash + self.stored_name(name)
 
-    def tell(self) -> None:
-        """The kernel is about to be told the attributes. Needs ``lock`` held."""
-        shown = state.identity(self.state)
+    def tell(self) -> StagedFile | RemoteFile | None:
+        """The kernel is about to be told the attributes; returns the content that they are of.
+
+        Without a lock, which would cost each file of a long listing 100 bytes: of two contents that are told of at one
+        time the older one may be noted alone. Whoever opens the file has the kernel forget both then, as it should.
+        """
+        content = state.content(self.state)
+        shown = content.id if isinstance(content, RemoteFile) else content
         self.told = shown if self.told in (None, shown) else SEVERAL
+        return content
 
     @property
     def remote(self) -> RemoteFile | None:

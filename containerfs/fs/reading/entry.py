@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 
 from containerfs.fs.disk import disk_errors, write_all
@@ -139,6 +140,8 @@ class CacheEntry:
 
     def _readable(self, start: int, stop: int) -> int | None:
         """How far a read of ``[start, stop)`` gets; None if some of it was dropped just now."""
+        if self.complete and self.size is not None:
+            return min(stop, self.size)
         with self.lock:
             size, here = self.size, self.present.end_of(start)
             if size is None:
@@ -169,8 +172,10 @@ class CacheEntry:
 
     def _is_sound(self, start: int, stop: int, data: memoryview | None) -> bool:
         """Compare the blocks that ``[start, stop)`` touches with their checksums; ``data``, what was read."""
-        with self.lock:
-            whole = [block for block in sums.blocks(start, stop) if self.complete or self._is_whole(block)]
+        whole: Iterable[int] = sums.blocks(start, stop)
+        if not self.complete:
+            with self.lock:
+                whole = [block for block in whole if self._is_whole(block)]
         short = data is not None and len(data) < stop - start
         damaged = [block for block in whole if short or not self._matches(block, start, stop, data)]
         if damaged or short:
