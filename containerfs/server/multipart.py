@@ -6,7 +6,7 @@ quoted strings (``\\\\"``) write them.
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -50,7 +50,13 @@ def boundary_of(content_type: str) -> bytes:
 
 
 async def read_form(
-    chunks: AsyncIterator[bytes], boundary: bytes, blob: BlobWriter, *, file_max: int | None, hashed: bool
+    chunks: AsyncIterator[bytes],
+    boundary: bytes,
+    blob: BlobWriter,
+    *,
+    file_max: int | None,
+    hashed: bool,
+    expect: Callable[[str], Awaitable[None]],
 ) -> Form:
     """Read a form, writing its part ``file`` to ``blob``.
 
@@ -60,12 +66,13 @@ async def read_form(
         blob: where the file's bytes go.
         file_max: the most bytes that the file may have; None for any number.
         hashed: whether the digest is wanted (hashing costs more than writing).
+        expect: is told the file's name before its content is read, and may raise.
 
     Raises:
         InvalidRequest: if the body is not a well-formed form, or has two files.
         TooLarge: if the file or the rest exceeds its limit.
     """
-    reader = _FormReader(blob, file_max, hashed)
+    reader = _FormReader(blob, file_max, hashed, expect)
     parser = _Parser(boundary)
     async for chunk in chunks:
         for name, data in parser.events(chunk):
@@ -106,8 +113,10 @@ class _Parser:
 class _FormReader:
     """Takes the events of a form, and sorts what they bring."""
 
-    def __init__(self, blob: BlobWriter, file_max: int | None, hashed: bool) -> None:
-        self._blob, self._file_max = blob, file_max
+    def __init__(
+        self, blob: BlobWriter, file_max: int | None, hashed: bool, expect: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._blob, self._file_max, self._expect = blob, file_max, expect
         self._hash = hashlib.sha256() if hashed else None
         self._form = Form()
         self._values: dict[str, bytearray] = {}
@@ -126,7 +135,7 @@ class _FormReader:
         elif event == "header_end":
             self._end_header()
         elif event == "headers_finished":
-            self._open()
+            await self._open()
 
     def form(self) -> Form:
         for name, value in self._values.items():
@@ -164,7 +173,7 @@ class _FormReader:
             self._disposition = bytes(self._header_value)
         self._header, self._header_value = bytearray(), bytearray()
 
-    def _open(self) -> None:
+    async def _open(self) -> None:
         parameters = _parameters(self._disposition)
         name = _decoded(_unescaped(parameters.get("name", b"")), "name")
         if not name:
@@ -177,6 +186,7 @@ class _FormReader:
             raise InvalidRequest("Give one file only.", param="file")
         self._form.filename, self._form.ambiguous = filename, ambiguous
         self._value = None
+        await self._expect(filename)
 
 
 def file_name(parameters: Mapping[str, bytes]) -> tuple[str | None, bool]:

@@ -52,6 +52,8 @@ from containerfs.server.storage.base import (
     ContainerRecord,
     FileRecord,
     PageQuery,
+    Quota,
+    QuotaExceededError,
     StoreUnavailableError,
     Transaction,
     UnknownCursorError,
@@ -179,6 +181,42 @@ class Service:
                 if name := blob.name:
                     await self._abandon(name)
                 raise
+
+    async def expect_container_file(
+        self, namespace: str, container_id: str, name: str | None, size: int, key: str | None
+    ) -> None:
+        """Look whether there is room for a file that is about to be sent, so that it need not be sent in vain.
+
+        Raises QuotaExceededError, as ``add_file`` does, which still decides.
+
+        Args:
+            name: its relative path; None as long as that is not known, and it may take the place of any file.
+            size: in bytes.
+            key: the request's idempotency key, if it has one: what was done before is not done again.
+        """
+        path = None if name is None else container_path(checked_container_name(name))
+
+        def work(tx: Transaction) -> None:
+            container = self._live(tx, namespace, container_id)
+            quota = _quota_for(tx, namespace, key)
+            if quota is None:
+                return
+            if path is None:
+                quota = replace(quota, bytes=0, files=0)
+            elif replaced := tx.container_file_at(container.id, path):
+                quota = replace(quota, bytes=quota.bytes - replaced.bytes, files=quota.files - 1)
+            _check_room(quota, size)
+
+        await self._metadata.read(work)
+
+    async def expect_file(self, namespace: str, size: int, key: str | None) -> None:
+        """The same for a file of ``/files``, which takes no other's place."""
+
+        def work(tx: Transaction) -> None:
+            if quota := _quota_for(tx, namespace, key):
+                _check_room(quota, size)
+
+        await self._metadata.read(work)
 
     async def add_file(
         self,
@@ -462,6 +500,18 @@ def _file_of(tx: Transaction, container: ContainerRecord, id: str) -> ContainerF
     if file is None:
         raise no_container_file(container.id, id)
     return file
+
+
+def _quota_for(tx: Transaction, namespace: str, key: str | None) -> Quota | None:
+    """What bounds a request; nothing does if it was carried out before, and is only answered again."""
+    quota = tx.quota(namespace)
+    return None if quota and key and tx.is_claimed(namespace, key) else quota
+
+
+def _check_room(quota: Quota, size: int) -> None:
+    with_it = replace(quota, bytes=quota.bytes + size, files=quota.files + 1)
+    if with_it.is_exceeded:
+        raise QuotaExceededError(with_it, size)
 
 
 def _with_cursor(query: PageQuery, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:

@@ -1,6 +1,7 @@
 """API keys in the database: who may ask, for whom, until when, and whether to change anything."""
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -19,13 +20,18 @@ class StoredKeys:
     """The keys in a store. All are read at once, so that unknown keys cost no queries."""
 
     def __init__(
-        self, metadata: MetadataStore, *, guards_operations: bool = False, clock: Callable[[], float] = time.time
+        self,
+        metadata: MetadataStore,
+        *,
+        guards_operations: bool = False,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         """``guards_operations`` demands a key for the server's metrics and description, too."""
-        self._metadata, self._clock = metadata, clock
+        self._metadata, self._clock, self._timer = metadata, clock, timer
         self._guards_operations = guards_operations
         self._keys: dict[str, KeyRecord] = {}
-        self._good_until = 0.0
+        self._good_until = -math.inf
         self._reading = asyncio.Lock()
 
     async def admit(self, headers: Headers) -> None:
@@ -43,13 +49,14 @@ class StoredKeys:
         return Identity(key.namespace, may_write=not key.read_only)
 
     async def _refresh(self) -> None:
-        if time.monotonic() < self._good_until:
+        if self._timer() < self._good_until:
             return
         async with self._reading:
-            if time.monotonic() >= self._good_until:
+            if self._timer() >= self._good_until:
+                asked_at = self._timer()
                 keys = await self._metadata.read(lambda tx: tx.keys())
                 self._keys = {key.sha256: key for key in keys}
-                self._good_until = time.monotonic() + REMEMBERED_S
+                self._good_until = asked_at + REMEMBERED_S
 
 
 def new_key(

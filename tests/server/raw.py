@@ -27,7 +27,7 @@ class Connection:
                 received += data
         return received
 
-    def receive_until(self, end: bytes) -> bytes:
+    def receive_until(self, end: bytes | tuple[bytes, ...]) -> bytes:
         received = b""
         while not received.endswith(end):
             data = self.stream.recv(65536)

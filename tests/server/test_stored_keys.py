@@ -1,16 +1,24 @@
 """API keys in the database, and what namespaces may have."""
 
+import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
+from containerfs.server.errors import Unauthenticated
+from containerfs.server.storage.base import MetadataStore
 from containerfs.server.storage.open import sqlite_url
+from containerfs.server.stored_keys import StoredKeys, new_key
 from tests.server.conftest import answered, create, refused
+from tests.server.hosted import Clock, opened
 from tests.server.live import LiveServer, eventually, running_server
+from tests.server.raw import connect
 from tests.server.test_keys import keys
 
 
@@ -79,6 +87,31 @@ def test_a_key_ends_when_it_expires_or_is_revoked(client_of: Callable[..., httpx
     assert "no key" in keys("revoke", "key_0", "--database", database, status=1).stderr
 
 
+def test_keys_are_read_every_ten_seconds(tmp_path: Path) -> None:
+    clock = Clock()
+
+    async def is_known(keys: StoredKeys, secret: str) -> bool:
+        try:
+            return bool(await keys.identify(Headers({"authorization": f"Bearer {secret}"})))
+        except Unauthenticated:
+            return False
+
+    async def scenario(metadata: MetadataStore) -> None:
+        (first, secret), (second, later) = new_key("first"), new_key("second")
+        await metadata.write(lambda tx: tx.insert_key(first))
+        keys = StoredKeys(metadata, timer=clock)
+        assert await is_known(keys, secret)
+        await metadata.write(lambda tx: tx.delete_key(first.id))
+        await metadata.write(lambda tx: tx.insert_key(second))
+        clock.now += 9.5
+        assert (await is_known(keys, secret), await is_known(keys, later)) == (True, False)
+        clock.now += 0.5
+        assert (await is_known(keys, secret), await is_known(keys, later)) == (False, True)
+
+    with opened(tmp_path) as stores:
+        asyncio.run(scenario(stores.metadata))
+
+
 def test_a_namespace_has_no_more_than_its_quota(client_of: Callable[..., httpx.Client], database: str) -> None:
     client = client_of("bounded")
     namespace = id_of(database, "bounded")
@@ -134,6 +167,48 @@ def test_a_file_for_which_deleting_makes_no_room_is_too_large(
     answered(client.post(path, files={"file": bytes(100)}))
     keys("quota", namespace, "--database", database, "--files", "0")
     assert refused(client.post(path, files={"file": b""}), 413)["code"] == "file_quota_exceeded"
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def announced(live: LiveServer, client: httpx.Client, path: str, size: int, name: str = "") -> str:
+    """What is said to the head of an upload of so many bytes; with a name, to that and the head of its file."""
+    with connect(live) as connection:
+        connection.send(
+            f"POST /v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {client.headers['authorization']}\r\n"
+            f"Content-Type: multipart/form-data; boundary=B\r\nContent-Length: {size}\r\n"
+            "Expect: 100-continue\r\n\r\n".encode()
+        )
+        said = connection.receive_until((b"}}", CONTINUE))
+        if said == CONTINUE and name:
+            connection.send(f'--B\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode())
+            said = connection.receive_until(b"}}")
+    codes = re.findall(rb'"code":"(\w+)"', said)
+    return b" ".join([said.split()[1], *codes]).decode()
+
+
+def test_what_does_not_fit_is_refused_before_it_is_sent(
+    client_of: Callable[..., httpx.Client], database: str, guarded: LiveServer
+) -> None:
+    client = client_of("announcing")
+    namespace = id_of(database, "announcing")
+    path, mib = f"/containers/{create(client)['id']}/files", 1 << 20
+    keys("quota", namespace, "--database", database, "--bytes", "4M", "--files", "2")
+    sent = {"files": {"file": ("half", bytes(2 * mib))}, "headers": {"idempotency-key": "half"}}
+    first = answered(client.post(path, **sent))
+    assert announced(guarded, client, path, 5 * mib) == "413 byte_quota_exceeded"
+    assert announced(guarded, client, "/files", 5 * mib) == "413 byte_quota_exceeded"
+    assert announced(guarded, client, "/files", 3 * mib) == "507 byte_quota_exceeded"
+    assert announced(guarded, client, path, 3 * mib) == "100"  # it may take the place of a file
+    assert announced(guarded, client, path, 3 * mib, "other") == "507 byte_quota_exceeded"
+    answered(client.post(path, files={"file": ("half", bytes(3 * mib))}))
+    answered(client.post(path, files={"file": ("other", b"")}))
+    assert announced(guarded, client, "/files", mib) == "507 file_quota_exceeded"
+    assert announced(guarded, client, path, mib, "third") == "507 file_quota_exceeded"
+    assert answered(client.post(path, **sent)) == first  # it is sent again, and is no other file
+    keys("quota", namespace, "--database", database, "--files", "0")
+    assert announced(guarded, client, path, mib) == "413 file_quota_exceeded"
 
 
 def test_options_that_a_file_has_no_place_for(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -22,6 +22,10 @@ _FORM_OVERHEAD = 128 * 1024
 """How much larger than its file a form may be, judged by its Content-Length."""
 
 _KEY_MAX_LENGTH = 255
+
+Expect = Callable[[str | None, int, str | None], Awaitable[None]]
+"""Told of a file that is about to be sent: its name, None while that is not known, its size at least, and the request's
+idempotency key. It raises what refuses the file."""
 
 
 class ClientGone(Exception):
@@ -44,16 +48,33 @@ async def read_json(request: Request, kind: type[Model]) -> tuple[Model, Once | 
     return parsed(kind, bytes(body)), _once(request, hashlib.sha256(body).hexdigest())
 
 
-async def read_upload(request: Request, blob: BlobWriter) -> tuple[Form, Once | None]:
-    """The body as a form whose file goes to ``blob``, and the request's idempotency key."""
+async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tuple[Form, Once | None]:
+    """The body as a form whose file goes to ``blob``, and the request's idempotency key.
+
+    A file whose size the length of the body tells is refused before any of it is read, and, if that depends on its
+    name, as soon as that is.
+    """
     file_max = limits(request).max_upload_size
-    length = request.headers.get("content-length", "")
-    if file_max is not None and length.isdigit() and int(length) > file_max + _FORM_OVERHEAD:
-        raise TooLarge(f"The file is larger than this server takes ({file_max} bytes).", param="file")
     boundary = boundary_of(request.headers["content-type"])
-    hashed = "idempotency-key" in request.headers
-    form = await read_form(body_chunks(request), boundary, blob, file_max=file_max, hashed=hashed)
+    key, size = _idempotency_key(request), _announced_size(request)
+    if file_max is not None and size > file_max:
+        raise TooLarge(f"The file is larger than this server takes ({file_max} bytes).", param="file")
+
+    async def expect_named(name: str | None) -> None:
+        if size > 0:
+            await expect(name, size, key)
+
+    await expect_named(None)
+    form = await read_form(
+        body_chunks(request), boundary, blob, file_max=file_max, hashed=key is not None, expect=expect_named
+    )
     return form, _once(request, form.digest)
+
+
+def _announced_size(request: Request) -> int:
+    """How large the file of a form is at least, by the length of the body."""
+    length = request.headers.get("content-length", "")
+    return max(0, int(length) - _FORM_OVERHEAD) if length.isdecimal() else 0
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
@@ -94,10 +115,15 @@ def parsed(kind: type[Model], data: bytes | dict[str, str], *, within: str = "")
         ) from error
 
 
-def _once(request: Request, body_digest: str) -> Once | None:
+def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    if not key:
-        return None
-    if len(key) > _KEY_MAX_LENGTH:
+    if key and len(key) > _KEY_MAX_LENGTH:
         raise InvalidRequest(f"The Idempotency-Key is longer than {_KEY_MAX_LENGTH} characters.")
+    return key or None
+
+
+def _once(request: Request, body_digest: str) -> Once | None:
+    key = _idempotency_key(request)
+    if key is None:
+        return None
     return Once(key, hashlib.sha256(f"{request.method} {request.url.path} {body_digest}".encode()).hexdigest())

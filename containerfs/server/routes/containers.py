@@ -1,5 +1,7 @@
 """``/containers`` and ``/containers/{container_id}/files``. Source: the published spec of ``/v1/containers``."""
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -69,9 +71,10 @@ async def file_content(request: Request) -> ASGIApp:
 
 
 async def _upload(request: Request) -> Response:
+    container_id = request.path_params["container_id"]
+    expect = partial(service(request).expect_container_file, namespace(request), container_id)
     async with service(request).upload() as blob:
-        form, once = await read_upload(request, blob)
-        container_id = request.path_params["container_id"]
+        form, once = await read_upload(request, blob, expect)
         if form.filename is None:
             # Some programs send the id of a file as a form, too.
             named = {name: form.fields[name] for name in ("path",) if name in form.fields}

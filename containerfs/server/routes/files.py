@@ -21,8 +21,12 @@ _EXPIRY_PART = re.compile(r"expires_after\[(\w+)\]")
 async def create(request: Request) -> Response:
     if media_type(request) != "multipart/form-data":
         raise UnsupportedMediaType("Send the file as multipart/form-data.")
+
+    async def expect(name: str | None, size: int, key: str | None) -> None:
+        await service(request).expect_file(namespace(request), size, key)
+
     async with service(request).upload() as blob:
-        form, once = await read_upload(request, blob)
+        form, once = await read_upload(request, blob, expect)
         if form.filename is None:
             raise InvalidRequest("Give a file, with its file name.", param="file")
         created = service(request).create_file(

@@ -146,6 +146,12 @@ class Quota:
     bytes: int
     files: int
 
+    @property
+    def is_exceeded(self) -> bool:
+        return (self.max_bytes is not None and self.bytes > self.max_bytes) or (
+            self.max_files is not None and self.files > self.max_files
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
@@ -161,7 +167,7 @@ class QuotaExceededError(Exception):
 
     Attributes:
         quota: with the numbers as they would be.
-        size: of the file that does not fit, in bytes.
+        size: of the file that does not fit, in bytes, at least.
     """
 
     def __init__(self, quota: Quota, size: int) -> None:
@@ -270,6 +276,10 @@ class Transaction(Protocol):
         """
         ...
 
+    def is_claimed(self, namespace: str, key: str) -> bool:
+        """Whether an answer was recorded for a key."""
+        ...
+
     def record_answer(self, namespace: str, key: str, body: str) -> None:
         """Record the answer to the request that has claimed a key, in the same transaction."""
         ...
@@ -312,6 +322,8 @@ class Transaction(Protocol):
     def quotas(self) -> list[Quota]:
         """Those of all namespaces that have one, by name."""
         ...
+
+    def quota(self, namespace: str) -> Quota | None: ...
 
     def set_quota(self, namespace: str, max_bytes: int | None, max_files: int | None) -> None:
         """Bound what a namespace may have, counting what it has; without either bound it has no quota any more.

@@ -123,6 +123,9 @@ class SqlTransaction:
             return None
         return self._one(RecordedAnswer, statements.answer, namespace=namespace, key=key)
 
+    def is_claimed(self, namespace: str, key: str) -> bool:
+        return self._one(RecordedAnswer, statements.answer, namespace=namespace, key=key) is not None
+
     def record_answer(self, namespace: str, key: str, body: str) -> None:
         self._run(statements.record_answer, of_namespace=namespace, of_key=key, answer=body)
 
@@ -161,6 +164,9 @@ class SqlTransaction:
 
     def quotas(self) -> list[Quota]:
         return [Quota(*row) for row in self._connection.execute(statements.all_quotas)]
+
+    def quota(self, namespace: str) -> Quota | None:
+        return self._one(Quota, statements.quota, namespace=namespace)
 
     def set_quota(self, namespace: str, max_bytes: int | None, max_files: int | None) -> None:
         schema.keep_writers_out(self._connection)
@@ -226,14 +232,16 @@ class SqlTransaction:
 
     def _charge(self, table: Table, listing: str, more_bytes: int, more_files: int) -> None:
         """Count what was inserted or deleted, after that: whoever sets a quota counts what was there before."""
-        charge, exceeded, of = {
-            container_files: (statements.charge_container, statements.exceeded_quota_of_container, "container_id"),
-            files: (statements.charge_namespace, statements.exceeded_quota, "namespace"),
+        charge, charged, of = {
+            container_files: (statements.charge_container, statements.quota_of_container, "container_id"),
+            files: (statements.charge_namespace, statements.quota, "namespace"),
         }[table]
         change = {"charged": listing, "more_bytes": more_bytes, "more_files": more_files}
         is_counted = self._connection.execute(charge, change).rowcount
-        if is_counted and more_files > 0 and (quota := self._one(Quota, exceeded, **{of: listing})):
-            raise QuotaExceededError(quota, more_bytes)
+        if is_counted and more_files > 0:
+            quota = self._one(Quota, charged, **{of: listing})
+            if quota and quota.is_exceeded:
+                raise QuotaExceededError(quota, more_bytes)
 
     def _delete(self, statement: Delete, **values: object) -> int:
         """How many rows it deleted."""

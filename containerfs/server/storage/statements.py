@@ -309,14 +309,8 @@ charge_namespace = _charge(_CHARGED)
 
 charge_container = _charge(select(containers.c.namespace).where(containers.c.id == _CHARGED).scalar_subquery())
 
-exceeded_quota = _records(quotas).where(
-    quotas.c.namespace == NAMESPACE,
-    or_(quotas.c.bytes > quotas.c.max_bytes, quotas.c.files > quotas.c.max_files),
-)
-
-exceeded_quota_of_container = _records(quotas).where(
-    quotas.c.namespace == select(containers.c.namespace).where(containers.c.id == CONTAINER).scalar_subquery(),
-    or_(quotas.c.bytes > quotas.c.max_bytes, quotas.c.files > quotas.c.max_files),
+quota_of_container = _records(quotas).where(
+    quotas.c.namespace == select(containers.c.namespace).where(containers.c.id == CONTAINER).scalar_subquery()
 )
 
 delete_quota = delete(quotas).where(quotas.c.namespace == NAMESPACE)
