@@ -82,6 +82,7 @@ class BaseClient(ABC, Generic[C, H]):
     def with_options(
         self,
         *,
+        api_key: str | NotGiven = NOT_GIVEN,
         timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
         default_headers: Mapping[str, str | Omit] | None = None,
@@ -90,14 +91,18 @@ class BaseClient(ABC, Generic[C, H]):
         """A client with other settings over the same connections: closing either closes both.
 
         Args:
-            timeout, max_retries: as this client's, if left out.
+            api_key, timeout, max_retries: as this client's, if left out.
             default_headers, default_query: these are added to this client's, and win over them.
 
         Raises:
             ContainerFSError: if a setting is invalid; the message says which.
         """
         options = self._options.changed(
-            timeout=timeout, max_retries=max_retries, default_headers=default_headers, default_query=default_query
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            default_headers=default_headers,
+            default_query=default_query,
         )
         other = copy(self)
         other._use(options, self._transport.with_options(options))
@@ -126,3 +131,35 @@ class BaseClient(ABC, Generic[C, H]):
     def base_url(self) -> str:
         """Where the service is, without a slash at the end."""
         return self._options.base_url
+
+    @property
+    def api_key(self) -> str | None:
+        """The key that is sent; another one may be set at any time, and holds from the next call on."""
+        return self._options.secret
+
+    @api_key.setter
+    def api_key(self, api_key: str) -> None:
+        self._change(self._options.changed(api_key=api_key))
+
+    @property
+    def timeout(self) -> httpx.Timeout:
+        """Of each call that does not say otherwise; it may be set to seconds, to None, or to a ``Timeout``."""
+        return self._options.timeout
+
+    @timeout.setter
+    def timeout(self, timeout: float | httpx.Timeout | None) -> None:
+        self._change(self._options.changed(timeout=timeout))
+
+    @property
+    def max_retries(self) -> int:
+        """How often a failed request is sent again; it may be set."""
+        return self._options.max_retries
+
+    @max_retries.setter
+    def max_retries(self, max_retries: int) -> None:
+        self._change(self._options.changed(max_retries=max_retries))
+
+    def _change(self, options: ClientOptions) -> None:
+        """For this client and what was taken of it (``client.files``), and not for those that it made."""
+        self._options = options
+        self._transport.use(options)

@@ -14,7 +14,7 @@ from containerfs import __version__
 from containerfs.api.dialect import AUTH_HEADERS
 from containerfs.api.errors import ContainerFSError
 from containerfs.client.network import Proxy, environment_proxy
-from containerfs.client.types import AuthHeader, NotGiven, Omit
+from containerfs.client.types import NOT_GIVEN, AuthHeader, NotGiven, Omit
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_TIMEOUT = httpx.Timeout(600, connect=5)
@@ -34,6 +34,7 @@ class ClientOptions:
         base_url: without a slash at its end.
         headers: sent with every request, the API key among them.
         secret: the API key alone.
+        auth_header: in which of the headers it is sent.
         query: sent with every request.
         timeout: of every request that does not say otherwise.
         max_retries: how often a request is sent again, 0 or more.
@@ -46,6 +47,7 @@ class ClientOptions:
     base_url: str
     headers: Mapping[str, str] = field(repr=False)
     secret: str | None = field(repr=False)
+    auth_header: AuthHeader
     query: Mapping[str, object]
     timeout: httpx.Timeout
     max_retries: int
@@ -83,6 +85,7 @@ class ClientOptions:
             base_url=str(url.copy_with(query=None)).rstrip("/"),
             headers=merged({}, _default_headers(key, auth_header, organization, project), default_headers),
             secret=key,
+            auth_header=auth_header,
             query={**url.params, **(default_query or {})},
             timeout=_own_timeout(http_client) if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=_retries(max_retries),
@@ -95,19 +98,28 @@ class ClientOptions:
     def changed(
         self,
         *,
-        timeout: float | httpx.Timeout | NotGiven | None,
-        max_retries: int | NotGiven,
-        default_headers: Mapping[str, str | Omit] | None,
-        default_query: Mapping[str, object] | None,
+        api_key: str | NotGiven = NOT_GIVEN,
+        timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
+        max_retries: int | NotGiven = NOT_GIVEN,
+        default_headers: Mapping[str, str | Omit] | None = None,
+        default_query: Mapping[str, object] | None = None,
     ) -> "ClientOptions":
         """The same settings but for some. Raises ContainerFSError as ``resolve`` does."""
+        key = self.secret if isinstance(api_key, NotGiven) else _key(api_key, httpx.URL(self.base_url))
         return replace(
             self,
+            secret=key,
             timeout=self.timeout if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=self.max_retries if isinstance(max_retries, NotGiven) else _retries(max_retries),
-            headers=merged(self.headers, default_headers),
+            headers=merged(self._headers_with(key), default_headers),
             query={**self.query, **(default_query or {})},
         )
+
+    def _headers_with(self, key: str | None) -> dict[str, str]:
+        """The headers with another key, unless the caller's own took its place."""
+        before, after = (_key_header(each, self.auth_header) for each in (self.secret, key))
+        is_ours = before.items() <= self.headers.items()
+        return {**self.headers, **(after if is_ours else {})}
 
 
 def _retries(max_retries: int) -> int:
@@ -172,13 +184,16 @@ def _key(api_key: str | None, url: httpx.URL) -> str | None:
 def _default_headers(
     key: str | None, auth_header: AuthHeader, organization: str | None, project: str | None
 ) -> dict[str, str]:
-    name, prefix = AUTH_HEADERS[auth_header]
     headers = {
         "accept": "application/json",
         "accept-encoding": "gzip, deflate",
         "user-agent": f"containerfs/{__version__}",
-        name: key and prefix + key,
         "openai-organization": organization or os.environ.get("OPENAI_ORG_ID"),
         "openai-project": project or os.environ.get("OPENAI_PROJECT_ID"),
     }
-    return {name: value for name, value in headers.items() if value}
+    return {**_key_header(key, auth_header), **{name: value for name, value in headers.items() if value}}
+
+
+def _key_header(key: str | None, auth_header: AuthHeader) -> dict[str, str]:
+    name, prefix = AUTH_HEADERS[auth_header]
+    return {name: prefix + key} if key else {}

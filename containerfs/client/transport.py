@@ -51,14 +51,18 @@ class Transport(ABC, Generic[H]):
     """
 
     def __init__(self, options: ClientOptions, http: H) -> None:
-        self._options = options
         self._http: H = http
+        self.use(options)
         # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
         # may run anywhere, and closing takes the connection pool's lock.
         self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
         self._pause = Pause()
-        self._policy = Policy(options.max_retries, time.time, random, options.retry_for)
         self._origin: object = None  # keeps the connections open
+
+    def use(self, options: ClientOptions) -> None:
+        """From the next call on."""
+        self._options = options
+        self._policy = Policy(options.max_retries, time.time, random, options.retry_for)
 
     def with_options(self, options: ClientOptions) -> Self:
         """A transport with other settings over the same connections, which holds up its requests when this one does."""

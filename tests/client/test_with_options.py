@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+from typing import Literal
 
 import openai
 import pytest
 
-from containerfs import AsyncClient, Client, ContainerFSError, InternalServerError, NotFoundError, omit
+from containerfs import AsyncClient, Client, ContainerFSError, InternalServerError, NotFoundError, Timeout, omit
 from tests.client.service import CONTENT, Reply, Service
 
 
@@ -69,6 +70,50 @@ def test_copies_and_closed_clients_are_as_the_sdks(service: Service) -> None:
         second.close()
         assert first.is_closed()
         assert second.is_closed()
+
+
+@pytest.mark.parametrize("auth_header", ["bearer", "api-key"])
+def test_settings_change_for_the_next_call(
+    service: Service, no_waiting: list[float], auth_header: Literal["bearer", "api-key"]
+) -> None:
+    with Client(base_url=service.url, api_key="sk-1", auth_header=auth_header) as client:
+        files, other = client.files, client.with_options(api_key="sk-2")
+        client.api_key, client.timeout, client.max_retries = "sk-3", 7, 1
+        assert (client.api_key, client.timeout, client.max_retries) == ("sk-3", Timeout(7), 1)
+        assert (other.api_key, other.max_retries) == ("sk-2", 2)
+        name, prefix = {"bearer": ("authorization", "Bearer "), "api-key": ("api-key", "")}[auth_header]
+        answering = service.respond
+        service.respond = lambda request: Reply({"error": {"message": request.headers[name]}}, 500)
+        with pytest.raises(InternalServerError, match=r"\[API key\]") as raised:
+            files.retrieve("f")
+        assert "sk-" not in repr(raised.value)
+        assert [request.headers[name] for request in service.requests] == [f"{prefix}sk-3"] * 2
+        service.respond = answering
+        other.files.retrieve("f")
+        assert service.requests[-1].headers[name] == f"{prefix}sk-2"
+        with pytest.raises(ContainerFSError, match="API key"):
+            client.api_key = "a b"
+        with pytest.raises(ContainerFSError, match="max_retries"):
+            client.max_retries = -1
+        assert client.api_key == "sk-3"
+
+
+def test_a_header_of_ones_own_stays_where_the_key_changes(service: Service) -> None:
+    with Client(base_url=service.url, api_key="sk-1", default_headers={"Authorization": "Other"}) as client:
+        client.api_key = "sk-2"
+        client.files.retrieve("f")
+        assert service.requests[-1].headers["authorization"] == "Other"
+
+
+def test_settings_are_read_and_set_as_the_sdks(service: Service) -> None:
+    for kind in (openai.OpenAI, Client):
+        with kind(base_url=service.url, api_key="sk-1", timeout=5) as client:
+            client.api_key = f"{client.api_key}2"
+            client.max_retries += 1
+            client.timeout = 9
+            client.files.retrieve("f")
+            assert service.requests[-1].headers["authorization"] == "Bearer sk-12"
+            assert client.max_retries == 3
 
 
 def test_in_async(service: Service) -> None:
