@@ -4,6 +4,7 @@ import asyncio
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,11 @@ import pytest
 from containerfs.server.errors import NotFound
 from containerfs.server.requests import CopyFile, CreateContainer
 from containerfs.server.service import Service
-from containerfs.server.storage.base import PageQuery
+from containerfs.server.storage.base import LINGER_S, PageQuery
 from containerfs.server.storage.open import Stores
+from containerfs.server.sweeper import Sweeper
 from tests.server.conftest import answered, blobs_in, create, refused
+from tests.server.hosted import Clock
 from tests.server.live import ServerDidNotStart, running_server
 from tests.server.postgres import Postgres
 
@@ -214,3 +217,55 @@ def test_two_transactions_that_wait_for_each_other_both_happen(postgres: Postgre
         return sorted(runs)
 
     assert asyncio.run(scenario()) == [1, 2]
+
+
+SHARED, FILES = 8, 150
+
+
+async def fill(service: Service) -> None:
+    """Containers that expire, each with files of its own and copies of those that are in all of them."""
+    rule = {"anchor": "created_at", "days": 1}
+    first, *others = [
+        (await service.create_container("n", CreateContainer.model_validate({"name": "a", "expires_after": rule}))).id
+        for _ in range(12)
+    ]
+    files = []
+    for number in range(FILES):
+        async with service.upload() as blob:
+            await blob.write(b"content")
+            container = first if number < SHARED else others[number % len(others)]
+            files.append(await service.add_file("n", container, f"f{number}", blob))
+    for number, container in enumerate(others):
+        for file in files[:SHARED] if number % 2 else reversed(files[:SHARED]):
+            await service.copy_file("n", container, CopyFile(file_id=file.id))
+
+
+def test_two_sweeps_at_a_time_do_each_thing_once(postgres: Postgres, tmp_path: Path) -> None:
+    url, clock, done = postgres.new_database(), Clock(time.time()), Counter[str]()
+    log = (postgres.directory / "log").read_text()
+
+    def count(what: str, number: float) -> None:
+        done[what] += int(number)
+
+    def number_of(table: str) -> int:
+        with psycopg.connect(url) as connection:
+            row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[call-overload]
+            return int(row[0])
+
+    async def scenario() -> int:
+        stores = [Stores.open(url, tmp_path.as_uri()) for _ in range(2)]
+        await fill(Service(stores[0], clock=clock))
+        recorded = number_of("blobs")  # some are names that are used next
+        sweepers = [Sweeper(each, clock=clock, count=count, transaction_s=0) for each in stores]
+        for seconds in (86_400, LINGER_S):
+            clock.now += seconds
+            await asyncio.gather(*(sweeper.sweep() for sweeper in sweepers))
+        for each in stores:
+            await each.close()
+        return recorded
+
+    recorded = asyncio.run(scenario())
+    assert done == {"expired_rows": 12 + FILES + 11 * SHARED, "deleted_blobs": recorded}
+    assert [number_of(table) for table in ("containers", "container_files", "blobs")] == [0, 0, 0]
+    assert blobs_in(tmp_path) == []
+    assert "deadlock" not in (postgres.directory / "log").read_text().removeprefix(log)
