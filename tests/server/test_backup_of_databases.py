@@ -1,9 +1,6 @@
 """Stores over PostgreSQL or a bucket are backed up, while servers work, and restored, as docs/SERVER.md says."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,26 +9,14 @@ import pytest
 
 from containerfs.server.storage.open import sqlite_url
 from tests.server.live import LiveServer, running_server
-from tests.server.postgres import PROGRAMS, USER, Postgres
+from tests.server.postgres import USER, Postgres
 from tests.server.s3 import ObjectStorage
+from tests.server.shell import DOCS, Shell, blocks
 from tests.server.test_backup import CLIENTS, Load, contents
 
-TEXT = (Path(__file__).parents[2] / "docs" / "SERVER.md").read_text()
-BACKUP, RESTORE = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BACKUP, RESTORE = [block for block in blocks("SERVER.md", "bash") if "pg_" in block]
 *BACKUP_OF_ROWS, BACKUP_OF_FILES = BACKUP.splitlines()
-[BACKUP_OF_SQLITE] = re.findall(r"`(sqlite3 [^`]+)`", TEXT)
-
-
-class Shell:
-    """Runs commands of the documentation in a directory."""
-
-    def __init__(self, directory: Path, **environment: str) -> None:
-        path = f"{Path(sys.executable).parent}:{PROGRAMS[-1]}:{os.environ['PATH']}"
-        self._directory, self._environment = directory, {**os.environ, "PATH": path, **environment}
-
-    def run(self, *commands: str) -> None:
-        script = "\n".join(commands)
-        subprocess.run(["sh", "-ec", script], cwd=self._directory, env=self._environment, check=True, timeout=60)
+[BACKUP_OF_SQLITE] = re.findall(r"`(sqlite3 [^`]+)`", (DOCS / "SERVER.md").read_text())
 
 
 @pytest.fixture
