@@ -5,24 +5,23 @@ Objects are the union of what the seed schema and the published one have.
 
 from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, FileAttributes, Item, ListPage
 from containerfs.server.requests import SECONDS, Attributes, CreateContainer, ExpiryRule
-from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord, PageQuery
+from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord
 
 
-def page_of(found: list[Item], query: PageQuery) -> ListPage[Item]:
-    data = found[: query.limit]
+def page_of(data: list[Item], *, has_more: bool) -> ListPage[Item]:
     ids = [item.id for item in data]
     return ListPage(
         data=data,
-        has_more=len(found) > query.limit,
+        has_more=has_more,
         first_id=ids[0] if ids else None,
         last_id=ids[-1] if ids else None,
     )
 
 
 def container_record(
-    id: str, namespace: str, request: CreateContainer, default_rule: ExpiryRule | None, now: int
+    id: str, namespace: str, request: CreateContainer, default_rule: ExpiryRule | None, now: int, file_count: int
 ) -> ContainerRecord:
-    """A new container, as it was asked for."""
+    """A new container, as it was asked for, with so many files."""
     rule, policy = request.expires_after or default_rule, request.network_policy
     return ContainerRecord(
         id=id,
@@ -36,6 +35,7 @@ def container_record(
         unit=rule.unit if rule else None,
         memory_limit=request.memory_limit or "1g",
         network_policy=policy.model_dump(exclude_none=True) if policy else None,
+        file_count=file_count,
     )
 
 

@@ -9,6 +9,7 @@
   left of it after some 100 files goes the same way.
 """
 
+import asyncio
 import contextlib
 import secrets
 import time
@@ -16,8 +17,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion, File, ListPage
-from containerfs.server.errors import InvalidRequest
+from containerfs.api.models import ApiModel, Container, ContainerFile, Deletion, File, Item, ListPage
+from containerfs.server.errors import InvalidRequest, NotFound
 from containerfs.server.names import checked_container_name, checked_name, container_path, file_name, is_directory
 from containerfs.server.objects import (
     attributes_record,
@@ -68,6 +69,9 @@ ANSWERS_KEPT_S = 24 * 3600
 
 _READ_GRANULARITY_S = 10
 """Reads this close to the last activity are not recorded: a write for each read would make reading slow."""
+
+_LISTED_AT_ONCE = 250
+"""Files that are listed without a break: some 4 ms."""
 
 _ROWS_AT_ONCE = 100
 """Deleted with a container before its deletion is answered; to remove the bytes of 1,000 files takes up to 0.5 s."""
@@ -123,14 +127,15 @@ class Service:
 
         def work(tx: Transaction) -> _Change[Container]:
             now = self._now()
-            record = container_record(_container_id(), namespace, request, self._default_expiry, now)
+            id = _container_id()
+            files = self._copies(tx, namespace, id, request.file_ids or (), now)
+            record = container_record(id, namespace, request, self._default_expiry, now, len(files))
             tx.insert_container(record)
-            garbage: list[str] = []
-            for file_id in request.file_ids or ():
-                garbage += self._copy(tx, record, file_id, None, now, param="file_ids").garbage
-            created = tx.container(namespace, record.id, now)
-            assert created is not None
-            return _Change(container_object(created), garbage)
+            try:
+                tx.insert_container_files(files)
+            except BlobNotFoundError as error:  # it was deleted a moment ago
+                raise NotFound("One of the files was deleted.", param="file_ids") from error
+            return _Change(container_object(record))
 
         return await self._write(namespace, once, Container, work)
 
@@ -141,7 +146,7 @@ class Service:
         found = await self._metadata.read(
             _with_cursor(query, lambda tx: tx.containers(namespace, query, self._now(), name))
         )
-        return page_of([container_object(record) for record in found], query)
+        return _page([container_object(record) for record in found], query)
 
     async def rename_container(
         self, namespace: str, id: str, request: RenameContainer, once: Once | None = None
@@ -290,7 +295,7 @@ class Service:
             return tx.container_files(self._live(tx, namespace, container_id).id, query)
 
         found = await self._metadata.read(_with_cursor(query, work))
-        return page_of([container_file_object(record) for record in found], query)
+        return _page([container_file_object(record) for record in found], query)
 
     async def delete_container_file(self, namespace: str, container_id: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
@@ -342,10 +347,18 @@ class Service:
         return await self._metadata.read(lambda tx: file_object(self._live_file(tx, namespace, id)))
 
     async def files(self, namespace: str, query: PageQuery, purpose: str | None = None) -> ListPage[File]:
-        found = await self._metadata.read(
-            _with_cursor(query, lambda tx: tx.files(namespace, query, self._now(), purpose))
-        )
-        return page_of([file_object(record) for record in found], query)
+        """A page of up to 10,000 is read in parts, between which others are served."""
+        listed: list[File] = []
+        part = query
+        while True:
+            part = replace(part, limit=min(query.limit - len(listed), _LISTED_AT_ONCE))
+            found = await self._files(namespace, part, purpose)
+            listed += [file_object(record) for record in found[: part.limit]]
+            has_more = len(found) > part.limit
+            if not has_more or len(listed) >= query.limit:
+                return page_of(listed, has_more=has_more)
+            part = replace(part, after=listed[-1].id)
+            await asyncio.sleep(0)
 
     async def delete_file(self, namespace: str, id: str) -> Deletion:
         def work(tx: Transaction) -> _Change[Deletion]:
@@ -362,6 +375,11 @@ class Service:
             raise no_file(id) from error
 
     # How it is done
+
+    async def _files(self, namespace: str, query: PageQuery, purpose: str | None) -> list[FileRecord]:
+        return await self._metadata.read(
+            _with_cursor(query, lambda tx: tx.files(namespace, query, self._now(), purpose))
+        )
 
     async def _open(self, file: FileRecord | ContainerFileRecord) -> BlobReader:
         """Raises BlobNotFoundError if the file was deleted meanwhile."""
@@ -435,31 +453,33 @@ class Service:
         source = tx.source(container.namespace, source_id, now)
         if source is None:
             raise no_file(source_id, param=param)
-        if isinstance(source, FileRecord):
-            file_id: str | None = source.id
-            path, kept = container_path(source.filename), None
-        else:
-            file_id, path, kept = source.file_id, source.path, source.attributes
+        copy = _copy_of(source, container.id, now)
         if name is not None:
-            if is_directory(name) != is_directory(path):
+            if is_directory(name) != is_directory(copy.path):
                 raise InvalidRequest(
                     "A directory is copied to a name that ends in '/', a file to another.", param="path"
                 )
-            path = container_path(name)
-        copy = ContainerFileRecord(
-            _container_file_id(),
-            container.id,
-            path,
-            source.bytes,
-            now,
-            source.blob,
-            file_id,
-            kept if attributes is None else attributes_record(attributes),
-        )
+            copy = replace(copy, path=container_path(name))
+        if attributes is not None:
+            copy = replace(copy, attributes=attributes_record(attributes))
         try:
             return self._put(tx, container, copy, now)
         except BlobNotFoundError as error:  # it was deleted a moment ago
             raise no_file(source_id, param=param) from error
+
+    def _copies(
+        self, tx: Transaction, namespace: str, container_id: str, source_ids: Sequence[str], now: int
+    ) -> list[ContainerFileRecord]:
+        """Of the files for a new container; of those of one name, the last."""
+        sources = tx.sources(namespace, source_ids, now)
+        copies: dict[str, ContainerFileRecord] = {}
+        for id in source_ids:
+            if id not in sources:
+                raise no_file(id, param="file_ids")
+            copy = _copy_of(sources[id], container_id, now)
+            copies.pop(copy.path, None)
+            copies[copy.path] = copy
+        return list(copies.values())
 
     def _put(
         self, tx: Transaction, container: ContainerRecord, file: ContainerFileRecord, now: int
@@ -495,6 +515,15 @@ def _touch(tx: Transaction, container: ContainerRecord, now: int, *, added: int 
     tx.touch_container(container.id, now, expires_at, added)
 
 
+def _copy_of(source: FileRecord | ContainerFileRecord, container_id: str, now: int) -> ContainerFileRecord:
+    if isinstance(source, FileRecord):
+        file_id: str | None = source.id
+        path, kept = container_path(source.filename), None
+    else:
+        file_id, path, kept = source.file_id, source.path, source.attributes
+    return ContainerFileRecord(_container_file_id(), container_id, path, source.bytes, now, source.blob, file_id, kept)
+
+
 def _file_of(tx: Transaction, container: ContainerRecord, id: str) -> ContainerFileRecord:
     file = tx.container_file(container.id, id)
     if file is None:
@@ -512,6 +541,10 @@ def _check_room(quota: Quota, size: int) -> None:
     with_it = replace(quota, bytes=quota.bytes + size, files=quota.files + 1)
     if with_it.is_exceeded:
         raise QuotaExceededError(with_it, size)
+
+
+def _page(found: list[Item], query: PageQuery) -> ListPage[Item]:
+    return page_of(found[: query.limit], has_more=len(found) > query.limit)
 
 
 def _with_cursor(query: PageQuery, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:

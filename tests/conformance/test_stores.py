@@ -335,6 +335,39 @@ def test_a_container_that_has_ended_goes_in_steps(stores: Stores) -> None:
     asyncio.run(scenario())
 
 
+def test_many_files_are_copied_at_once(stores: Stores) -> None:
+    async def scenario() -> None:
+        ids = [f"file-{number}" for number in range(150)]
+
+        def prepare(tx: Transaction) -> None:
+            tx.lease_blobs(ids, 100)
+            for id in ids:
+                tx.insert_file(file_of(id, id))
+            tx.insert_container(record("c"))
+            tx.insert_container_file(file_record("c", 0, ids[0]), None, 1)
+
+        await stores.metadata.write(prepare)
+        asked = [*ids, "c0", "nope"]
+        found = await stores.metadata.read(lambda tx: tx.sources("n", asked, 1))
+        assert {id: source.blob for id, source in found.items()} == {**{id: id for id in ids}, "c0": ids[0]}
+        assert await stores.metadata.read(lambda tx: tx.sources("other", asked, 1)) == {}
+        copies = [file_record("d", number, source.blob) for number, source in enumerate(found.values())]
+
+        def copy(tx: Transaction) -> None:
+            tx.insert_container(record("d"))
+            tx.insert_container_files(copies)
+
+        await stores.metadata.write(copy)
+        page = await stores.metadata.read(lambda tx: tx.container_files("d", PageQuery(1000, "asc")))
+        assert page == copies
+        await stores.metadata.write(lambda tx: tx.delete_file(ids[7], 1))
+        assert await stores.metadata.write(lambda tx: tx.delete_container_file("d7", 1)) == [ids[7]]
+        with pytest.raises(BlobNotFoundError, match=ids[7]):
+            await stores.metadata.write(lambda tx: tx.insert_container_files(copies))
+
+    asyncio.run(scenario())
+
+
 def test_activity_does_not_bring_back_what_has_ended(stores: Stores) -> None:
     async def scenario() -> None:
         await stores.metadata.write(insert("a"))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from containerfs.server import service
 from tests.server.conftest import answered, create, refused
+from tests.server.hosted import Clock, application, hosted, opened
 
 
 def pages(http: httpx.Client, path: str, **params: Any) -> Iterator[list[str]]:
@@ -54,6 +57,18 @@ def test_a_limit_out_of_range(http: httpx.Client, container: str, limit: str) ->
     for path in ("/containers", f"/containers/{container}/files"):
         refused(http.get(path, params={"limit": limit}), 400, "limit")
     refused(http.get("/files", params={"limit": "10001" if limit == "101" else limit}), 400, "limit")
+
+
+def test_a_large_page_is_read_in_parts_and_is_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_LISTED_AT_ONCE", 2)
+    with opened(tmp_path) as stores, hosted(application(stores, Clock())) as url, httpx.Client(base_url=url) as client:
+        uploads = (client.post("/files", files={"file": str(n).encode()}, data={"purpose": "x"}) for n in range(7))
+        ids = [answered(each)["id"] for each in uploads]
+        assert list(pages(client, "/files")) == [ids[::-1]]
+        assert list(pages(client, "/files", limit=5, order="asc", purpose="x")) == [ids[:5], ids[5:]]
+        assert list(pages(client, "/files", limit=7)) == [ids[::-1]]
+        assert list(pages(client, "/files", limit=6)) == [ids[:0:-1], ids[:1]]
+        refused(client.get("/files", params={"after": "nope"}), 400, "after")
 
 
 def test_pages_of_files_are_larger(http: httpx.Client) -> None:

@@ -122,3 +122,24 @@ async def upload(service: Service) -> str:
     async with service.upload() as blob:
         await blob.write(b"x")
         return (await service.create_file("n", "f", "p", blob)).id
+
+
+def test_a_container_with_many_files_takes_few_statements(tmp_path: Path) -> None:
+    """Others who write wait for it."""
+
+    async def scenario() -> tuple[list[str], list[str]]:
+        stores = open_stores(tmp_path)
+        service = Service(stores)
+        ids = [await upload(service) for _ in range(120)]
+        run: list[str] = []
+        engine = stores.metadata._engine  # type: ignore[attr-defined]
+        event.listen(engine, "before_cursor_execute", lambda *arguments: run.append(arguments[2]))
+        created = await service.create_container("n", CreateContainer(name="a", file_ids=[*ids, ids[0]]))
+        assert created.file_count == 1  # they have one name
+        [kept] = (await service.container_files("n", created.id, PageQuery(10))).data
+        assert kept.file_id == ids[0]
+        await stores.close()
+        return run, ids
+
+    run, ids = asyncio.run(scenario())
+    assert len(run) < 12 < len(ids)

@@ -83,7 +83,7 @@ async def quota_exceeded(request: Request, error: Exception) -> Response:
     if quota.max_files == 0:
         return error_answer(errors.TooLarge("No files are allowed here.", code="file_quota_exceeded"))
     if quota.max_bytes is not None and size > quota.max_bytes:
-        message = f"The file is larger than all files together may be ({quota.max_bytes} bytes)."
+        message = f"This is larger than all files together may be ({quota.max_bytes} bytes)."
         return error_answer(errors.TooLarge(message, code="byte_quota_exceeded"))
     if quota.max_files is not None and quota.files > quota.max_files:
         message = f"There are {quota.max_files} files, which is as many as there may be: delete some first."

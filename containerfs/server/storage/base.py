@@ -233,6 +233,10 @@ class Transaction(Protocol):
         """
         ...
 
+    def insert_container_files(self, records: Sequence[ContainerFileRecord]) -> None:
+        """Insert the files of a container that is new. Raises as ``insert_container_file`` does."""
+        ...
+
     def set_attributes(self, id: str, attributes: Mapping[str, int] | None) -> None:
         """Have a file of a container keep these, and no others."""
         ...
@@ -247,6 +251,10 @@ class Transaction(Protocol):
 
     def source(self, namespace: str, id: str, now: int) -> FileRecord | ContainerFileRecord | None:
         """What can be copied by this id: a file, or a file of any container, of the namespace."""
+        ...
+
+    def sources(self, namespace: str, ids: Collection[str], now: int) -> Mapping[str, FileRecord | ContainerFileRecord]:
+        """The same for many ids; those that cannot be copied are left out."""
         ...
 
     def delete_container_file(self, id: str, now: int) -> list[str]:

@@ -1,7 +1,7 @@
 """The rows in SQL: a Transaction on a connection of SQLAlchemy Core, in statements that SQLite and PostgreSQL take."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -76,6 +76,14 @@ class SqlTransaction:
         self._charge(container_files, record.container_id, record.bytes, 1)
         return self._release(released, now)
 
+    def insert_container_files(self, records: Sequence[ContainerFileRecord]) -> None:
+        if not records:
+            return
+        self._use_all(sorted(record.blob for record in records))  # in one order, so that no two wait for each other
+        self._connection.execute(statements.insertion(container_files), [asdict(record) for record in records])
+        size = sum(record.bytes for record in records)
+        self._charge(container_files, records[0].container_id, size, len(records))
+
     def set_attributes(self, id: str, attributes: Mapping[str, int] | None) -> None:
         self._run(statements.set_attributes, changed=id, given=attributes)
 
@@ -95,6 +103,18 @@ class SqlTransaction:
         return self.file(namespace, id, now) or self._one(
             ContainerFileRecord, statements.container_file_in_namespace, namespace=namespace, id=id, now=now
         )
+
+    def sources(self, namespace: str, ids: Collection[str], now: int) -> dict[str, FileRecord | ContainerFileRecord]:
+        found: dict[str, FileRecord | ContainerFileRecord] = {}
+        for kind, statement in (
+            (FileRecord, statements.files_of_ids),
+            (ContainerFileRecord, statements.container_files_of_ids),
+        ):
+            for some in _parts([id for id in ids if id not in found]):
+                where = {**statements.names_of(some), "namespace": namespace, "now": now}
+                records = (kind(*row) for row in self._connection.execute(statement, where))
+                found |= {record.id: record for record in records}
+        return found
 
     def delete_container_file(self, id: str, now: int) -> list[str]:
         return self._release(self._depart(container_files, id, now), now)
@@ -251,6 +271,12 @@ class SqlTransaction:
         if not self._connection.execute(statements.use_blob, {"used": blob}).rowcount:
             raise BlobNotFoundError(blob)
 
+    def _use_all(self, blobs: Sequence[str]) -> None:
+        used = self._connection.execute(statements.use_blob, [{"used": blob} for blob in blobs])
+        if used.rowcount != len(blobs):
+            for blob in blobs:
+                self._use(blob)  # which says which
+
     def _release(self, blobs: Iterable[str], now: int) -> list[str]:
         """Take note that for each of the blobs a row has gone that named it; returns those that are dead now."""
         released = sorted(Counter(blobs).items())  # in one order, so that no two transactions wait for each other
@@ -274,6 +300,6 @@ class SqlTransaction:
         self._connection.execute(statement, values)
 
 
-def _parts(blobs: Collection[str]) -> Iterator[list[str]]:
-    names = list(blobs)
-    return (names[start : start + statements.BLOBS_AT_ONCE] for start in range(0, len(names), statements.BLOBS_AT_ONCE))
+def _parts(names: Collection[str]) -> Iterator[list[str]]:
+    some = list(names)
+    return (some[start : start + statements.NAMES_AT_ONCE] for start in range(0, len(some), statements.NAMES_AT_ONCE))

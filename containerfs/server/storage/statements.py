@@ -99,6 +99,22 @@ def _locked(statement: Select[Any]) -> Select[Any]:
     return statement.with_for_update(key_share=True)
 
 
+NAMES_AT_ONCE = 100
+"""How many names a statement has: always as many, so that it is prepared once. Ones of any number of parameters took
+2 MB each in SQLite's cache of statements."""
+
+
+def names_of(some: Sequence[str]) -> dict[str, str]:
+    """The parameters of such a statement for up to so many names."""
+    return {f"name_{number}": some[min(number, len(some) - 1)] for number in range(NAMES_AT_ONCE)}
+
+
+def _is_one_of(column: ColumnElement[str]) -> ColumnElement[bool]:
+    return column.in_(bindparam(name) for name in names_of([""]))
+
+
+_is_named = _is_one_of(blobs.c.name)
+
 container = _records(containers).where(containers.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
 
 locked_container = _locked(container)
@@ -145,6 +161,12 @@ container_file_in_namespace = (
     .where(container_files.c.id == ID, containers.c.namespace == NAMESPACE, _alive(containers))
 )
 
+container_files_of_ids = (
+    _records(container_files)
+    .join(containers, containers.c.id == container_files.c.container_id)
+    .where(_is_one_of(container_files.c.id), containers.c.namespace == NAMESPACE, _alive(containers))
+)
+
 # The rows that are deleted together. Each is one statement that returns one row: at every row the driver lets other
 # threads have the interpreter, and the writing thread waits for it to come back from a busy event loop.
 
@@ -172,6 +194,8 @@ file = _records(files).where(files.c.id == ID, files.c.namespace == NAMESPACE, _
 
 locked_file = _locked(file)
 
+files_of_ids = _records(files).where(_is_one_of(files.c.id), files.c.namespace == NAMESPACE, _alive(files))
+
 answer = _records(answers).where(answers.c.namespace == NAMESPACE, answers.c.key == KEY)
 
 claim_key = text(
@@ -187,18 +211,6 @@ record_answer = (
     .where(answers.c.namespace == bindparam("of_namespace"), answers.c.key == bindparam("of_key"))
     .values(body=bindparam("answer"))
 )
-
-BLOBS_AT_ONCE = 100
-"""How many blobs a statement names: always as many, so that it is prepared once. Ones of any number of parameters took
-2 MB each in SQLite's cache of statements."""
-
-
-def names_of(some: Sequence[str]) -> dict[str, str]:
-    """The parameters of such a statement for up to so many names."""
-    return {f"blob_{number}": some[min(number, len(some) - 1)] for number in range(BLOBS_AT_ONCE)}
-
-
-_is_named = blobs.c.name.in_(bindparam(name) for name in names_of([""]))
 
 use_blob = (
     update(blobs)
