@@ -9,10 +9,12 @@ from containerfs.cli.failure import fail
 
 
 def backup(
-    destination: Annotated[Path, typer.Argument(help="Directory to copy to; what it has already is not copied again.")],
-    data_dir: Annotated[Path | None, typer.Option(help="The store, as 'containerfs serve' has it.")] = None,
+    destination: Annotated[
+        Path, typer.Argument(help="Directory to copy to; contents it already has are not copied again.")
+    ],
+    data_dir: Annotated[Path | None, typer.Option(help="The data directory of the server.")] = None,
 ) -> None:
-    """Copy a server's store, while it is used, into a directory that a server can be started on."""
+    """Copy a server's store while it is in use, into a directory that a server can be started on."""
     from containerfs.config import SettingsError
     from containerfs.server import settings
     from containerfs.server.storage.backup import back_up

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 @on_service
 def create(
     settings: "Settings",
-    name: Annotated[str, typer.Argument(help="What to call the container.")],
+    name: Annotated[str, typer.Argument(help="Name of the container.")],
     expires_after: ExpiresAfterOption = None,
     add: Annotated[
         list[str] | None, typer.Option("--add", metavar="FILE_ID", help="Copy a file of /files into it. Repeatable.")
     ] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory of programs in it: 1g, 4g, 16g or 64g.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory for programs in it: 1g, 4g, 16g or 64g.")] = None,
 ) -> None:
-    """Create a container, and print its id."""
+    """Create a container and print its id."""
     from containerfs.api.expiry import parse_rule
     from containerfs.cli.session import connected
 
@@ -53,11 +53,11 @@ def rm(
     settings: "Settings",
     names: Annotated[list[str], typer.Argument(help=NAMES)],
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Directories, too, with all that is in them.")
+        bool, typer.Option("--recursive", "-r", help="Include directories with everything in them.")
     ] = False,
     yes: YesOption = False,
 ) -> None:
-    """Delete files, directories or containers. Before it deletes a container, it asks."""
+    """Delete files, directories or containers. Asks before deleting a container."""
     from containerfs.cli.session import connected
     from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
 
@@ -84,7 +84,7 @@ def rename(
     settings: "Settings",
     old: Annotated[str, typer.Argument(help="CONTAINER, or CONTAINER/PATH of a file or a directory.")],
     new: Annotated[str, typer.Argument(help="CONTAINER, or CONTAINER/PATH in the same container.")],
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that has the new name.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
 ) -> None:
     """Rename a container, or a file or a directory within its container.
 

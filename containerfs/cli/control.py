@@ -22,7 +22,7 @@ def sync(path: Annotated[Path, typer.Argument(help="A mount, a container or a di
 
 
 def refresh(path: Annotated[Path, typer.Argument(help="A mount, or anything in one.")]) -> None:
-    """Ask the service anew at the next look, whatever the metadata expiry."""
+    """Make the next look ask the service, whatever the metadata expiry."""
     try:
         os.setxattr(path, _REFRESH, b"")
     except OSError as error:

@@ -31,22 +31,24 @@ def get(
         list[str],
         typer.Argument(
             metavar="NAME",
-            help=f"{NAMES} The last of several is where to: a directory, a file, or - for standard output. "
-            "Of one alone, the working directory.",
+            help=f"{NAMES} If there are several, the last is the destination: a directory, a file, or - for "
+            "standard output. By default, the working directory.",
         ),
     ],
     recursive: RecursiveOption = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on, and save new files as they appear, until the container ends.")
+        bool, typer.Option("--watch", help="Keep running and save new files as they appear, until the container ends.")
     ] = False,
-    interval: Annotated[str, typer.Option("--interval", metavar="TIME", help="Between two looks of --watch.")] = "5s",
+    interval: Annotated[
+        str, typer.Option("--interval", metavar="TIME", help="Time between two looks of --watch.")
+    ] = "5s",
     parallel: ParallelOption = _ATONCE,
     quiet: QuietOption = False,
 ) -> None:
     """Download files, directories or containers.
 
-    What breaks off goes on where the service has ranges, also when the command is run again. A file has its name once
-    it is whole.
+    Interrupted downloads resume if the service supports ranges, even when the command is run again. A file gets its
+    name once it is complete.
     """
     from containerfs.cli.progress import board
     from containerfs.cli.session import connected
@@ -72,15 +74,13 @@ def put(
     sources: Annotated[list[str], typer.Argument(metavar="FILE", help="Files or directories; - is standard input.")],
     destination: Annotated[str, typer.Argument(metavar="NAME", help="CONTAINER or CONTAINER/PATH.")],
     recursive: RecursiveOption = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read back what was stored, and compare its digest.")
-    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read back what was stored and compare its digest.")] = False,
     parallel: ParallelOption = _ATONCE,
     quiet: QuietOption = False,
 ) -> None:
     """Upload files or directories into a container.
 
-    A file that has the name is replaced once the new one is stored.
+    An existing file is replaced once the new one is stored.
     """
     from containerfs.cli.progress import board
     from containerfs.cli.session import connected
@@ -113,7 +113,7 @@ def cp(
 ) -> None:
     """Copy files or directories within a container, or to another.
 
-    Where the service can copy, nothing is transferred; elsewhere the content passes through this machine.
+    If the service can copy, nothing is transferred; otherwise the content passes through this machine.
     """
     from containerfs.cli.progress import board
     from containerfs.cli.session import connected

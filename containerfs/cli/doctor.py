@@ -48,7 +48,7 @@ def doctor(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for what keeps a mount from working: this machine, the settings, the key and the service."""
+    """Check this machine, the settings, the key and the service for anything that keeps a mount from working."""
     flags: dict[str, object] = {"url": url, "local": local or None, "profile": profile, "data_dir": data_dir}
     findings = []
     for finding in _findings(flags):

@@ -16,28 +16,28 @@ T = TypeVar("T")
 
 keys = typer.Typer(help="The API keys of a server: in a file, or in its database.", no_args_is_help=True)
 
-KeyFileOption = Annotated[
-    Path | None, typer.Option("--api-keys", help="Key file, the one that 'containerfs serve' is given.")
-]
+KeyFileOption = Annotated[Path | None, typer.Option("--api-keys", help="Key file of the server.")]
 
 DatabaseOption = Annotated[
     str | None,
-    typer.Option(help="The database, as 'containerfs serve' has it.", metavar="URL", show_default=False),
+    typer.Option(help="The database of the server.", metavar="URL", show_default=False),
 ]
 
 
 @keys.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What to call the key.")],
+    name: Annotated[str, typer.Argument(help="Name of the key.")],
     api_keys: KeyFileOption = None,
     database: DatabaseOption = None,
     namespace: Annotated[
-        str | None, typer.Option(help="Whose containers it is for, if others' too; in the database only.")
+        str | None, typer.Option(help="Namespace to share with another key; in the database only.")
     ] = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help="It changes nothing; in the database only.")] = False,
-    expires_after: Annotated[str | None, typer.Option(help="As 90d or 12h; in the database only.")] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Refuse every change with this key; in the database only.")
+    ] = False,
+    expires_after: Annotated[str | None, typer.Option(help="Lifetime, as 90d or 12h; in the database only.")] = None,
 ) -> None:
-    """Make a key, and print it: it cannot be shown again."""
+    """Create a key and print it; it cannot be shown again."""
     from containerfs.server.stored_keys import new_key
     from containerfs.units import parse_span
 
@@ -63,10 +63,10 @@ def add(
 @keys.command("list")
 def list_keys(
     api_keys: KeyFileOption = None,
-    data_dir: Annotated[Path | None, typer.Option(help="The store, as 'containerfs serve' has it.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The data directory of the server.")] = None,
     database: DatabaseOption = None,
 ) -> None:
-    """List the keys, which are known by their ids and names, and what each has in the store."""
+    """List the ids and names of the keys, and what each has in the store."""
     if api_keys is not None:
         _list_file(api_keys, data_dir, database)
     else:
@@ -132,11 +132,11 @@ def _described(usage: "Usage | None") -> str:
 
 @keys.command()
 def revoke(
-    id: Annotated[str, typer.Argument(help="As 'keys list' shows it.")],
+    id: Annotated[str, typer.Argument(help="Id, as shown by 'keys list'.")],
     api_keys: KeyFileOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Forget a key. A running server refuses it from the next request on, or, in a database, within ten seconds."""
+    """Revoke a key. A running server refuses it from the next request on; a key in a database, within ten seconds."""
     if api_keys is not None:
         with _refusals():
             revoked = _key_file(api_keys).revoke(id)
@@ -148,12 +148,12 @@ def revoke(
 
 @keys.command()
 def quota(
-    namespace: Annotated[str, typer.Argument(help="As 'keys list' shows it; a key's id, if it was given no other.")],
+    namespace: Annotated[str, typer.Argument(help="Namespace, as shown by 'keys list'; by default a key's id.")],
     database: DatabaseOption = None,
-    size: Annotated[str | None, typer.Option("--bytes", help="As 10G. Without this any number.")] = None,
-    files: Annotated[int | None, typer.Option(min=0, help="Without this any number.")] = None,
+    size: Annotated[str | None, typer.Option("--bytes", help="Most bytes, as 10G; no limit if not given.")] = None,
+    files: Annotated[int | None, typer.Option(min=0, help="Most files; no limit if not given.")] = None,
 ) -> None:
-    """Bound what a namespace may have, in a database. Servers that add files wait while it is counted."""
+    """Limit what a namespace may hold, in a database. Servers that add files wait while its contents are counted."""
     from containerfs.units import parse_size
 
     try:

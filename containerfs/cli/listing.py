@@ -23,12 +23,14 @@ NAMES = "CONTAINER or CONTAINER/PATH, as below a mountpoint, with * ? [...] as i
 @on_service
 def ls(
     settings: "Settings",
-    names: Annotated[list[str] | None, typer.Argument(help=f"{NAMES} Without any: the containers.")] = None,
-    details: Annotated[bool, typer.Option("-l", help="Sizes and times, too; of containers, when they end.")] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="All files below, with their paths.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(help=f"{NAMES} By default, all containers.")] = None,
+    details: Annotated[bool, typer.Option("-l", help="Show sizes and times, and when containers end.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-R", help="List all files below, with their paths.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List containers, or what is in them."""
+    """List containers or their contents."""
     from containerfs.cli.session import connected
 
     with connected(settings) as session:
@@ -48,7 +50,7 @@ def info(
     names: Annotated[list[str], typer.Argument(help=NAMES)],
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that is known of containers, directories or files."""
+    """Show everything known about containers, directories or files."""
     from containerfs.cli.session import connected
 
     with connected(settings) as session:

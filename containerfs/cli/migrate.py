@@ -9,10 +9,10 @@ from containerfs.cli.failure import fail
 
 def migrate(
     database: Annotated[
-        str | None, typer.Option(help="The database, as 'containerfs serve' has it.", metavar="URL", show_default=False)
+        str | None, typer.Option(help="The database of the server.", metavar="URL", show_default=False)
     ] = None,
 ) -> None:
-    """Make the tables of a store in a database, or bring them to this version. Stores in files need no command."""
+    """Create the tables of a store in a database, or update them to this version. Stores in files do not need this."""
     from containerfs.config import SettingsError
     from containerfs.server import settings
     from containerfs.server.storage.base import StoreError

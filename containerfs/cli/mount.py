@@ -42,49 +42,51 @@ _DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
 
 
 def mount(
-    mountpoint: Annotated[Path, mountpoint_argument("An empty directory; made if its parent exists.")],
+    mountpoint: Annotated[Path, mountpoint_argument("An empty directory; created if its parent exists.")],
     url: UrlOption = None,
     local: LocalOption = False,
     profile: ProfileOption = None,
     data_dir: DataDirOption = None,
     cache_dir: CacheDirOption = None,
-    cache_size: Annotated[str | None, typer.Option(help="Content to keep at most, as 10G.")] = None,
-    metadata_expiry: Annotated[str | None, typer.Option(help="How long a listing is believed, as 10s.")] = None,
-    patience: Annotated[str | None, typer.Option(help="How long to wait for a service that is away, as 13s.")] = None,
+    cache_size: Annotated[str | None, typer.Option(help="Most content to keep in the cache, as 10G.")] = None,
+    metadata_expiry: Annotated[str | None, typer.Option(help="How long to trust a listing, as 10s.")] = None,
+    patience: Annotated[
+        str | None, typer.Option(help="How long to wait for a service that does not answer, as 13s.")
+    ] = None,
     container: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Mount this container alone: its files are at the top.")
+        str | None, typer.Option(metavar="NAME", help="Mount only this container, with its files at the top.")
     ] = None,
     expires_after: ExpiresAfterOption = None,
     keep_alive: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Use this container now and then, so that it does not end. Repeatable."),
+        typer.Option(metavar="NAME", help="Keep this container alive by using it now and then. Repeatable."),
     ] = None,
     write_back: Annotated[
         str | None,
         typer.Option(
             metavar="[=strict]",
-            help="Closing a file does not wait for its upload; with =strict, but for this machine's disk.",
+            help="Do not wait for uploads when a file is closed; with =strict, wait for this machine's disk.",
         ),
     ] = None,
     read_only: Annotated[bool | None, typer.Option("--read-only", help="Refuse every change.")] = None,
     inode32: Annotated[
-        bool | None, typer.Option("--inode32", help="Inode numbers of 32 bits, for programs of 32 bits.")
+        bool | None, typer.Option("--inode32", help="Use 32-bit inode numbers, for 32-bit programs.")
     ] = None,
-    prefetch: Annotated[str | None, typer.Option(help="auto, or off.")] = None,
-    thumbnails: Annotated[
-        str | None, typer.Option(help="small: download no large files for thumbnails; or all.")
-    ] = None,
-    foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and log to the terminal.")] = False,
-    log_file: Annotated[Path | None, typer.Option(help="Where the mount writes what happens.")] = None,
+    prefetch: Annotated[str | None, typer.Option(help="Fetch small files ahead: auto or off.")] = None,
+    thumbnails: Annotated[str | None, typer.Option(help="Files that thumbnailers may download: small or all.")] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay in the foreground and log to the terminal.")
+    ] = False,
+    log_file: Annotated[Path | None, typer.Option(help="Log file of the mount.")] = None,
     bwlimit: Annotated[
         str | None,
-        typer.Option(metavar="RATE[:RATE]", help="Content to send and fetch in a second at most, as 1M or 500K:2M."),
+        typer.Option(metavar="RATE[:RATE]", help="Most content to send and fetch per second, as 1M or 500K:2M."),
     ] = None,
     log_level: LogLevelOption = None,
     verbose: VerboseOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
-    syslog: Annotated[bool | None, typer.Option("--syslog", help="Log to syslog, too.")] = None,
-    options: Annotated[str, typer.Option("-o", help="Further options of mount.fuse(8), e.g. allow_other.")] = "",
+    syslog: Annotated[bool | None, typer.Option("--syslog", help="Log to syslog as well.")] = None,
+    options: Annotated[str, typer.Option("-o", help="More options of mount.fuse(8), such as allow_other.")] = "",
 ) -> None:
     """Mount containers as directories."""
     with reporting("mount"):
@@ -180,7 +182,7 @@ def _check_places(settings: "Settings", mountpoint: Path) -> None:
 
 
 def _log_file(settings: "Settings") -> Path:
-    """Where the mount writes what happens. Raises SettingsError."""
+    """Log file of the mount. Raises SettingsError."""
     from containerfs.config import SettingsError
 
     log_file = Path(os.path.abspath(settings.log_file or settings.cache_dir / "mount.log"))

@@ -19,21 +19,25 @@ _SERVICE = "Service"
 UrlOption = Annotated[str | None, typer.Option(help="The service, up to and including /v1.", rich_help_panel=_SERVICE)]
 LocalOption = Annotated[
     bool,
-    typer.Option("--local", help="The embedded store, whatever the environment says.", rich_help_panel=_SERVICE),
+    typer.Option("--local", help="Use the embedded store, whatever the environment says.", rich_help_panel=_SERVICE),
 ]
-ProfileOption = Annotated[str | None, typer.Option(help="A section of the config file.", rich_help_panel=_SERVICE)]
-DataDirOption = Annotated[Path | None, typer.Option(help="Home of the embedded store.", rich_help_panel=_SERVICE)]
-CacheDirOption = Annotated[Path | None, typer.Option(help="Content cache, journal, local attributes.")]
+ProfileOption = Annotated[str | None, typer.Option(help="Profile in the config file to use.", rich_help_panel=_SERVICE)]
+DataDirOption = Annotated[Path | None, typer.Option(help="Directory of the embedded store.", rich_help_panel=_SERVICE)]
+CacheDirOption = Annotated[
+    Path | None, typer.Option(help="Directory for the content cache, the journal and local attributes.")
+]
 ExpiresAfterOption = Annotated[
     str | None,
     typer.Option(
         "--expires-after",
         metavar="TIME",
-        help="When a new container ends: 7d, counted from its creation, or 20m or 12h, from its last use.",
+        help="When a new container ends: 7d after its creation, or 20m or 12h after its last use.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
-RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Directories, too, with all that is in them.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RecursiveOption = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Include directories with everything in them.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")]
 ParallelOption = Annotated[
@@ -42,7 +46,8 @@ ParallelOption = Annotated[
 
 
 LogLevelOption = Annotated[
-    str | None, typer.Option(metavar="LEVEL", help="What to log: debug, info, warning or error.", show_default="info")
+    str | None,
+    typer.Option(metavar="LEVEL", help="Lowest level to log: debug, info, warning or error.", show_default="info"),
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")]
 

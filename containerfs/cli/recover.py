@@ -12,15 +12,15 @@ from containerfs.cli.failure import fail, reporting
 if TYPE_CHECKING:
     from containerfs.fs.writing.recovery import Leftover, Recovery
 
-recover = typer.Typer(help="What could not be sent: list it, save it, send it again, discard it.", no_args_is_help=True)
+recover = typer.Typer(help="List, save, send again or discard what could not be uploaded.", no_args_is_help=True)
 
-CacheDirOption = Annotated[Path | None, typer.Option(help="Where the mounts keep their journals.")]
-NameArgument = Annotated[str, typer.Argument(help="CONTAINER/PATH, or an id, as 'recover list' shows them.")]
+CacheDirOption = Annotated[Path | None, typer.Option(help="Cache directory of the mounts, which has their journals.")]
+NameArgument = Annotated[str, typer.Argument(help="CONTAINER/PATH or an id, as shown by 'recover list'.")]
 
 
 @recover.command("list")
 def list_leftovers(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False, cache_dir: CacheDirOption = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False, cache_dir: CacheDirOption = None
 ) -> None:
     """List what is on this machine and not on the service, and why."""
     with reporting("recover"):
@@ -37,10 +37,10 @@ def list_leftovers(
 def save(
     name: NameArgument,
     destination: Annotated[Path, typer.Argument(help="A file to write, or a directory to write it into.")],
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     cache_dir: CacheDirOption = None,
 ) -> None:
-    """Copy the content to somewhere else; it stays here, too."""
+    """Copy the content elsewhere; it also stays here."""
     with reporting("recover"):
         recovery = _recovery(cache_dir)
         leftover = recovery.find(name)
@@ -56,7 +56,7 @@ def save(
 
 @recover.command()
 def send(name: NameArgument, cache_dir: CacheDirOption = None) -> None:
-    """Have it sent again, by the next mount, or by one that runs at 'containerfs sync MOUNT'."""
+    """Send it again: by the next mount, or by a running one at 'containerfs sync MOUNT'."""
     with reporting("recover"):
         recovery = _recovery(cache_dir)
         leftover = recovery.find(name)

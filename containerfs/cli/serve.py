@@ -12,16 +12,16 @@ from containerfs.cli.failure import fail
 def serve(
     host: Annotated[
         str | None,
-        typer.Option(help="Address to listen on. Any but loopback needs --api-keys.", show_default="127.0.0.1"),
+        typer.Option(help="Address to listen on. Anything but loopback needs --api-keys.", show_default="127.0.0.1"),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; 0 takes any free one.", show_default="8080")
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8080")
     ] = None,
     uds: Annotated[Path | None, typer.Option(help="Listen on this Unix socket instead.")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="How many processes serve, one for each processor say.", show_default="1")
+        int | None, typer.Option(help="Number of processes, for example one per processor.", show_default="1")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where containers and files are kept.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Directory for containers and files.")] = None,
     database: Annotated[
         str | None,
         typer.Option(help="Keep metadata in this database, postgresql://HOST/NAME.", metavar="URL", show_default=False),
@@ -37,25 +37,26 @@ def serve(
     downloads: Annotated[
         str | None,
         typer.Option(
-            help="'proxy' sends contents from the object store; 'redirect' sends clients there.", show_default="proxy"
+            help="'proxy' passes contents on from the object store; 'redirect' sends clients there.",
+            show_default="proxy",
         ),
     ] = None,
     allowed_hosts: Annotated[
         list[str] | None,
-        typer.Option("--allowed-host", help="Without keys, also answer requests for this name, a proxy's. Repeatable."),
+        typer.Option(
+            "--allowed-host", help="Without keys, also answer requests for this host name, for a proxy. Repeatable."
+        ),
     ] = None,
-    api_keys: Annotated[
-        Path | None, typer.Option(help="Key file, as 'containerfs keys' writes it, or 'database'.")
-    ] = None,
+    api_keys: Annotated[Path | None, typer.Option(help="Key file made by 'containerfs keys', or 'database'.")] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Also serve the metrics, and nothing else, on this HOST:PORT, without keys.")
     ] = None,
     max_upload_size: Annotated[
-        str | None, typer.Option(help="Largest file, as 512M or 2G; 0 is no limit.", show_default="512M")
+        str | None, typer.Option(help="Largest file, as 512M or 2G; 0 means no limit.", show_default="512M")
     ] = None,
     default_expiry: Annotated[
         str | None,
-        typer.Option(help="Idle time after which containers expire that were created without a rule, as 20m or 7d."),
+        typer.Option(help="Idle time after which containers without a rule expire, as 20m or 7d."),
     ] = None,
     access_log: Annotated[
         bool | None,

@@ -21,10 +21,10 @@ _ENDINGS = 5  # shown at most; --json has all
 def status(
     mountpoint: Annotated[Path | None, mountpoint_argument("Without one: all mounts of this user.")] = None,
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew until Ctrl-C.")] = False,
-    interval: Annotated[str, typer.Option(metavar="TIME", help="How often, with --watch.")] = "1s",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw until Ctrl-C.")] = False,
+    interval: Annotated[str, typer.Option(metavar="TIME", help="Time between updates of --watch.")] = "1s",
 ) -> None:
-    """Show what a mount is doing: what goes up and down, what failed and why, and which containers end soon."""
+    """Show what a mount is doing: uploads, downloads, failures and their reasons, and containers that end soon."""
     pause = span(interval, "--interval")
     with reporting("status"):
         if mountpoint is not None:

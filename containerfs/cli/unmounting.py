@@ -34,11 +34,11 @@ def unmount(
     timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait for uploads.")] = "5m",
     lazy: Annotated[
         bool,
-        typer.Option("--lazy", help="Then take the mount away nevertheless; its process goes on uploading."),
+        typer.Option("--lazy", help="If so, detach the mount; its process continues to upload."),
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Unmount, once everything is uploaded. If that takes too long, or programs use the mount, it stays."""
+    """Unmount once everything is uploaded. The mount stays if that takes too long, or if programs use it."""
     deadline = time.monotonic() + span(timeout, "--timeout")
     with reporting("unmount"):
         from containerfs.fuse import table
