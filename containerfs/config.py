@@ -42,13 +42,13 @@ class SettingsError(ContainerFSError):
 
 
 def parse_write_back(text: object) -> object:
-    """``on``, ``off`` or ``strict``; what else stands for true and false does for the first two."""
+    """``on``, ``off`` or ``strict``; other words for true and false mean the first two."""
     word = str(text).strip().lower()
     return _SWITCH.get(word, word)
 
 
 def default_data_dir() -> Path:
-    """Where the embedded store and a server keep what they store, unless told otherwise."""
+    """The default directory of the embedded store and of servers."""
     return user_data_path("containerfs") / "store"
 
 
@@ -69,36 +69,36 @@ def _names(*names: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    """What can be set. Environment names have the prefix ``CONTAINERFS_``; ``OPENAI_*`` ones are understood too.
+    """All settings. Environment variables have the prefix ``CONTAINERFS_``; ``OPENAI_*`` variables work too.
 
     Attributes:
-        url: of the service, up to and including ``/v1``.
-        local: the embedded store, whatever else is set.
+        url: the service, up to and including ``/v1``.
+        local: use the embedded store, whatever else is set.
         profile: a section of the config file.
         api_key, api_key_file, api_key_command: the key, a file that holds it, or a command that prints it.
         api_key_keyring: ``SERVICE/USER`` under which the system's keyring has it.
-        auth_header: how it is sent: ``bearer``, or ``api-key`` for Azure.
-        ca_file: PEM file of the certificate authorities to trust, in place of the system's.
-        default_headers: sent with every request, as a gateway may need them.
+        auth_header: how the key is sent: ``bearer``, or ``api-key`` for Azure.
+        ca_file: PEM file with the certificate authorities to trust, instead of the system's.
+        default_headers: sent with every request, for gateways that need them.
         default_query: sent with every request, as ``{"api-version": "..."}``.
-        data_dir: the embedded store's home.
-        cache_dir: holds content cache, journal and local attributes.
-        cache_size: bytes of content to keep at most.
-        metadata_expiry: seconds for which a listing is believed.
+        data_dir: directory of the embedded store.
+        cache_dir: directory for the content cache, the journal and local attributes.
+        cache_size: most bytes of content to keep.
+        metadata_expiry: seconds for which a listing is trusted.
         patience: seconds for which operations wait for a service that does not answer.
         write_back: when close() returns: ``off``: once the service has the file; ``on``: once a crash of the mount does
             not lose it, and a second later none of this machine does; ``strict``: once neither does.
-        read_only: whether every change is refused.
-        expires_after: when containers end that ``mkdir`` makes; the service decides if it is not set.
-        container: name or id of the one that a mount has as its root, rather than all of them below it.
-        keep_alive: names or ids of containers that are not to end while they are mounted.
-        inode32: whether inode numbers have 32 bits, for programs that take no longer ones.
-        prefetch: whether to fetch what will probably be read next.
+        read_only: whether to refuse every change.
+        expires_after: when containers created by ``mkdir`` end; the service decides if it is not set.
+        container: name or id of the container to mount as the root, instead of all containers.
+        keep_alive: names or ids of containers to keep alive while they are mounted.
+        inode32: whether to use 32-bit inode numbers, for programs that need them.
+        prefetch: whether to fetch files that will probably be read next.
         thumbnails: whether thumbnailers get all files, or only ``small`` ones and those that are on this machine.
-        log_file: where a mount in the background writes what happens; below ``cache_dir`` by default.
-        log_level: what of it is written.
-        bwlimit: bytes of content a second that are sent and fetched at most; 0 is no limit.
-        syslog: whether it goes to syslog, too.
+        log_file: log of a mount in the background; in ``cache_dir`` by default.
+        log_level: lowest level to log.
+        bwlimit: most bytes of content to send and fetch per second; 0 means no limit.
+        syslog: whether to log to syslog as well.
     """
 
     model_config = SettingsConfigDict(env_prefix="CONTAINERFS_", extra="ignore", populate_by_name=True)
@@ -147,7 +147,7 @@ class Settings(BaseSettings):
 
     @property
     def service_url(self) -> str | None:
-        """Which service is meant; None is the embedded store."""
+        """The URL of the service; None means the embedded store."""
         if self.local:
             return None
         if self.url:
@@ -215,10 +215,10 @@ def _printed(command: str) -> str:
 
 
 def load(**flags: object) -> Settings:
-    """The settings in force.
+    """The effective settings.
 
     Args:
-        flags: those given on the command line; None where one was not.
+        flags: those given on the command line; None for the others.
 
     Raises:
         SettingsError: a setting is invalid.

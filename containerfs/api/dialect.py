@@ -1,7 +1,7 @@
-"""What the service at hand can do beyond the published API, and how it speaks.
+"""What a service can do beyond the published API.
 
-A service of ours lists its extensions in one header of every answer. Whatever a service does not list is not relied on:
-the published API says nothing about it, so the default is what is safe with any service.
+Our own server lists its extensions in one header of every answer. What a service does not list is not relied on: the
+published API says nothing about it, so the default is what is safe with every service.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,12 @@
-"""What can go wrong when talking to the API, and how an answer becomes an error.
+"""The errors of the API, and how a response becomes one.
 
     ContainerFSError
-    ├── SourceChangedError              the file being uploaded became shorter or longer meanwhile
-    ├── ContentConsumedError            content that streams once was asked for twice
+    ├── SourceChangedError              the file became shorter or longer while it was uploaded
+    ├── ContentConsumedError            streamed content was read a second time
     └── APIError                        message, code, param, type, body
         ├── APIConnectionError          no answer: refused, reset, cut short
         │   └── APITimeoutError
-        ├── APIResponseValidationError  an answer that is not what the API promises
+        ├── APIResponseValidationError  a response that does not match the API
         └── APIStatusError              status_code, request_id, headers
             ├── BadRequestError            400
             ├── AuthenticationError        401
@@ -45,11 +45,11 @@ __all__ = [
 
 
 class ContainerFSError(Exception):
-    """Base of every error that containerfs raises on its own account."""
+    """Base of every error that containerfs raises itself."""
 
 
 class SourceChangedError(ContainerFSError):
-    """The file being uploaded is not of the size that it had at the start. Nothing of it was stored.
+    """The file being uploaded does not have the size it had at the start. Nothing was stored.
 
     Attributes:
         announced: its size at the start, in bytes.
@@ -64,15 +64,15 @@ class SourceChangedError(ContainerFSError):
 
 
 class ContentConsumedError(ContainerFSError):
-    """Content that streams can be read once; it was read or closed before. ``read()`` keeps it, if called first."""
+    """Streamed content can be read once, and was already read or closed. ``read()`` keeps it, if called first."""
 
 
 class APIError(ContainerFSError):
     """A request failed.
 
     Attributes:
-        message: what happened, in the service's words where it gave any.
-        code, param, type: the fields of the service's ``error`` object; None where it gave none.
+        message: what happened, in the service's words if it gave any.
+        code, param, type: the fields of the service's ``error`` object; None if missing.
         body: the decoded JSON body, the text of another body, or None.
     """
 
@@ -87,11 +87,11 @@ class APIError(ContainerFSError):
 
 
 class APIConnectionError(APIError):
-    """The service gave no answer, or broke it off.
+    """The service gave no answer, or the connection broke.
 
     Attributes:
-        sent: whether anything of the request may have reached the service; False if it certainly did not, because no
-            connection came about.
+        sent: whether any of the request may have reached the service; False if it certainly did not, because there was
+            no connection.
     """
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
@@ -104,7 +104,7 @@ class APITimeoutError(APIConnectionError):
 
 
 class APIResponseValidationError(APIError):
-    """The service answered something that is not the API: not JSON, or without the fields that it needs."""
+    """The response does not match the API: it is not JSON, or lacks required fields."""
 
 
 class APIStatusError(APIError):
@@ -124,15 +124,15 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError):
-    """400: the request is malformed, or asks for what the service does not allow."""
+    """400: the request is malformed, or asks for something the service does not allow."""
 
 
 class AuthenticationError(APIStatusError):
-    """401: no API key, or one that the service does not know."""
+    """401: no API key, or an unknown one."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key is known, and may not do this."""
+    """403: the key is known but may not do this."""
 
 
 class NotFoundError(APIStatusError):
@@ -144,7 +144,7 @@ class ConflictError(APIStatusError):
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422: well-formed, and not acceptable."""
+    """422: well-formed but not acceptable."""
 
 
 class RateLimitError(APIStatusError):

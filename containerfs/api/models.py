@@ -1,4 +1,4 @@
-"""The objects of the containers API, tolerant of every dialect it is met in.
+"""The objects of the containers API, tolerant of all its dialects.
 
 The seed schema, the published spec and the services disagree about which fields exist. Each model holds the union:
 a field that some service leaves out, or fills with what it should not, is optional here; fields that nobody documented
@@ -42,7 +42,7 @@ Maybe = Annotated[T | None, Otherwise(None)]
 
 
 class ApiModel(BaseModel):
-    """Base of all objects on the wire: immutable, and it keeps fields that it does not know."""
+    """Base of all objects on the wire: immutable; unknown fields are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
@@ -101,11 +101,11 @@ class Container(Identified):
 
 
 class FileAttributes(ApiModel):
-    """What a file system keeps of a file beside its content; ``containerfs serve`` holds it, and looks at none of it.
+    """What a file system stores for a file besides its content. ``containerfs serve`` does not interpret it.
 
     Attributes:
         mode: permission bits, 0 to 0o7777.
-        uid, gid: owner and group, where they are not the ones of whoever mounts.
+        uid, gid: owner and group, if they are not those of the user who mounts.
         mtime_ns: nanoseconds since the epoch at which the content was last changed.
     """
 
@@ -120,12 +120,12 @@ class ContainerFile(Identified):
 
     Attributes:
         id: opaque; any length and alphabet. Its content never changes: a changed file is a new id.
-        bytes: size in bytes; None where the service does not say (it is not zero then).
-        path: where it lies in the container, as ``/mnt/data/NAME``; None where the service does not say.
+        bytes: size in bytes; None if the service does not say (which does not mean zero).
+        path: its path in the container, as ``/mnt/data/NAME``; None if the service does not say.
         source: ``user`` or ``assistant``.
         file_id: the file (of ``/v1/files``) that it was copied from, if it was.
         replaced_id: the file of the same path whose place it took; ``containerfs serve`` says so where one is added.
-        attributes: what it was given of these; None where it was given none, and where the service holds none.
+        attributes: those it was given; None if it was given none, or the service stores none.
     """
 
     created_at: Annotated[int, Otherwise(0)] = 0

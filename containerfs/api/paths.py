@@ -1,4 +1,4 @@
-"""Where things are: URL paths of the API, and the names that files of a container have in a directory.
+"""URL paths of the API, and the names that a container's files have in a directory.
 
 Invariants: an id never leaves its path segment, whatever it contains; a name that came from a server, once encoded, is
 a legal file name: not empty, not ``.`` or ``..``, without ``/`` and NUL, and valid UTF-8; ``decode_name`` undoes

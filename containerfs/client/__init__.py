@@ -1,10 +1,10 @@
-"""The client of the containers API, in two colours: ``Client`` and ``AsyncClient``.
+"""The client for the containers API, sync and async: ``Client`` and ``AsyncClient``.
 
 - ``calls``: one pure function per endpoint: what to send; ``answers``: how to read what comes back
 - ``exchange``: when to send again, and after how long: decisions only
-- ``transport``: sending, written once; ``sync_transport`` and ``async_transport`` give it its colour
+- ``transport``: sending, written once; ``sync_transport`` and ``async_transport`` make it sync or async
 - ``resources``: the methods of both clients, listed once; ``sync`` and ``aio``: the clients
-- ``responses``: answers with their heads; ``senders``: how a call is sent to get one
+- ``responses``: responses with their headers; ``senders``: how a call is sent to get one
 - ``body``, ``content``, ``pages``: uploads, downloads, listings; ``decoding`` and ``deadlines``: of bodies
 """
 

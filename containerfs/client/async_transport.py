@@ -1,4 +1,4 @@
-"""The asynchronous colour: a transport that awaits. It runs under whatever event loop httpx runs under."""
+"""A transport that awaits. It runs in every event loop that httpx runs in."""
 
 from collections.abc import AsyncIterator
 from contextlib import closing

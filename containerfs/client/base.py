@@ -1,4 +1,4 @@
-"""What both clients are: settings, a transport that sends, and the resources over it."""
+"""The base of both clients: settings, a transport, and the resources that use it."""
 
 import os
 from abc import ABC, abstractmethod
@@ -88,11 +88,11 @@ class BaseClient(ABC, Generic[C, H]):
         default_headers: Mapping[str, str | Omit] | None = None,
         default_query: Mapping[str, object] | None = None,
     ) -> Self:
-        """A client with other settings over the same connections: closing either closes both.
+        """A client with other settings over the same connections. Closing either closes both.
 
         Args:
-            api_key, timeout, max_retries: as this client's, if left out.
-            default_headers, default_query: these are added to this client's, and win over them.
+            api_key, timeout, max_retries: this client's, if left out.
+            default_headers, default_query: added to this client's, and override them.
 
         Raises:
             ContainerFSError: if a setting is invalid; the message says which.
@@ -111,7 +111,7 @@ class BaseClient(ABC, Generic[C, H]):
     copy = with_options
 
     def is_closed(self) -> bool:
-        """Whether it was closed, and cannot be used any more."""
+        """Whether the client was closed."""
         return self._transport.is_closed()
 
     def _use(self, options: ClientOptions, transport: C) -> None:
@@ -129,12 +129,12 @@ class BaseClient(ABC, Generic[C, H]):
 
     @property
     def base_url(self) -> str:
-        """Where the service is, without a slash at the end."""
+        """The URL of the service, without a trailing slash."""
         return self._options.base_url
 
     @property
     def api_key(self) -> str | None:
-        """The key that is sent; another one may be set at any time, and holds from the next call on."""
+        """The API key. It can be set at any time, with effect from the next call."""
         return self._options.secret
 
     @api_key.setter
@@ -143,7 +143,7 @@ class BaseClient(ABC, Generic[C, H]):
 
     @property
     def timeout(self) -> httpx.Timeout:
-        """Of each call that does not say otherwise; it may be set to seconds, to None, or to a ``Timeout``."""
+        """The default timeout of a call. It can be set to seconds, to None, or to a ``Timeout``."""
         return self._options.timeout
 
     @timeout.setter
@@ -152,7 +152,7 @@ class BaseClient(ABC, Generic[C, H]):
 
     @property
     def max_retries(self) -> int:
-        """How often a failed request is sent again; it may be set."""
+        """How often a failed request is retried. It can be set."""
         return self._options.max_retries
 
     @max_retries.setter

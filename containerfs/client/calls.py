@@ -74,11 +74,11 @@ def create_container(
     """Create a container. ``POST /containers``
 
     Args:
-        name: what to call it; need not be unique.
+        name: its name, which need not be unique.
         expires_after: ``{"anchor": "created_at", "days": 7}`` or ``{"anchor": "last_active_at", "minutes": 20}``.
-            What applies if it is left out is the service's choice.
-        file_ids: ids of files to copy into it; the originals stay.
-        memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``, of programs that run in it.
+            If it is left out, the service decides.
+        file_ids: ids of files to copy into it.
+        memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``, for programs that run in it.
         network_policy: ``{"type": "disabled"}``, or ``{"type": "allowlist", "allowed_domains": [...]}``.
         skills: skills to make available in it.
 
@@ -116,12 +116,12 @@ def list_containers(
     order: Order | Omit = omit,
     **options: Unpack[RequestOptions],
 ) -> Call[ListPage[Container]]:
-    """List containers, a page at a time; iterating goes on through all pages. ``GET /containers``
+    """List containers. The page iterates over all further pages too. ``GET /containers``
 
     Args:
         after: the id after which the page begins.
-        limit: how many on a page, 1 to 100; 20 if left out.
-        name: only containers of this name.
+        limit: page size, 1 to 100; 20 if left out.
+        name: only containers with this name.
         order: by time of creation: ``asc`` or ``desc`` (newest first, if left out).
 
     Returns:
@@ -132,10 +132,10 @@ def list_containers(
 
 
 def dialect(**options: Unpack[RequestOptions]) -> Call[Dialect]:
-    """Find out what the service can do beyond the published API. ``GET /containers?limit=1``
+    """What the service can do beyond the published API. ``GET /containers?limit=1``
 
     Returns:
-        The dialect that the service advertises; for services other than ``containerfs serve`` the cautious default.
+        The dialect that the service advertises; for services other than ``containerfs serve``, a cautious default.
 
     Raises:
         APIStatusError: as for a listing; what an error's ``headers`` advertise is as good: ``Dialect.of(headers)``.
@@ -144,23 +144,23 @@ def dialect(**options: Unpack[RequestOptions]) -> Call[Dialect]:
 
 
 def rename_container(container_id: str, *, name: str, **options: Unpack[RequestOptions]) -> Call[Container]:
-    """Give a container another name; only ``containerfs serve`` can. ``POST /containers/{container_id}``
+    """Rename a container. Only ``containerfs serve`` can do this. ``POST /containers/{container_id}``
 
     Args:
         container_id: the container's id.
-        name: what to call it; need not be unique.
+        name: its name, which need not be unique.
 
     Raises:
-        NotFoundError: if there is none, or it has expired; also where the service has no such operation.
+        NotFoundError: if there is none, it has expired, or the service has no such operation.
     """
     body = _json({"name": name}, options)
     return Call("POST", _container(container_id), model(Container), options, body=body)
 
 
 def delete_container(container_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
-    """Delete a container and the files in it, for good. ``DELETE /containers/{container_id}``
+    """Delete a container and the files in it permanently. ``DELETE /containers/{container_id}``
 
-    Files of ``/files`` that were copied into it stay.
+    The files in ``/files`` that were copied into it stay.
 
     Args:
         container_id: the container's id.
@@ -179,7 +179,7 @@ def create_container_file(
     progress: Progress | None = None,
     **options: Unpack[RequestOptions],
 ) -> Call[ContainerFile]:
-    """Add a file to a container: upload one, or copy one of ``/files``. ``POST /containers/{container_id}/files``
+    """Add a file to a container: upload one, or copy one from ``/files``. ``POST /containers/{container_id}/files``
 
     Args:
         container_id: the container's id.
@@ -187,7 +187,7 @@ def create_container_file(
             type[, headers]])``. It is streamed; files and paths are sent from their start. The name may be a relative
             path, ``a/b.txt``.
         file_id: the id of the file to copy; instead of ``file``.
-        progress: called with the bytes sent and their total, as the upload goes on.
+        progress: called with the bytes sent and their total during the upload.
 
     Returns:
         The file in the container.
@@ -205,7 +205,7 @@ def create_container_file(
 def update_container_file(
     container_id: str, file_id: str, *, attributes: Mapping[str, int], **options: Unpack[RequestOptions]
 ) -> Call[ContainerFile]:
-    """Have a file keep these attributes, and no others; only ``containerfs serve`` can.
+    """Replace the attributes of a file. Only ``containerfs serve`` can do this.
     ``POST /containers/{container_id}/files/{file_id}``
 
     Args:
@@ -214,14 +214,14 @@ def update_container_file(
         attributes: of ``mode``, ``uid``, ``gid`` and ``mtime_ns``.
 
     Raises:
-        NotFoundError: if there is no such container or file; also where the service has no such operation.
+        NotFoundError: if there is no such container or file, or the service has no such operation.
     """
     path, body = _container_file(container_id, file_id), _json({"attributes": attributes}, options)
     return Call("POST", path, model(ContainerFile), options, body=body)
 
 
 def retrieve_container_file(container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> Call[ContainerFile]:
-    """Retrieve what is known of a file in a container. ``GET /containers/{container_id}/files/{file_id}``
+    """Retrieve the metadata of a file in a container. ``GET /containers/{container_id}/files/{file_id}``
 
     Args:
         container_id: the container's id.
@@ -241,12 +241,12 @@ def list_container_files(
     order: Order | Omit = omit,
     **options: Unpack[RequestOptions],
 ) -> Call[ListPage[ContainerFile]]:
-    """List the files in a container, a page at a time; iterating goes on. ``GET /containers/{container_id}/files``
+    """List the files in a container. The page iterates over all pages. ``GET /containers/{container_id}/files``
 
     Args:
         container_id: the container's id.
         after: the id after which the page begins.
-        limit: how many on a page, 1 to 100; 20 if left out.
+        limit: page size, 1 to 100; 20 if left out.
         order: by time of creation: ``asc`` or ``desc`` (newest first, if left out).
 
     Returns:
@@ -261,9 +261,9 @@ def list_container_files(
 
 
 def delete_container_file(container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> Call[None]:
-    """Remove a file from a container, for good. ``DELETE /containers/{container_id}/files/{file_id}``
+    """Delete a file from a container permanently. ``DELETE /containers/{container_id}/files/{file_id}``
 
-    The file of ``/files`` that it was copied from stays.
+    The file in ``/files`` that it was copied from stays.
 
     Args:
         container_id: the container's id.
@@ -280,8 +280,8 @@ def retrieve_container_file_content(
 ) -> Call[ContentInfo]:
     """The content of a file in a container. ``GET /containers/{container_id}/files/{file_id}/content``
 
-    It streams: nothing but the headers is read until it is asked for. ``extra_headers={"Range": "bytes=0-99"}`` asks
-    for a part; where the service heeds it, ``status_code`` is 206.
+    It is streamed: only the headers are read at first. ``extra_headers={"Range": "bytes=0-99"}`` requests a part; if
+    the service supports that, ``status_code`` is 206.
 
     Args:
         file_id: the file's id.
@@ -331,7 +331,7 @@ def create_file(
             paths are sent from their start.
         purpose: ``assistants``, ``user_data`` and the like.
         expires_after: ``{"anchor": "created_at", "seconds": 3600}``; 3600 to 2592000 seconds.
-        progress: called with the bytes sent and their total, as the upload goes on.
+        progress: called with the bytes sent and their total during the upload.
 
     Returns:
         The file.

@@ -265,7 +265,7 @@ class Raw(Generic[S, A]):
 
 
 class Streaming(Generic[S, A]):
-    """The same methods, which return context managers of answers that are still to be read."""
+    """The same methods, returning context managers for responses that have not been read yet."""
 
     @overload
     def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> S: ...

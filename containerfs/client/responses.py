@@ -119,15 +119,15 @@ class APIResponse(Closing, ResponseHead, Generic[R]):
         self.write_to_file = self.stream_to_file = content.write_to_file
 
     def text(self) -> str:
-        """All of it, decoded as the content type says, else as UTF-8."""
+        """The whole content, decoded according to the content type, or as UTF-8."""
         return self._content.text
 
     def json(self) -> Any:
-        """All of it as JSON. Raises ValueError if it is none."""
+        """The whole content as JSON. Raises ValueError if it is not JSON."""
         return json.loads(self.read())
 
     def parse(self) -> R:
-        """What the method returns by itself. Reads the answer to its end, unless that is a content."""
+        """What the method returns by itself. Reads the response to its end, unless it is a content."""
         return self._parse(self._content)
 
     def close(self) -> None:
@@ -147,16 +147,16 @@ class AsyncAPIResponse(AsyncClosing, ResponseHead, Generic[R]):
         self.write_to_file = self.stream_to_file = content.write_to_file
 
     async def text(self) -> str:
-        """All of it, decoded as the content type says, else as UTF-8."""
+        """The whole content, decoded according to the content type, or as UTF-8."""
         await self.read()
         return self.http_response.text
 
     async def json(self) -> Any:
-        """All of it as JSON. Raises ValueError if it is none."""
+        """The whole content as JSON. Raises ValueError if it is not JSON."""
         return json.loads(await self.read())
 
     async def parse(self) -> R:
-        """What the method returns by itself. Reads the answer to its end, unless that is a content."""
+        """What the method returns by itself. Reads the response to its end, unless it is a content."""
         return await self._parse(self._content)
 
     async def close(self) -> None:

@@ -11,21 +11,21 @@ from containerfs.client.sync_transport import SyncTransport
 
 
 class Client(Closing, BaseClient[SyncTransport, httpx.Client]):
-    """The synchronous client. Thread-safe; a context manager, which closes it."""
+    """The synchronous client. Thread-safe. Use it as a context manager, or call ``close()``."""
 
     def _connect(self, options: ClientOptions, http_client: httpx.Client | None) -> SyncTransport:
         return SyncTransport.connect(options, http_client)
 
     @property
     def with_raw_response(self) -> Resources[RawSender]:
-        """The same methods, which return answers that have been read: ``RawResponse``."""
+        """The same methods, returning responses that have been read: ``RawResponse``."""
         return Resources(RawSender(self._transport))
 
     @property
     def with_streaming_response(self) -> Resources[StreamingSender]:
-        """The same methods, which return context managers of answers that are still to be read."""
+        """The same methods, returning context managers for responses that have not been read yet."""
         return Resources(StreamingSender(self._transport))
 
     def close(self) -> None:
-        """Close its connections. It cannot be used afterwards."""
+        """Close the connections. The client cannot be used afterwards."""
         self._transport.close()

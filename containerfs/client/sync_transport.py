@@ -1,4 +1,4 @@
-"""The synchronous colour: a transport that blocks."""
+"""A transport that blocks."""
 
 import time
 import weakref

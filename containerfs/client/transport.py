@@ -1,4 +1,4 @@
-"""Sending calls: written once, for both colours.
+"""Sending calls, written once for both clients.
 
 A transport knows how to send one request, to read one answer, and to wait; ``sync_transport`` and ``async_transport``
 supply these, and what is built on them here serves both (see ``coroutines``). Retries are decided by ``exchange``.

@@ -29,12 +29,12 @@ class _Absent:
 
 @final
 class Omit(_Absent):
-    """The type of ``omit``: a parameter that is not sent, or a default header that is taken away."""
+    """The type of ``omit``: a parameter that is not sent, or a default header that is removed."""
 
 
 @final
 class NotGiven(_Absent):
-    """The type of ``NOT_GIVEN``: the client's own setting applies (``None`` would say: no limit)."""
+    """The type of ``NOT_GIVEN``: the client's own setting applies (``None`` would mean no limit)."""
 
 
 omit: Final = Omit()
@@ -44,17 +44,17 @@ not_given: Final = NOT_GIVEN
 
 @runtime_checkable
 class UploadSource(Protocol):
-    """Content to upload that is read at offsets, so that any number of uploads may read it at once.
+    """Content to upload that is read at offsets, so that several uploads can read it at once.
 
-    An exception that it raises abandons the upload, and reaches the caller unchanged; nothing is stored then.
+    An exception that it raises aborts the upload and reaches the caller unchanged; nothing is stored.
     """
 
     @property
     def size(self) -> int:
-        """In bytes; the same as long as an upload runs."""
+        """In bytes; constant while an upload runs."""
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """The ``size`` bytes from ``offset`` on; fewer only at the end."""
+        """The ``size`` bytes starting at ``offset``; fewer only at the end."""
 
 
 FileContent: TypeAlias = UploadSource | IO[bytes] | bytes | os.PathLike[str]
@@ -104,7 +104,7 @@ class NoNetwork(TypedDict):
 
 
 class DomainSecret(TypedDict):
-    """A value that programs may use towards one domain, by its name."""
+    """A value that programs may use for one domain, by its name."""
 
     domain: str
     name: str
@@ -112,7 +112,7 @@ class DomainSecret(TypedDict):
 
 
 class AllowedDomains(TypedDict):
-    """Programs in the container reach these domains only."""
+    """Programs in the container can reach only these domains."""
 
     type: Literal["allowlist"]
     allowed_domains: list[str]
@@ -125,13 +125,13 @@ MemoryLimit: TypeAlias = Literal["1g", "4g", "16g", "64g"]
 
 
 class RequestOptions(TypedDict, total=False):
-    """What every method takes besides its own parameters. These win over the client's settings.
+    """What every method takes besides its own parameters. These override the client's settings.
 
     Attributes:
-        extra_headers: further HTTP headers; ``omit`` as a value takes a default header away.
+        extra_headers: further HTTP headers; ``omit`` as a value removes a default header.
         extra_query: further query parameters.
         extra_body: further fields of the JSON body or the form; not sent with GET.
-        timeout: for this request, in seconds; None is no limit.
+        timeout: for this request, in seconds; None means no limit.
     """
 
     extra_headers: Mapping[str, str | Omit] | None

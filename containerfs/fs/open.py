@@ -61,17 +61,17 @@ class Options:
 
     Attributes:
         cache_dir: holds the content cache, the journal and the local attributes.
-        cache_size: bytes of content to keep at most.
-        metadata_expiry: seconds for which a listing is believed.
+        cache_size: most bytes of content to keep.
+        metadata_expiry: seconds for which a listing is trusted.
         patience: seconds for which operations wait for a service that does not answer.
         write_back: whether close() returns once a crash of the mount does not lose a file, and one of the machine soon.
         strict: whether no crash of the machine loses it either, with ``write_back``.
         read_only: whether changes are refused.
-        prefetch: whether to fetch what will probably be read next.
+        prefetch: whether to fetch files that will probably be read next.
         all_thumbnails: whether thumbnailers may have large files downloaded.
         container: name or id of the one that is the root of the mount; None shows all of them below it.
         new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
-        keep_alive: names or ids of containers that are not to end while they are mounted.
+        keep_alive: names or ids of containers to keep alive while they are mounted.
         account: tells accounts of one service apart, each of which has a journal of its own; a digest of the API key.
         up_limit, down_limit: bytes of content a second that are sent and fetched at most; 0 is no limit.
     """

@@ -137,10 +137,10 @@ class _ServeTable(ConfigFile):
 
 
 def load(**flags: object) -> ServerSettings:
-    """The settings in force.
+    """The effective settings.
 
     Args:
-        flags: those given on the command line; None where one was not.
+        flags: those given on the command line; None for the others.
 
     Raises:
         SettingsError: a setting is invalid; the message names it.
