@@ -36,7 +36,7 @@ def test_streaming_is_once(client: Client, chunk_size: int | None) -> None:
     if chunk_size:
         assert {len(chunk) for chunk in chunks[:-1]} <= {chunk_size}
     for again in (content.read, lambda: list(content.iter_bytes())):
-        with pytest.raises(containerfs.ContentConsumedError, match="read or closed before"):
+        with pytest.raises(containerfs.ContentConsumedError, match="already read or closed"):
             again()
 
 
