@@ -1,4 +1,4 @@
-"""What a mount tells about itself, asked through the mount, for all commands that ask."""
+"""What a mount reports about itself, for all commands that ask it."""
 
 import json
 import os

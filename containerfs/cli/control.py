@@ -1,4 +1,4 @@
-"""``sync`` and ``refresh``: what one has a mount do, through the mount itself."""
+"""``sync`` and ``refresh``: commands that a mount carries out."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""A process that stays in the background, and the command that waits for its first word: that it is ready, or why not.
+"""A background process, and the command that waits for its first message: that it is ready, or why it is not.
 
-It is forked off, so that nothing is imported twice. That is safe before any thread has started, and only then: a fork
-takes along locks that other threads hold, and no thread that would release them.
+It is forked, so that nothing is imported twice. That is safe only before any thread has started: a fork copies locks
+that other threads hold, but not the threads that would release them.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""How many files a process of ours may have open: as many as the system lets it.
+"""How many files our processes may have open: as many as the system allows.
 
-The usual soft limit of 1,024 is for programs that call select(2). A mount holds a descriptor for every open file and
-every connection.
+The usual soft limit of 1,024 is meant for programs that call select(2). A mount has a descriptor for every open file
+and every connection.
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""``containerfs doctor``: what a mount needs of this machine and of the service, and what to do about it."""
+"""``containerfs doctor``: checks everything that a mount needs, and says how to fix what is wrong."""
 
 import json
 import os

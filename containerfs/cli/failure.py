@@ -1,6 +1,6 @@
-"""How commands fail: one line on standard error that says what to do, and a status that says what kind it is.
+"""How commands fail: one line on standard error that says what to do, and an exit status for the kind of failure.
 
-0 is success and 2 wrong usage, as typer has it; 130 is an interrupt.
+0 is success and 2 wrong usage, as in typer; 130 is an interrupt.
 """
 
 from collections.abc import Iterator

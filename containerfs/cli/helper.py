@@ -1,9 +1,9 @@
-"""``mount.containerfs``: what mount(8) runs for the type ``fuse.containerfs``, as from a line of /etc/fstab.
+"""``mount.containerfs``: what mount(8) runs for the type ``fuse.containerfs``, for example for a line of /etc/fstab.
 
     containerfs  /mnt/containers  fuse.containerfs  url=https://example.com/v1,api_key_file=/etc/key,_netdev  0 0
 
-Settings go by their names; ``expiry`` is ``metadata_expiry``. What is meant for mount(8) itself or for systemd is left
-out, and all else is handed to libfuse. Source: mount(8), "External helpers"; fstab(5).
+Settings have their own names; ``expiry`` is ``metadata_expiry``. Options for mount(8) itself or for systemd are left
+out, and all others are passed to libfuse. Source: mount(8), "External helpers"; fstab(5).
 """
 
 import os

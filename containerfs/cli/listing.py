@@ -1,4 +1,4 @@
-"""``ls`` and ``info``: what there is, without a mount."""
+"""``ls`` and ``info``: listing containers and files without a mount."""
 
 import json
 import time

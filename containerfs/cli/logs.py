@@ -1,7 +1,7 @@
-"""Where commands that stay write what happens: a file that is rotated, the terminal, the journal or syslog.
+"""Logging of long-running commands: to a rotated file, the terminal, the journal or syslog.
 
-A line that is logged again within a minute is counted, and not written again: a service that is away, say, fails every
-operation with the same words.
+A line that is repeated within a minute is counted rather than written again: a service that is down, for example, fails
+every operation with the same message.
 """
 
 import logging

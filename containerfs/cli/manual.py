@@ -1,6 +1,6 @@
-"""The reference of the commands, made from the commands themselves: what each says of itself, as data.
+"""The reference of the commands, generated from the commands themselves.
 
-:mod:`containerfs.cli.roff` makes man pages of it, and the documentation site a page of Markdown.
+:mod:`containerfs.cli.roff` turns it into man pages, and the documentation site into a page of Markdown.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""``containerfs mount``: in the background by default, back at the prompt once the mount answers.
+"""``containerfs mount``: mounts in the background by default, and returns once the mount answers.
 
-The process that stays is forked off once the settings are known, and imports what it needs itself.
+The process that stays is forked once the settings are known, and imports what it needs itself.
 """
 
 import itertools

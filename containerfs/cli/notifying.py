@@ -1,4 +1,4 @@
-"""What a process that stays tells systemd: that it is ready, and that it is ending. Source: sd_notify(3)."""
+"""Telling systemd that a process is ready, and that it is ending. Source: sd_notify(3)."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Options that several commands have, each with one name and one help text."""
+"""Options that several commands share, each with one name and one help text."""
 
 import inspect
 import os

@@ -1,4 +1,4 @@
-"""Transfers as they go on: bars on a terminal, and what came of them in one line."""
+"""Progress of transfers: bars on a terminal, and a summary in one line."""
 
 import sys
 import threading

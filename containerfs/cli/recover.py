@@ -1,4 +1,4 @@
-"""``containerfs recover``: what could not be sent, listed, saved elsewhere, sent again or discarded."""
+"""``containerfs recover``: lists, saves, sends again or discards what could not be uploaded."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""From settings to clients of the service that is meant."""
+"""Clients for the service that the settings choose."""
 
 from typing import TYPE_CHECKING
 

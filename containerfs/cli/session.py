@@ -1,4 +1,4 @@
-"""A command's connection to the service that is meant, for as long as the command runs."""
+"""A command's connection to the service, while the command runs."""
 
 import logging
 from collections.abc import Callable, Iterator

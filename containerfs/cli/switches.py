@@ -1,6 +1,6 @@
-"""Options that may stand alone, and take a value after ``=`` only, as ``--write-back`` and ``--write-back=strict``.
+"""Options that can stand alone, and take a value only after ``=``, as ``--write-back`` and ``--write-back=strict``.
 
-click can do that; typer has no words for it.
+click supports this; typer does not expose it.
 """
 
 from typing import Any

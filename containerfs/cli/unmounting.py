@@ -1,4 +1,4 @@
-"""``containerfs unmount``: a mount is taken down once everything is uploaded, or stays where that takes too long."""
+"""``containerfs unmount``: unmounts once everything is uploaded; the mount stays if that takes too long."""
 
 import os
 import select

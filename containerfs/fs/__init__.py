@@ -1,7 +1,7 @@
-"""The file system, free of FUSE: threads, no asyncio.
+"""The file system, without FUSE. It uses threads, not asyncio.
 
-filesystem  one method for each operation    namespace  what things are called
-handles     what programs hold open          reading    what is read: cache and downloads
-state       what is true of a content        writing    what was written: on disk, and on its way
+filesystem  one method for each operation    namespace  names
+handles     what programs have open          reading    the cache and downloads
+state       the state of a content           writing    what was written: on disk, and being uploaded
 remote      what all this needs of a service
 """

@@ -1,4 +1,4 @@
-"""A service as operations wait for it: each call is a task, which an operation need not see the end of."""
+"""A service as operations use it: each call is a task, and an operation may end before the task does."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A circuit breaker: calls fail at once while the service is down, and one thread looks whether it is back."""
+"""A circuit breaker: while the service is down, calls fail at once, and one thread checks whether it is back."""
 
 import logging
 import threading

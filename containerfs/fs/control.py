@@ -1,6 +1,6 @@
-"""What the mount tells about itself and its entries, as extended attributes ``user.containerfs.*``. Source: xattr(7).
+"""What the mount reports about itself and its files, as extended attributes ``user.containerfs.*``. Source: xattr(7).
 
-This is the control surface: no port, no socket. What is told of a file is known here; nothing is asked of the service.
+This is the control interface: no port, no socket. The service is never asked; what is reported is known here.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""How long an operation waits: until nothing has come for as long as its patience, or nobody wants its result any more.
+"""How long an operation waits: until nothing has arrived for as long as its patience, or nobody wants its result.
 
-A deadline is set where an operation begins, on the thread that serves it, and everything below that waits asks it. On
-other threads nothing is set: what they do ends by itself, and nobody is held up by it.
+A deadline is set where an operation begins, on the thread that serves it, and everything below that waits uses it.
+Other threads have none: what they do ends by itself, and blocks nobody.
 """
 
 import math

@@ -1,6 +1,7 @@
-"""How many files programs may have open: fewer than this process may, since uploads and downloads need some too.
+"""How many files programs may have open: fewer than this process may, because uploads and downloads need some too.
 
-So descriptors run out where programs expect it, at open(); what is open already can be written, closed and uploaded.
+So programs run out of descriptors where they expect it, at open(); open files can still be written, closed and
+uploaded.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Directories: containers at the root, and below them what the paths of files make, or this machine keeps."""
+"""Directories: containers at the root, and below them the directories that paths imply or this machine keeps."""
 
 import math
 import secrets

@@ -1,7 +1,7 @@
-"""When containers end: those that were looked into are warned of, and those that are to live are used now and then.
+"""When containers end: warnings about those that were looked into, and keeping some of them alive.
 
-All of this goes by what the service has told, and by when it was last used from here: it is asked nothing, since on
-hosted services any request may keep a container alive, and billed. What is kept alive is what was named for it.
+All of this relies on what the service has said, and on when it was last used from here. The service is not asked,
+because on hosted services any request may keep a container alive, and billed. Only named containers are kept alive.
 """
 
 import logging

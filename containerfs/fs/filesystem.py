@@ -1,8 +1,8 @@
-"""The file system: one method for each operation that a kernel asks for.
+"""The file system: one method for each operation of the kernel.
 
-It coordinates and stores nothing itself. The order in which locks are taken: the tree's, a node's, then those inside
-the journal, the cache and the schedule; none is held across the network. Files and directories are nodes, which the
-kernel finds by their names, from the root on, and knows until it forgets them.
+It coordinates and stores nothing itself. Locks are taken in this order: the tree's, a node's, then those inside the
+journal, the cache and the schedule; none is held across the network. Files and directories are nodes, which the kernel
+looks up by name, starting at the root, and knows until it forgets them.
 """
 
 import os

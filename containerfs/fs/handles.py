@@ -1,7 +1,7 @@
-"""What programs hold open: files to read, files to write, directories.
+"""What programs have open: files to read, files to write, directories.
 
-A handle refers to a node, and the node's state decides what its content is. So all handles of one file see one content,
-and a writer's bytes are what the next reader reads.
+A handle refers to a node, and the node's state decides what its content is. So all handles of a file see the same
+content, and the next reader reads what a writer wrote.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""What stat shows of a node, and what programs set: modes, owners and times, which this machine keeps."""
+"""What stat shows of a node, and the modes, owners and times that programs set."""
 
 import time
 from dataclasses import replace

@@ -1,7 +1,7 @@
-"""Containers that are looked into one after the other, as ``find`` does: the files of the next ones are listed ahead.
+"""Listing ahead for programs that look into one container after the other, as ``find`` does.
 
-Each container is listed by a request of its own, so that a walk over a hundred of them would cost a hundred round trips
-one after the other. Which containers come next is decided as for files that are read one after the other.
+Each container takes a request of its own, so a walk over a hundred of them would cost a hundred round trips. Which
+containers come next is decided in the same way as for files that are read one after the other.
 """
 
 import threading

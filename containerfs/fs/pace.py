@@ -1,4 +1,4 @@
-"""How much goes over the line in a second, where somebody has set a limit. Content counts, and not requests."""
+"""Bandwidth limits: how much content is transferred per second. Only content counts, not requests."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""How quickly something gets on, for people who watch it."""
+"""How fast a transfer is, for people who watch it."""
 
 import time
 from collections import deque

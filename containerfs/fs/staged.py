@@ -1,8 +1,7 @@
 """Staged files: what was written here and is not on the service yet, on this machine's disk.
 
-A staged file is written until its writer closes it; from then on its bytes never change, so that what is being
-uploaded is what was closed. A descriptor is open only while somebody uses the file: thousands may wait for their
-upload.
+A staged file is written until its writer closes it. From then on its bytes never change, so what is uploaded is what
+was closed. A descriptor is open only while somebody uses the file, because thousands may wait for their upload.
 """
 
 import os

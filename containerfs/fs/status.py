@@ -1,7 +1,7 @@
-"""What a mount is doing, as one document. Nothing is asked of the service for it.
+"""What a mount is doing, as one document. The service is not asked for it.
 
-What is not on the service is told as it is at one moment. An extended attribute holds 64 KiB: a larger document is read
-in parts, which stay what they are while others are made.
+What is not on the service is reported as of one moment. An extended attribute holds 64 KiB; a larger document is read
+in parts, which stay the same while other documents are made.
 """
 
 import itertools

@@ -1,7 +1,7 @@
-"""What operations wait for, done on threads of its own, so that an operation can end before it.
+"""Work that operations wait for, done on threads of its own, so that an operation can end before the work does.
 
-An operation that is over leaves its tasks behind: they end by themselves, by the client's time-outs, and what they
-bring is there for whoever asks next.
+An operation that is over leaves its tasks running. They end by themselves, by the client's timeouts, and their results
+are there for the next operation.
 """
 
 import threading

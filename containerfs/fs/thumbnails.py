@@ -1,8 +1,8 @@
-"""Thumbnailers: programs that open every file of a directory that somebody looks at in a file manager.
+"""Thumbnailers: programs that open every file in a directory that somebody looks at in a file manager.
 
-A whole directory of videos would be downloaded for the sake of a few icons. So a thumbnailer does not get a large file
-that is not on this machine yet. The freedesktop thumbnailers, GNOME's and Xfce's, and KDE's worker run in processes of
-their own, by which they are told apart. Source: proc_pid_cmdline(5).
+They would download a whole directory of videos for a few icons, so they do not get large files that are not on this
+machine yet. The thumbnailers of GNOME, Xfce and KDE run in processes of their own, by which they are recognised.
+Source: proc_pid_cmdline(5).
 """
 
 import os

@@ -1,7 +1,7 @@
-"""What an event makes of the state of a file's content.
+"""What events do to the state of a file's content.
 
-A transition is a function from a state to the next one. It is pure; ``Tree.change`` is the only place that applies
-one. An event that cannot happen in a state raises ``IllegalTransition``: that is a bug, and never a user's mistake.
+A transition is a pure function from a state to the next one; only ``Tree.change`` applies them. An event that cannot
+happen in a state raises ``IllegalTransition``: that is a bug, never a user's mistake.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""The client's errors become the file system's, here and nowhere else.
+"""Translates the client's errors into the file system's, here and nowhere else.
 
-Two questions are answered for every error. Is it lasting, so that trying again is pointless? And, where something was
-to be stored, may it have been stored? Where that is not certain, the error is ``AnswerLost``.
+For every error this answers two questions. Is it lasting, so that a retry is pointless? And if something was to be
+stored, may it have been stored? If that is not certain, the error is ``AnswerLost``.
 """
 
 from containerfs.api import errors

@@ -1,1 +1,1 @@
-"""The kernel's side: libfuse's session, operations as the kernel asks for them, mount points. It decides nothing."""
+"""The kernel's side: libfuse's session, the kernel's operations, mountpoints. It makes no decisions."""

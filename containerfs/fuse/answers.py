@@ -1,4 +1,4 @@
-"""Answers in the form in which the kernel takes them, the same on all machines. Source: linux/fuse.h."""
+"""Answers in the kernel's format, which is the same on all machines. Source: linux/fuse.h."""
 
 import functools
 import os

@@ -1,7 +1,7 @@
-"""libfuse 3, as far as it is used: its low-level interface, which speaks of nodes rather than of paths.
+"""The part of libfuse 3 that is used: its low-level interface, which works with nodes rather than paths.
 
-Only what stays the same from libfuse 3.0 on is declared. Answers are given to it in the kernel's own form
-(``answers.py``), so that of the structures which differ among machines one is left: that of attributes to be set.
+Only declarations that have stayed the same since libfuse 3.0 are used. Answers are passed in the kernel's own format
+(``answers.py``), so only one structure that differs between machines is left: the attributes to be set.
 Source: fuse_lowlevel.h and fuse_common.h of libfuse 3.
 """
 

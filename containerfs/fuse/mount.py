@@ -1,4 +1,4 @@
-"""A mount point: checked before it is mounted on, and taken down."""
+"""Mountpoints: checked before mounting, and unmounted."""
 
 import contextlib
 import errno

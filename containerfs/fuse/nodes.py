@@ -1,8 +1,8 @@
-"""By which numbers the kernel knows nodes.
+"""The numbers by which the kernel knows nodes.
 
-A number is given to a node when the kernel first hears of it, and is never another's. A container and what is below it
-can be reached by its name and by its id; as the kernel has one place for each directory, directories have a number for
-each of the two ways.
+A node gets a number when the kernel first hears of it, and the number is never reused. A container and everything below
+it can be reached by its name and by its id. Since the kernel has one place for each directory, directories have a
+number for each of the two ways.
 """
 
 import itertools

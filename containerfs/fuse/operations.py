@@ -1,7 +1,7 @@
-"""Operations as the kernel asks for them: translated to the file system's, and decided there.
+"""The kernel's operations, translated to those of the file system, which makes the decisions.
 
-The methods have the names of libfuse's low-level operations, and return what the kernel gets; None is success, and
-nothing else. Errors leave as ``OSError`` with the number of ``errno.py``'s table.
+The methods have the names of libfuse's low-level operations, and return what the kernel gets; None means success
+without a result. Errors leave as ``OSError`` with the number from the table in ``errno.py``.
 """
 
 import errno

@@ -1,6 +1,6 @@
-"""A mount that is served until it ends.
+"""Serving a mount until it ends.
 
-``serve`` runs in the process that stays; it returns once the kernel has let go, whoever asked for it: ``containerfs
+``serve`` runs in the process that stays. It returns once the mount is gone, whoever asked for that: ``containerfs
 unmount``, ``fusermount -u``, or SIGTERM.
 """
 

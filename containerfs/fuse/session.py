@@ -1,7 +1,7 @@
 """The session with the kernel: libfuse's, and the threads that serve it.
 
-Each thread takes a request, has it answered, and takes the next; another is started whenever none is left to take
-one. They are Python's own, so that Python need not make itself acquainted with them at each request.
+Each thread takes a request, has it answered, and takes the next. Another one is started whenever none is left to take a
+request. They are Python threads, because Python would have to set up a state for a foreign thread at each request.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
-"""What is mounted, as the kernel's table has it: nothing is asked of a mount, which may hang.
+"""What is mounted, from the kernel's table: a mount is not asked, because it may hang.
 
-The table is bytes: names need not be UTF-8, and may hold what text mode takes for the end of a line.
+The table is read as bytes: names need not be UTF-8, and may contain what text mode takes for the end of a line.
 """
 
 import os

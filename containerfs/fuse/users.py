@@ -1,6 +1,6 @@
-"""Who uses a mount, from what the kernel tells of each process. Nothing is asked of the mount itself. Source: proc(5).
+"""Which processes use a mount, from /proc. The mount itself is not asked. Source: proc(5).
 
-Processes of other users tell nothing to whoever is not root; they are left out.
+Only root can look into processes of other users; they are left out.
 """
 
 import os

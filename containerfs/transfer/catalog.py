@@ -1,7 +1,7 @@
 """What the service has, under the names that a mount shows.
 
-The names are the mount's because its code gives them: a catalog is a tree of nodes that nobody writes to. It lists what
-it is asked for once, and is as old as its first look.
+The names are the same because the code is: a catalog is a tree of nodes that nobody writes to. It lists each directory
+once, and is as old as its first look.
 """
 
 import re

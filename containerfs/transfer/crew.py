@@ -1,4 +1,4 @@
-"""Many transfers at a time, on threads that the end of the program does not wait for."""
+"""Many transfers at a time, on threads that do not keep the program from ending."""
 
 import threading
 import time

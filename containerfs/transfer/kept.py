@@ -1,4 +1,4 @@
-"""What mounts keep on this machine beside a service's files: among it the names under which files were uploaded."""
+"""What mounts keep on this machine besides a service's files, such as the names under which files were uploaded."""
 
 import sqlite3
 import threading

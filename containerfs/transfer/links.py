@@ -1,6 +1,6 @@
-"""Symbolic links of this machine: read to be stored, and made of what the service holds.
+"""Symbolic links on this machine: read to be stored, and created from what the service holds.
 
-A link that was downloaded may lead anywhere, so nothing is ever written through one.
+A downloaded link may lead anywhere, so nothing is ever written through one.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""A download that is not whole: a hidden file beside its target, whose name it gets once it is.
+"""An incomplete download: a hidden file next to its target, whose name it gets once it is complete.
 
-Invariant: what stands under the target's name is whole, whatever happens meanwhile.
+Invariant: a file under the target's name is complete, whatever happens meanwhile.
 """
 
 import fcntl

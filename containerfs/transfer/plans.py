@@ -1,7 +1,7 @@
-"""Which files a copy consists of, and what they are called at the other end.
+"""Which files a copy consists of, and their names at the destination.
 
-As with cp(1): what is copied into a directory keeps its name, and what is copied to a name that is free gets that one.
-A directory is copied if that is asked for, with all that is in it.
+As with cp(1), a file copied into a directory keeps its name, and a file copied to a free name gets that name. A
+directory is copied, with everything in it, if that is asked for.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""One file on its way: down, up, or from one place of the service to another. ``get``, ``put`` and ``cp`` use these.
+"""One file in transfer: downloaded, uploaded, or copied within the service. ``get``, ``put`` and ``cp`` use these.
 
-Each is checked for its size before it counts, goes on after a break as long as the service is patient with us, and is
-stored once: where the answer to an upload is lost, the file is looked for, and recognized by its content.
+The size of each is checked before it counts. An interrupted transfer is resumed within the service's patience, and each
+file is stored once: if the answer to an upload is lost, the file is looked for, and recognised by its content.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""New files as they appear: a service tells nobody, so it is asked now and then."""
+"""New files as they appear. The service sends no notifications, so it is asked at intervals."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
-"""Listings applied to the tree: what the service says, but for what this mount knows better.
+"""Listings applied to the tree: what the service says, except where this mount knows better.
 
-A listing never touches a file that is open or written here; what it says of one is a transition of its state, and
-counts once the file is closed. What was changed here after a listing was begun is not undone by it.
+A listing never touches a file that is open or written here. What it says about such a file is a transition of its
+state, and takes effect once the file is closed. Changes made here after a listing was started are not undone by it.
 """
 
 from collections.abc import Mapping, Sequence

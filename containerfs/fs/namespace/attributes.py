@@ -1,9 +1,9 @@
-"""What the API cannot hold is kept beside it, on this machine: modes, owners, times, names and empty directories.
+"""What the API cannot hold is kept on this machine: modes, owners, times, names and empty directories.
 
-A service that keeps them has the last word, but for what was set here and has not been sent to it yet.
+If a service stores them, it has the last word, except about what was set here and has not been sent yet.
 
-A file's attributes are keyed by its id, a directory's by its path. A row exists only where something was set here: all
-else follows from what the service says. Losing this store loses no content.
+A file's attributes are keyed by its id, a directory's by its path. There is a row only if something was set here;
+everything else follows from what the service says. Losing this store loses no content.
 """
 
 import logging

@@ -1,10 +1,10 @@
 """What the kernel remembers of files, attributes and pages, and how it is made to forget them.
 
-The kernel goes by the size that it remembers: a file that was replaced elsewhere would be read up to the old size, or
-mapped beyond the new one. So whoever opens a file whose content is not the one that the kernel was told of lets it
-forget first. That is quick, and waits for nothing, as long as no program has the file open: the kernel waits for reads
-of pages that it is to forget, and such a read may wait for a thread. Where programs have it open, a thread of its own
-tells the kernel.
+The kernel relies on the size it remembers: a file that was replaced elsewhere would be read up to the old size, or
+mapped beyond the new one. So opening a file whose content is not the one that the kernel was told about makes the
+kernel forget first. That is quick, and waits for nothing, as long as no program has the file open: the kernel waits for
+reads of pages that it has to forget, and such a read may wait for a thread. If programs have the file open, a thread of
+its own tells the kernel.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Symbolic links, which the API does not have: a link is a small file, ``NAME.rclonelink``, that holds its target.
+"""Symbolic links, which the API does not have: a link is a small file, ``NAME.rclonelink``, that contains its target.
 
-The convention is rclone's (``--links``), so that both show the same links. Such a file is shown as what it is if it can
-be no link (it is empty, or longer than a target may be), and if something else has the name.
+The convention is that of ``rclone --links``, so both show the same links. Such a file is shown as an ordinary file if
+it cannot be a link (it is empty, or longer than a target can be), or if something else has the name.
 """
 
 SUFFIX = ".rclonelink"

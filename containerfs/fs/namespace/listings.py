@@ -1,11 +1,11 @@
-"""When the tree asks the service again: listings with an expiry, each asked for once however many wait for it.
+"""When the tree asks the service: listings with an expiry, each requested once however many wait for it.
 
-A listing is asked for because somebody looks, never by a clock: on hosted services any request may keep a container
-alive, and billed. What a listing leaves out is known to be absent until it expires, so that a name that is not there
-costs no request either. While the service does not answer, what was listed last goes on being shown.
+A listing is requested because somebody looks, never by a clock: on hosted services any request may keep a container
+alive, and billed. Names that a listing does not have are known to be absent until it expires, so looking them up costs
+no request. While the service does not answer, the last listing is shown.
 
-The expiry counts from when a listing arrived: one that takes longer than that is used, too. What was changed here is
-compared with when it was asked for.
+The expiry counts from when a listing arrived, so that one that took longer than the expiry is used too. Changes made
+here are compared with when it was requested.
 """
 
 import logging

@@ -1,9 +1,9 @@
-"""From a name in a directory to a node, asking the service no more than it must.
+"""From a name in a directory to a node, asking the service no more than necessary.
 
-A container is known by the listing of containers; once that has expired, a listing of the container's own files
-vouches for it as well, and is what whoever looks inside needs next, unless many containers are looked at. So ``ls`` of
-a container costs one request for each hundred files, and ``cat`` one listing at most. Files that are open or being
-written are known without asking.
+A container is known from the listing of containers. Once that has expired, a listing of the container's own files
+proves that it exists as well, and is what a program that looks inside needs next, unless many containers are looked at.
+So ``ls`` of a container costs one request for each hundred files, and ``cat`` at most one listing. Files that are open
+or being written are known without asking.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
-"""Names that programs scatter and mean for themselves.
+"""Names that programs use for their own purposes.
 
-Two kinds. *Scratch* stays on this machine, and goes when the mount does: it means nothing to anybody else. *Temporary*
-names usually become another file in a moment: such a file is safe on this machine when it is closed, and uploaded
-under that name only if it still has it a while later, so that writing a temporary and renaming it uploads once.
+There are two kinds. *Scratch* files stay on this machine and disappear with the mount: they mean nothing to anybody
+else. *Temporary* names usually turn into another file within a moment. Such a file is safe on this machine when it is
+closed, and uploaded under that name only if it still has it a while later, so that writing a temporary file and
+renaming it uploads once.
 """
 
 import re

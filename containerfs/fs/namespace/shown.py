@@ -1,8 +1,8 @@
-"""Under which path each listed file is shown: pure, and the same for the same listing.
+"""The path under which each listed file is shown: pure, and the same for the same listing.
 
-Of several files with one path, the newest has it, and the others get their id behind it; so does a file where a
-directory has its name. A file that stands for a symbolic link is shown as that, unless something else has its name.
-Every segment fits into what Linux takes.
+If several files have the same path, the newest gets it and the others get their id appended; so does a file whose name
+a directory has. A file that stands for a symbolic link is shown as a link, unless something else has its name. Every
+segment fits Linux's limits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,9 +1,9 @@
 """The tree of names: which containers, directories and files the mount shows, and under which names.
 
-The tree holds what the service listed, and on top of it what only this mount knows: files that are being written,
-names that are scratch, directories that were made here and are empty. Invariants: a name is unique in its directory and
-legal; a container keeps its name while it lives; a file of the service stands for one node at most; a file that is on
-its way out of the service is not shown, whatever listings say.
+The tree holds what the service listed, and what only this mount knows: files that are being written, scratch names,
+directories that were created here and are empty. Invariants: a name is unique in its directory and legal; a container
+keeps its name while it lives; a file of the service stands for one node at most; a file that is being deleted on the
+service is not shown, whatever listings say.
 """
 
 import math

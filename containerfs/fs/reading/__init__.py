@@ -1,5 +1,5 @@
-"""Reading files of the service: the content cache, the downloads that fill it, and what is fetched ahead of a reader.
+"""Reading files of the service: the content cache, the downloads that fill it, and fetching ahead of readers.
 
-It knows files by what the service says of them (``RemoteFile``), and neither the names that a mount shows nor what was
-written here.
+It knows files by what the service says about them (``RemoteFile``). It knows neither the names that a mount shows nor
+what was written here.
 """

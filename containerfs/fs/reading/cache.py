@@ -1,13 +1,13 @@
 """The content cache: one sparse file on disk for each file id, filled as it is read.
 
-A file id's content never changes, so what is here is never revalidated and never out of date; it is keyed by
+The content of a file id never changes, so cached content is never revalidated and never out of date. It is keyed by
 service, container and file id, and outlives the mount. Invariants: a pinned entry is never evicted by its own mount; a
-file name in the cache is a hash, whatever a service calls its files. Several mounts may share a cache: a lock excludes
-them from each other while they open, note, rename or delete its files, so that none sees half of what another does. A
-file that one mount evicts stays with those who have it open.
+file name in the cache is a hash, whatever a service calls its files. Several mounts may share a cache. A lock excludes
+them from each other while they open, note, rename or delete its files, so that none sees another's change half done. A
+file that one mount evicts stays with those that have it open.
 
-A cache that was in use when the machine (not the mount) went down may hold ranges that never reached the disk: it is
-emptied.
+A cache that was in use when the machine (not the mount) went down may contain ranges that never reached the disk, and
+is emptied.
 """
 
 import json

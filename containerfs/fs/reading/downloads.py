@@ -1,7 +1,7 @@
-"""One stream of a file's content from the service, resumed where it breaks off, until nobody wants more of it.
+"""One stream of a file's content from the service, resumed after an interruption, until nobody wants more of it.
 
-Invariant: a download ends by itself, with a reason in ``failure`` if it could not go on; waiting for it is thus bounded
-by the client's time-outs.
+Invariant: a download ends by itself, with a reason in ``failure`` if it could not continue; waiting for it is therefore
+bounded by the client's timeouts.
 """
 
 import threading

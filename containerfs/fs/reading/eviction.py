@@ -1,7 +1,6 @@
-"""Which content may be evicted, in the order in which it was used last. Decisions only.
+"""Which content may be evicted, in the order of its last use. Decisions only.
 
-What an earlier mount left is learnt while the cache is in use already: it is older than what was used since, and what
-was used since is not what was found on the disk.
+What an earlier mount left is read in while the cache is already in use: it is older than anything that was used since.
 """
 
 from collections import OrderedDict

@@ -1,9 +1,9 @@
 """Reading files of the service through the content cache: all readers of a file share its entry and its downloads.
 
-The first reader of a range starts a download, and others wait for it. A far seek starts another download there where
-the service honours ranges, else it waits for the one that runs.
+The first reader of a range starts a download, and others wait for it. A far seek starts another download there if the
+service supports ranges; otherwise it waits for the one that is running.
 
-A file's ``changed`` is the innermost lock: neither the cache nor the service is called with it held.
+A file's ``changed`` is the innermost lock: neither the cache nor the service is called while it is held.
 """
 
 import threading

@@ -1,7 +1,7 @@
-"""What is whole in the cache, by container, with the names that it had: for what the service tells no more.
+"""What is complete in the cache, by container and with its names: for containers that the service no longer lists.
 
-A database beside the cached content, which may be lost without harm: what it does not know is only not shown once its
-container has ended. What is noted is written a second later, for all of it at once.
+A database next to the cached content, which may be lost without harm: files it does not know are merely not shown once
+their container has ended. Notes are written a second later, all at once.
 """
 
 import json

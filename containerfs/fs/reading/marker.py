@@ -1,7 +1,7 @@
-"""The sign that a mount uses the cache: an empty file whose name says since which boot of the machine.
+"""The mark of a mount that uses the cache: an empty file whose name says in which boot of the machine it was made.
 
-A sign from an earlier boot means that the machine went down under a mount; pages that the cache believes in may never
-have reached the disk. All is in the name, so that nobody ever finds a sign half written.
+A mark from an earlier boot means that the machine went down while the cache was in use, so parts of it may never have
+reached the disk. Everything is in the name, so that a mark is never found half written.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""A file that is read past the cache, for which the disk has no room: one stream, and the last bytes that it brought.
+"""A file that is read past the cache, because the disk has no room for it: one stream, and the last bytes it brought.
 
-Whoever reads ahead asks for several pieces at a time, which arrive in any order. So what came a little earlier is held
-in memory, and what lies a little further on is waited for; for all else the stream begins anew.
+Readahead requests several pieces at a time, which arrive in any order. So the bytes that came a little earlier are kept
+in memory, and those that lie a little ahead are waited for; for anything else the stream starts again.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""What to fetch before it is asked for: the next small files of a directory that is being read through, in parallel."""
+"""Fetching ahead: the next small files of a directory that is being read through, in parallel."""
 
 import threading
 from collections.abc import Hashable

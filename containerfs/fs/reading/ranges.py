@@ -1,4 +1,4 @@
-"""A set of byte ranges, for which part of a file is present.
+"""A set of byte ranges: the parts of a file that are present.
 
 Invariant: the ranges are sorted, disjoint, not adjacent and not empty.
 """

@@ -1,9 +1,9 @@
 """How far one stream of a file runs ahead of its readers, and which reads wait for it. Decisions only.
 
 A stream runs ahead by as much as was read from it in sequence, within bounds, and pauses there: ``head`` of a large
-file fetches about a mebibyte, and a copy of it keeps the line busy. A read somewhere in a file is more often the only
-one there than the first of many: it is answered by a *probe*, a stream of few bytes that ends by itself, so that its
-connection can be used again. Whoever reads on where a probe ends gets a stream without end.
+file fetches about a mebibyte, and a copy keeps the connection busy. A read somewhere in a file is more often the only
+one there than the first of many. It is answered by a *probe*, a stream of a few bytes that ends by itself, so that its
+connection can be reused. A reader that continues where a probe ends gets an unlimited stream.
 """
 
 from enum import Enum, auto

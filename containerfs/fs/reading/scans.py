@@ -1,8 +1,8 @@
 """Whether a directory is being read through, in which order, and which files come next. Decisions only.
 
 Programs read directories in one of three orders: as listed, by name, or by inode number (cp). The first two files of
-one of these orders begin a scan, or three in a row somewhere in it. What follows is named ever further ahead, so that
-copying many small files does not cost a round trip each. Files that are opened here and there begin nothing.
+one of these orders start a scan, or any three in a row. The files that follow are fetched further and further ahead, so
+that copying many small files does not cost a round trip each. Files that are opened here and there start nothing.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
-"""Checksums of a content, one for each block of it, so that what a disk has damaged is noticed when it is read.
+"""Checksums of a content, one for each block, so that damage by the disk is noticed when it is read.
 
-A complete content has them behind it in its file, in a trailer that vouches for itself; of one that is there in part,
-the note has them.
+A complete content has them at the end of its file, in a trailer that verifies itself; for a partial one, they are in
+its note.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Attempts to upload: how one begins, and what is true once it has failed.
 
-The journal knows of an attempt before it is sent, so that after a crash it is known what may have reached the service.
+The journal records an attempt before it is sent, so that after a crash it is known what may have reached the service.
 """
 
 import logging

@@ -1,8 +1,8 @@
-"""Attributes on their way to a service that keeps them: what was set here since the service has got the file.
+"""Attributes on their way to a service that stores them: those that were set after the service got the file.
 
-An upload carries the attributes that its file has when it begins. What is set later, and what is set for directories,
-follows a moment later, once for all that was set meanwhile. Until the service has it, the store on this machine says
-so, and the next mount goes on with it.
+An upload carries the attributes that its file has when it begins. Later changes, and attributes of directories, follow
+a moment later, all at once. Until the service has them, the store on this machine says so, and the next mount
+continues.
 """
 
 import logging

@@ -1,6 +1,6 @@
-"""The backlog: what is not on the service yet, for whoever asks or waits.
+"""The backlog: what is not on the service yet, for everybody who asks or waits.
 
-Nothing of it is ever dropped silently: it is in the journal, and it is listed here with the reason.
+Nothing of it is ever dropped silently: it is in the journal, and listed here with the reason.
 """
 
 import time

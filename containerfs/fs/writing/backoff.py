@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: twice as long after each that failed, within bounds."""
+"""How long to wait before the next attempt: twice as long after each failure, within bounds."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds
 

@@ -1,8 +1,8 @@
-"""Checkpoints: the write-ahead log is written into its database beside the transactions, and not by one of them.
+"""Checkpoints: a thread writes the write-ahead log into its database, so that transactions do not have to.
 
 SQLite's own checkpoints make the transaction that finds the log full wait for two fsyncs. Here a thread with a
-connection of its own does that, while others go on to commit. The log begins anew once all of it was written while
-nobody committed; if that does not come about by itself, further transactions wait for it once the log is very long.
+connection of its own does that while others commit. The log starts again once all of it was written while nobody
+committed. If that does not happen by itself, further transactions wait for it once the log is very long.
 Source: https://www.sqlite.org/wal.html
 """
 

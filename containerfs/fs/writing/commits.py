@@ -1,8 +1,8 @@
-"""Commits: what a program wrote and closed, or synced, becomes due, and is noted in the journal.
+"""Commits: what a program wrote and closed, or synced, becomes due, and is recorded in the journal.
 
-From ``close`` on, the content does not change any more; a later write goes to a copy. When the disk has it, and
-when the service, depends on its name, and on how the mount is to write: at once, or soon. What the journal cannot take
-is due all the same: closing fails, the file is listed as failed, and it is noted and uploaded once there is room.
+From ``close`` on, the content does not change; a later write goes to a copy. When it reaches the disk and the service
+depends on its name, and on the mode of the mount: at once, or soon. What the journal has no room for is due all the
+same: closing fails, the file is listed as failed, and it is recorded and uploaded once there is room.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Deletions: files of the service that are to go, each tried again until it is gone.
+"""Deletions: files on the service that have to go, each retried until it is gone.
 
-A deletion is noted in the journal together with what makes it right: the upload of what replaces the file, or the
-removal of its name. From then on it is nobody's error: a DELETE that fails is tried again, by the next mount too.
+A deletion is recorded in the journal together with its cause: the upload of what replaces the file, or the removal of
+its name. From then on, a DELETE that fails is nobody's error. It is retried, by the next mount too.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Delivery: one version of a file sent to the service, exactly once, as far as a service allows.
 
-A service that honours idempotency keys is sent the same request again when an answer is lost. Elsewhere the file is
-looked for first, and accepted only if its content is ours.
+If an answer is lost, a service that supports idempotency keys gets the same request again. On other services the file
+is looked for first, and accepted only if its content is ours.
 """
 
 import threading

@@ -1,9 +1,9 @@
-"""Durability: when this machine's disk has what the journal has, so that a crash of the machine loses nothing of it.
+"""Durability: when the journal reaches this machine's disk, so that a crash of the machine loses nothing.
 
-A crash of the mount loses nothing in any case: rows and staged files are in the kernel's memory by then. For the disk,
-either each change is synced before it is answered, or one sync a moment later serves all that waits for it. Contents
+A crash of the mount loses nothing in any case: by then rows and staged files are in the kernel's memory. For the disk,
+either each change is synced before it is answered, or one sync a moment later covers everything that waits. Contents
 are synced before the log, and the journal has the digest of a content before it counts as safe: after a crash of the
-machine, a content that the disk had no more time for is recognized, and is not uploaded.
+machine, content that did not reach the disk is recognised, and not uploaded.
 """
 
 import logging

@@ -1,9 +1,9 @@
-"""Renames, of a file or of all in a directory: all or nothing, as programs see it.
+"""Renames of a file, or of everything in a directory: all or nothing, as programs see it.
 
-The API has none: a file gets a new name by being stored again under it, and deleted under the old one. Where the
-service can copy under another name, no byte moves; else the content is uploaded from here. What a rename does is one
-transaction of the journal, and one change of the tree. Then every file is stored under its new name, and only once all
-are, what they replace is deleted. If one cannot be stored, the rename is undone. After a crash, or a lost answer, it is
+The API has none: a file is renamed by storing it again under the new name, and deleting it under the old one. If the
+service can copy under another name, no byte moves; otherwise the content is uploaded from here. What a rename does is
+one transaction of the journal, and one change of the tree. Then every file is stored under its new name, and only after
+that is anything deleted. If a file cannot be stored, the rename is undone. After a crash, or a lost answer, it is
 finished later.
 """
 

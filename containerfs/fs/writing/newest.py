@@ -1,4 +1,4 @@
-"""The newest files of containers, listed once for all lost requests that are looked for at about the same time."""
+"""The newest files of containers, listed once for all lost requests that look for theirs at about the same time."""
 
 import threading
 import time

@@ -1,7 +1,7 @@
-"""Recovery: what could not be sent, of all journals below one directory, for somebody to decide about.
+"""Recovery: what could not be sent, from all journals below one directory, for somebody to decide about.
 
-Journals are looked into without becoming a part of them: nothing of a mount that is gone is taken over, and what a
-mount that lives still tries to send is its own. While a journal is being looked into, no mount of it begins or ends.
+Looking into a journal does not claim it: nothing of a mount that is gone is taken over, and what a running mount still
+tries to send stays with it. While a journal is being looked into, no mount of it starts or ends.
 """
 
 import os

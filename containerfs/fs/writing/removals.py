@@ -1,10 +1,10 @@
-"""Removals: files that are deleted by name, and what programs that have them open go on with.
+"""Removals: files that are deleted by name while programs may have them open.
 
-A program that has a file open, or is about to, since the kernel has found it, keeps its content after the name is gone.
-What only the service has is fetched before it is deleted there, if that is bearable; else its deletion is noted, and
-carried out once no program reads the file any more.
+A program that has a file open, or is about to open it because the kernel has just found it, keeps its content after the
+name is gone. Content that only the service has is fetched before it is deleted there, if it is not too large. Otherwise
+its deletion is recorded, and carried out once no program reads the file any more.
 
-Where the mount writes back, the journal has a deletion when ``unlink`` returns, and the service carries it out soon.
+If the mount writes back, the deletion is in the journal when ``unlink`` returns, and the service carries it out soon.
 """
 
 import time

@@ -1,6 +1,7 @@
-"""Replay: what earlier mounts left undone is taken up, in the order in which it was written.
+"""Replay: what earlier mounts left undone is resumed, in the order in which it was written.
 
-Until it is on the service, it is shown as it was. Of several contents for one path, the last one written counts.
+Until it is on the service, it is shown as it was. If there are several contents for one path, the last one written
+counts.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """When uploads and deletions run: a heap of due times over a pool of threads.
 
-At most ``_SLOTS`` jobs that make progress run at a time. A job that hangs holds a thread, and no slot: others go on. A
-brief job waits for none of them. A key has one job at most; asking for it again changes when it runs.
+At most ``_SLOTS`` jobs run at a time, as long as they make progress. A job that hangs occupies a thread but no slot, so
+others continue. A brief job waits for none of them. A key has at most one job; asking for it again changes when it
+runs.
 """
 
 import heapq

@@ -1,8 +1,8 @@
 """Settling: what a request whose answer was lost has left on the service.
 
-A file there is ours only if its content is: the digests must agree. Names, sizes and times merely say which files are
-worth looking at. What an abandoned request left, whole or cut short, is deleted; it is looked for several times, since
-a request may still be on its way when its answer is given up.
+A file there is ours only if its content is: the digests must match. Names, sizes and times only say which files to look
+at. What an abandoned request left, complete or cut short, is deleted. It is looked for several times, because a request
+may still be under way when its answer is given up.
 """
 
 import logging

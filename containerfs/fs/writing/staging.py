@@ -1,6 +1,6 @@
 """Staging: before the first write, a file gets a staged copy of its content, which takes the writes.
 
-Closed content never changes, so what is being uploaded, or waits to be, is copied too.
+Closed content never changes, so what is being uploaded, or waits for it, is copied too.
 """
 
 from collections.abc import Callable

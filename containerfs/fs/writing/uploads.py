@@ -1,7 +1,7 @@
-"""Uploads: what was closed here becomes a file of the service, once, and takes the place of what it replaces.
+"""Uploads: what was closed here becomes a file on the service, once, and replaces the previous one.
 
-New before old: the new content is stored and verified before what it replaces is deleted, so that a failure at any
-point leaves one of the two whole. An upload that fails in passing is tried again, ever more rarely; one that is refused
+New before old: the new content is stored and verified before the old one is deleted, so a failure at any point leaves
+one of the two intact. An upload that fails for a temporary reason is retried at growing intervals. One that is refused
 waits until the file changes or somebody asks.
 """
 
