@@ -22,7 +22,7 @@ class AskingError(ContainerFSError):
 
 
 def ask(mountpoint: Path) -> Document:
-    """What the mount is doing, as ``fs.status`` has it. Raises AskingError.
+    """The mount's status document, as made by ``fs.status``. Raises AskingError.
 
     Asked on a thread of its own: nobody could end a question to a process that is stopped.
     """

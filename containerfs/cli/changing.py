@@ -126,7 +126,7 @@ def _rename_container(session: "Session", container: "ContainerDirectory", old: 
 
 
 def _files(session: "Session", nodes: "list[Node]", *, recursive: bool) -> "list[FileNode]":
-    """The files that nodes are, or hold, each once."""
+    """The files that these nodes are or contain, each once."""
     from containerfs.fs.namespace.nodes import Directory, FileNode
     from containerfs.transfer.catalog import full_name
 
@@ -142,7 +142,7 @@ def _files(session: "Session", nodes: "list[Node]", *, recursive: bool) -> "list
 
 
 def _confirmed(session: "Session", containers: "list[ContainerDirectory]") -> bool:
-    """Ask, if somebody is there to answer."""
+    """Ask the user, if there is a terminal."""
     for container in containers:
         files = session.catalog.files(container)
         total = wording.size(sum(file.known_size or 0 for file in files))
@@ -187,7 +187,7 @@ def _move(session: "Session", steps: "list[Copy]") -> None:
 
 
 def _move_directories(session: "Session", node: "Directory", new: str) -> None:
-    """Have the service keep under the new name what it keeps of a directory that was renamed."""
+    """Move the attributes that the service stores for a renamed directory."""
     from containerfs.fs.types import FileAttributes
 
     top = new.strip("/").partition("/")[2]

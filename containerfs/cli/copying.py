@@ -147,7 +147,7 @@ def _watch(
     *,
     recursive: bool,
 ) -> None:
-    """Download what is there, and what appears; each file that is saved is a line on standard output."""
+    """Download existing and new files; print a line for each saved file."""
     from containerfs.fs import types
     from containerfs.fs.disk import disk_errors
     from containerfs.transfer.watch import Watch
@@ -207,7 +207,7 @@ def _upload(session: "Session", step: "Upload", shown: "Board", *, verify: bool)
 
 
 def _spooled(path: Path) -> Path:
-    """Standard input as a file, whose size is known."""
+    """Standard input as a file, so that its size is known."""
     with open(path, "wb") as file:
         while block := sys.stdin.buffer.read(1 << 20):
             file.write(block)

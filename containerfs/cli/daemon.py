@@ -21,7 +21,7 @@ _PRIVATE = 0o077
 
 
 class Ended(Exception):
-    """The process ended without a word.
+    """The process ended without a message.
 
     Attributes:
         status: its exit status; negative for the signal that has killed it.
@@ -33,7 +33,7 @@ class Ended(Exception):
 
 
 def start(log: Path, stay: Callable[[Callable[[Word], None]], int]) -> Word:
-    """Have a process of its own do something; returns the word that it gives.
+    """Do something in a process of its own; returns its first message.
 
     Args:
         log: where its standard output and error are appended to.
@@ -62,12 +62,12 @@ def start(log: Path, stay: Callable[[Callable[[Word], None]], int]) -> Word:
 
 
 def keep_private() -> None:
-    """Have what this process and its children make be its user's alone, whatever the umask was. Source: umask(2)."""
+    """Make new files of this process and its children private to its user. Source: umask(2)."""
     os.umask(os.umask(_PRIVATE) | _PRIVATE)
 
 
 def leave(status: int) -> NoReturn:
-    """End the process, and with it the threads that wait for a service that hangs: nothing waits for them any more."""
+    """End the process, including threads that wait for a hanging service."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -96,7 +96,7 @@ def _stay(output: int, writing: int, stay: Callable[[Callable[[Word], None]], in
 
 
 def _close_all_but(kept: int) -> None:
-    """Hold nothing open that the command was given: whoever reads a pipe to its end would wait for the mount's."""
+    """Close what the command inherited: a reader of a pipe would otherwise wait for the mount to end."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) != kept:
             with suppress(OSError):  # the listing's own

@@ -33,7 +33,7 @@ _MOST_SKEW = 60.0  # seconds by which the service's clock may be off
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it."""
+    """What was checked, its state, and what to do about it."""
 
     name: str
     state: str
@@ -121,7 +121,7 @@ def _limits() -> Iterator[Finding]:
 
 
 def _settings(settings: "Settings", flags: dict[str, object]) -> Iterator[Finding]:
-    """Each that is set, with where it comes from. What may be secret is not shown."""
+    """Each setting and its origin, except the values of secrets."""
     from containerfs.config import origins
 
     for name, origin in origins(settings, flags).items():

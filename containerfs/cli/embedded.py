@@ -25,7 +25,7 @@ class EmbeddedError(ContainerFSError):
 
 
 class EmbeddedStore:
-    """A server over ``data_dir``. Starting it takes a while, in which one can do something else: ``ready`` waits."""
+    """A server over ``data_dir``. It starts in the background; ``ready`` waits for it."""
 
     def __init__(self, data_dir: Path) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="containerfs-", dir=_short_directory())  # 0700
@@ -55,7 +55,7 @@ class EmbeddedStore:
             log.warning("%s", line.decode(errors="replace").rstrip())
 
     def stop(self) -> None:
-        """End it, once it has answered what it was asked."""
+        """Stop the server once it has finished its requests."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -63,7 +63,7 @@ class EmbeddedStore:
 
 
 def _short_directory() -> str:
-    """Where a socket can be made: TMPDIR may be too long."""
+    """A directory for the socket: TMPDIR may be too long."""
     wanted = (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp")
     short = (path for path in wanted if path and len(os.fsencode(path)) <= _LONGEST)
     return next((path for path in short if os.access(path, os.W_OK | os.X_OK)), tempfile.gettempdir())

@@ -33,18 +33,18 @@ def fail(command: str, why: str, status: int = FAILED) -> NoReturn:
 
 
 def complain(command: str, why: str) -> None:
-    """Say what is wrong, in one line."""
+    """Print one line about what is wrong."""
     typer.echo(f"containerfs {command}: {' '.join(why.splitlines())}", err=True)
 
 
 def status_of(error: ContainerFSError) -> int:
-    """The exit status that an error earns."""
+    """The exit status for an error."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
 
 
 @contextmanager
 def reporting(command: str) -> Iterator[None]:
-    """End the command with one line for any error that containerfs raises on its own account."""
+    """End the command with one line for any error that containerfs raises."""
     try:
         yield
     except ContainerFSError as error:

@@ -60,7 +60,7 @@ def _arguments(words: Sequence[str]) -> tuple[str, str, list[str], bool]:
 
 
 def _command(source: str, mountpoint: str, options: list[str]) -> list[str]:
-    """The arguments of ``containerfs``; settings are put into the environment, which all of them can be read from."""
+    """The arguments of ``containerfs``; settings are passed in the environment."""
     from containerfs.config import Settings
 
     libfuse = []
@@ -88,7 +88,7 @@ def _command(source: str, mountpoint: str, options: list[str]) -> list[str]:
 
 
 def _become(name: str) -> None:
-    """Be another user from now on, who then owns the mount, and whose settings count."""
+    """Become another user, who then owns the mount and whose settings apply."""
     try:
         user = pwd.getpwnam(name)
         os.initgroups(name, user.pw_gid)

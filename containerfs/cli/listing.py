@@ -68,7 +68,7 @@ Listing = tuple[str, list[tuple[str, "Node"]]]
 
 
 def _listings(catalog: "Catalog", names: list[str], *, recursive: bool) -> Iterator[Listing]:
-    """As ls(1): files that are named, then each directory; with titles if there are several."""
+    """As in ls(1): named files first, then each directory, with titles if there are several."""
     from containerfs.fs.namespace.nodes import Directory
     from containerfs.transfer.catalog import full_name
 
@@ -138,7 +138,7 @@ def _described(node: "Node") -> dict[str, Any]:
 
 
 def _info(session: "Session", node: "Node") -> dict[str, Any]:
-    """What is known, by the names under which it is shown, in that order."""
+    """The known facts by their displayed names, in order."""
     from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link
 
     if isinstance(node, FileNode):

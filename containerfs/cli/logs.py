@@ -26,7 +26,7 @@ Key = tuple[str, int, str]
 
 
 class Counted(logging.Handler):
-    """Passes a line on to other handlers once a minute, and says then how often it came meanwhile. Thread-safe."""
+    """Passes each line on once a minute, with a count of its repetitions. Thread-safe."""
 
     def __init__(self, targets: list[logging.Handler]) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Counted(logging.Handler):
         self._pass_on(record)
 
     def close(self) -> None:
-        """Say of all lines how often they came that were not written again."""
+        """Log the counts of lines that were not repeated."""
         with self.lock or threading.RLock():
             seen, self._seen = self._seen, OrderedDict()
             for key, counted in seen.items():
@@ -71,7 +71,7 @@ class Counted(logging.Handler):
 
 
 class LogFile(RotatingFileHandler):
-    """A file that several mounts may write, each of which may rotate it. Standard output and error go where it goes."""
+    """A log file that several mounts may write and rotate. Standard output and error go there too."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "a", _MOST_BYTES, _BACKUPS, encoding="utf-8", errors="surrogateescape")
@@ -112,7 +112,7 @@ class _Journal(logging.Formatter):
 
 
 def begin(level: str, *, file: Path | None = None, syslog: bool = False) -> None:
-    """Log from now on, until the process ends.
+    """Start logging, until the process ends.
 
     Args:
         level: of what is written, as ``info``.

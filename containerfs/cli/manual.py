@@ -33,7 +33,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Page:
-    """What one command says of itself.
+    """The help of one command.
 
     Attributes:
         name: with the commands that it is in, as ``containerfs keys add``.

@@ -123,7 +123,7 @@ def mount(
 
 
 def _background(settings: "Settings", mountpoint: Path, options: str) -> None:
-    """Start the process that stays, and wait for its word."""
+    """Start the background process and wait for its first message."""
 
     def stay(say: Callable[[daemon.Word], None]) -> int:
         told: list[str] = []
@@ -154,7 +154,7 @@ def _background(settings: "Settings", mountpoint: Path, options: str) -> None:
 
 
 def _words_of_libfuse(log_file: Path, before: int) -> str:
-    """What libfuse has written to the log since it had so many bytes, in one line."""
+    """What libfuse has written to the log since it had this size, in one line."""
     with log_file.open("rb") as file:
         file.seek(before)
         lines = [line.decode(errors="replace").strip() for line in file if line.startswith(_LIBFUSE)]
@@ -162,7 +162,7 @@ def _words_of_libfuse(log_file: Path, before: int) -> str:
 
 
 def _tell_of_others(mountpoint: Path) -> None:
-    """What processes of mounts that are gone from their names still upload."""
+    """What processes of detached mounts are still uploading."""
     with suppress(AskingError):  # it is gone already
         elsewhere = ask(mountpoint)["uploads"]["elsewhere"]
         for pid, files in itertools.groupby(elsewhere, lambda each: each["pid"]):
@@ -171,7 +171,7 @@ def _tell_of_others(mountpoint: Path) -> None:
 
 
 def _check_places(settings: "Settings", mountpoint: Path) -> None:
-    """Raises SettingsError: what the mount needs would be in the mount itself."""
+    """Raises SettingsError if the mount's own files would be inside the mount."""
     from containerfs.config import SettingsError
 
     top = Path(os.path.realpath(mountpoint))
@@ -198,7 +198,7 @@ def _log_file(settings: "Settings") -> Path:
 def _stay(
     settings: "Settings", mountpoint: Path, options: str, ready: Callable[[str], None], log_file: Path | None
 ) -> int:
-    """Mount and serve; returns the exit status. Tells ``ready``, once, what is mounted."""
+    """Mount and serve; returns the exit status. Calls ``ready`` once with what is mounted."""
     logs.begin(settings.log_level, file=log_file, syslog=settings.syslog)
     descriptors.raise_limit()
     left = _mount_and_serve(settings, mountpoint, options, ready)
@@ -249,7 +249,7 @@ def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready
 
 
 def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", stack: ExitStack) -> "FileSystem":
-    """The file system over the service that is meant, closed with the stack."""
+    """The file system over the chosen service, closed with the stack."""
     from containerfs.cli.service import connect
     from containerfs.fs.open import Options, open_filesystem
     from containerfs.fs.types import digest
@@ -283,6 +283,6 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
 
 
 def _fields(settings: "Settings") -> dict[str, object]:
-    """Of the containers that the mount makes."""
+    """The fields of containers that the mount creates."""
     rule = settings.expires_after
     return {} if rule is None else {"expires_after": rule.model_dump(exclude_none=True)}

@@ -53,14 +53,14 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log everyt
 
 
 def options_of_logs(level: str | None, *, verbose: bool, quiet: bool) -> str | None:
-    """The level that is asked for; None if none is."""
+    """The requested level; None if there is none."""
     if level is not None:
         return level
     return "debug" if verbose else "warning" if quiet else None
 
 
 def _place(text: str) -> Path:
-    """A mountpoint. Nothing is asked of what is mounted there, which may hang; click's own type would."""
+    """A mountpoint. Unlike click's own type, this does not touch what is mounted there, which may hang."""
     try:
         return Path(os.path.abspath(text))
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def _service(
 
 
 def on_service(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say which service, whose settings it gets as its first argument, ``settings``.
+    """Add the options for choosing a service; the command gets the settings as ``settings``.
 
     What containerfs raises on its own account ends the command with one line.
     """

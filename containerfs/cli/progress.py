@@ -26,14 +26,14 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """As people know it."""
+        """The name to show."""
 
 
 S = TypeVar("S", bound=Named)
 
 
 class Board:
-    """Shows how transfers get on. Thread-safe.
+    """Shows the progress of transfers. Thread-safe.
 
     Args:
         command: whose transfers these are.
@@ -53,14 +53,14 @@ class Board:
         self._total: TaskID | None = None
 
     def each(self, crew: "Crew", steps: "Sequence[S]", work: "Callable[[S], object]") -> None:
-        """Do ``work`` with each step; those that fail are told of, and do not count."""
+        """Do ``work`` with each step; failures are reported, and do not count."""
         if self._progress is not None and len(steps) > 1:
             self._total = self._progress.add_task("all files", total=len(steps), unit="files")
         crew.each(steps, work, lambda step, error: self.failed(step.name, error))
 
     @contextmanager
     def file(self, name: str, size: int | None) -> Iterator["FileMeter"]:
-        """Watch one file; it counts if nothing is raised."""
+        """Watch the transfer of one file; it counts if nothing is raised."""
         with self._lock:
             meter = FileMeter(self._check, self._progress, name, size)
         try:
@@ -81,7 +81,7 @@ class Board:
             complain(self._command, f"{name}: {error}")
 
     def summary(self) -> str:
-        """What came of it, in one line."""
+        """The result in one line."""
         seconds = time.monotonic() - self._begun
         return f"{self._verb} {wording.counted(self._files, 'file')}, {wording.size(self._bytes)} in {seconds:.1f} s"
 
@@ -98,14 +98,14 @@ class FileMeter:
             self._task = progress.add_task(_short(name), total=size, unit="bytes")
 
     def at(self, done: int, size: int | None) -> None:
-        """So many bytes are there. Raises what is to end the transfer."""
+        """This many bytes have been transferred. May raise to end the transfer."""
         self._check()
         self.done = done
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=size)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._progress is not None and self._task is not None:
             self._progress.remove_task(self._task)
 
@@ -131,7 +131,7 @@ def board(command: str, verb: str, check: Callable[[], None], *, quiet: bool) ->
 
 
 def bars() -> "Progress":
-    """Bars of bytes on standard error, which go when they are done."""
+    """Progress bars on standard error, which disappear when done."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -147,6 +147,6 @@ def bars() -> "Progress":
 
 
 def _short(name: str) -> str:
-    """The end of a name, which tells it from others."""
+    """The end of a name, which distinguishes it best."""
     name = name if name.isprintable() else repr(name)
     return name if len(name) <= 40 else "…" + name[-39:]

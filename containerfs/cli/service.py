@@ -12,7 +12,7 @@ _TIMEOUT = Timeout(60.0, connect=3.0)  # seconds; operations of a mount do not w
 
 
 def connect(settings: "Settings", embedded: "EmbeddedStore | None") -> tuple[Client, Client]:
-    """A client that sends again what failed in passing, and one that does not. Raises ContainerFSError."""
+    """A client that retries temporary failures, and one that does not. Raises ContainerFSError."""
 
     def client(retry_for: float) -> Client:
         return Client(

@@ -46,7 +46,7 @@ def _check(mountpoint: Path) -> None:
 
 
 def _told(mountpoint: Path | None) -> Any:
-    """A document, or without a mountpoint those of all mounts."""
+    """The document of a mount, or those of all mounts."""
     return ask(mountpoint) if mountpoint is not None else list(_all())
 
 
@@ -56,7 +56,7 @@ def _shown(mountpoint: Path | None) -> list[str]:
 
 
 def _all() -> Iterator[Document]:
-    """Each mount of this user: its place, and what it tells or why it does not."""
+    """Each mount of this user, with its status or the reason why there is none."""
     from containerfs.fuse import table
 
     for entry in table.entries():
@@ -97,7 +97,7 @@ def _summary(told: Document) -> list[str]:
 
 
 def describe(mountpoint: Path, told: Document, now: float) -> list[str]:
-    """What a mount tells, as lines for people."""
+    """The status of a mount as lines for people."""
     cache, entries, uploads = told["cache"], told["entries"], told["uploads"]
     return [
         f"{_mounted(told)} on {wording.shown(str(mountpoint))}, process {told['pid']}",

@@ -65,7 +65,7 @@ def unmount(
 
 
 def _take_down(mountpoint: Path, entry: "Entry", pid: int, uploads: Document, *, lazy: bool) -> None:
-    """Unmount; a mount that is in use, or uploads still, is detached if it is to be done lazily, and stays if not."""
+    """Unmount. A mount that is in use or still uploading stays, or is detached with ``lazy``."""
     from containerfs.fuse.mount import MountError, detach
     from containerfs.fuse.mount import unmount as take_down
     from containerfs.fuse.users import users
@@ -90,7 +90,7 @@ def _take_down(mountpoint: Path, entry: "Entry", pid: int, uploads: Document, *,
 
 
 def _await_end(process: int, pid: int, entry: "Entry", deadline: float) -> None:
-    """Wait until the process has ended, which another mount namespace can keep it from."""
+    """Wait until the process has ended, which another mount namespace can prevent."""
     from containerfs.fuse.users import holders
 
     begun = time.monotonic()
@@ -105,7 +105,7 @@ def _await_end(process: int, pid: int, entry: "Entry", deadline: float) -> None:
 
 
 def _drain(mountpoint: Path, deadline: float, *, quiet: bool) -> dict[str, Any]:
-    """Have what is due uploaded; returns what the mount says of its uploads then, or when the time is over.
+    """Upload everything that is due; returns the state of uploads then, or at the deadline.
 
     An fsync would be simpler, but nobody could end one that waits for a service that hangs.
     """
@@ -136,7 +136,7 @@ def _watch(mountpoint: Path, uploads: Document, deadline: float, progress: "Prog
 
 
 def _named(files: list[Document]) -> str:
-    """How many files, and some of them by name."""
+    """The number of files, and the names of some."""
     names = ", ".join(f"{each['name']} ({_size(each)})" for each in files[:_NAMED])
     more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
     return f"{wording.counted(len(files), 'file')}: {names}{more}"

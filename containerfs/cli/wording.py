@@ -18,7 +18,7 @@ def when(seconds: int | None) -> str:
 
 
 def until(seconds: float | None, now: float) -> str:
-    """How long it is until then: ``in 6d``, ``never``."""
+    """The time left: ``in 6d``, ``never``."""
     if seconds is None:
         return "never"
     left = seconds - now
@@ -49,12 +49,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name; on a terminal without what would move its cursor, as ls(1) does it."""
+    """A name, quoted on a terminal if it is not printable, as in ls(1)."""
     return name if name.isprintable() or not sys.stdout.isatty() else repr(name)
 
 
 def columns(rows: list[list[str]]) -> list[str]:
-    """Rows as lines: all columns but the last as wide as they must be, numbers to the right."""
+    """Rows as aligned lines, with numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(_padded, row[:-1], widths)) + f"  {row[-1]}" for row in rows]
 

@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """For how many seconds the kernel believes a name, and attributes."""
+    """How many seconds the kernel may cache a name, and attributes."""
 
     name: float
     attributes: float
@@ -57,7 +57,7 @@ def attributes(attr: Attr, ino: int, validity: Validity) -> bytes:
 
 
 def entry(number: int, attr: Attr, ino: int, validity: Validity) -> bytes:
-    """Answers ``lookup`` and what makes a node: fuse_entry_out.
+    """Answers ``lookup`` and operations that create a node: fuse_entry_out.
 
     Args:
         number: by which the kernel asks for the node from now on.
@@ -73,7 +73,7 @@ def opened(fh: int, *, keep_pages: bool = False) -> bytes:
 
 
 def size(number: int) -> bytes:
-    """Answers ``write``, and who asks how large an extended attribute is."""
+    """Answers ``write``, and requests for the size of an extended attribute."""
     return _SIZE.pack(number, 0)
 
 
@@ -93,7 +93,7 @@ def statfs(disk: os.statvfs_result) -> bytes:
 
 
 def directory_entry(name: bytes, ino: int, mode: int, offset: int) -> bytes:
-    """An entry of what answers ``readdir``; after ``entry``, one of what answers ``readdirplus``.
+    """An entry in the answer to ``readdir`` or, after ``entry``, to ``readdirplus``.
 
     Args:
         offset: of what follows it.

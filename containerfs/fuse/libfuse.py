@@ -226,7 +226,7 @@ def _open() -> Any:
 
 
 def install_command(release: Path = Path("/etc/os-release")) -> str:
-    """What installs libfuse on the distribution at hand. Source: os-release(5)."""
+    """The command that installs libfuse on this distribution. Source: os-release(5)."""
     fields = dict(line.split("=", 1) for line in _lines(release) if "=" in line)
     family = {fields.get("ID", "").strip('"'), *fields.get("ID_LIKE", "").strip('"').split()}
     commands = {

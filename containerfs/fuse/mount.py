@@ -16,7 +16,7 @@ _KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and a
 
 
 class MountError(ContainerFSError):
-    """It cannot be mounted, or unmounted; the message says why, and what to do."""
+    """Mounting or unmounting failed; the message says why, and what to do."""
 
 
 def check_machine() -> None:
@@ -31,7 +31,7 @@ def check_machine() -> None:
 
 
 def prepare(mountpoint: Path) -> None:
-    """Make a directory ready to be mounted on: made if its parent exists, and freed of a dead mount.
+    """Prepare a mountpoint: create it if its parent exists, and remove a dead mount.
 
     Raises:
         MountError: it cannot be used.
@@ -53,7 +53,7 @@ def prepare(mountpoint: Path) -> None:
 
 
 def kernel_expiry(metadata_expiry: float) -> float:
-    """Seconds for which the kernel keeps attributes: a part of the expiry, which both together must not exceed."""
+    """Seconds for which the kernel caches attributes, a part of the whole expiry."""
     return min(_KERNEL_EXPIRY, metadata_expiry / 10)
 
 
@@ -78,12 +78,12 @@ def is_dead(mountpoint: Path) -> bool:
 
 
 def unmount(mountpoint: Path) -> None:
-    """Ask the kernel to let go. Raises MountError if programs use the mount."""
+    """Unmount. Raises MountError if programs use the mount."""
     _fusermount("-u", mountpoint)
 
 
 def detach(mountpoint: Path) -> None:
-    """Take a mount away from its name, at once; what uses it ends by itself."""
+    """Detach a mount from its name at once; it ends when nothing uses it any more."""
     _fusermount("-uz", mountpoint)
 
 

@@ -41,14 +41,14 @@ class NodeTable:
         self._next = itertools.count(ROOT + 1)
 
     def __getitem__(self, number: int) -> Known:
-        """What a number stands for. Raises Gone: nothing any more."""
+        """The node with this number. Raises Gone if there is none any more."""
         try:
             return self._known[number]
         except KeyError:
             raise Gone(f"no node {number}") from None
 
     def remember(self, node: Node, *, by_id: bool) -> int:
-        """The kernel is about to be told of a node, once more; returns its number."""
+        """Count that the kernel is told about a node; returns its number."""
         with self._lock:
             number = self._number(node, by_id=by_id)
             if number is None:
@@ -59,7 +59,7 @@ class NodeTable:
             return number
 
     def forget(self, number: int, times: int) -> Node:
-        """The kernel forgets that it was told of a node so many times; returns the node."""
+        """Count that the kernel forgets a node this many times; returns the node."""
         with self._lock:
             known = self[number]
             known.times -= times

@@ -30,7 +30,7 @@ _UNKNOWN_INO = 1  # of these; 0 would hide them
 
 
 class Caller(Protocol):
-    """Who asks for an operation."""
+    """The program that asks for an operation."""
 
     @property
     def owner(self) -> tuple[int, int]:
@@ -38,10 +38,10 @@ class Caller(Protocol):
 
     @property
     def pid(self) -> int:
-        """Of the thread that asks."""
+        """The id of the thread that asks."""
 
     def interrupted(self) -> bool:
-        """Whether nobody waits any more for the operation."""
+        """Whether nobody waits for the operation any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _translating(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @translating
 class ContainerOperations:
-    """Translates, and decides nothing. Nodes are given by their numbers, names as bytes.
+    """Translates, and makes no decisions. Nodes are given by their numbers, names as bytes.
 
     Args:
         nodes: by which numbers the kernel knows nodes.
@@ -311,7 +311,7 @@ class ContainerOperations:
         return node
 
     def _buffer(self, size: int) -> memoryview:
-        """One of this thread, of ``size`` bytes at least."""
+        """A buffer of this thread with at least ``size`` bytes."""
         buffer: memoryview | None = getattr(self._of_thread, "buffer", None)
         if buffer is None or len(buffer) < size:
             buffer = self._of_thread.buffer = memoryview(bytearray(size))

@@ -63,7 +63,7 @@ def _options(service: str, further: str, *, read_only: bool) -> dict[str, str]:
 
 
 def _seconds(options: dict[str, str], name: str, default: float) -> float:
-    """Take out for how long somebody wants the kernel to remember something. Raises MountError."""
+    """Extract a number of seconds from the options. Raises MountError."""
     given = options.pop(name, f"={default}")
     with contextlib.suppress(ValueError):
         seconds = float(given.partition("=")[2])

@@ -109,7 +109,7 @@ class Session:
             self._end()
 
     def forget_pages(self, node: int) -> bool:
-        """Let the kernel forget attributes and pages of a file; returns whether it remembers none of them now.
+        """Make the kernel forget the attributes and pages of a file; returns whether it did.
 
         Source: fuse_lowlevel_notify_inval_inode, libfuse.
         """
@@ -118,7 +118,7 @@ class Session:
     # Threads
 
     def _start_thread(self) -> None:
-        """Have another thread wait for requests, unless there are as many as may be."""
+        """Start another thread for requests, unless the limit is reached."""
         thread = threading.Thread(target=self._serve_requests, name="fuse", daemon=True)
         with self._lock:
             if self.ending or len(self._threads) >= _THREADS:
@@ -179,7 +179,7 @@ class Session:
         self.library.fuse_session_destroy(self._pointer)
 
     def _wake(self) -> set[threading.Thread]:
-        """Have threads that wait for a request look whether the mount ends; returns all that are left."""
+        """Wake the threads that wait for a request; returns those that are left."""
         with self._lock:
             for thread in self._waiting:
                 if thread.ident is not None:
@@ -258,7 +258,7 @@ def _plain(*arguments: Any) -> tuple[Any, ...]:
 
 
 def _written(node: int, data: int, size: int, offset: int, info: Any) -> tuple[int, memoryview, int]:
-    """The kernel's own buffer, which is not copied."""
+    """The kernel's buffer, without copying."""
     return info.contents.fh, memoryview((ctypes.c_char * size).from_address(data)).cast("B"), offset
 
 

@@ -49,7 +49,7 @@ def entry(mountpoint: Path) -> Entry | None:
 
 
 def real(mountpoint: Path) -> str:
-    """Its path without symbolic links, found without a question to what is mounted there."""
+    """The path without symbolic links, resolved without touching what is mounted there."""
     for _ in range(_MOST_LINKS):
         try:
             mountpoint = mountpoint.parent / os.readlink(mountpoint)

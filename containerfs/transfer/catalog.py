@@ -57,7 +57,7 @@ class Catalog:
             return sorted(self._listed(directory).files(), key=lambda node: node.path)
 
     def directories(self, directory: Directory) -> list[RemoteFile]:
-        """The directories that the service keeps without files, at and below one, deepest first."""
+        """The directories that the service stores without files, at and below one, deepest first."""
         with self._lock:
             container, top = self._listed(directory).container, directory.path
             kept = [path for path in container.directories if not top or f"{path}/".startswith(f"{top}/")]
@@ -74,7 +74,7 @@ class Catalog:
             return self._container(name)
 
     def inside(self, container: ContainerDirectory, path: str) -> Node | None:
-        """What is at a path of a container; None if nothing is."""
+        """The node at a path in a container; None if there is none."""
         with self._lock:
             return self._tree.find_in(self._listed(container), path)
 
@@ -106,7 +106,7 @@ class Catalog:
         return self._tree.root
 
     def _listed(self, directory: Directory) -> Directory:
-        """The directory, with all that is in it."""
+        """The directory, listed with everything in it."""
         if directory is self._tree.root:
             return self._root()
         container = directory.container
@@ -152,7 +152,7 @@ class Catalog:
 
 
 def _similar(name: str, names: Iterable[str]) -> str:
-    """What may have been meant."""
+    """Suggestions for a misspelt name."""
     similar = get_close_matches(name, names, 3)
     return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
@@ -162,7 +162,7 @@ def _children(directory: Directory) -> list[Node]:
 
 
 def _matcher(pattern: str) -> Callable[[str], object]:
-    """As a shell's: names that begin with a dot match only what does, too."""
+    """A matcher like a shell's: a leading dot must be matched explicitly."""
     match = re.compile(translate(pattern)).match
     return lambda name: match(name) if pattern.startswith(".") or not name.startswith(".") else None
 
@@ -174,7 +174,7 @@ def full_name(node: Node) -> str:
 
 
 def remote_file(node: FileNode) -> RemoteFile:
-    """What the service says of a file of a catalog."""
+    """What the service says about a file in a catalog."""
     assert node.remote is not None, "a catalog has no files of its own"
     return node.remote
 

@@ -14,7 +14,7 @@ _END = object()
 
 
 class Crew:
-    """Does the same with many things. The first interrupt stops it.
+    """Does the same work with many items in parallel. The first interrupt stops it.
 
     Args:
         size: how many at a time.
@@ -27,7 +27,7 @@ class Crew:
         self._crash: BaseException | None = None
 
     def check(self) -> None:
-        """Raises Interrupted once it is to stop; to be called by what takes long."""
+        """Raises Interrupted once the crew is stopped. Long work calls this."""
         if self._stopping.is_set():
             raise types.Interrupted("interrupted")
 

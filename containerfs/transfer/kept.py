@@ -9,7 +9,7 @@ from containerfs.fs.types import RemoteFile
 
 
 class Names:
-    """The names, and whatever else, that mounts of this machine keep. Thread-safe.
+    """The names and other attributes that mounts on this machine keep. Thread-safe.
 
     Names are worth less than what they are wanted for: where the database cannot be used, nothing is kept.
 
@@ -25,12 +25,12 @@ class Names:
         self._store: AttributeStore | None = None
 
     def load(self, container_id: str) -> dict[str, Attributes]:
-        """All that is kept for a container, by key."""
+        """Everything kept for a container, by key."""
         store = self._opened() if self._database.exists() else None
         return {} if store is None else store.load(container_id)
 
     def keep(self, stored: RemoteFile, path: str) -> None:
-        """A file was to have this path, and the service has given it another."""
+        """Remember that the service stored a file under another path than this."""
         store = self._opened()
         if store is not None:
             store.save(stored.container_id, file_key(stored.id), Attributes(path=path))

@@ -27,7 +27,7 @@ class LinkSource:
 
 
 def make_link(path: Path, target: bytes) -> None:
-    """Make a link, in place of what has its name. Raises FsError."""
+    """Create a link, replacing what has its name. Raises FsError."""
     new = path.with_name(f".containerfs-{secrets.token_hex(8)}.part")
     try:
         with disk_errors():
@@ -41,7 +41,7 @@ def make_link(path: Path, target: bytes) -> None:
 
 
 def make_parents(top: Path, path: Path) -> None:
-    """Make the directories between ``top`` and ``path``. Raises NotPermitted where a link is one of them."""
+    """Create the directories between ``top`` and ``path``. Raises NotPermitted if one of them is a link."""
     with disk_errors():
         top.mkdir(parents=True, exist_ok=True)
         for parent in reversed(path.relative_to(top).parents[:-1]):

@@ -18,7 +18,7 @@ _WORTH_KEEPING = 1 << 20  # bytes; fewer are fetched again sooner than somebody 
 
 
 class Partial:
-    """The bytes from the beginning on that have come so far.
+    """The bytes received so far, from the beginning.
 
     Attributes:
         size: how many.
@@ -29,7 +29,7 @@ class Partial:
         self.size = size
 
     def go_back(self, offset: int) -> None:
-        """Keep the bytes before ``offset`` only. Raises FsError."""
+        """Keep only the bytes before ``offset``. Raises FsError."""
         with disk_errors():
             self._file.truncate(offset)
             self._file.seek(offset)
@@ -44,7 +44,7 @@ class Partial:
 
 @contextmanager
 def partial(remote: RemoteFile, target: Path) -> Iterator[Partial]:
-    """What there is of a file; it becomes ``target`` if nothing is raised.
+    """The partial download of a file; it becomes ``target`` if nothing is raised.
 
     What an earlier attempt has left is gone on with, if the file's size can tell whether the result is whole. What is
     raised leaves it there, unless it is little, or the service has dropped the file.
@@ -71,7 +71,7 @@ def partial(remote: RemoteFile, target: Path) -> Iterator[Partial]:
 
 
 def partial_path(remote: RemoteFile, target: Path) -> Path:
-    """Where a download to ``target`` is until it is whole; another content has another place."""
+    """The path of a download to ``target`` until it is complete; other contents have other paths."""
     return target.with_name(f".containerfs-{digest(f'{remote.container_id} {remote.id} {target.name}')[:16]}.part")
 
 

@@ -36,7 +36,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a container the service is to have a file; ``replaced`` is the id of what is there, or empty."""
+    """A destination in a container; ``replaced`` is the id of the file there, or empty."""
 
     container: ContainerDirectory
     path: str
@@ -98,7 +98,7 @@ class Planner:
         self._recursive = recursive
 
     def downloads(self, names: list[str], destination: str) -> list[Download]:
-        """What downloading names or patterns to a local path consists of."""
+        """The steps of downloading names or patterns to a local path."""
         nodes = self._nodes(names)
         top = Path(destination)
         into = top.is_dir() or destination.endswith("/") or len(nodes) > 1
@@ -111,7 +111,7 @@ class Planner:
         return _distinct(steps, lambda step: step.target)
 
     def uploads(self, sources: list[str], destination: str) -> list[Upload]:
-        """What uploading local files to a name consists of."""
+        """The steps of uploading local files to a name."""
         target = self._target(destination, several=len(sources) > 1)
         steps = []
         for source in sources:
@@ -125,7 +125,7 @@ class Planner:
         return self._place(self._target(destination, several=False), name, "")
 
     def copies(self, names: list[str], destination: str) -> list[Copy]:
-        """What copying names or patterns to another name consists of."""
+        """The steps of copying names or patterns to another name."""
         nodes = self._nodes(names)
         target = self._target(destination, several=len(nodes) > 1)
         steps = []
@@ -135,7 +135,7 @@ class Planner:
         return _distinct(steps, lambda step: step.place.name)
 
     def moves(self, node: Node, name: str) -> list[Copy]:
-        """What giving a file or a directory another name in its container consists of, before the old names go."""
+        """The copies that renaming a file or directory consists of, before the old names are deleted."""
         first, *segments = _segments(name)
         container, path = self._catalog.container(first), "/".join(segments)
         if container is not node.container:
@@ -157,7 +157,7 @@ class Planner:
         return nodes
 
     def _files(self, node: Node) -> Iterator[tuple[str, FileNode]]:
-        """A file, or all that is in a directory, with the paths in it."""
+        """A file, or all files in a directory with their paths in it."""
         if isinstance(node, Directory):
             yield from below(node, self._catalog.files(node))
         elif isinstance(node, FileNode):
@@ -215,7 +215,7 @@ class Planner:
         return Place(container, stored, remote_file(there).id if isinstance(there, FileNode) else "")
 
     def _link_stored_at(self, container: ContainerDirectory, path: str) -> Node | None:
-        """The link whose target a file of the service has at a path."""
+        """The link that is stored as a file at this path."""
         there = self._catalog.inside(container, link_path(path))
         return there if isinstance(there, Link) and there.stored_path == path else None
 

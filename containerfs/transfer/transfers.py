@@ -31,10 +31,10 @@ _BLOCK = 1 << 20  # bytes read at a time
 
 
 class Meter(Protocol):
-    """What watches a transfer."""
+    """Watches a transfer."""
 
     def at(self, done: int, size: int | None) -> None:
-        """So many bytes are there, of so many; fewer than before if something is sent again.
+        """This many bytes of this many have been transferred; fewer than before after a retry.
 
         Whatever it raises ends the transfer.
         """
@@ -54,13 +54,13 @@ class Transfers:
         self._remember_name = remember_name
 
     def download(self, file: RemoteFile, target: Path, meter: Meter) -> int:
-        """Write a file to this machine, in place of what has the name; returns its size in bytes."""
+        """Download a file, replacing what has its name; returns its size in bytes."""
         with partial(file, target) as there:
             self._fetch(file, there, meter)
         return there.size
 
     def link(self, file: RemoteFile, path: Path, meter: Meter) -> None:
-        """Make the symbolic link that a file stands for, in place of what has its name."""
+        """Create the symbolic link that a file stands for, replacing what has its name."""
         make_link(path, self._content(file, meter))
 
     def target(self, file: RemoteFile) -> str:
@@ -68,7 +68,7 @@ class Transfers:
         return os.fsdecode(self._content(file, Unwatched()))
 
     def write_to(self, file: RemoteFile, output: int, meter: Meter) -> int:
-        """Write a file to a descriptor that cannot go back, a pipe for instance; returns its size in bytes."""
+        """Write a file to a descriptor that cannot seek, such as a pipe; returns its size in bytes."""
         written = _Once(lambda data: _write(output, data))
         self._fetch(file, written, meter)
         return written.size
@@ -99,7 +99,7 @@ class Transfers:
             raise types.Damaged("what the service has is not what was uploaded")
 
     def copy(self, file: RemoteFile, container_id: str, path: str, meter: Meter, replaced: str = "") -> RemoteFile:
-        """Store the same content elsewhere: within the service where it can copy, else by way of this machine."""
+        """Store the same content elsewhere: within the service if it can copy, otherwise through this machine."""
         if self._remote.dialect.copies_once:
             key, there = secrets.token_hex(16), replace(file, container_id=container_id)  # an id is found from anywhere
             stored = self._again(lambda: self._remote.copy(there, path, key), lambda: 0)
@@ -122,7 +122,7 @@ class Transfers:
             self._again(lambda: self._receive(file, there, meter), lambda: there.size)
 
     def _receive(self, file: RemoteFile, there: "Partial | _Once", meter: Meter) -> None:
-        """Receive what is missing. Raises Unreachable where it breaks off, Failed where it is of another size."""
+        """Receive the missing bytes. Raises Unreachable if the stream breaks off, Failed if the size differs."""
         with self._remote.content(file, there.size) as stream:
             size = file.size if stream.size is None else stream.size
             if stream.start < there.size:
@@ -151,7 +151,7 @@ class Transfers:
     # Uploads
 
     def _store(self, request: UploadRequest, begun: int) -> RemoteFile:
-        """Upload, or find what an attempt has stored whose answer was lost. Raises AnswerLost: send it again."""
+        """Upload, or find the file that an attempt with a lost answer has stored. Raises AnswerLost: send again."""
         try:
             return self._remote.upload(request)
         except types.AnswerLost:
@@ -176,7 +176,7 @@ class Transfers:
         return stored
 
     def _again(self, attempt: Callable[[], T], progress: Callable[[], int]) -> T:
-        """Try, and again while the service may come back: for ``patience`` after the last progress."""
+        """Retry while the service may come back, for ``patience`` after the last progress."""
         reached, since, pause = progress(), time.monotonic(), _FIRST_PAUSE
         while True:
             try:
@@ -234,7 +234,7 @@ class _Metered:
 
 
 class _Once:
-    """What takes bytes as they come, and cannot go back: what comes again is left out."""
+    """A sink that cannot seek back: repeated bytes are skipped."""
 
     def __init__(self, take: Callable[[memoryview], object]) -> None:
         self._take = take
@@ -252,7 +252,7 @@ class _Once:
 
 
 class Unwatched:
-    """A meter for what nobody watches."""
+    """A meter for a transfer that nobody watches."""
 
     def at(self, done: int, size: int | None) -> None:
         pass

@@ -38,7 +38,7 @@ class Watch:
         self._seen: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[list[Download]]:
-        """What is new at each look, until the containers have ended."""
+        """The new files of each look, until the containers have ended."""
         names, is_silent = self._names, False
         while True:
             try:
@@ -55,7 +55,7 @@ class Watch:
             time.sleep(self._interval)
 
     def retry(self, step: Download) -> None:
-        """What was new is to be new at the next look, too."""
+        """Treat a file as new again at the next look."""
         self._seen.discard((step.file.container_id, step.file.id))
 
     def _new(self, catalog: Catalog, names: list[str]) -> list[Download]:
