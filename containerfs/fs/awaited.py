@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class AwaitedRemote:
-    """Implements ``Remote`` over another one. What moves content is not for threads that serve operations.
+    """Implements ``Remote`` over another one. Methods that move content must not run on threads that serve operations.
 
     Args:
         up, down: how much content is moved in a second; without one, as much as goes.
@@ -31,7 +31,7 @@ class AwaitedRemote:
         self._used_at: dict[str, float] = {}
 
     def used_at(self, container_id: str) -> float:
-        """When a container was last used from here, in Unix time; 0 if it was not. Listing it is no use."""
+        """When a container was last used from here, in Unix time; 0 if never. Listing does not count."""
         return self._used_at.get(container_id, 0.0)
 
     @property

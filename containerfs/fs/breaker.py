@@ -13,7 +13,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between two looks
 
 
 class CircuitBreaker:
-    """Fails at once what would only wait in vain.
+    """Makes calls fail at once while the service is down.
 
     A service that was asked and has been silent for as long as anybody's patience is down. From then on it is asked in
     the background, ever more rarely, until it answers.
@@ -39,17 +39,17 @@ class CircuitBreaker:
         self._closed = threading.Event()
 
     def check(self) -> None:
-        """Raises Down while the service is believed to be."""
+        """Raises Down while the service is considered down."""
         if self._down:
             raise types.Down("the service has not answered; it is tried again in the background")
 
     def silent_since(self) -> float | None:
-        """Since when, by the monotonic clock, the service has been asked in vain; None unless it is down."""
+        """Since when the service has not answered, by the monotonic clock; None unless it is down."""
         with self._lock:
             return self._silent_since if self._down else None
 
     def heard(self) -> None:
-        """The service has answered something, whatever it said."""
+        """The service has answered, whatever it said."""
         with self._lock:
             self._heard_at, self._silent_since = time.monotonic(), None
             was_down, self._down = self._down, False
@@ -60,7 +60,7 @@ class CircuitBreaker:
             self.on_return()
 
     def unanswered(self, since: float) -> None:
-        """Somebody has waited since then, by the monotonic clock, and has got no answer."""
+        """Somebody has waited without an answer since this monotonic time."""
         with self._lock:
             since = max(since, self._heard_at)
             self._silent_since = since if self._silent_since is None else min(since, self._silent_since)
@@ -74,7 +74,7 @@ class CircuitBreaker:
             self._down = False
 
     def close(self) -> None:
-        """Do not ask any more."""
+        """Stop asking the service."""
         self._closed.set()
 
     def _look(self) -> None:

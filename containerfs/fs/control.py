@@ -59,7 +59,7 @@ class ControlSurface:
 
 
 def _word(value: state.State) -> str:
-    """``clean``: on the service. ``dirty``, ``uploading``, ``failed``: not yet. ``local``: never to be."""
+    """``clean``: on the service. ``dirty``, ``uploading``, ``failed``: not yet. ``local``: never uploaded."""
     match value:
         case Stored() | Outdated():
             return "clean"

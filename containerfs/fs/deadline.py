@@ -72,13 +72,13 @@ class Deadline:
         return min(left, _SLICE)
 
     def also_ended_by(self, interrupted: Callable[[], bool]) -> None:
-        """From now on something else interrupts the operation as well."""
+        """Add another condition that interrupts the operation."""
         before = self._interrupted
         self._interrupted = lambda: before() or interrupted()
 
 
 def current() -> Deadline | None:
-    """That of the operation which this thread serves; None if it serves none."""
+    """The deadline of the operation that this thread serves; None if it serves none."""
     return getattr(_thread, "deadline", None)
 
 
@@ -93,7 +93,7 @@ def operation(deadline: Deadline) -> Iterator[None]:
 
 
 def never() -> float:
-    """When something has got on that does not tell."""
+    """Record progress of something that does not report it by itself."""
     return NEVER
 
 

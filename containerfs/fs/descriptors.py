@@ -14,14 +14,14 @@ _RESERVED = 64  # for uploads and downloads, each of which needs a file and a co
 
 
 class Headroom:
-    """Refuses to open more files while only the reserve is left."""
+    """Refuses to open more files when only the reserve is left."""
 
     def __init__(self) -> None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = limit - min(_RESERVED, limit // 3)
 
     def check(self) -> None:
-        """Raises TooManyOpenFiles. The kernel gives out the lowest free number, so that it tells how many are open."""
+        """Raises TooManyOpenFiles. The kernel uses the lowest free number, which says how many are open."""
         with disk_errors():
             fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.close(fd)

@@ -66,7 +66,7 @@ class Directories:
         return self._handles[fh].directory
 
     def entries(self, fh: int) -> list[tuple[str, Node]]:
-        """What, by name, is in an open directory. The listing that opening it asked for is good for the first time."""
+        """The contents of an open directory, by name. The first call uses the listing that opening it requested."""
         handle = self._handles[fh]
         if handle.listed:
             with suppress(types.NotFound, types.Gone):  # it was removed, and is empty
@@ -89,7 +89,7 @@ class Directories:
         self._handles.pop(fh)
 
     def make(self, parent: Directory, name: str) -> Directory:
-        """A container in the root, a directory elsewhere; returns it, looked up."""
+        """Create a container in the root, or a directory elsewhere; returns it, looked up."""
         if parent is self._tree.root:
             container = self._make_container(name)
             with self._tree.lock:
@@ -105,7 +105,7 @@ class Directories:
         return directory
 
     def rename_container(self, container: ContainerDirectory, name: str) -> None:
-        """Give a container another name. Where the service cannot, an empty one is made again under it.
+        """Rename a container. If the service cannot, an empty one is created again under the new name.
 
         Raises:
             AlreadyExists: another container has it.

@@ -88,7 +88,7 @@ def sync_disk(path: Path) -> None:
 
 @cache
 def boot_id() -> str:
-    """What tells this run of the machine from those before. Source: random(4)."""
+    """Identifies this boot of the machine. Source: random(4)."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
 
 

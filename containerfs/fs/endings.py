@@ -28,7 +28,7 @@ _NAME = ".containerfs-keep-alive"
 
 
 def notice(container: RemoteContainer, ends_at: float) -> float:
-    """How many seconds before its end a container is warned of."""
+    """How many seconds before its end to warn about a container."""
     of_life, of_idleness = _NOTICE
     if container.idle_limit is not None:
         return container.idle_limit * of_idleness
@@ -61,7 +61,7 @@ class Ending:
 
 
 class Endings:
-    """Looks after the containers of a tree, on a thread of its own. Thread-safe.
+    """Watches the ends of the containers of a tree, on a thread of its own. Thread-safe.
 
     Args:
         used_at: when this mount has last used a container, by its id, in Unix time; 0 if it has not.
@@ -87,15 +87,15 @@ class Endings:
         self._closed = threading.Event()
 
     def start(self) -> None:
-        """Look from now on, until it is closed."""
+        """Start watching, until it is closed."""
         threading.Thread(target=self._run, name="endings", daemon=True).start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._closed.set()
 
     def ends_at(self, container: RemoteContainer) -> float | None:
-        """When a container ends by what is known here; None if it does not, or nobody knows."""
+        """When a container ends, as far as is known here; None if it does not, or that is not known."""
         if container.expires_at is None:
             return None
         used_at = self._used_at(container.id)
@@ -120,7 +120,7 @@ class Endings:
         return [ending for ending in self.known() if ending.looked_into and ending.is_soon(now)]
 
     def look(self, now: float) -> None:
-        """Warn of what ends soon, once, and use what is to live."""
+        """Warn once about containers that end soon, and use those to keep alive."""
         for node in self._named():
             self._keep(node, now)
         for ending in self.soon(now):
@@ -138,7 +138,7 @@ class Endings:
         return [node for node in containers if self._keep_alive & {node.name, node.remote.id}]
 
     def _keep(self, node: ContainerDirectory, now: float) -> None:
-        """Use a container, if that is due."""
+        """Use a container, if it is time."""
         container, ends_at = node.remote, self.ends_at(node.remote)
         if ends_at is None:
             due = self._used_at(container.id) + _UNKNOWN
@@ -153,7 +153,7 @@ class Endings:
                 log.warning("The container %r could not be kept alive: %s", node.name, error)
 
     def _use(self, container: RemoteContainer) -> None:
-        """Read the last byte of a file; where there is none, store one and delete it."""
+        """Read the last byte of a file; if there is no file, store one and delete it."""
         files = [file for file in self._remote.files(container.id) if file.size]
         if files:
             file = min(files, key=lambda each: each.size or 0)

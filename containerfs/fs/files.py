@@ -84,7 +84,7 @@ class OpenFiles:
         self._kept_open: TTLCache[FileNode, bool] = TTLCache(_MANY, _LATELY)
 
     def handle(self, fh: int) -> ReadHandle:
-        """The handle of a number, to use it. Raises BadHandle."""
+        """The handle with this number. Raises BadHandle."""
         handle = self._handles[fh]
         if handle.closing:
             self._set_closing(handle, closing=False)
@@ -126,7 +126,7 @@ class OpenFiles:
         return None
 
     def link(self, parent: Directory, name: str, target: bytes, owner: Owner | None) -> Link:
-        """Make a symbolic link, and make it safe; returns it, looked up. Raises AlreadyExists."""
+        """Create a symbolic link and make it safe; returns it, looked up. Raises AlreadyExists."""
         data = self._journal.stage()
         try:
             data.write(memoryview(target), 0)
@@ -267,7 +267,7 @@ class OpenFiles:
                 self._kept_open[node] = True
 
     def _update_kernel(self, node: FileNode) -> bool:
-        """Have the kernel know nothing but the content of a file that was just opened, and so keeps it.
+        """Make the kernel forget other contents of a file that was just opened.
 
         Returns:
             Whether pages that the kernel has are good.

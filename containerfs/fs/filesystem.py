@@ -84,7 +84,7 @@ class FileSystem:
         self._on_close = on_close
 
     def attach_kernel(self, forget: Forget) -> None:
-        """Tell the kernel from now on when it is to forget a file."""
+        """Attach the kernel, which is told when to forget a file."""
         self._kernel.attach(forget)
 
     def operation(self, interrupted: Callable[[], bool]) -> AbstractContextManager[None]:
@@ -101,7 +101,7 @@ class FileSystem:
     # Looking
 
     def lookup(self, parent: Directory, name: str) -> Node:
-        """What a directory has under a name. The kernel knows it from now on, and is to ``forget`` it.
+        """Look up a name in a directory. The kernel knows the node from then on, and has to ``forget`` it.
 
         Raises:
             NotFound: nothing.
@@ -115,7 +115,7 @@ class FileSystem:
                     return node
 
     def forget(self, node: Node, times: int = 1) -> None:
-        """The kernel forgets a node that it was told of so many times."""
+        """The kernel forgets a node that it was told about this many times."""
         with self._tree.lock:
             node.known -= times
         if isinstance(node, FileNode):
@@ -140,7 +140,7 @@ class FileSystem:
         return self._directories.open(directory)
 
     def readdir(self, fh: int) -> list[tuple[str, Node]]:
-        """What, by name, is in the directory; called again after rewinddir(3). Without "." and "..".
+        """The contents of the directory, by name, without "." and ".."; called again after rewinddir(3).
 
         Source: readdir(3).
         """
@@ -166,7 +166,7 @@ class FileSystem:
         self._directories.release(fh)
 
     def statfs(self) -> os.statvfs_result:
-        """The disk on which files are staged: the service tells of no limit of its own. Source: statvfs(3)."""
+        """The disk on which files are staged, since the service has no known limit. Source: statvfs(3)."""
         return os.statvfs(self._disk)
 
     # Files
@@ -362,7 +362,7 @@ class FileSystem:
         self._moves.rename(source, parent, name, target, lazily=self._write_back)
 
     def refuse(self, why: str) -> None:
-        """What the API cannot hold. Raises NotPermitted, which programs take for that."""
+        """For what the API cannot hold: raises NotPermitted, which programs understand."""
         raise types.NotPermitted(why)
 
     # Attributes
@@ -395,7 +395,7 @@ class FileSystem:
         return self._control.get(node, name)
 
     def listxattr(self, node: Node) -> list[str]:
-        """None: what ``getxattr`` answers describes a place, and is not to travel along when a file is copied.
+        """None: the attributes describe this place, and must not be copied along with a file.
 
         Source: listxattr(2).
         """
@@ -422,7 +422,7 @@ class FileSystem:
         raise types.NoAttribute(name)
 
     def expedite(self) -> None:
-        """Try now what is due, since the service is back."""
+        """Retry everything that is due now, because the service is back."""
         self._backlog.expedite()
 
     def sync(self, directory: Directory, timeout: float = 300.0) -> None:
@@ -451,7 +451,7 @@ class FileSystem:
         self._replay.run()
 
     def close(self) -> None:
-        """End. What is not on the service stays in the journal, for the next mount."""
+        """Close. What is not on the service stays in the journal for the next mount."""
         for end in self._on_close:
             end()
 

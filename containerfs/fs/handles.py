@@ -59,14 +59,14 @@ class ReadHandle:
         raise types.BadHandle("opened for reading only")
 
     def close(self) -> None:
-        """Let go of what was read."""
+        """Release the content."""
         with self.node.lock:
             readers, self._readers = self._readers, {}
         for reader in readers.values():
             reader.close()
 
     def prepare(self) -> None:
-        """Open the content now, so that open() fails, and not read(), where no descriptor is left.
+        """Open the content now, so that open() fails, rather than read(), if no descriptor is left.
 
         Raises:
             NoSpace: the disk is full.
@@ -78,7 +78,7 @@ class ReadHandle:
                 self._reader(content)
 
     def is_to_be_fetched(self, size: int) -> bool:
-        """Whether reading it all means a download of ``size`` bytes or more, or of nobody knows how many."""
+        """Whether reading all of it would download ``size`` bytes or more, or an unknown number."""
         with self.node.lock:
             content = state.content(self.node.state)
             if isinstance(content, StagedFile) or content is None:
@@ -146,7 +146,7 @@ class HandleTable(Generic[H]):
         self._lock = threading.Lock()  # guards the dict against iteration
 
     def add(self, handle: H) -> int:
-        """Give a handle its number."""
+        """Add a handle; returns its number."""
         with self._lock:
             fh = next(self._numbers)
             self._handles[fh] = handle
@@ -159,7 +159,7 @@ class HandleTable(Generic[H]):
             raise types.BadHandle(f"no handle {fh}") from None
 
     def pop(self, fh: int) -> H:
-        """Take a handle out."""
+        """Remove a handle; returns it."""
         with self._lock:
             if fh not in self._handles:
                 raise types.BadHandle(f"no handle {fh}")

@@ -56,7 +56,7 @@ class Inodes:
         return node.attr(self._learn_size(node, content) if content.size is None else content.size, content.blocks)
 
     def attr_at_hand(self, node: Node) -> Attr | None:
-        """The same where that takes no request; None where it would, or where nobody is to see the node any more."""
+        """The same if that takes no request; otherwise, and for nodes that are not shown any more, None."""
         if isinstance(node, FileNode) and (node.known_size is None or isinstance(node.state, Unlinked)):
             return None
         return self.attr(node)
@@ -110,7 +110,7 @@ class Inodes:
         self._attributes.save(container.remote.id, key, kept)
 
     def vanished(self, node: FileNode, error: types.NotFound) -> types.FsError:
-        """Why the content of a listed file is not there: it was deleted elsewhere, or never was."""
+        """Why the content of a listed file is missing: it was deleted elsewhere, or never existed."""
         try:
             container = node.container
             self._metadata.expire(container)
@@ -122,7 +122,7 @@ class Inodes:
         return types.Gone(str(error))
 
     def _learn_size(self, node: FileNode, remote: RemoteFile) -> int:
-        """Ask for the size that the listing left out; where nobody tells it, download to know it. Never a guess."""
+        """Ask for a size that the listing left out; if the service does not tell, download the file. Never a guess."""
         size = self._remote.size(remote)
         if size is None:
             reader = self._fetcher.open(remote)

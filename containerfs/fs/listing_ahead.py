@@ -43,7 +43,7 @@ class ListingAhead:
                 self._pool.submit(self._list, each)
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         self._closing.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -122,5 +122,5 @@ class Workers:
                 raise refused from error
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)

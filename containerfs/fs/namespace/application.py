@@ -105,7 +105,7 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
 
 
 def _share_known(container: ContainerDirectory, files: list[RemoteFile]) -> None:
-    """Put what is known in place of what is listed anew and says the same: a million of them take a third of a GB."""
+    """Replace listed values by known ones that are equal: a million of them take a third of a GB."""
     for place, remote in enumerate(files):
         node = container.by_id.get(remote.id)
         known = None if node is None else node.remote
@@ -114,7 +114,7 @@ def _share_known(container: ContainerDirectory, files: list[RemoteFile]) -> None
 
 
 def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Mapping[str, Shown], started: float) -> None:
-    """What a listing leaves out is gone, unless it came after the listing was begun, or something replaced it."""
+    """Remove what a listing does not have, unless it came after the listing was started, or something replaced it."""
     places = {(place.path, place.kind) for place in shown.values()}
     for file_id in container.by_id.keys() - shown.keys():
         node = container.by_id[file_id]

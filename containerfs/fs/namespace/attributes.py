@@ -55,7 +55,7 @@ NOTHING = Attributes()
 
 
 def shown_attributes(kept: Attributes | None, told: FileAttributes | None) -> Attributes | None:
-    """What to show of what is kept here and what the service tells; None of nothing."""
+    """The attributes to show, from what is kept here and what the service says; None if there are none."""
     if told is None or (kept is not None and kept.unsent):
         return kept
     return replace(kept or NOTHING, mode=told.mode, uid=told.uid, gid=told.gid, mtime=told.mtime)

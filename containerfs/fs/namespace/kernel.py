@@ -17,18 +17,18 @@ Forget = Callable[[FileNode], bool]
 
 
 class KernelMemory:
-    """The way to the kernel. Thread-safe. Where none is attached, nothing is forgotten."""
+    """The connection to the kernel. Thread-safe. Without one attached, nothing is forgotten."""
 
     def __init__(self) -> None:
         self._forget: Forget = _not_at_all
         self._own_thread = ThreadPoolExecutor(1, "kernel")
 
     def attach(self, forget: Forget) -> None:
-        """From now on this is how the kernel is told."""
+        """Attach the way to tell the kernel."""
         self._forget = forget
 
     def forget(self, node: FileNode) -> bool:
-        """Let the kernel forget a file that no program reads; returns whether it remembers nothing of it now."""
+        """Make the kernel forget a file that no program reads; returns whether it did."""
         return self._forget(node)
 
     def forget_read(self, node: FileNode, patience: float = 0.0) -> bool:
@@ -39,7 +39,7 @@ class KernelMemory:
             return False
 
     def close(self) -> None:
-        """Tell the kernel nothing more."""
+        """Detach the kernel."""
         self._own_thread.shutdown(wait=False, cancel_futures=True)
 
 

@@ -107,7 +107,7 @@ class MetadataCache:
         return self._is_fresh(self._root_listed_at)
 
     def expire(self, container: ContainerDirectory | None) -> None:
-        """Ask again at the next look: for a container's files, or, with None, for the containers.
+        """Make the next look ask again: for a container's files, or, with None, for the containers.
 
         A listing that is under way will not be believed: what it says may be older.
         """
@@ -122,7 +122,7 @@ class MetadataCache:
             self._absent.clear()
 
     def ask(self, container: ContainerDirectory | None) -> None:
-        """List a container's files, or, with None, the containers, now. Raises FsError: nothing older will do."""
+        """List a container's files, or, with None, the containers, now. Raises FsError rather than use an older one."""
         self.expire(container)
         if container is None:
             self._list_containers(has_older=False)
@@ -138,7 +138,7 @@ class MetadataCache:
         self._list_files(container, has_older=container.asked_at > 0 or bool(container.by_id))
 
     def may_vouch(self, container: ContainerDirectory) -> bool:
-        """Whether to list a container's files to know that it is there, rather than to list the containers.
+        """Whether to list a container's files to check that it exists, rather than to list the containers.
 
         A few containers are cheaper to ask for one by one, and their files are looked at next. For many, the containers
         are listed: both together take ten requests at most; where the containers alone take more, as many as those are.
@@ -154,7 +154,7 @@ class MetadataCache:
             return True
 
     def drop(self, container: ContainerDirectory) -> None:
-        """The service says that a container is gone: it leaves the root, whose containers are asked for anew."""
+        """The service says that a container is gone: it leaves the root, whose containers are listed again."""
         self.expire(None)
         held = bool(self._holdings.whole_files(container.remote.id))
         with self._tree.lock:
@@ -230,7 +230,7 @@ class MetadataCache:
                 self._listed[container.remote.id] = len(files)
 
     def _refresh(self, key: str, fresh: Callable[[], bool], take: Take, *, has_older: bool) -> None:
-        """Run one listing for all who want it now."""
+        """Run one listing for everybody who wants it now."""
         with self._flights_lock:
             if fresh():
                 return

@@ -60,7 +60,7 @@ class Lookup:
         self._names = names
 
     def child(self, parent: Directory, name: str) -> Node:
-        """What a directory has under a name. A container is found under its id, too.
+        """The node that a directory has under a name. A container is found under its id too.
 
         Raises:
             NotFound: nothing.
@@ -105,7 +105,7 @@ class Lookup:
         return node
 
     def check(self, node: Node) -> None:
-        """See to it that a node is still there, asking the service if that is due. Raises Gone, NotFound."""
+        """Check that a node still exists, asking the service if necessary. Raises Gone, NotFound."""
         if isinstance(node, ContainerDirectory) and not node.gone:
             if self._container(node.name) is not node:
                 raise types.Gone(f"{node.name!r} is another container by now")

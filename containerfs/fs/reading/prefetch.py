@@ -46,7 +46,7 @@ class Prefetcher:
                 self._pool.submit(self._fetch, file)
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, file: RemoteFile) -> None:

@@ -91,7 +91,7 @@ class Database:
             return self._db.execute(statement, values).fetchall()
 
     def sync(self) -> None:
-        """Have all transactions so far on the disk. Raises NoSpace, Failed."""
+        """Flush all transactions so far to the disk. Raises NoSpace, Failed."""
         with disk_errors():
             sync_path(self._log)
 

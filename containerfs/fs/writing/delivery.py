@@ -51,7 +51,7 @@ class Delivery:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
-        """Break off at the next piece of content."""
+        """Stop at the next piece of content."""
         self.cancelled.set()
         if self.source is not None:
             self.source.cancel()
@@ -73,7 +73,7 @@ class Delivery:
 
 
 class Courier:
-    """Sends versions. Thread-safe.
+    """Sends versions of files. Thread-safe.
 
     Args:
         patience: seconds for which one is sent again while the service is away, and nothing gets on.
@@ -90,7 +90,7 @@ class Courier:
 
     @property
     def may_double(self) -> bool:
-        """Whether a request that is sent again may be carried out twice."""
+        """Whether a repeated request may be carried out twice."""
         return not self._remote.dialect.idempotency
 
     def deliver(self, delivery: Delivery, job: Job) -> RemoteFile:
@@ -173,7 +173,7 @@ class Courier:
 
 
 class _Tries:
-    """Whether a version is sent once more, in one attempt to upload it.
+    """Decides whether a version is sent again within one attempt to upload it.
 
     Args:
         expired: told since when nothing has come, by the monotonic clock, if the patience ends.

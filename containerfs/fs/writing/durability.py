@@ -42,7 +42,7 @@ class Durability:
         self._syncing = threading.Lock()  # held during a sync in the background
 
     def now(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:
-        """Have all that the journal has so far on the disk when this returns.
+        """Flush everything that the journal has so far to the disk.
 
         Args:
             contents: closed contents that are to be on the disk as well, by the sequence of their rows.
@@ -61,7 +61,7 @@ class Durability:
         self._journal.sync()
 
     def soon(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:
-        """The same within a second; where the mount is strict, when this returns. Raises as ``now`` in that case."""
+        """The same within a second; if the mount is strict, before this returns, and with the errors of ``now``."""
         if self._strict:
             self.now(contents)
             return
@@ -70,7 +70,7 @@ class Durability:
             self._submit(_DELAY)
 
     def close(self) -> None:
-        """Have on the disk what still waits; the schedule has ended before."""
+        """Flush what still waits, after the schedule has ended."""
         with self._syncing, self._lock:
             waiting, scheduled = dict(self._waiting), self._is_scheduled
         if scheduled:

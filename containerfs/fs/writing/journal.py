@@ -104,7 +104,7 @@ class Transaction:
         )
 
     def take_over(self, owner: str) -> None:
-        """Own what a mount that is gone has left. What is older than what the service has by now is not due."""
+        """Take over what a mount that is gone has left, except what is older than what the service has by now."""
         rows = self._db.execute("SELECT sequence FROM entries WHERE owner = ? AND outdated", (owner,)).fetchall()
         for (sequence,) in rows:
             self.drop(sequence)
@@ -155,7 +155,7 @@ class Transaction:
         self._db.execute("UPDATE entries SET stored = ? WHERE sequence = ?", (encode_file(stored), sequence))
 
     def set_aside(self, sequence: int, reason: str) -> None:
-        """Show an entry no more and try it no more, until somebody decides what becomes of it."""
+        """Stop showing and trying an entry, until somebody decides what to do with it."""
         self._db.execute("UPDATE entries SET set_aside = ? WHERE sequence = ?", (reason, sequence))
         self._db.execute("UPDATE attempts SET entry = NULL WHERE entry = ?", (sequence,))
 
@@ -192,7 +192,7 @@ class Transaction:
         self._db.execute("UPDATE attempts SET digest = coalesce(digest, ?) WHERE key = ?", (digest, key))
 
     def abandon(self, key: str, digest: str | None) -> None:
-        """Nobody wants the result of a request, which may be on the service."""
+        """Record that nobody wants the result of a request, which may be on the service."""
         self._db.execute("UPDATE attempts SET entry = NULL, digest = coalesce(digest, ?) WHERE key = ?", (digest, key))
 
     def note_known(self, stored: RemoteFile) -> None:
@@ -256,7 +256,7 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Change the journal, whole or not at all. Raises NoSpace, Failed: nothing was changed."""
+        """Change the journal as a whole or not at all. Raises NoSpace, Failed: nothing was changed."""
         with self._database.transaction() as db:
             tx = Transaction(db, self._ownership.id)
             yield tx
@@ -265,7 +265,7 @@ class Journal:
                     self.staged(name).release()
 
     def sync(self) -> None:
-        """Have all transactions so far on the disk. Raises NoSpace, Failed."""
+        """Flush all transactions so far to the disk. Raises NoSpace, Failed."""
         self._database.sync()
 
     def stage(self) -> StagedFile:
@@ -277,7 +277,7 @@ class Journal:
         return StagedFile(self._data / name, sealed=True)
 
     def sync_data(self, contents: Collection[StagedFile]) -> None:
-        """Have the bytes and the names of staged files on the disk. Raises NoSpace, Failed."""
+        """Flush the bytes and names of staged files to the disk. Raises NoSpace, Failed."""
         if len(contents) > _FEW:
             sync_disk(self._data)
             return

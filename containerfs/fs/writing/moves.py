@@ -71,7 +71,7 @@ class _Rename:
 
 
 class Moves:
-    """Gives nodes other names within a container. Every method raises ``FsError``."""
+    """Renames nodes within a container. Every method raises ``FsError``."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class Moves:
             self._removals.bury(tx, rename.target, rename.parent.container.remote.id, reads_on=rename.reads_on)
 
     def _undo(self, rename: _Rename) -> None:
-        """Let all be as it was: what was stored under new names goes."""
+        """Undo the rename: delete what was stored under new names."""
         container_id = rename.parent.container.remote.id
         with self._tree.lock:
             self._put_back(rename)

@@ -81,6 +81,6 @@ class Ownership(Owners):
         return bool(self.live() - {self.id})
 
     def release(self) -> None:
-        """End: what this mount leaves behind may be taken over."""
+        """Release the identity: what this mount leaves behind may be taken over."""
         (self._directory / self.id).unlink(missing_ok=True)
         os.close(self._fd)

@@ -92,7 +92,7 @@ class Recovery:
         return found[0]
 
     def save(self, leftover: Leftover, destination: Path) -> bool:
-        """Copy the content to a file, in place of what is there; returns whether it is what was closed."""
+        """Copy the content to a file, replacing it; returns whether it is what was closed."""
         if leftover.path is None:
             raise types.Failed(f"{leftover.name} is a copy of a file that only the service has: send or discard it")
         partial = destination.with_name(f".{destination.name}.partial")
@@ -157,7 +157,7 @@ def _looking_into(journal: Path) -> Iterator[Database | None]:
 
 @contextmanager
 def _changing(leftover: Leftover) -> Iterator[sqlite3.Connection]:
-    """A transaction in the journal of something that nobody else cares for. Raises NotPermitted, NotFound."""
+    """A transaction in the journal of something that no running mount owns. Raises NotPermitted, NotFound."""
     with _looking_into(leftover.journal) as database:
         current = (
             [] if database is None else [row for row in _rows(leftover.journal, database) if row.id == leftover.id]
@@ -249,7 +249,7 @@ def _digest(path: Path | None) -> str | None:
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy a file, and have the copy on the disk; returns the digest."""
+    """Copy a file and flush the copy to the disk; returns the digest."""
     hash_ = new_hash()
     with source.open("rb") as reading, target.open("wb") as writing:
         while chunk := reading.read(_BLOCK):

@@ -76,7 +76,7 @@ class Removals:
         self.discard_unless_held(node)
 
     def keep_content(self, node: FileNode) -> bool:
-        """See to it that whoever holds a file reads on once it is gone. ``let_go`` ends that.
+        """Keep the content of a file for those who hold it after it is gone. ``let_go`` ends that.
 
         Returns:
             Whether they need nothing of the service for that.

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Replay:
-    """Takes up what a journal holds."""
+    """Resumes what a journal holds."""
 
     def __init__(
         self, tree: Tree, journal: Journal, uploader: Uploader, deletions: Deletions, settlement: Settlement
@@ -38,7 +38,7 @@ class Replay:
         self._settlement = settlement
 
     def run(self) -> None:
-        """Take up everything, and begin with it."""
+        """Resume everything."""
         due = []
         for entry in self._journal.entries():
             if entry.stored is not None:
@@ -50,7 +50,7 @@ class Replay:
         self._settlement.take_up()
 
     def run_returned(self) -> None:
-        """Take up what was set aside, and is to be tried again."""
+        """Resume what was set aside and should be tried again."""
         returned = self._journal.take_returned()
         self._begin([(entry, self._take_up(entry)) for entry in returned])
 

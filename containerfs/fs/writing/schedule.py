@@ -53,7 +53,7 @@ class Job:
         self._claim = threading.Lock()
 
     def progress(self) -> None:
-        """Note that the job goes on."""
+        """Record progress of the job."""
         self.moved_at = time.monotonic()
 
     def claim(self) -> bool:
@@ -109,7 +109,7 @@ class Schedule:
             self._waiting.pop(key, None)
 
     def expedite(self, wanted: Callable[[Hashable], bool]) -> None:
-        """Run now what waits."""
+        """Run everything that waits now."""
         with self._changed:
             for key, job in list(self._waiting.items()):
                 if wanted(key):
@@ -120,7 +120,7 @@ class Schedule:
         self._launch(started)
 
     def keys(self) -> set[Hashable]:
-        """What jobs that wait, or run, are about."""
+        """The keys of the jobs that wait or run."""
         with self._changed:
             return set(self._waiting) | {job.key for job in self._running}
 
@@ -131,7 +131,7 @@ class Schedule:
             return None if job is None else job.due
 
     def close(self) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         with self._changed:
             self._stopping = True
             self._waiting.clear()

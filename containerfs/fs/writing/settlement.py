@@ -65,7 +65,7 @@ class _Look:
 
 
 class Settlement:
-    """Finds out what became of requests. Thread-safe."""
+    """Finds out what lost requests have done. Thread-safe."""
 
     def __init__(
         self,

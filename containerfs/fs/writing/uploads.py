@@ -93,7 +93,7 @@ class Uploader:
             deadline.wait_for(self._ended, lambda: not deleted & self._under_way, until)
 
     def ask(self, nodes: list[FileNode]) -> None:
-        """Try again now what has failed, whatever the reason."""
+        """Retry everything that has failed now, whatever the reason."""
         for node in nodes:
             with self._tree.lock:
                 layer = state.due(node.state)
