@@ -215,3 +215,26 @@ def test_a_bucket_that_cannot_be_is_told_of(tmp_path: Path, url: str) -> None:
         pass
     assert str(refusal.value).count("\n") == 1
     assert url in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ENDPOINT_URL", "localhost:9000"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000.example"),
+        ("AWS_REGION", "eu west"),
+        ("AWS_SECRET_ACCESS_KEY", "secret\n"),
+    ],
+)
+def test_a_setting_of_s3_that_cannot_be_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(ServerDidNotStart, match=name) as refusal,
+        running_server(tmp_path / "store", "--blobs", "s3://b"),
+    ):
+        pass
+    assert str(refusal.value).count("\n") == 1
+    assert "secret" not in str(refusal.value)

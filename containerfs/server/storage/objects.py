@@ -7,6 +7,8 @@ request goes to the bucket for an upload, and one GET for a download.
 
 import asyncio
 import contextlib
+import os
+import re
 from collections.abc import AsyncIterator, Collection, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -42,6 +44,16 @@ _CHUNK_SIZE = 256 * 1024
 
 _DELETIONS_AT_ONCE = 10
 
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[!-~]*)?")
+_PLACE = re.compile(r"[\w-]+")
+_CREDENTIAL = re.compile(r"[!-~]+")
+_S3_SETTINGS = {
+    **dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"), _ADDRESS),
+    **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), _PLACE),
+    **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), _CREDENTIAL),
+}
+"""What may be in the environment."""
+
 
 class ObjectBlobStore:
     """The BlobStore in a bucket, or below a prefix in one."""
@@ -53,6 +65,7 @@ class ObjectBlobStore:
             StoreError: if it cannot be used.
         """
         self._leases = leases
+        _check_environment(url)
         writing: ClientConfig = {"timeout": 2 * _PAUSE}
         reading: ClientConfig = {"timeout": _NO_LIMIT, "read_timeout": _PAUSE}
         try:
@@ -238,6 +251,14 @@ class ObjectBlobReader:
 
     async def close(self) -> None:
         self._chunks = None  # which ends the request
+
+
+def _check_environment(url: str) -> None:
+    """Raises StoreError for what the library takes of S3's settings, and then fails of at every request."""
+    for name, allowed in _S3_SETTINGS.items() if url.startswith(("s3:", "s3a:")) else ():
+        value = os.environ.get(name)
+        if value is not None and not allowed.fullmatch(value):
+            raise StoreError(f"contents cannot be kept in {url}: {name} has a value that it cannot have")
 
 
 def _bucket(url: str, client: "ClientConfig") -> _Bucket:
