@@ -26,4 +26,6 @@ class Headroom:
             fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.close(fd)
         if fd >= self._most:
-            raise types.TooManyOpenFiles(f"{fd} files are open, and some must be left for uploads: raise 'ulimit -n'")
+            raise types.TooManyOpenFiles(
+                f"{fd} files are open, and the rest is reserved for uploads: raise 'ulimit -n'"
+            )

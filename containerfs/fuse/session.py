@@ -173,7 +173,7 @@ class Session:
         while threads := self._wake():
             threads.pop().join(0.01)
             if time.monotonic() > deadline:
-                log.warning("The mount has ended, but not all that was under way has")
+                log.warning("The mount has ended, but some operations have not")
                 return
         self.library.fuse_session_unmount(self._pointer)
         self.library.fuse_session_destroy(self._pointer)

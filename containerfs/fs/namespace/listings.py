@@ -246,7 +246,7 @@ class MetadataCache:
             self._end(key, flight)  # if it is still under way, whoever looks next begins another
             if not has_older or isinstance(error, types.Failed):
                 raise
-            log.warning("Showing what was listed last: %s", error)
+            log.warning("Showing the last listing: %s", error)
 
     def _flight(self, key: str, take: Take) -> Task[None]:
         def list_() -> None:

@@ -71,7 +71,7 @@ class ContentCache:
         with self._names:
             self._index = Index(directory / "index.db", service, account, describe)
             if self._marker.enter():
-                log.warning("The machine went down while %s was in use: its contents are dropped", directory)
+                log.warning("The machine went down while %s was in use; its contents are dropped", directory)
                 self._drop_all()
                 self._marker.forget_earlier_boots()
         self._background = ThreadPoolExecutor(1, "cache")
@@ -184,7 +184,7 @@ class ContentCache:
                 try:
                     entry.note()
                 except OSError as error:
-                    log.warning("%r is kept in part only: %s", entry.file.path, error)
+                    log.warning("%r is cached only in part: %s", entry.file.path, error)
         self._index.close()
         self._marker.leave(used=self._used)
 
@@ -209,7 +209,7 @@ class ContentCache:
             kept = entry.close()
             os.utime(entry.path)  # the order of eviction, across mounts
         except OSError as error:
-            log.warning("%r is not kept: %s", entry.file.path, error)
+            log.warning("%r is not cached: %s", entry.file.path, error)
         if kept:
             self._keep(key, kept)
         else:

@@ -195,7 +195,7 @@ class CacheEntry:
 
     def _drop(self, damaged: list[int], start: int, stop: int) -> None:
         """Count blocks, or where none is whole the range, as present no more."""
-        log.warning("%s was damaged on this machine's disk; what is wanted of it is fetched again", self.path)
+        log.warning("%s was damaged on this machine's disk; what is needed of it is fetched again", self.path)
         with self.lock:
             for first, last in map(self._bounds, damaged):
                 self.present.remove(first, last)

@@ -161,7 +161,9 @@ class Index:
 
 
 def _complain(error: sqlite3.Error) -> None:
-    log.warning("What is cached cannot be noted, and is not shown once its container has ended: %s", error)
+    log.warning(
+        "The cache's index cannot be written; cached files are not shown once their container has ended: %s", error
+    )
 
 
 def _file(container_id: str, id_: str, path: str, size: int, created_at: int, attributes: str | None) -> RemoteFile:

@@ -203,7 +203,7 @@ class Acceptance:
         try:
             self._cache.adopt(stored, content.path)
         except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
-            log.warning("What was uploaded of %r is not cached: %s", stored.path, error)
+            log.warning("The uploaded content of %r is not cached: %s", stored.path, error)
             content.remove()
 
     def _adopt_copy(self, source: RemoteFile, stored: RemoteFile) -> None:

@@ -111,7 +111,7 @@ class Deletions:
         except types.FsError as error:
             with self._lock:
                 failures = self._failures[deletion] = self._failures.get(deletion, 0) + 1
-            log.warning("File %s is to be deleted and could not be, attempt %d: %s", deletion.file_id, failures, error)
+            log.warning("File %s could not be deleted, attempt %d: %s", deletion.file_id, failures, error)
             self._submit(deletion, pause(failures))
             return False
         return True
@@ -134,7 +134,7 @@ class Deletions:
             self._attempt(deletion)
 
         def refused(error: types.FsError) -> None:
-            log.warning("File %s is to be deleted later: %s", deletion.file_id, error)
+            log.warning("File %s will be deleted later: %s", deletion.file_id, error)
             self._submit(deletion, pause(1))
             self._note_ended(deletion)
 

@@ -77,7 +77,7 @@ class Durability:
             try:
                 self.now(self._still_due(waiting))
             except types.FsError as error:
-                log.warning("What was closed last may not be on this machine's disk: %s", error)
+                log.warning("Files that were closed last may not be on this machine's disk: %s", error)
 
     def _submit(self, delay: float) -> None:
         """Wants the lock held."""
@@ -112,7 +112,7 @@ class Durability:
                 self._failures += 1
                 delay = pause(self._failures)
                 log.warning(
-                    "What was closed is not safe on this machine's disk yet, attempt %d: %s", self._failures, error
+                    "Closed files are not safe on this machine's disk yet, attempt %d: %s", self._failures, error
                 )
             self._waiting = left | self._waiting
             self._is_scheduled = False

@@ -476,7 +476,9 @@ class Journal:
         except ValueError as error:
             key, _, path, *_ = row
             log.error(
-                "What was sent of %s is not looked for: its record in the journal cannot be read: %s", path, error
+                "Not looking for what an upload of %s has left: its record in the journal cannot be read: %s",
+                path,
+                error,
             )
             with self.transaction() as tx:
                 tx.end(key)

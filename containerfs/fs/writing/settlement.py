@@ -160,7 +160,7 @@ class Settlement:
                 again(error)
 
         def again(error: types.FsError) -> None:
-            log.warning("What may be left of %r is looked for again: %s", attempt.path, error)
+            log.warning("Looking again later for what an upload of %r may have left: %s", attempt.path, error)
             self._note_looked(attempt)
             self._look_later(attempt, look.later)
 

@@ -155,7 +155,7 @@ def test_while_the_service_is_silent_what_was_listed_last_is_shown(
     assert programs.names(patient_fs, "/box") == ["a"]
     assert programs.read(patient_fs, "/box/a") == b"content"
     assert not programs.exists(patient_fs, "/box/b")
-    assert "Showing what was listed last" in caplog.text
+    assert "Showing the last listing" in caplog.text
 
 
 def test_what_was_never_listed_cannot_be_shown(patient_fs: Paths, remote: MemoryRemote) -> None:

@@ -349,7 +349,7 @@ def test_an_attempt_that_cannot_be_read_is_forgotten(journal: Journal, caplog: p
         tx.begin(Attempt("well", "cntr_1", "a", 5, 1))
     journal._database._db.execute("UPDATE attempts SET known = '5' WHERE key = 'key'")
     assert [attempt.key for attempt in journal.attempts()] == ["well"]
-    assert "What was sent of a/b.txt is not looked for" in caplog.text
+    assert "Not looking for what an upload of a/b.txt has left" in caplog.text
     caplog.clear()
     assert [attempt.key for attempt in journal.attempts()] == ["well"]
     assert not caplog.records
