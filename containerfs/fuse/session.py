@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from containerfs.fuse import libfuse
+from containerfs.fuse import libfuse, table
 from containerfs.fuse.answers import Answer
+from containerfs.fuse.mount import MountError, detach
 from containerfs.fuse.operations import ContainerOperations, changes
 
 log = logging.getLogger(__name__)
@@ -103,10 +105,16 @@ class Session:
         if self.library.fuse_session_mount(self._pointer, os.fsencode(mountpoint)):
             self.library.fuse_session_destroy(self._pointer)
             raise OSError(errno.EIO, "libfuse cannot mount")
+        mounted = table.entry(Path(mountpoint))
         with self._signals():
             self._start_thread()
             os.read(self._ended, 1)
-            self._end()
+            if self._end():
+                self.library.fuse_session_unmount(self._pointer)
+                self.library.fuse_session_destroy(self._pointer)
+            else:
+                log.warning("The mount has ended, but some operations have not")
+                _detach(mounted)
 
     def forget_pages(self, node: int) -> bool:
         """Make the kernel forget the attributes and pages of a file; returns whether it did.
@@ -161,11 +169,12 @@ class Session:
                 return bool(received > 0)
         return False
 
-    def _end(self) -> None:
-        """Let operations under way end, and unmount.
+    def _end(self) -> bool:
+        """Let operations under way end; returns whether all have.
 
-        The descriptor of the kernel's device is not closed while a thread may use it: its number could be another
-        file's by then. Where a thread does not end, all that is left to the end of the process.
+        The descriptor of the kernel's device, which libfuse closes when it unmounts, must not be closed while a thread
+        may use it: its number could be another file's by then. Where a thread does not end, that is left to the end of
+        the process.
         """
         self.ending = True
         self.library.fuse_session_exit(self._pointer)
@@ -173,10 +182,8 @@ class Session:
         while threads := self._wake():
             threads.pop().join(0.01)
             if time.monotonic() > deadline:
-                log.warning("The mount has ended, but some operations have not")
-                return
-        self.library.fuse_session_unmount(self._pointer)
-        self.library.fuse_session_destroy(self._pointer)
+                return False
+        return True
 
     def _wake(self) -> set[threading.Thread]:
         """Wake the threads that wait for a request; returns those that are left."""
@@ -251,6 +258,15 @@ class Session:
                 answer.undelivered()
             except Exception:
                 log.exception("What the kernel did not take cannot be undone")
+
+
+def _detach(mounted: table.Entry | None) -> None:
+    """Take a mount away from its name, if it has it still: whoever looked there would wait for nobody."""
+    if mounted is not None and table.entry(mounted.path) == mounted:
+        try:
+            detach(mounted.path)
+        except MountError as error:
+            log.warning("%s cannot be detached: %s", mounted.path, error)
 
 
 def _plain(*arguments: Any) -> tuple[Any, ...]:

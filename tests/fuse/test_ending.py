@@ -4,7 +4,9 @@ import contextlib
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,11 +14,24 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
-from tests.fuse.mounted import FUSERMOUNT, PROGRAM_LIMIT, Home, Mount, children, errno_of, is_dead
+from containerfs.fuse import table
+from tests.fuse.mounted import FUSERMOUNT, PROGRAM_LIMIT, Home, Mount, children, errno_of, eventually, is_dead
 from tests.server.live import LiveServer, running_server
 
 CONTENT = b"content " * 50_000
+CLOSING = """
+import os, sys
+opened = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+os.write(opened, b"content")
+print("closing", flush=True)
+os.close(opened)
+"""
 End = Callable[[Mount], subprocess.Popen[bytes]]
+
+
+def process_state(pid: int) -> str:
+    """Source: proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextlib.contextmanager
@@ -197,6 +212,25 @@ def test_reading_goes_on_from_the_cache_while_the_service_is_down(home: Home, tm
         assert os.listdir(mount / "container") == ["read"]
         assert os.listdir(mount.path) == ["container"]
         assert errno_of(lambda: (mount / "other").mkdir()) == errno.EIO
+
+
+def test_what_does_not_end_leaves_no_mount_behind(server: LiveServer, home: Home) -> None:
+    with home.mounted("--url", server.address) as mount:
+        (mount / "container").mkdir()
+        (journal,) = home.cache_dir.glob("journal/*/journal.db")
+        with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as other, mount.ended():
+            other.execute("BEGIN IMMEDIATE")  # which closing a file waits for, whatever happens
+            command = [sys.executable, "-c", CLOSING, mount / "container" / "file"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+                assert writer.stdout is not None
+                assert writer.stdout.readline() == b"closing\n"
+                eventually(lambda: process_state(writer.pid) in "SD", "it waits in close()")
+                by_sigterm(mount).communicate(timeout=PROGRAM_LIMIT)
+                eventually(lambda: table.entry(mount.path) is None, "it is detached")
+                assert writer.poll() is None
+                other.execute("ROLLBACK")
+                writer.communicate(timeout=PROGRAM_LIMIT)
+        assert os.listdir(mount.path) == []
 
 
 def test_a_mount_in_use_stays(server: LiveServer, home: Home) -> None:
