@@ -91,6 +91,7 @@ def mount(
     """Mount containers as directories."""
     with reporting("mount"):
         from containerfs.config import load
+        from containerfs.fuse.mount import check_answers
 
         settings = load(
             url=url,
@@ -115,6 +116,7 @@ def mount(
             syslog=syslog,
         )
         daemon.keep_private()
+        check_answers(mountpoint)
         _check_places(settings, mountpoint)
         if foreground:
             daemon.leave(_stay(settings, mountpoint, options, typer.echo, settings.log_file))

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from containerfs.fuse import libfuse, table
 
 _DEVICE = Path("/dev/fuse")
 _KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and attributes to itself
+_PATIENCE = 5.0  # seconds with what is mounted at a mountpoint, or above it
 
 
 class MountError(ContainerFSError):
@@ -28,6 +30,32 @@ def check_machine() -> None:
         )
     if not fusermount():
         raise MountError(f"fusermount is missing. Install it: {libfuse.install_command()}")
+
+
+def check_answers(mountpoint: Path) -> None:
+    """Look at a mountpoint, before anything else does that would wait for ever. Called before any thread has started.
+
+    A process of its own looks: it may not even be possible to end it.
+
+    Raises:
+        MountError: something that hangs is mounted there, or above it.
+    """
+    looking = os.fork()
+    if not looking:
+        os.closerange(0, os.sysconf("SC_OPEN_MAX"))  # whoever reads what this command writes would wait for it, too
+        with contextlib.suppress(OSError):
+            os.statvfs(mountpoint)
+        os._exit(0)
+    ended = select.poll()
+    process = os.pidfd_open(looking)
+    ended.register(process, select.POLLIN)
+    answers = ended.poll(_PATIENCE * 1000)
+    os.close(process)
+    if not answers:
+        raise MountError(
+            f"{mountpoint} does not answer: what is mounted there, or above it, hangs; 'umount -l' detaches it"
+        )
+    os.waitpid(looking, 0)
 
 
 def prepare(mountpoint: Path) -> None:

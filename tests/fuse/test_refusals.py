@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.service import Reply, Request, Service, page
-from tests.fuse.mounted import Home, Mount, is_dead
+from tests.fuse.mounted import FUSERMOUNT, Home, Mount, eventually, is_dead
 from tests.fuse.namespace import WITHOUT_FUSE, namespace
 from tests.server.live import LiveServer, running_server
 
@@ -107,6 +108,21 @@ def test_a_mountpoint_left_over_from_a_dead_mount_is_cleaned_up(
         with home.mounted("--url", server.address) as again:
             assert container.name in os.listdir(again.path)
         assert os.listdir(dead.path) == []
+
+
+@pytest.mark.parametrize("below", [".", "box/mnt"])
+def test_a_mountpoint_where_something_hangs(server: LiveServer, home: Home, below: str) -> None:
+    with home.mounted("--url", server.address) as hanging:
+        (hanging / "box" / "mnt").mkdir(parents=True, exist_ok=True)
+        os.kill(hanging.pid, signal.SIGSTOP)
+        try:
+            at = hanging / below
+            said = home.refused_mount(*NOWHERE, at=at)
+        finally:
+            os.kill(hanging.pid, signal.SIGCONT)
+        assert said == f"{at} does not answer: what is mounted there, or above it, hangs; 'umount -l' detaches it"
+        with hanging.ended():  # once the process that looked has had its answer
+            eventually(lambda: not home.attempt(FUSERMOUNT, "-u", hanging.path).returncode, "it is unmounted")
 
 
 def test_a_rejected_key(home: Home, tmp_path: Path) -> None:
