@@ -5,7 +5,6 @@ because on hosted services any request may keep a container alive, and billed. O
 """
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from containerfs.fs import types
 from containerfs.fs.namespace.nodes import ContainerDirectory
 from containerfs.fs.namespace.tree import Tree
-from containerfs.fs.remote import Remote, UploadRequest
+from containerfs.fs.remote import Remote
 from containerfs.fs.types import RemoteContainer
+from containerfs.fs.writing.momentary import MomentaryFiles
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class Endings:
         self,
         remote: Remote,
         tree: Tree,
+        momentary: MomentaryFiles,
         used_at: Callable[[str], float],
         keep_alive: Sequence[str],
         *,
@@ -80,6 +81,7 @@ class Endings:
     ) -> None:
         self._remote = remote
         self._tree = tree
+        self._momentary = momentary
         self._used_at = used_at
         self._keep_alive = frozenset(keep_alive)
         self._read_only = read_only
@@ -160,12 +162,4 @@ class Endings:
             with self._remote.content(file, (file.size or 1) - 1) as stream:
                 next(iter(stream.chunks), None)
         elif not self._read_only:
-            stored = self._remote.upload(UploadRequest(container.id, _NAME, _Byte(), secrets.token_hex(16)))
-            self._remote.delete_file(container.id, stored.id)
-
-
-class _Byte:
-    size = 1
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return b"\n"[offset : offset + size]
+            self._momentary.store(container.id, _NAME)

@@ -44,6 +44,7 @@ from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.delivery import Courier
 from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.momentary import MomentaryFiles
 from containerfs.fs.writing.moves import Moves
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.replay import Replay
@@ -147,7 +148,8 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         tree, journal, durability, uploader, deletions, settlement, commits, removals, attributes, updates, names
     )
     backlog = Backlog(tree, journal, uploader, deletions, settlement, updates, schedule)
-    endings = Endings(remote, tree, remote.used_at, options.keep_alive, read_only=options.read_only)
+    momentary = MomentaryFiles(remote, tree, journal, deletions, settlement)
+    endings = Endings(remote, tree, momentary, remote.used_at, options.keep_alive, read_only=options.read_only)
     try:
         _reach(remote, options.patience)
         metadata.refresh_containers()

@@ -1,0 +1,88 @@
+"""Momentary files: stored and deleted again, so that the service sees a container used."""
+
+import time
+import uuid
+
+from containerfs.fs import types
+from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.remote import Remote, UploadRequest
+from containerfs.fs.staged import new_hash
+from containerfs.fs.types import RemoteFile
+from containerfs.fs.writing.deletions import Deletions
+from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.records import Attempt
+from containerfs.fs.writing.settlement import Settlement
+
+_CONTENT = b"\n"
+
+
+class MomentaryFiles:
+    """Stores them. Thread-safe."""
+
+    def __init__(
+        self, remote: Remote, tree: Tree, journal: Journal, deletions: Deletions, settlement: Settlement
+    ) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._journal = journal
+        self._deletions = deletions
+        self._settlement = settlement
+
+    def store(self, container_id: str, path: str) -> None:
+        """Store a file and delete it. What is left of it when something fails goes later, by the next mount too.
+
+        Raises:
+            FsError: it was not stored, or that is not known.
+        """
+        attempt = _abandoned_attempt(container_id, path)
+        self._settlement.begun(attempt.key)
+        try:
+            with self._journal.transaction() as tx:
+                tx.begin(attempt)
+            stored = self._upload(attempt)
+            with self._tree.lock:
+                with self._journal.transaction() as tx:
+                    tx.end(attempt.key)
+                    tx.delete_later(container_id, [stored.id])
+                self._tree.hide_ids(container_id, [stored.id])
+        finally:
+            self._settlement.ended(attempt.key)
+            self._settlement.take_up()
+        self._deletions.carry_out(container_id, [stored.id])
+
+    def _upload(self, attempt: Attempt) -> RemoteFile:
+        try:
+            return self._remote.upload(UploadRequest(attempt.container_id, attempt.path, _Content(), attempt.key))
+        except types.AnswerLost:
+            raise
+        except types.FsError:
+            with self._journal.transaction() as tx:
+                tx.end(attempt.key)
+            raise
+
+
+def _abandoned_attempt(container_id: str, path: str) -> Attempt:
+    """A request whose result nobody wants, from the start: what it has left is looked for, by its content."""
+    return Attempt(
+        key=f"containerfs-{uuid.uuid4()}",
+        container_id=container_id,
+        path=path,
+        size=len(_CONTENT),
+        started=int(time.time()),
+        digest=_digest(),
+    )
+
+
+def _digest() -> str:
+    hash_ = new_hash()
+    hash_.update(_CONTENT)
+    return hash_.hexdigest()
+
+
+class _Content:
+    """Implements ``UploadSource``."""
+
+    size = len(_CONTENT)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return _CONTENT[offset : offset + size]
