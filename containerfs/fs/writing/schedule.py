@@ -185,7 +185,10 @@ class Schedule:
                 self._running.pop(job, None)
                 if self._stopping:
                     return
-            job.refused(types.Failed(f"no thread can be started ({error}): raise the limit on processes"))
+            try:
+                job.refused(types.Failed(f"no thread can be started ({error}): raise the limit on processes"))
+            except Exception:  # which is nothing to whoever launches it: the thread that keeps the time, say
+                log.exception("%r failed", job.key)
 
     def _work(self, job: Job) -> None:
         if not job.claim():

@@ -1,6 +1,8 @@
 """The schedule: what is due runs, whatever hangs."""
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 
 import pytest
 
@@ -51,3 +53,30 @@ def test_a_brief_job_waits_for_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         goes_on.set()
         jobs.close()
+
+
+def test_who_cannot_be_refused_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is refused may fail itself, on a disk that is full, say."""
+    jobs, told, ran = Schedule(), threading.Event(), threading.Event()
+    submit = jobs._pool.submit
+
+    def without_threads(work: Callable[[Job], None], job: Job) -> "Future[None]":
+        if job.key == "refused":
+            raise RuntimeError("can't start new thread")
+        return submit(work, job)
+
+    def refused(error: types.FsError) -> None:
+        told.set()
+        raise types.NoSpace(str(error))
+
+    monkeypatch.setattr(jobs._pool, "submit", without_threads)
+    try:
+        jobs.submit("refused", 0.01, lambda _: None, refused)
+        assert told.wait(10)
+        jobs.submit("later", 0.01, lambda _: ran.set(), refused)
+        assert ran.wait(10)
+    finally:
+        jobs.close()
+    assert "'refused' failed" in caplog.text
