@@ -128,20 +128,16 @@ class AttributeStore:
         return [each for each in found if each[2].unsent]
 
     def note_sent(self, container_id: str, key: str, attributes: Attributes) -> None:
-        """The service has got these. Of a directory nothing is kept here any more."""
-        if self._load(container_id, key) != attributes:
-            return
-        if directory_path(key) is None:
-            self.save(container_id, key, replace(attributes, sent=True))
-        else:
-            self.forget(container_id, [key])
+        """The service has got these. Of a directory nothing is kept here any more.
 
-    def _load(self, container_id: str, key: str) -> Attributes | None:
-        rows = self._run(
-            f"SELECT {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND container = ? AND key = ?",
-            [(self._service, container_id, key)],
+        What another mount has set meanwhile stays as it is.
+        """
+        change = "UPDATE attributes SET sent = 1" if directory_path(key) is None else "DELETE FROM attributes"
+        same = " AND ".join(f"CAST({name} AS TEXT) IS CAST(? AS TEXT)" for name in _COLUMNS)  # times may be integers
+        self._run(
+            f"{change} WHERE service = ? AND container = ? AND key = ? AND {same}",
+            [(self._service, container_id, key, *_written(attributes))],
         )
-        return _read(rows[0]) if rows else None
 
     def save(self, container_id: str, key: str, attributes: Attributes) -> None:
         marks = ", ".join("?" for _ in range(3 + len(_COLUMNS)))

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,32 @@ def test_what_is_saved_is_loaded_by_another_mount(store: AttributeStore, tmp_pat
     store.save("other", file_key("1"), Attributes())
     other = AttributeStore(tmp_path / "new" / "attributes.db", "service")
     assert other.load("box") == {file_key("1"): SET, directory_key("a"): Attributes(mode=0o700)}
+    other.close()
+
+
+def test_what_the_service_has_got_is_not_sent_again(store: AttributeStore) -> None:
+    store.save("box", file_key("1"), SET)
+    store.save("box", directory_key("a"), SET)
+    for key in (file_key("1"), directory_key("a")):
+        store.note_sent("box", key, SET)
+    assert store.load("box") == {file_key("1"): replace(SET, sent=True)}
+    assert store.unsent() == []
+
+
+@pytest.mark.parametrize("key", [file_key("1"), directory_key("a")])
+def test_what_another_mount_sets_while_that_is_noted_stays(store: AttributeStore, tmp_path: Path, key: str) -> None:
+    other = AttributeStore(tmp_path / "new" / "attributes.db", "service")
+    later = replace(SET, mode=0o640)
+
+    def set_elsewhere(statement: str) -> None:
+        if not statement.startswith(("SELECT", "BEGIN")):
+            store._db.set_trace_callback(None)
+            other.save("box", key, later)
+
+    store.save("box", key, SET)
+    store._db.set_trace_callback(set_elsewhere)
+    store.note_sent("box", key, SET)
+    assert store.load("box") == {key: later}
     other.close()
 
 
