@@ -436,9 +436,7 @@ class FileSystem:
     def _sync(self, directory: Directory, timeout: float) -> None:
         if directory is self.top:
             self._replay.run_returned()
-        with self._tree.lock:
-            within = set(directory.files())
-        left = self._backlog.drain(timeout, within)
+        left = self._backlog.drain_files(directory, timeout)
         if left:
             raise types.Failed("not on the service: " + ", ".join(map(str, left)))
 

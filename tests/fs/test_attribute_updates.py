@@ -2,6 +2,7 @@
 
 import itertools
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +165,25 @@ def test_what_could_not_be_sent_is_sent_by_the_next_mount(
         assert keeping.asked("attributes")[-1:] == [file_id]
     with mounted(keeping, tmp_path / "elsewhere") as fs:
         assert (shown(fs, "/box/a")[0], shown(fs, "/box/d")[0]) == (0o600, 0o700)
+
+
+def test_syncing_a_container_waits_for_nothing_of_another(keeping: MemoryRemote, tmp_path: Path) -> None:
+    held_up = keeping.put(keeping.made("other"), "a", b"content")
+    gate = Gate("attributes")
+    keeping.before = lambda operation, subject: gate(operation, subject) if subject == held_up else None
+    with mounted(keeping, tmp_path / "cache", patience=30.0) as fs:
+        fs.chmod("/other/a", 0o600)
+        gate.wait()
+        write(fs, "/box/b", b"content")
+        fs.chmod("/box/b", 0o600)
+        syncing = threading.Thread(target=fs.sync, args=("/box",))
+        syncing.start()
+        syncing.join(10)
+        waits = syncing.is_alive()
+        gate.open()
+        syncing.join()
+        assert not waits
+        assert len(keeping.asked("attributes")) == 2
 
 
 def test_what_was_removed_before_it_was_sent_is_not_made(keeping: MemoryRemote, container: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ continues.
 import logging
 import threading
 import time
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -83,11 +84,16 @@ class AttributeUpdates:
         for container_id, key, attributes in self._attributes.unsent():
             self.set(container_id, key, attributes)
 
-    def drain(self, until: float) -> list[Subject]:
-        """Try now, once, whatever is not sent, until that monotonic time; returns what is left of it."""
+    def drain(self, until: float, containers: Set[str] | None = None) -> list[Subject]:
+        """Try now, once, whatever is not sent (of containers, by their ids), until that monotonic time; returns what
+        is left of it."""
+
+        def wanted(subjects: Iterable[Subject]) -> set[Subject]:
+            return {subject for subject in subjects if containers is None or subject.container_id in containers}
+
         with self._changed:
-            before = {subject: self._failures.get(subject, 0) for subject in self._unsent}
-            under_way = set(self._sending)
+            before = {subject: self._failures.get(subject, 0) for subject in wanted(self._unsent)}
+            under_way = wanted(self._sending)
         for subject in before:
             self._submit(subject, 0.0)
 

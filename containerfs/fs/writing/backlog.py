@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from containerfs.fs import state, types
-from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Staged
 from containerfs.fs.writing.attribute_updates import AttributeUpdates, Subject
@@ -173,16 +173,34 @@ class Backlog:
             self._schedule.expedite(lambda key: not isinstance(key, FileNode))
         return nodes
 
-    def drain(self, timeout: float, within: set[FileNode] | None = None) -> list[Unfinished]:
-        """Try now whatever is due (of ``within``), once; returns what is not on the service then, or after ``timeout``
-        seconds."""
+    def drain_files(self, directory: Directory, timeout: float) -> list[Unfinished]:
+        """Try now, once, what is due of the files below a directory; returns those of them that are not on the service
+        then, or after ``timeout`` seconds. Attributes that were set in its container are waited for, too."""
         deadline = time.monotonic() + timeout
+        with self._tree.lock:
+            files, containers = set(directory.files()), self._containers(directory)
+        left = self._drain_files(deadline, files)
+        self._updates.drain(deadline, containers)
+        return left
+
+    def _containers(self, directory: Directory) -> set[str]:
+        """The ids of the containers that a directory is in or has. Wants the tree's lock held."""
+        if directory is self._tree.root:
+            return {container.remote.id for container in self._tree.containers()}
+        with suppress(types.NotFound):
+            return {directory.container.remote.id}
+        return set()
+
+    def _drain_files(self, deadline: float, within: set[FileNode] | None = None) -> list[Unfinished]:
         for node in self.expedite(within):
             self._await(node, deadline)
-        left = [self._unfinished(node) for node in self._due() if within is None or node in within]
+        return [self._unfinished(node) for node in self._due() if within is None or node in within]
+
+    def drain(self, timeout: float) -> list[Unfinished]:
+        """Try now whatever is due, once; returns what is not on the service then, or after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        left = self._drain_files(deadline)
         unset = [self._unset(subject) for subject in self._updates.drain(deadline)]
-        if within is not None:
-            return left
         with suppress(types.Unreachable):
             self._uploader.wait_for_deleted(deadline)
             self._settlement.wait(deadline)
