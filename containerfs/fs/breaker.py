@@ -10,13 +10,14 @@ from containerfs.fs import types
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between two looks
+_DOUBT = 1.0  # seconds for the first look to be answered, before which no call fails
 
 
 class CircuitBreaker:
     """Makes calls fail at once while the service is down.
 
-    A service that was asked and has been silent for as long as anybody's patience is down. From then on it is asked in
-    the background, ever more rarely, until it answers.
+    A service that was asked and has been silent for as long as anybody's patience is asked in the background, ever more
+    rarely, until it answers. It is down if it does not do so soon: a service that only fails some requests does.
 
     Args:
         patience: seconds.
@@ -31,30 +32,31 @@ class CircuitBreaker:
         self.on_return: Callable[[], object] = bool
         self._patience = patience
         self._ask = ask
-        self._lock = threading.Lock()  # guards the four below
+        self._lock = threading.Lock()  # guards the five below
         self._heard_at = time.monotonic()
         self._silent_since: float | None = None  # since when it was asked in vain; None if it has answered since
-        self._down = False
-        self._was_away = False  # whether it did not answer in the background either, since it is down
+        self._asking = False  # in the background
+        self._doubted_until = 0.0  # the monotonic time until which the first look may be answered
+        self._was_away = False  # whether a look has failed, since it is asked in the background
         self._closed = threading.Event()
 
     def check(self) -> None:
         """Raises Down while the service is considered down."""
-        if self._down:
+        if self._is_down():
             raise types.Down("the service has not answered; it is tried again in the background")
 
     def silent_since(self) -> float | None:
         """Since when the service has not answered, by the monotonic clock; None unless it is down."""
         with self._lock:
-            return self._silent_since if self._down else None
+            return self._silent_since if self._is_down() else None
 
     def heard(self) -> None:
         """The service has answered, whatever it said."""
         with self._lock:
             self._heard_at, self._silent_since = time.monotonic(), None
-            was_down, self._down = self._down, False
+            was_asking, self._asking = self._asking, False
             was_away, self._was_away = self._was_away, False
-        if was_down:
+        if was_asking:
             log.info("The service answers again")
         if was_away:
             self.on_return()
@@ -64,27 +66,30 @@ class CircuitBreaker:
         with self._lock:
             since = max(since, self._heard_at)
             self._silent_since = since if self._silent_since is None else min(since, self._silent_since)
-            if self._down or self._closed.is_set() or time.monotonic() < self._silent_since + self._patience:
+            if self._asking or self._closed.is_set() or time.monotonic() < self._silent_since + self._patience:
                 return
-            self._down = True
+            self._asking, self._doubted_until = True, time.monotonic() + _DOUBT
         log.warning("The service has not answered for %g s; it is tried again in the background", self._patience)
         try:
             threading.Thread(target=self._look, name="looking for the service", daemon=True).start()
         except RuntimeError:  # there are as many threads as there may be: calls find out themselves
-            self._down = False
+            self._asking = False
 
     def close(self) -> None:
         """Stop asking the service."""
         self._closed.set()
 
+    def _is_down(self) -> bool:
+        return self._asking and (self._was_away or time.monotonic() >= self._doubted_until)
+
     def _look(self) -> None:
         pause = _FIRST_PAUSE
-        while self._down and not self._closed.is_set():
+        while self._asking and not self._closed.is_set():
             try:
                 self._ask()
             except types.Unreachable:
                 with self._lock:
-                    self._was_away = self._down
+                    self._was_away = self._asking
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             except types.FsError:

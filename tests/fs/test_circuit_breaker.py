@@ -59,6 +59,7 @@ def breaker(clock: Clock, service: Service) -> Iterator[CircuitBreaker]:
 
 
 def is_open(breaker: CircuitBreaker) -> bool:
+    """Whether calls fail at once."""
     try:
         breaker.check()
     except types.Down:
@@ -72,6 +73,11 @@ def silence(breaker: CircuitBreaker, clock: Clock, seconds: float = PATIENCE) ->
     breaker.unanswered(begun)
 
 
+def doubt(clock: Clock) -> None:
+    """The moment passes that the service is given to answer in the background."""
+    clock.now += breaker_module._DOUBT
+
+
 def test_a_silence_that_is_borne_is_not_a_service_that_is_down(breaker: CircuitBreaker, clock: Clock) -> None:
     silence(breaker, clock, PATIENCE - 1)
     assert not is_open(breaker)
@@ -79,6 +85,25 @@ def test_a_silence_that_is_borne_is_not_a_service_that_is_down(breaker: CircuitB
 
 def test_after_a_silence_too_long_calls_are_refused(breaker: CircuitBreaker, clock: Clock) -> None:
     silence(breaker, clock)
+    doubt(clock)
+    assert is_open(breaker)
+
+
+def test_nothing_is_refused_before_the_service_had_a_moment_to_answer(
+    breaker: CircuitBreaker, clock: Clock, service: Service
+) -> None:
+    """It may have failed some requests, such as uploads, and answer all others."""
+    silence(breaker, clock)
+    assert service.asked.acquire(timeout=30)
+    assert not is_open(breaker)
+    assert breaker.silent_since() is None
+
+
+def test_a_look_that_fails_ends_the_doubt(breaker: CircuitBreaker, clock: Clock, service: Service) -> None:
+    silence(breaker, clock)
+    service.answers.put(types.Unreachable("refused"))
+    for _ in range(2):
+        assert service.asked.acquire(timeout=30)
     assert is_open(breaker)
 
 
@@ -87,6 +112,7 @@ def test_failures_one_after_the_other_are_one_silence(breaker: CircuitBreaker, c
         silence(breaker, clock, 1.0)
         assert not is_open(breaker)
     silence(breaker, clock, 1.0)
+    doubt(clock)
     assert is_open(breaker)
 
 
@@ -104,6 +130,7 @@ def test_one_thread_looks_until_the_service_answers(breaker: CircuitBreaker, clo
     breaker.on_return = returned.set
     silence(breaker, clock)
     silence(breaker, clock)
+    doubt(clock)
     for _ in range(3):
         assert service.asked.acquire(timeout=30)
         assert not service.asked.acquire(blocking=False), "it is asked once at a time"
@@ -126,12 +153,15 @@ def test_a_service_that_fails_some_requests_has_not_been_away(
     service.answers.put(None)
     (thread,) = (each for each in threading.enumerate() if each.name == "looking for the service")
     thread.join(30)
+    doubt(clock)
     assert not is_open(breaker)
     assert not returned.is_set()
 
 
 def test_an_answer_to_a_call_under_way_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
     silence(breaker, clock)
+    doubt(clock)
+    assert is_open(breaker)
     breaker.heard()
     assert not is_open(breaker)
 
