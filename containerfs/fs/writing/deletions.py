@@ -69,15 +69,18 @@ class Deletions:
             self._submit(deletion, 0.0)
 
     def retry_pending(self, until: float) -> list[Deletion]:
-        """Try now, once, whatever is not done, until that monotonic time; returns what is left of it.
+        """Try now, once, whatever is not done, until that monotonic time; returns what is left, all of which was tried
+        unless the time is over.
 
         Raises Interrupted: nobody waits for it any more.
         """
         tried: set[Deletion] = set()
-        while time.monotonic() < until and (untried := set(self._journal.deletions()) - tried):
+        left = self._journal.deletions()
+        while (untried := set(left) - tried) and time.monotonic() < until:
             tried |= untried
             self._try(untried, until)
-        return self._journal.deletions()
+            left = self._journal.deletions()
+        return left
 
     def _try(self, deletions: set[Deletion], until: float) -> None:
         with self._lock:
