@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-_AS_ROOT = ("unshare", "--user", "--map-root-user", "--mount")
+from tests.fuse.namespace import FOLLOWING
+
+_AS_ROOT = (*FOLLOWING, "--user", "--map-root-user")
 _ALONE = ("unshare", "--net", "sh", "-ec", "ip link set lo up; echo ready; read -r _ || :")
 _ADDRESSES = {"near": "10.99.0.1", "far": "10.99.0.2"}
 

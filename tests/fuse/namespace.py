@@ -5,10 +5,11 @@ import os
 import subprocess
 from collections.abc import Iterator
 
-_ALONE = ["unshare", "--mount", "--propagation", "private"]
-
-
 # A mount lasts for as long as any namespace has it, and what other tests have mounted is to end when they unmount it.
+# In a namespace that follows (a slave) it does where / is shared, as systemd has it. Elsewhere root lets go of it,
+# which others cannot.
+FOLLOWING = ("unshare", "--mount", "--propagation", "slave")
+_HOLDING = ("unshare", "--mount", "--propagation", "private")
 LET_GO = "umount --all --types fuse.containerfs --lazy --internal-only --no-canonicalize 2>/dev/null || :"
 
 
@@ -22,7 +23,7 @@ def namespace(script: str, *arguments: object, holding: bool = False) -> Iterato
     """
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
     steps = "\n".join([*([] if holding else [LET_GO]), script, "echo ready; read -r _ || :"])
-    holder = [*_ALONE, *as_root, "sh", "-ec", steps, "sh", *map(str, arguments)]
+    holder = [*(_HOLDING if holding else FOLLOWING), *as_root, "sh", "-ec", steps, "sh", *map(str, arguments)]
     with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fuse.namespace import LET_GO
+from tests.fuse.namespace import FOLLOWING, LET_GO
 from tests.server.conftest import answered, blobs_in, create, refused
 from tests.server.live import LiveServer, running_server
 
@@ -62,7 +62,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     store = tmp_path / "store"
     store.mkdir()
     script = f"{LET_GO}; mount -t tmpfs -o size=6m,mode=700 none '{store}' && echo ready && exec cat"
-    command = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "sh", "-c", script]
+    command = [*FOLLOWING, *(["--map-root-user"] if os.geteuid() else []), "sh", "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
         assert keeper.stdout is not None
         assert keeper.stdin is not None

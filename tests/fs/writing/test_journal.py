@@ -411,7 +411,7 @@ assert len(journal.entries()) == noted + 1
 assert len(journal.deletions()) == noted
 Path(sys.argv[1], "filler").unlink()
 note(journal, "after")
-print(noted)
+print(noted, flush=True)
 os._exit(0)
 """
 
