@@ -1,8 +1,9 @@
 """Settling: what a request whose answer was lost has left on the service.
 
-A file there is ours only if its content is: the digests must match. Names, sizes and times only say which files to look
-at. What an abandoned request left, complete or cut short, is deleted. It is looked for several times, because a request
-may still be under way when its answer is given up.
+A file there is ours only if its content is: the digests must match, or, where the source of a copy is gone, the service
+has to name the file in answer to our request. Names, sizes and times only say which files to look at. What an abandoned
+request left, complete or cut short, is deleted. It is looked for several times, because a request may still be under
+way when its answer is given up.
 """
 
 import logging
@@ -237,9 +238,11 @@ class Settlement:
         return left
 
     def _is_left_by(self, file: RemoteFile, attempt: Attempt) -> bool:
-        digest = self._expected(attempt, file.size)
-        if digest is None or self._stands_for_a_name(file):
+        if self._stands_for_a_name(file):
             return False
+        digest = self._expected(attempt, file.size)
+        if digest is None:
+            return attempt.source_id is not None and self._copied(attempt) == file.id
         return self._digest(file, attempt.size) == digest
 
     def _clear(self, attempt: Attempt, file: RemoteFile) -> None:
@@ -292,15 +295,19 @@ class Settlement:
         return staged.digest(None if whole else size) if staged.path.exists() else None
 
     def _digest_of_source(self, attempt: Attempt, size: int | None) -> str | None:
-        """The digest of what was to be copied, cut to ``size`` bytes; None if it is gone, and with it the means to
-        recognize the copy.
+        """The digest of what was to be copied, cut to ``size`` bytes; None if it is gone."""
+        return self._digest(_source(attempt), attempt.size, size)
 
-        The same request, sent again, would tell; but if the first never arrived, it would be carried out now, and
-        replace what is there.
+    def _copied(self, attempt: Attempt) -> str | None:
+        """The id of the copy that a request has made, if it has; where its source is gone.
+
+        The same request is sent again. It would be carried out now if the first never arrived, and replace what is
+        there, but for the source being gone: then it is answered again, or fails.
         """
-        assert attempt.source_id is not None
-        source = RemoteFile(attempt.source_id, attempt.container_id, attempt.path, attempt.size, attempt.started)
-        return self._digest(source, attempt.size, size)
+        try:
+            return self._remote.copy(_source(attempt), attempt.path, attempt.key).id
+        except (types.NotFound, types.KeyConflict):
+            return None
 
     def _digest(self, file: RemoteFile, limit: int | None, first: int | None = None) -> str | None:
         """The digest of a file of the service, or of its ``first`` bytes; None if it is gone.
@@ -324,6 +331,12 @@ class Settlement:
         if file.size not in (None, read):
             raise types.Failed(f"{read} bytes came of {file.path!r}, which has {file.size}")
         return hash_.hexdigest()
+
+
+def _source(attempt: Attempt) -> RemoteFile:
+    """The file that was to be copied."""
+    assert attempt.source_id is not None
+    return RemoteFile(attempt.source_id, attempt.container_id, attempt.path, attempt.size, attempt.started)
 
 
 def _suspect(attempt: Attempt) -> Suspect:

@@ -335,3 +335,21 @@ def test_a_request_that_outlives_its_mount_leaves_nothing_of_a_version_that_was_
         assert again.drain(30) == []
         again._backlog._schedule.expedite(lambda key: True)
         eventually(lambda: remote.stored_all(container) == [("a", b"new")])
+
+
+def test_a_copy_whose_source_is_gone_is_known_by_its_key(remote: MemoryRemote, container: str, tmp_path: Path) -> None:
+    remote.dialect = Dialect(idempotency=True, copies_by_path=True)
+    remote.put(container, "a", b"content")
+    with mounted(remote, tmp_path, write_back=True, metadata_expiry=60.0) as fs:
+        remote.after = failing("copy", 100, types.Unreachable)
+        fs.rename("/box/a", "/box/b")
+        eventually(lambda: bool(remote.asked("copy")) and not fs._backlog._uploader.under_way())
+        remote.before = gate = Gate("newest")
+        remote.after = no_fault
+        programs.write(fs, "/box/b", b"new")
+        gate.wait()
+        eventually(lambda: bool(remote.asked("delete")))
+        gate.open()
+        eventually(lambda: remote.stored_all(container) == [("b", b"new")])
+        assert programs.read(fs, "/box/b") == b"new"
+        assert fs.drain(30) == []
