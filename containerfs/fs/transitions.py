@@ -138,6 +138,16 @@ def given_up(state: State) -> State:
     return _replaced(state, Uploading, lambda layer: layer.over)
 
 
+def overtaken(state: State) -> State:
+    """Another mount has stored a later content under the name: what was due is not, and the file is what the service
+    has."""
+
+    def dropped(layer: Due) -> Pile:
+        return layer.over if isinstance(layer.over, Uploading) else replace(layer.over, stale=frozenset())
+
+    return _replaced(state, Due, dropped)
+
+
 def put_off(state: State, failure: Failure) -> State:
     """An attempt could not even begin."""
     return _replaced(

@@ -102,6 +102,7 @@ EVENTS: dict[str, Event] = {
     "refused": lambda s: transitions.failed(s, Failure("never", lasting=True)),
     "moved on": lambda s: transitions.moved_on(s, frozenset({"misplaced"})),
     "given up": transitions.given_up,
+    "overtaken": transitions.overtaken,
     "put off": lambda s: transitions.put_off(s, FAILURE),
     "asked": transitions.asked,
     "named": lambda s: transitions.named(s, frozenset({"replaced"})),
@@ -134,21 +135,21 @@ X       X        -         X     -         -       -          X
 """
 
 UPLOADING = """
-        begun  uploaded  failed  refused  moved on  given up  put off  asked  released
-b       -      -         -       -        -         -         -        -      b
-Ub      -      S         Db      Db       Db        b         -        -      Ub
-Db      Ub     -         -       -        -         -         Db       Db     Db
-DUb     -      DS        Db      Db       Db        Db        DUb      DUb    DUb
-Wb      -      -         -       -        -         -         -        -      Wb
-WUb     -      WS        WDb     WDb      WDb       Wb        -        -      WUb
-WDb     WUb    -         -       -        -         -         WDb      WDb    WDb
-WDUb    -      WDS       WDb     WDb      WDb       WDb       WDUb     WDUb   WDUb
-Tb      -      -         -       -        -         -         -        -      Tb
-TUb     -      TS        TDb     TDb      TDb       Tb        -        -      TUb
-TDb     TUb    -         -       -        -         -         TDb      TDb    TDb
-TDUb    -      TDS       TDb     TDb      TDb       TDb       TDUb     TDUb   TDUb
-L       -      -         -       -        -         -         -        -      L
-X       -      -         -       -        -         -         -        -      X
+        begun  uploaded  failed  refused  moved on  given up  put off  asked  released  overtaken
+b       -      -         -       -        -         -         -        -      b         -
+Ub      -      S         Db      Db       Db        b         -        -      Ub        -
+Db      Ub     -         -       -        -         -         Db       Db     Db        b
+DUb     -      DS        Db      Db       Db        Db        DUb      DUb    DUb       Ub
+Wb      -      -         -       -        -         -         -        -      Wb        -
+WUb     -      WS        WDb     WDb      WDb       Wb        -        -      WUb       -
+WDb     WUb    -         -       -        -         -         WDb      WDb    WDb       Wb
+WDUb    -      WDS       WDb     WDb      WDb       WDb       WDUb     WDUb   WDUb      WUb
+Tb      -      -         -       -        -         -         -        -      Tb        -
+TUb     -      TS        TDb     TDb      TDb       Tb        -        -      TUb       -
+TDb     TUb    -         -       -        -         -         TDb      TDb    TDb       Tb
+TDUb    -      TDS       TDb     TDb      TDb       TDb       TDUb     TDUb   TDUb      TUb
+L       -      -         -       -        -         -         -        -      L         -
+X       -      -         -       -        -         -         -        -      X         -
 """
 
 NAMES = """

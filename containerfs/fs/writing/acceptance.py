@@ -15,6 +15,7 @@ from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.staged import StagedFile
+from containerfs.fs.state import Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.attempts import Attempts, Sending
 from containerfs.fs.writing.attribute_updates import AttributeUpdates
@@ -67,6 +68,31 @@ class Acceptance:
             else:
                 finish = self._replace(sending, stored)
         finish()
+
+    def give_way(self, node: FileNode, version: Version) -> bool:
+        """Drop a version that is due, since another mount has stored a later content; returns whether it still was due.
+
+        Raises:
+            NoSpace, Failed: the journal cannot take it; nothing has changed.
+        """
+        with self._tree.lock:
+            layer = state.due(node.state)
+            if layer is None or layer.version != version or version.entry is None or node.parent is None:
+                return False
+            container, stale = node.container, state.base(node.state).stale  # what was stored of it under other names
+            with self._journal.transaction() as tx:
+                tx.drop(version.entry)
+                tx.delete_later(container.remote.id, stale)
+            self._tree.hide_ids(container.remote.id, stale)
+            self._tree.change(node, transitions.overtaken)
+            container.listed_at = 0.0
+            self._tree.apply_pending(node)
+        log.warning("%r was stored by another mount since, which wrote it later", node.name)
+        if isinstance(version.content, StagedFile):
+            self._journal.discard(version.content)
+        self._settlement.take_up()
+        self._deletions.carry_out(container.remote.id, stale)
+        return True
 
     def _unwanted(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
         """The file was deleted meanwhile: what was stored is to go."""

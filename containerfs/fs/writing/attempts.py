@@ -16,7 +16,7 @@ from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
 from containerfs.fs.staged import StagedFile
-from containerfs.fs.state import Failure, Version
+from containerfs.fs.state import Due, Failure, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.delivery import Delivery
 from containerfs.fs.writing.journal import Journal, Transaction
@@ -88,6 +88,14 @@ class MustWait(types.Unreachable):
         self.for_long = for_long
 
 
+class Overtaken(Exception):
+    """Another mount has stored a later content than this version."""
+
+    def __init__(self, version: Version) -> None:
+        super().__init__("another mount has stored a later content")
+        self.version = version
+
+
 class Attempts:
     """Begins attempts, and notes why they failed. Thread-safe."""
 
@@ -105,6 +113,7 @@ class Attempts:
 
         Raises:
             MustWait: another file has to be stored first.
+            Overtaken: it is not to be stored any more.
             NoSpace, Failed: the journal cannot take it.
         """
         with self._tree.lock:
@@ -113,6 +122,8 @@ class Attempts:
                 return None
             version = layer.version
             self._check_path(node, busy)
+            if self._is_overtaken(layer):
+                raise Overtaken(version)
             with self._journal.transaction() as tx:
                 entry = tx.put(entry_of(node, version.content)) if version.entry is None else version.entry
                 earlier = self._earlier(entry, version.content)
@@ -127,6 +138,11 @@ class Attempts:
         digest = self._journal.noted_digest(entry)
         delivery = Delivery(attempt, version.content, digest, earlier is not None, attributes)
         return Sending(node, begun.version, entry, delivery)
+
+    def _is_overtaken(self, layer: Due) -> bool:
+        """Whether another mount has stored a later content. What is part of a rename is stored in any case."""
+        entry, moves = layer.version.entry, layer.version.keeps_old or isinstance(layer.version.content, RemoteFile)
+        return entry is not None and not moves and self._journal.is_outdated(entry)
 
     def _check_path(self, node: FileNode, busy: Set[tuple[str, str]]) -> None:
         container_id = node.container.remote.id

@@ -319,6 +319,10 @@ class Journal:
         """Those of these rows whose content was closed, and has no digest yet."""
         return self._found(sequences, "digest IS NULL")
 
+    def is_outdated(self, sequence: int) -> bool:
+        """Whether another mount has stored a later content for the path of an entry."""
+        return bool(self._database.select("SELECT 1 FROM entries WHERE sequence = ? AND outdated", sequence))
+
     def attempts(self, entry: int | None = None) -> list[Attempt]:
         """The requests for an entry whose result is not known; with None, those whose result nobody wants."""
         condition, values = ("entry = ?", [entry]) if entry is not None else ("entry IS NULL", [])

@@ -16,7 +16,7 @@ from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.state import Failure, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.acceptance import Acceptance
-from containerfs.fs.writing.attempts import Attempts, MustWait, Sending
+from containerfs.fs.writing.attempts import Attempts, MustWait, Overtaken, Sending
 from containerfs.fs.writing.backoff import pause
 from containerfs.fs.writing.delivery import Courier, Delivery
 from containerfs.fs.writing.schedule import Job, Schedule
@@ -149,6 +149,9 @@ class Uploader:
         except MustWait as error:
             self._wait_for_others(node, error)
             return
+        except Overtaken as overtaken:
+            self._give_way(node, overtaken.version)
+            return
         except types.FsError as error:  # the journal has no room
             self._put_off(node, error)
             return
@@ -216,6 +219,16 @@ class Uploader:
             later = self._go_on(sending.node)
             if later != sending.version:
                 _resolve(sending.version)
+
+    def _give_way(self, node: FileNode, version: Version) -> None:
+        try:
+            has_given_way = self._acceptance.give_way(node, version)
+        except types.FsError as error:  # the journal has no room
+            self._put_off(node, error)
+            return
+        self._go_on(node)
+        if has_given_way:
+            _resolve(version)
 
     def _wait_for_others(self, node: FileNode, error: MustWait) -> None:
         """Begin once others have arrived; fail if what has to come first waits for a later attempt itself."""

@@ -8,8 +8,9 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
+from containerfs.fs.writing import backoff
 from tests.fs import programs
-from tests.fs.gates import Gate, down, eventually
+from tests.fs.gates import Gate, down, eventually, failing
 from tests.fs.memory import MemoryRemote, no_fault
 from tests.fs.mounts import crash, mounted
 from tests.fs.paths import Paths
@@ -143,3 +144,27 @@ def test_a_page_in_place_of_a_content_does_not_clear_what_a_lost_request_has_lef
         remote.contents[left] = good
         fs._backlog._schedule.expedite(lambda key: True)
         eventually(lambda: left not in remote._files)
+
+
+def test_a_mount_gives_way_to_another_that_wrote_later(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a journal, whose order is that of what was written."""
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 3600.0)
+    remote.put(container, "old", b"old")
+    with mounted(remote, tmp_path, write_back=True) as one, mounted(remote, tmp_path, write_back=True) as two:
+        remote.before = failing("upload", 100, types.Unreachable)
+        for path in ("/box/new", "/box/old"):
+            programs.write(one, path, b"earlier")
+        eventually(lambda: len(one._backlog.outstanding().failed) == 2)
+        remote.before = no_fault
+        for path in ("/box/new", "/box/old"):
+            programs.write(two, path, b"later")
+        assert two.drain(30) == []
+        asked = len(remote.asked("upload"))
+        assert one.drain(30) == []
+        assert len(remote.asked("upload")) == asked
+        assert remote.stored(container) == {"new": b"later", "old": b"later"}
+        for fs in (one, two):
+            assert [programs.read(fs, path) for path in ("/box/new", "/box/old")] == [b"later", b"later"]
+    assert list(tmp_path.glob("journal/*/data/*")) == []
