@@ -90,7 +90,7 @@ def test_a_file_that_gets_its_old_name_back_is_not_sent(fs: Paths, remote: Memor
     fs.rename("/box/b", "/box/a")
     remote.before = no_fault
     remote.requests.clear()
-    assert fs.drain(30) == []
+    eventually(lambda: fs.drain(30) == [])  # an attempt that began before may fail still
     assert remote.stored(container) == {"a": b"content"}
     assert not {"copy", "upload"} & {operation for operation, _ in remote.requests}
 
