@@ -11,9 +11,9 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, func, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from containerfs.server.storage import migration
@@ -21,6 +21,9 @@ from containerfs.server.storage.base import OutOfSpaceError, StoreError, StoreUn
 from containerfs.server.storage.migration import OutdatedError
 from containerfs.server.storage.sql import SqlTransaction
 from containerfs.server.storage.threads import settled
+
+if TYPE_CHECKING:
+    import psycopg
 
 T = TypeVar("T")
 
@@ -96,13 +99,24 @@ def migrate(url: URL) -> None:
 def _engine(url: URL) -> Engine:
     own = {"connect_timeout": str(_PATIENCE_S), "application_name": "containerfs"}
     options = f"{url.query.get('options', '')} -c statement_timeout={_STATEMENT_LIMIT_MS}"
-    return create_engine(
+    engine = create_engine(
         url.update_query_dict({**own, **url.query, "options": options}),
         isolation_level="READ COMMITTED",
         pool_size=_CONNECTIONS + 1,  # one to survey with
         max_overflow=0,
         pool_use_lifo=True,
     )
+    event.listen(engine, "connect", _prepare_nothing_behind_a_pooler)
+    return engine
+
+
+def _prepare_nothing_behind_a_pooler(connection: "psycopg.Connection", _: object) -> None:
+    """A pooler such as PgBouncer lends the database's connections to one client after the other, with what they have
+    prepared: under the same name there may be another client's statement. It does not pass on their process ids."""
+    [pid] = connection.execute("SELECT pg_backend_pid()").fetchone() or [None]
+    connection.rollback()
+    if pid != connection.info.backend_pid:
+        connection.prepare_threshold = None
 
 
 @contextlib.contextmanager
