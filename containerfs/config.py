@@ -91,6 +91,8 @@ class Settings(BaseSettings):
         read_only: whether to refuse every change.
         expires_after: when containers created by ``mkdir`` end; the service decides if it is not set.
         container: name or id of the container to mount as the root, instead of all containers.
+        keep_attributes: whether to store modes, owners, times and empty directories in a file of each container, where
+            the service has no other place for them.
         keep_alive: names or ids of containers to keep alive while they are mounted.
         inode32: whether to use 32-bit inode numbers, for programs that need them.
         prefetch: whether to fetch files that will probably be read next.
@@ -125,6 +127,7 @@ class Settings(BaseSettings):
     read_only: bool = False
     expires_after: Expiry | None = None
     container: str | None = None
+    keep_attributes: bool = False
     keep_alive: list[str] = []
     inode32: bool = False
     prefetch: Literal["auto", "off"] = "auto"

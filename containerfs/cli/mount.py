@@ -61,6 +61,14 @@ def mount(
         list[str] | None,
         typer.Option(metavar="NAME", help="Keep this container alive by using it now and then. Repeatable."),
     ] = None,
+    keep_attributes: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-attributes",
+            help="Store modes, owners, times and empty directories in a small file of each container, "
+            "where the service has no other place for them.",
+        ),
+    ] = None,
     write_back: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +113,7 @@ def mount(
             container=container,
             expires_after=expires_after,
             keep_alive=keep_alive or None,
+            keep_attributes=keep_attributes,
             write_back=write_back,
             read_only=read_only,
             inode32=inode32,
@@ -270,6 +279,7 @@ def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", 
             container=settings.container,
             new_containers=_fields(settings),
             keep_alive=settings.keep_alive,
+            keep_attributes=settings.keep_attributes,
             write_back=settings.write_back != "off",
             strict=settings.write_back == "strict",
             read_only=settings.read_only,

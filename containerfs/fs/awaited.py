@@ -1,7 +1,7 @@
 """A service as operations use it: each call is a task, and an operation may end before the task does."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -78,13 +78,15 @@ class AwaitedRemote:
         self._use(file.container_id)
         return self._await(lambda: self._remote.copy(file, path, key))
 
-    def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
-        self._use(container_id)
-        self._await(lambda: self._remote.set_attributes(container_id, file_id, attributes))
+    @property
+    def keeps_many_at_once(self) -> bool:
+        return self._remote.keeps_many_at_once
 
-    def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
+    def keep_attributes(
+        self, container_id: str, files: Mapping[str, FileAttributes], directories: Mapping[str, FileAttributes]
+    ) -> dict[str, RemoteFile]:
         self._use(container_id)
-        return self._await(lambda: self._remote.make_directory(container_id, path, attributes))
+        return self._await(lambda: self._remote.keep_attributes(container_id, files, directories))
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         self._use(container_id)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from containerfs.client import Client
 from containerfs.fs import types
+from containerfs.fs.attribute_files import AttributeFiles
 from containerfs.fs.awaited import AwaitedRemote
 from containerfs.fs.control import ControlSurface
 from containerfs.fs.deadline import Deadline
@@ -72,6 +73,8 @@ class Options:
         all_thumbnails: whether thumbnailers may have large files downloaded.
         container: name or id of the one that is the root of the mount; None shows all of them below it.
         new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
+        keep_attributes: whether to store modes, owners, times and empty directories in a file of each container, where
+            the service has no other place for them.
         keep_alive: names or ids of containers to keep alive while they are mounted.
         account: tells accounts of one service apart, each of which has a journal of its own; a digest of the API key.
         up_limit, down_limit: bytes of content a second that are sent and fetched at most; 0 is no limit.
@@ -89,6 +92,7 @@ class Options:
     container: str | None = None
     new_containers: Mapping[str, object] = field(default_factory=dict)
     keep_alive: Sequence[str] = ()
+    keep_attributes: bool = False
     account: str = ""
     up_limit: int = 0
     down_limit: int = 0
@@ -114,6 +118,8 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
 def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Callable[[], None]] = ()) -> FileSystem:
     """The same, over any implementation of what the file system needs of a service, which ``on_close`` ends."""
     workers = Workers()
+    if options.keep_attributes:
+        service_itself = AttributeFiles(service_itself)
     up, down = (Pace(rate) if rate else None for rate in (options.up_limit, options.down_limit))
     remote = AwaitedRemote(service_itself, workers, up, down)
     kernel = KernelMemory()

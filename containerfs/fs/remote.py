@@ -1,6 +1,6 @@
 """What the file system needs of a service: the interface. ``service.ApiRemote`` implements it over the API client."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -112,11 +112,27 @@ class Remote(Protocol):
             FsError: any other: it was certainly not made.
         """
 
-    def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
-        """Have a file keep these, and no others; where the service keeps ``attributes``. Raises NotFound."""
+    @property
+    def keeps_many_at_once(self) -> bool:
+        """Whether ``keep_attributes`` of many costs what it costs of one, so that they are better sent together."""
 
-    def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
-        """Keep a directory, in place of one that is kept; where the service keeps ``directories``."""
+    def keep_attributes(
+        self, container_id: str, files: Mapping[str, FileAttributes], directories: Mapping[str, FileAttributes]
+    ) -> dict[str, RemoteFile]:
+        """Have files keep these attributes, and no others, and keep directories, in place of those that are kept.
+
+        Where the service keeps ``attributes``, and ``directories``.
+
+        Args:
+            files: by id.
+            directories: by path below the container.
+
+        Returns:
+            The directories as the service keeps them, by path.
+
+        Raises:
+            NotFound: the container is gone, or one of the files.
+        """
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         """Succeeds where it is gone already."""

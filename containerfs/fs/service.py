@@ -153,11 +153,23 @@ class ApiRemote:
         answer = self._store(lambda: create(file.container_id, file_id=file.id, extra_headers=headers, extra_body=body))
         return self._verified(self._file(answer, file.container_id), file.size)
 
-    def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
+    @property
+    def keeps_many_at_once(self) -> bool:
+        return False
+
+    def keep_attributes(
+        self, container_id: str, files: Mapping[str, FileAttributes], directories: Mapping[str, FileAttributes]
+    ) -> dict[str, RemoteFile]:
+        for file_id, attributes in files.items():
+            self._set_attributes(container_id, file_id, attributes)
+        return {path: self.make_directory(container_id, path, told) for path, told in directories.items()}
+
+    def _set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
         with self._call():
             self._client.containers.files.update(container_id, file_id, attributes=_on_the_wire(attributes))
 
     def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
+        """Keep a directory, in place of one that is kept; where the service keeps ``directories``."""
         file, fields = (upload_name(path) + "/", b""), self._attributes_field(attributes)
         with self._call():
             made = self._client.containers.files.create(container_id, file=file, extra_body=fields)

@@ -6,7 +6,7 @@ It keeps what a service keeps, notes what it is asked, and fails where a test sa
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -165,6 +165,17 @@ class MemoryRemote:
             if file.id not in self._files and not self._is_answered(key):
                 raise types.NotFound(file.id)
             return self._once(key, (file.container_id, path, self.contents[file.id]))
+
+    @property
+    def keeps_many_at_once(self) -> bool:
+        return False
+
+    def keep_attributes(
+        self, container_id: str, files: Mapping[str, FileAttributes], directories: Mapping[str, FileAttributes]
+    ) -> dict[str, RemoteFile]:
+        for file_id, attributes in files.items():
+            self.set_attributes(container_id, file_id, attributes)
+        return {path: self.make_directory(container_id, path, told) for path, told in directories.items()}
 
     def set_attributes(self, container_id: str, file_id: str, attributes: FileAttributes) -> None:
         with self._request("attributes", file_id):

@@ -6,8 +6,10 @@ their container has ended. Notes are written a second later, all at once.
 
 import json
 import logging
+import math
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import astuple
@@ -28,6 +30,10 @@ CREATE TABLE IF NOT EXISTS containers (owner, id, name, created_at, PRIMARY KEY 
 _HELD = """
 SELECT id, name, created_at, EXISTS (SELECT 1 FROM files WHERE files.owner = ?1 AND container = containers.id)
     FROM containers WHERE owner = ?1
+"""
+_FORGOTTEN = """
+DELETE FROM containers WHERE owner = ?1 AND id = ?2
+    AND NOT EXISTS (SELECT 1 FROM files WHERE files.owner = ?1 AND container = ?2)
 """
 
 Describe = Callable[[str], RemoteContainer | None]
@@ -50,6 +56,8 @@ class Index:
         self._noted: dict[str, tuple[object, ...] | None] = {}  # by key; None for what is to be forgotten
         self._named: dict[str, RemoteContainer] = {}  # likewise to be written, by id
         self._timer: threading.Timer | None = None
+        self._containers: list[tuple[Any, ...]] = []  # as the database had them at _read_at, and none was changed since
+        self._read_at = -math.inf
         self._db: sqlite3.Connection | None = None
         try:
             self._db = _open(path)
@@ -81,14 +89,15 @@ class Index:
         there = {container.id: container for container in listed}
         changes: list[tuple[str, tuple[object, ...]]] = []
         found = []
-        for id_, name, created_at, is_held in self._run([(_HELD, (self._owner,))]):
+        for id_, name, created_at, is_held in self._known_containers():
             if id_ in there and there[id_].name != name:
                 changes.append(self._naming(there[id_]))
             elif id_ not in there and is_held:
                 found.append(RemoteContainer(id_, name, created_at))
             elif id_ not in there:
-                changes.append(("DELETE FROM containers WHERE owner = ? AND id = ?", (self._owner, id_)))
-        self._run(changes)
+                changes.append((_FORGOTTEN, (self._owner, id_)))
+        if changes:
+            self._run(changes)
         return found
 
     def files(self, container_id: str) -> list[tuple[str, RemoteFile]]:
@@ -141,6 +150,17 @@ class Index:
                     timer.start()
                     self._timer = timer
 
+    def _known_containers(self) -> list[tuple[Any, ...]]:
+        """The containers of which something was noted: id, name, time of creation, and whether something still is."""
+        with self._lock:
+            if time.monotonic() < self._read_at + _DELAY:
+                return self._containers
+        begun = time.monotonic()
+        rows = self._run([(_HELD, (self._owner,))])
+        with self._lock:
+            self._containers, self._read_at = rows, begun
+        return rows
+
     def _naming(self, container: RemoteContainer) -> tuple[str, tuple[object, ...]]:
         values = (self._owner, container.id, container.name, container.created_at)
         return "REPLACE INTO containers VALUES (?, ?, ?, ?)", values
@@ -151,12 +171,15 @@ class Index:
         with self._lock:
             if self._db is None:
                 return rows
+            before = self._db.total_changes
             try:
                 with self._db:
                     for statement, values in statements:
                         rows += self._db.execute(statement, values).fetchall()
             except sqlite3.Error as error:
                 _complain(error)
+            if self._db.total_changes > before:
+                self._read_at = -math.inf
         return rows
 
 
@@ -186,10 +209,8 @@ def _open(path: Path) -> sqlite3.Connection:
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10, check_same_thread=False)
     try:
+        db.execute("PRAGMA synchronous = OFF")  # after a crash of the machine the cache is emptied anyway
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute(
-            "PRAGMA synchronous = OFF"
-        )  # what a crash of the machine takes away was in the cache, which it empties
         db.executescript(_SCHEMA)
     except BaseException:
         db.close()

@@ -119,42 +119,63 @@ class AttributeUpdates:
 
     def _attempt(self, subject: Subject) -> None:
         with self._changed:
-            attributes = self._unsent.get(subject)
-            if attributes is None or subject in self._sending:
-                return
-            self._sending.add(subject)
+            batch = self._batch(subject)
+            self._sending |= batch.keys()
+        if not batch:
+            return
         try:
-            self._deliver(subject, attributes)
+            self._deliver(subject, batch)
         finally:
             with self._changed:
-                self._sending.discard(subject)
-                is_late = self._unsent.get(subject) not in (None, attributes)
+                self._sending -= batch.keys()
+                late = [each for each, sent in batch.items() if self._unsent.get(each) not in (None, sent)]
                 self._changed.notify_all()
-        if is_late:
-            self._submit(subject, 0.0)
+        for each in late:
+            self._submit(each, 0.0)
 
-    def _deliver(self, subject: Subject, attributes: Attributes) -> None:
+    def _batch(self, subject: Subject) -> dict[Subject, Attributes]:
+        """What to send with one: nothing if that is being sent, or was. Needs the lock held."""
+        if subject not in self._unsent or subject in self._sending:
+            return {}
+        if not self._remote.keeps_many_at_once:
+            return {subject: self._unsent[subject]}
+        return {
+            each: attributes
+            for each, attributes in self._unsent.items()
+            if each.container_id == subject.container_id and each not in self._sending
+        }
+
+    def _deliver(self, subject: Subject, batch: dict[Subject, Attributes]) -> None:
         try:
-            self._send(subject, attributes)
+            self._send(subject.container_id, batch)
         except types.NotFound:  # the file, or its container, is gone
-            self._sent(subject, attributes)
+            self._sent(batch)
         except types.FsError as error:
-            self._failed(subject, error)
+            self._failed(subject, error, batch)
         else:
-            self._sent(subject, attributes)
+            self._sent(batch)
 
-    def _send(self, subject: Subject, attributes: Attributes) -> None:
-        path, carried = directory_path(subject.key), attributes.carried()
-        if path is None:
-            self._remote.set_attributes(subject.container_id, file_id(subject.key), carried)
-            self._note_file(subject.container_id, file_id(subject.key), carried)
-            return
+    def _send(self, container_id: str, batch: dict[Subject, Attributes]) -> None:
+        files: dict[str, types.FileAttributes] = {}
+        directories: dict[str, types.FileAttributes] = {}
+        for subject, attributes in batch.items():
+            path = directory_path(subject.key)
+            if path is None:
+                files[file_id(subject.key)] = attributes.carried()
+            else:
+                directories[path] = attributes.carried()
         begun = time.monotonic()
-        made = self._remote.make_directory(subject.container_id, path, carried)
+        made = self._remote.keep_attributes(container_id, files, directories)
+        for id_, carried in files.items():
+            self._note_file(container_id, id_, carried)
+        for path, directory in made.items():
+            self._note_directory(container_id, path, directory, begun)
+
+    def _note_directory(self, container_id: str, path: str, made: RemoteFile, begun: float) -> None:
         with self._tree.lock:
-            container = self._tree.container(subject.container_id)
+            container = self._tree.container(container_id)
             with self._changed:
-                is_wanted = subject in self._unsent
+                is_wanted = Subject(container_id, directory_key(path)) in self._unsent
             if container is not None and is_wanted:
                 container.directories[path] = made
                 there = self._tree.find_in(container, path)
@@ -181,15 +202,18 @@ class AttributeUpdates:
                 remote = replace(node.remote, attributes=carried)
                 self._tree.change(node, transitions.listed, remote, held=node.opens > 0)
 
-    def _sent(self, subject: Subject, attributes: Attributes) -> None:
+    def _sent(self, batch: dict[Subject, Attributes]) -> None:
         with self._changed:
-            is_latest = self._unsent.get(subject) is attributes
-            if is_latest:
+            latest = {each: sent for each, sent in batch.items() if self._unsent.get(each) is sent}
+            for subject in batch:
+                self._failures.pop(subject, None)
+            for subject in latest:
                 del self._unsent[subject]
-            self._failures.pop(subject, None)
             self._changed.notify_all()
-        if not is_latest:
-            return
+        for subject, attributes in latest.items():
+            self._note_sent(subject, attributes)
+
+    def _note_sent(self, subject: Subject, attributes: Attributes) -> None:
         with self._tree.lock:
             container = self._tree.container(subject.container_id)
             if container is not None and container.kept_attributes.get(subject.key) == attributes:
@@ -199,13 +223,16 @@ class AttributeUpdates:
                     del container.kept_attributes[subject.key]  # as the service has it from now on
         self._attributes.note_sent(subject.container_id, subject.key, attributes)
 
-    def _failed(self, subject: Subject, error: types.FsError) -> None:
+    def _failed(self, subject: Subject, error: types.FsError, batch: Iterable[Subject] = ()) -> None:
         with self._changed:
-            failures = self._failures[subject] = self._failures.get(subject, 0) + 1
+            for each in {subject, *batch}:
+                self._failures[each] = self._failures.get(each, 0) + 1
+            failures = self._failures[subject]
             self._changed.notify_all()
         log.warning("The attributes of %s could not be sent, attempt %d: %s", subject.key, failures, error)
         if not error.lasting:
-            self._submit(subject, pause(failures))
+            for each in {subject, *batch}:
+                self._submit(each, pause(failures))
 
     def _delete(self, directory: RemoteFile) -> None:
         """Have the service forget a directory, whatever happens meanwhile."""
