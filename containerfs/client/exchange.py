@@ -4,7 +4,7 @@ It yields what to do next, and is sent what came of it: the outcome of the last 
 change. It returns the outcome that stands. Time and chance come in as parameters.
 
 The policy is the SDK's: connection errors, time-outs, 408, 409, 429 and 5xx are retried, unless ``x-should-retry`` says
-otherwise; the service's ``retry-after-ms`` or ``retry-after`` is heeded up to two minutes, and above it nothing is
+otherwise; the service's ``retry-after-ms`` or ``retry-after`` is honoured up to two minutes, and above it nothing is
 retried; else the delay doubles from 0.5 s to 8 s, less up to a quarter. Beyond the SDK's: a delay that comes with 429
 holds up all requests, not only the one that met it; and retries can be limited by time rather than by number.
 """

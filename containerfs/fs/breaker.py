@@ -16,8 +16,8 @@ _DOUBT = 1.0  # seconds for the first look to be answered, before which no call 
 class CircuitBreaker:
     """Makes calls fail at once while the service is down.
 
-    A service that was asked and has been silent for as long as anybody's patience is asked in the background, ever more
-    rarely, until it answers. It is down if it does not do so soon: a service that only fails some requests does.
+    A service that was asked and has been silent for as long as anybody's patience is asked in the background, at growing
+    intervals, until it answers. It is down if it does not answer soon: a service that only fails some requests does.
 
     Args:
         patience: seconds.
@@ -34,7 +34,7 @@ class CircuitBreaker:
         self._ask = ask
         self._lock = threading.Lock()  # guards the five below
         self._heard_at = time.monotonic()
-        self._silent_since: float | None = None  # since when it was asked in vain; None if it has answered since
+        self._silent_since: float | None = None  # since when it has not answered; None if it has answered since
         self._asking = False  # in the background
         self._doubted_until = 0.0  # the monotonic time until which the first look may be answered
         self._was_away = False  # whether a look has failed, since it is asked in the background

@@ -37,7 +37,7 @@ _CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
 _CONNECT_TIMEOUT = 3.0  # seconds
 _ANSWER_TIMEOUT, _STORED_PER_SECOND = 60.0, 10 << 20  # seconds for the answer to an upload; bytes that earn one more
 _PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # with a service that is asked too often
-_ENOUGH = 0.8  # of the patience: whoever sends again gives up when the next attempt would be too late
+_ENOUGH = 0.8  # of the patience: a retry gives up when the next attempt would be too late
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
 _NO_HEAD = (405, 501)
@@ -52,7 +52,7 @@ class ApiRemote:
         single_shot: the same service without retries, for what stores something: what became of an attempt whose answer
             was lost is for the caller to find out before the next.
         service: names the service across mounts.
-        patience: seconds for which callers wait in vain, after which the service is taken to be down.
+        patience: seconds without an answer after which the service is considered down.
         new_containers: fields of each container that is created, unless the call names others.
     """
 

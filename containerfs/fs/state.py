@@ -52,7 +52,7 @@ class Version:
         content: staged data, which never changes again; or a file of the service, to be copied under another name.
         entry: its row in the journal; None while the journal could not take it.
         keeps_old: what it replaces stays on the service until a rename that it is a part of is complete.
-        outcome: of the next attempt to upload it; whoever closed the file waits for that.
+        outcome: of the next attempt to upload it; the thread that closed the file waits for that.
     """
 
     content: StagedFile | RemoteFile = field(compare=False)

@@ -68,7 +68,7 @@ _current: ContextVar[Task[Any] | None] = ContextVar("task", default=None)
 
 
 def moved() -> None:
-    """What is done in this context has got on: whoever waits for it, or for what it is a part of, goes on waiting."""
+    """Record progress in this context, so that whoever waits for it, or for what it is part of, keeps waiting."""
     task, now = _current.get(), time.monotonic()
     while task is not None:
         task._moved_at = now
@@ -109,7 +109,7 @@ class Workers:
         it is done when this returns.
 
         Raises:
-            Failed: no thread can be started; whoever waits for the task is told so, too.
+            Failed: no thread can be started; those who wait for the task get the same error.
         """
         if deadline.current() is None:
             task.run()

@@ -29,7 +29,7 @@ from typing import ClassVar, NamedTuple
 from containerfs.api.errors import ContainerFSError
 
 STATUS_FORM = 2
-"""Of the document in which a mount tells its status: whoever asks may be of another version."""
+"""The version of the status document: the command that asks may be of another version."""
 
 
 class FsError(ContainerFSError):
@@ -37,7 +37,7 @@ class FsError(ContainerFSError):
 
     Attributes:
         lasting: whether trying the same again is pointless until something changes: the file, the key, the service.
-        remedy: what whoever owns the file can do about it; empty where that depends.
+        remedy: what the owner of the file can do about it; empty if that depends.
     """
 
     lasting: ClassVar[bool] = False

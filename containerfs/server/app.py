@@ -29,7 +29,7 @@ PREFIX = "/v1"
 def create_app(
     service: Service, authenticator: Authenticator, limits: Limits, metrics: Metrics, *, redirects: bool = False
 ) -> ASGIApp:
-    """The server as an ASGI application; whoever runs it closes the service's stores.
+    """The server as an ASGI application. The caller closes the service's stores.
 
     With ``redirects``, contents are not sent, where clients can be told from where to get them.
     """
@@ -60,7 +60,7 @@ def create_app(
 
 
 def create_metrics_app(metrics: Metrics) -> ASGIApp:
-    """The metrics alone, for whoever reaches them."""
+    """The metrics alone, without a key."""
     app = Starlette(routes=[Route("/metrics", operations.metrics)])
     app.state.metrics = metrics
     return app

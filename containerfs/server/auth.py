@@ -68,7 +68,7 @@ _SHARED = Identity(SHARED_NAMESPACE)
 
 
 class Everyone:
-    """No keys: whoever reaches the server is one and the same."""
+    """No keys: everybody who can reach the server shares one namespace."""
 
     async def identify(self, headers: Headers) -> Identity:
         return _SHARED

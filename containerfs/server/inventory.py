@@ -1,4 +1,4 @@
-"""How much is in the store, and how much room is left, for whoever watches the server.
+"""How much is in the store, and how much room is left, for monitoring.
 
 Counting looks at every row, so it is done only when someone asks, beside all else, and takes at most a twentieth of the
 time: in between the figures are those of the last count.

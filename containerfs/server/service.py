@@ -190,7 +190,7 @@ class Service:
     async def expect_container_file(
         self, namespace: str, container_id: str, name: str | None, size: int, key: str | None
     ) -> None:
-        """Look whether there is room for a file that is about to be sent, so that it need not be sent in vain.
+        """Check whether there is room for a file before it is sent.
 
         Raises QuotaExceededError, as ``add_file`` does, which still decides.
 

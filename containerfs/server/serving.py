@@ -168,7 +168,7 @@ def _stop_on_signals(server: _Server) -> None:
 
 
 def _stop_at_the_end_of(lifeline: int, server: _Server) -> None:
-    """Whoever holds the other end, a mount or a parent, is gone then, however it went."""
+    """The mount or parent that holds the other end is gone then, however it ended."""
     loop = asyncio.get_running_loop()
 
     def wait() -> None:

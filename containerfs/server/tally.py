@@ -1,6 +1,6 @@
 """Numbers that are only ever added to, in memory that the processes of a server share.
 
-Each process adds to a part of its own, so that none waits for another; whoever is asked adds the parts up. A process
+Each process adds to a part of its own, so that none waits for another; a reader adds up the parts. A process
 that takes the place of one that died goes on with its part, so that no sum ever gets smaller.
 """
 

@@ -93,5 +93,5 @@ def _become(file: BinaryIO, path: Path, target: Path, remote: RemoteFile) -> Non
 
 
 def _allowed(new: int) -> int:
-    """The permissions that a file may have here, of those that a new one has: whoever may read it may run it, too."""
+    """The permissions a file may have here, of those that a new one gets: those who may read it may also run it."""
     return (new & 0o666) | (new & 0o444) >> 2

@@ -85,11 +85,11 @@ def _head(bench: Bench, *, quick: bool) -> Iterator[str]:
     yield "# Benchmarks of the mount"
     yield ""
     yield (
-        f"What `scripts/bench{' --quick' * quick}` printed: the real mount over a real server (`containerfs serve`, on"
+        f"The output of `scripts/bench{' --quick' * quick}`: the real mount over a real server (`containerfs serve`, on"
         " loopback), and `rclone mount` over `rclone serve webdav` of a local directory, in turns on the same work."
-        f" Medians of {bench.scale.repetitions}, but where another number is given. A column *containerfs / peer* says"
-        " how many times as fast containerfs is. [CLIENT.md](CLIENT.md) and [SERVER.md](SERVER.md) have the figures of"
-        " the client and the server by themselves."
+        f" Medians of {bench.scale.repetitions}, unless another number is given. A column *containerfs / peer* says"
+        " how many times as fast containerfs is. [CLIENT.md](CLIENT.md) and [SERVER.md](SERVER.md) have figures for the"
+        " client and the server alone."
     )
     yield ""
     yield f"{_machine()}; {_rclone(bench)}; {datetime.date.today()}."

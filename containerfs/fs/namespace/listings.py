@@ -83,7 +83,7 @@ class MetadataCache:
         self._root_pages = 1
         self._vouched = 0  # requests since the containers were listed. Guarded by _flights_lock
         self._root_asked_at = 0.0  # guarded by the tree's lock
-        self._root_expired_at = 0.0  # when it was last to be asked for anew; guarded by the tree's lock
+        self._root_expired_at = 0.0  # when it was last invalidated; guarded by the tree's lock
         self._workers = workers
         # Listings under way that will be believed, by container id, "" for the containers. Guarded by _flights_lock.
         self._flights: dict[str, Task[None]] = {}
@@ -98,7 +98,7 @@ class MetadataCache:
         return self._is_fresh(container.listed_at)
 
     def vouches(self, container: ContainerDirectory) -> bool:
-        """Whether the listing of its files says that the container is there, and nobody wanted to know anew since."""
+        """Whether the listing of its files shows that the container exists, and was not invalidated since."""
         return self.fresh(container) and container.asked_at >= self._root_expired_at
 
     @property
@@ -243,7 +243,7 @@ class MetadataCache:
                 self._workers.begin(flight)
             flight.result()
         except (types.Unreachable, types.Failed) as error:
-            self._end(key, flight)  # if it is still under way, whoever looks next begins another
+            self._end(key, flight)  # if it is still under way, the next look starts another
             if not has_older or isinstance(error, types.Failed):
                 raise
             log.warning("Showing the last listing: %s", error)

@@ -158,7 +158,7 @@ class Tree:
         return directory
 
     def _place(self, directory: ContainerDirectory, parent: Directory, name: str, presence: Presence) -> None:
-        """Have a container be in the root or in what has ended, from where its files are to be listed anew."""
+        """Move a container into the root or among those that have ended; its files are listed again from there."""
         if directory.parent is not None:
             directory.parent.remove(directory)
         directory.name, directory.parent, directory.presence = name, parent, presence

@@ -240,7 +240,7 @@ class ContentCache:
         self._forget_file(key)
 
     def _keep(self, key: str, size: int) -> None:
-        """Let a file be evicted from now on. Needs both locks held. What much has to give way for goes by and by."""
+        """Allow a file to be evicted. Needs both locks held. Large amounts are evicted little by little."""
         self._evictable.keep(key, size)
         for evicted in self._evictable.take_excess(_AT_ONCE):
             self._forget_file(evicted)

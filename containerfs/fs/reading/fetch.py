@@ -184,7 +184,7 @@ class _SharedFile:
     ``changed`` guards all that, and is notified whenever some of it changes.
 
     Attributes:
-        stalled: whether somebody has waited in vain, and nothing has come since.
+        stalled: whether somebody has given up waiting, and nothing has arrived since.
     """
 
     def __init__(self, remote: Remote, cache: ContentCache, workers: Workers, entry: CacheEntry) -> None:
@@ -224,7 +224,7 @@ class _SharedFile:
         return PassingStream(self._remote, self.file)
 
     def read_past(self, passing: PassingStream, buffer: memoryview, offset: int) -> int:
-        """Read from it as ``Reader.read_into``. Whoever reads after somebody has waited in vain begins anew."""
+        """Read as ``Reader.read_into``. The next reader after one that gave up waiting starts another stream."""
         size = len(buffer)
         try:
             data = self._workers.do(lambda: passing.read(offset, size))
@@ -256,7 +256,7 @@ class _SharedFile:
         try:
             deadline.wait(self.changed, download.moved_at, _FEW if self.stalled else None)
         except types.Unreachable:
-            self.stalled = download.ahead.abandoned = True  # whoever reads next begins anew, and is less patient
+            self.stalled = download.ahead.abandoned = True  # the next reader starts another stream, and is less patient
             self.changed.notify_all()
             raise
 

@@ -195,7 +195,7 @@ def _file(container_id: str, id_: str, path: str, size: int, created_at: int, at
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """The database; one that is damaged is made anew."""
+    """The database; a damaged one is created again."""
     try:
         return _connect(path)
     except sqlite3.DatabaseError as error:

@@ -14,7 +14,7 @@ from containerfs.fs.tasks import moved
 from containerfs.fs.types import RemoteFile
 
 _HELD = 4 << 20  # bytes
-_SKIPPED = 4 << 20  # bytes that are read and dropped rather than asking anew
+_SKIPPED = 4 << 20  # bytes to read and drop rather than send another request
 _ATTEMPTS = 3  # without progress
 
 

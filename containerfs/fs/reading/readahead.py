@@ -16,7 +16,7 @@ SMALL = 1 * MiB  # up to this size, handing over to a thread costs more than it 
 MAX_AHEAD = 64 * MiB
 _MIN_AHEAD = 1 * MiB
 PROBE = 128 * 1024  # bytes that a read here or there fetches
-_JUMP = 4 * MiB  # forward seeks up to this far wait on the stream, further ones ask anew
+_JUMP = 4 * MiB  # forward seeks up to this far wait for the stream, further ones send another request
 
 
 class Step(Enum):

@@ -16,7 +16,7 @@ T_co = TypeVar("T_co", covariant=True)
 _FIRST_WINDOW, _WIDEST_WINDOW = 16, 64  # files
 _GAP = 4  # files of the order that a scan may leave out: they are cached already, or of no interest to it
 _AT_FIRST, _IN_A_ROW = 2, 3  # files that begin a scan, at the beginning of a directory and elsewhere
-_LOOK = 256  # files; for each so many that were looked at in vain, one opened file goes without a look
+_LOOK = 256  # files; for each this many looked at without result, one opened file is not looked at
 _SAMPLE = 1000  # files among which it shows whether an order is worth establishing; of so few it always is
 
 
@@ -73,7 +73,7 @@ class Scan(Generic[T]):
         return 0 <= place - self._position[self._recent[-1]] <= _GAP and self._named - place <= _WIDEST_WINDOW
 
     def _look(self, siblings: Siblings[T]) -> bool:
-        """Whether a scan begins here. In a hundred thousand files a look in vain takes some two milliseconds."""
+        """Whether a scan begins here. Among a hundred thousand files, a look takes about two milliseconds."""
         if len(self._recent) < _IN_A_ROW:
             return len(self._recent) == _AT_FIRST and len(siblings) <= _SAMPLE and self._find_order(siblings)
         if self._without_look:

@@ -187,7 +187,7 @@ class AttributeUpdates:
             self._delete(made)
 
     def _unlist(self, container: ContainerDirectory, path: str, begun: float) -> None:
-        """A listing may have had a directory that is to go again, unless it was made anew here since ``begun``."""
+        """A directory that is being deleted may have been listed, unless it was created again here since ``begun``."""
         container.directories.pop(path, None)
         there = self._tree.find_in(container, path)
         if isinstance(there, Directory) and not there.children and there.changed_at < begun:

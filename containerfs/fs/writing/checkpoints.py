@@ -15,7 +15,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _EVERY = 32  # transactions between two checkpoints: about a megabyte
-_LONG = 4096  # pages of the log, from which on transactions wait until it begins anew
+_LONG = 4096  # pages of the log, above which transactions wait until it starts again
 _BUSY = 10.0  # seconds for which other connections are waited for
 
 

@@ -93,7 +93,7 @@ class Deletions:
             deadline.wait_for(self._ended, lambda: not deletions & self._awaited, until)
 
     def note_gone(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """These files are gone, whoever deleted them: nothing of them is kept here."""
+        """These files are gone, whoever deleted them: drop everything kept of them here."""
         gone = list(file_ids)
         with self._tree.lock:
             self._tree.ids_deleted(container_id, gone)

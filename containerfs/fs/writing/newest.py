@@ -11,7 +11,7 @@ from containerfs.fs.remote import Remote
 from containerfs.fs.types import RemoteFile
 
 _CONTAINERS = 64
-_KEPT = 60.0  # seconds; by then whoever could use a listing has done so
+_KEPT = 60.0  # seconds; by then nobody needs a listing any more
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Removals:
             reader.close()
 
     def is_kept(self, node: FileNode) -> bool:
-        """Whether a file that has lost its name can still be read by whoever holds it."""
+        """Whether a file that has lost its name can still be read by those who hold it."""
         with self._tree.lock:
             return node in self._kept or (isinstance(node.state, Unlinked) and node.state.data is not None)
 

@@ -179,7 +179,7 @@ class Schedule:
                 self._refuse(job, error)
 
     def _refuse(self, job: Job, error: RuntimeError) -> None:
-        """No thread could be started. The pool may still come to the job; whoever claims it first has it."""
+        """No thread could be started. The pool may still get to the job; the first to claim it runs it."""
         if job.claim():
             with self._changed:
                 self._running.pop(job, None)

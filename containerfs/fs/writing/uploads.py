@@ -158,7 +158,7 @@ class Uploader:
         if sending is not None:
             try:
                 self._send(sending, job)
-            except BaseException as error:  # whoever waits hears of it, whatever this machine could not do
+            except BaseException as error:  # report it to whoever waits, whatever this machine could not do
                 _reject(sending.version, error)
                 raise
             finally:
@@ -266,7 +266,7 @@ class Uploader:
         return layer.version
 
     def _failed(self, sending: Sending, error: Exception) -> None:
-        """Try again later, unless that is pointless; whoever waits is told why."""
+        """Retry later, unless that is pointless; report the failure to whoever waits."""
         if not isinstance(error, types.FsError):
             log.error("Upload of %r failed", sending.node.name, exc_info=error)
         if self._attempts.set_aside_if_hopeless(sending, error):

@@ -93,7 +93,7 @@ class _Copy:
             contextlib.closing(sqlite3.connect(self._source / DATABASE)) as source,
             contextlib.closing(sqlite3.connect(self._rows)) as copy,
         ):
-            source.backup(copy)  # in one step: in several it begins anew whenever a server writes
+            source.backup(copy)  # in one step: in several, it would start again whenever a server writes
             copy.execute("PRAGMA journal_mode = DELETE")  # one file; a server that opens it makes it WAL again
 
     @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Blobs as files below one directory.
 
 ``tmp/…`` is a blob in the making, ``blobs/BL/BLOB`` a finished one: written, fsynced, renamed, its directory fsynced.
-Whoever writes a blob holds an advisory lock (flock(2)) on it, and the kernel drops the lock however the process ends.
+The writer of a blob holds an advisory lock (flock(2)) on it, which the kernel drops however the process ends.
 So an unlocked temporary file belongs to no one, with no clock or grace period involved.
 
 Whoever deletes blobs holds a shared lock on ``blobs`` meanwhile. While another has it alone, for a backup, nothing is

@@ -81,7 +81,7 @@ class PostgresMetadataStore:
 
 
 def migrate(url: URL) -> None:
-    """Make the tables in an empty database, or bring them forward; one at a time, whoever else does.
+    """Create the tables in an empty database, or update them; only one process at a time does this.
 
     Raises:
         StoreError: if it cannot be done, with the reason in one line.

@@ -92,7 +92,7 @@ class SqliteMetadataStore:
             return work(SqlTransaction(self._writer))
 
     def _restart_wal(self) -> None:
-        """Have the next transaction written over earlier ones, as the WAL has 4 MB before it begins anew by itself."""
+        """Make the next transaction overwrite the WAL, which otherwise grows to 4 MB before it starts again."""
         with contextlib.suppress(sqlite3.OperationalError):  # the database has to grow first, and cannot
             self._writer.connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
 
