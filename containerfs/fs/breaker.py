@@ -16,8 +16,9 @@ _DOUBT = 1.0  # seconds for the first look to be answered, before which no call 
 class CircuitBreaker:
     """Makes calls fail at once while the service is down.
 
-    A service that was asked and has been silent for as long as anybody's patience is asked in the background, at growing
-    intervals, until it answers. It is down if it does not answer soon: a service that only fails some requests does.
+    A service that was asked and has been silent for as long as anybody's patience is asked in the background, at
+    growing intervals, until it answers. It is down if it does not answer soon: a service that only fails some requests
+    does.
 
     Args:
         patience: seconds.
