@@ -105,11 +105,6 @@ def test_another_mount_namespace_that_holds_it_is_named_at_once(service: Service
         assert f"(process {holder}), at {mount.path}" in said
 
 
-def test_a_namespace_of_another_test_does_not_hold_it(service: Service, home: Home) -> None:
-    with mounted(service, home) as mount, namespace(""), mount.ended():
-        home.run("containerfs", "unmount", mount.path)
-
-
 def test_it_shows_on_a_terminal_how_the_uploads_get_on(service: Service, home: Home, box: str, tmp_path: Path) -> None:
     gate = service.proxy.gate()
     service.proxy.on(upload_of("file"), half_way(gate))
