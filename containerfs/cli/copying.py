@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from containerfs.cli.session import Session
     from containerfs.config import Settings
     from containerfs.transfer.crew import Crew
-    from containerfs.transfer.plans import Copy, Download, Upload
+    from containerfs.transfer.plans import Copy, Download, StoredDirectory, Upload
 
 _STREAM = "-"
 _ATONCE = 4
@@ -53,6 +53,7 @@ def get(
     from containerfs.cli.progress import board
     from containerfs.cli.session import connected
     from containerfs.transfer.crew import Crew
+    from containerfs.transfer.links import make_directory
     from containerfs.transfer.plans import Planner
 
     *sources, destination = names if len(names) > 1 else [*names, "."]
@@ -64,8 +65,14 @@ def get(
         elif watch:
             _watch(session, crew, sources, destination, pause, shown, recursive=recursive)
         else:
-            steps = Planner(session.catalog, recursive=recursive).downloads(sources, destination)
+            planner = Planner(session.catalog, recursive=recursive)
+            steps, directories = (
+                planner.downloads(sources, destination),
+                planner.local_directories(sources, destination),
+            )
             shown.each(crew, steps, lambda step: _download(session, step, shown))
+            for directory in directories:  # afterwards, for each file that is made in one changes its time
+                make_directory(directory.top, directory.target, directory.attributes)
 
 
 @on_service
@@ -99,6 +106,7 @@ def put(
             steps = [Upload(_spooled(Path(spool, "stdin")), place, keeps=False)]
         else:
             steps = planner.uploads(sources, destination)
+            _keep_directories(session, planner.directories_to_store(sources, destination))
         shown.each(crew, steps, lambda step: _upload(session, step, shown, verify=verify))
 
 
@@ -122,8 +130,15 @@ def cp(
 
     crew = Crew(parallel)
     with connected(settings) as session, board("cp", "Copied", crew.check, quiet=quiet) as shown:
-        steps = Planner(session.catalog, recursive=recursive).copies(names, destination)
+        planner = Planner(session.catalog, recursive=recursive)
+        steps = planner.copies(names, destination)
+        _keep_directories(session, planner.directories_to_copy(names, destination))
         shown.each(crew, steps, lambda step: _copy(session, step, shown))
+
+
+def _keep_directories(session: "Session", directories: "list[StoredDirectory]") -> None:
+    for each in directories:
+        session.transfers.keep_directory(each.container.remote.id, each.path, each.attributes)
 
 
 def _download(session: "Session", step: "Download", shown: "Board") -> None:

@@ -6,6 +6,7 @@ A downloaded link may lead anywhere, so nothing is ever written through one.
 import os
 import secrets
 from pathlib import Path
+from stat import S_IMODE, S_IRWXU
 
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
@@ -38,6 +39,16 @@ def make_link(path: Path, target: bytes) -> None:
         raise
     except ValueError as error:
         raise types.Failed("its target holds a NUL, which no link can have") from error
+
+
+def make_directory(top: Path, path: Path, attributes: FileAttributes) -> None:
+    """Make a directory, if it is missing, and give it its mode, as the umask allows, and its time. Raises as below."""
+    make_parents(top, path / "inside")
+    with disk_errors():
+        if attributes.mode is not None:
+            path.chmod(attributes.mode & S_IMODE(path.stat().st_mode) | attributes.mode & S_IRWXU)
+        if attributes.mtime is not None:
+            os.utime(path, ns=(attributes.mtime, attributes.mtime))
 
 
 def make_parents(top: Path, path: Path) -> None:

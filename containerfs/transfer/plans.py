@@ -8,13 +8,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_IMODE
 from typing import TypeVar
 
 from containerfs.fs import types
+from containerfs.fs.disk import disk_errors
 from containerfs.fs.namespace.links import link_path
 from containerfs.fs.namespace.lookup import check_length, check_path
 from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
-from containerfs.fs.types import RemoteFile
+from containerfs.fs.types import FileAttributes, RemoteFile
 from containerfs.transfer.catalog import Catalog, below, full_name, remote_file
 
 
@@ -67,6 +69,24 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalDirectory:
+    """A directory to make on this machine; ``top`` is as of a download."""
+
+    target: Path
+    top: Path
+    attributes: FileAttributes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDirectory:
+    """A directory that the service is to keep."""
+
+    container: ContainerDirectory
+    path: str
+    attributes: FileAttributes
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """A file of the service to copy, and where to."""
 
@@ -99,16 +119,18 @@ class Planner:
 
     def downloads(self, names: list[str], destination: str) -> list[Download]:
         """The steps of downloading names or patterns to a local path."""
-        nodes = self._nodes(names)
-        top = Path(destination)
-        into = top.is_dir() or destination.endswith("/") or len(nodes) > 1
-        if into and top.exists() and not top.is_dir():
-            raise types.NotADirectory(f"{destination} is not a directory")
         steps = []
-        for node in nodes:
-            target, above = (top / node.name, top) if into else (top, top.parent)
+        for node, target, above in self._local_targets(names, destination):
             steps += [self._download(file, target / path, above) for path, file in self._files(node)]
         return _distinct(steps, lambda step: step.target)
+
+    def local_directories(self, names: list[str], destination: str) -> list[LocalDirectory]:
+        """The directories that the service keeps of what is downloaded, deepest first: empty ones, and their times."""
+        return [
+            LocalDirectory(target / path, above, kept.attributes or FileAttributes())
+            for node, target, above in self._local_targets(names, destination)
+            for path, kept in self._kept_directories(node)
+        ]
 
     def uploads(self, sources: list[str], destination: str) -> list[Upload]:
         """The steps of uploading local files to a name."""
@@ -119,6 +141,25 @@ class Planner:
                 place = self._place(target, os.path.basename(source.rstrip("/")), path, kind)
                 steps.append(Upload(file, place, kind is Link))
         return _distinct(steps, lambda step: step.place.name)
+
+    def directories_to_store(self, sources: list[str], destination: str) -> list[StoredDirectory]:
+        """The empty directories of what is uploaded."""
+        target = self._target(destination, several=len(sources) > 1)
+        return [
+            self._stored_directory(target, os.path.basename(source.rstrip("/")), path, attributes)
+            for source in sources
+            for path, attributes in _empty_directories(Path(source))
+        ]
+
+    def directories_to_copy(self, names: list[str], destination: str) -> list[StoredDirectory]:
+        """The directories that the service keeps of what is copied."""
+        nodes = self._nodes(names)
+        target = self._target(destination, several=len(nodes) > 1)
+        return [
+            self._stored_directory(target, node.name, path, kept.attributes or FileAttributes())
+            for node in nodes
+            for path, kept in self._kept_directories(node)
+        ]
 
     def place(self, destination: str, name: str) -> Place:
         """Where a single file of a name goes."""
@@ -155,6 +196,22 @@ class Planner:
             if isinstance(node, Directory) and not self._recursive:
                 raise types.IsADirectory(f"{full_name(node)} is a directory: --recursive copies it")
         return nodes
+
+    def _local_targets(self, names: list[str], destination: str) -> Iterator[tuple[Node, Path, Path]]:
+        """What is downloaded, where to, and the directory that was named."""
+        nodes = self._nodes(names)
+        top = Path(destination)
+        into = top.is_dir() or destination.endswith("/") or len(nodes) > 1
+        if into and top.exists() and not top.is_dir():
+            raise types.NotADirectory(f"{destination} is not a directory")
+        for node in nodes:
+            yield (node, top / node.name, top) if into else (node, top, top.parent)
+
+    def _kept_directories(self, node: Node) -> Iterator[tuple[str, RemoteFile]]:
+        """The directories that the service keeps at and below one, deepest first, with the paths in it."""
+        if isinstance(node, Directory):
+            for kept in self._catalog.directories(node):
+                yield kept.path.rstrip("/")[len(node.path) :].lstrip("/"), kept
 
     def _files(self, node: Node) -> Iterator[tuple[str, FileNode]]:
         """A file, or all files in a directory with their paths in it."""
@@ -203,9 +260,7 @@ class Planner:
         path: str,
         kind: type[FileNode] = FileNode,
     ) -> Place:
-        container, top, into = target
-        parts = [top, name if into and name not in ("", ".", "..") else "", path]
-        whole = "/".join(part for part in parts if part)
+        container, whole = target[0], _whole(target, name, path)
         stored = kind.stored_name(whole)
         _check(stored)
         there = self._catalog.inside(container, whole) or self._link_stored_at(container, whole)
@@ -213,6 +268,14 @@ class Planner:
             raise types.IsADirectory(f"{full_name(there)} is a directory")
         self._check_parents(container, whole)
         return Place(container, stored, remote_file(there).id if isinstance(there, FileNode) else "")
+
+    def _stored_directory(
+        self, target: tuple[ContainerDirectory, str, bool], name: str, path: str, attributes: FileAttributes
+    ) -> StoredDirectory:
+        container, whole = target[0], _whole(target, name, path)
+        _check(whole)
+        self._check_parents(container, f"{whole}/")
+        return StoredDirectory(container, whole, attributes)
 
     def _link_stored_at(self, container: ContainerDirectory, path: str) -> Node | None:
         """The link that is stored as a file at this path."""
@@ -226,6 +289,24 @@ class Planner:
                 raise types.NotADirectory(f"{full_name(there)} is not a directory")
             if there is not None:
                 return
+
+
+def _whole(target: tuple[ContainerDirectory, str, bool], name: str, path: str) -> str:
+    """Where in its container something goes that has a name, and a path below it."""
+    _, top, into = target
+    parts = [top, name if into and name not in ("", ".", "..") else "", path]
+    return "/".join(part for part in parts if part)
+
+
+def _empty_directories(top: Path) -> Iterator[tuple[str, FileAttributes]]:
+    """The local directories at and below a path that hold nothing, with the paths below it."""
+    if top.is_dir():
+        for directory, subdirectories, names in os.walk(top):
+            if not subdirectories and not names:
+                with disk_errors():
+                    found = os.stat(directory)
+                path = os.path.relpath(directory, top)
+                yield "" if path == "." else path, FileAttributes(S_IMODE(found.st_mode), mtime=found.st_mtime_ns)
 
 
 def _copy(file: FileNode, place: Place) -> Copy:

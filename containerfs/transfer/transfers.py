@@ -111,6 +111,11 @@ class Transfers:
             with opened(spool) as source:
                 return self.upload(source, container_id, path, meter, replaced, file.attributes)
 
+    def keep_directory(self, container_id: str, path: str, attributes: FileAttributes) -> None:
+        """Have the service keep a directory, if it can; elsewhere there are none without files."""
+        if path and self._remote.dialect.directories:
+            self._again(lambda: self._remote.keep_attributes(container_id, {}, {path: attributes}), lambda: 0)
+
     def remove(self, file: RemoteFile) -> None:
         """Delete a file of the service."""
         self._again(lambda: self._remote.delete_file(file.container_id, file.id), lambda: 0)

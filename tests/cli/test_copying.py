@@ -254,3 +254,40 @@ def test_an_executable_comes_out_executable(tool: Tool, box: Box, tmp_path: Path
     tool("get", f"{box.name}/copy", back)
     assert back.stat().st_mode & 0o7777 == 0o755
     assert back.stat().st_mtime_ns == script.stat().st_mtime_ns
+
+
+def test_empty_directories_go_along(tool: Tool, box: Box, source: Path, tmp_path: Path) -> None:
+    """With their modes and times, where the service keeps directories."""
+    for name in ("hollow", "deep/hollow", "deep/private"):
+        (source / name).mkdir()
+        (source / name).chmod(0o700 if name == "deep/private" else 0o755)
+        os.utime(source / name, (1, 1_234_567_890))
+
+    def directories(top: Path) -> dict[str, tuple[int, float]]:
+        found = {
+            str(path.relative_to(top)): path.stat() for path in top.rglob("*") if path.name in ("hollow", "private")
+        }
+        return {name: (stat.st_mode, stat.st_mtime) for name, stat in found.items()}
+
+    tool("put", "-r", source, box.name)
+    tool("get", "-r", f"{box.name}/source", tmp_path / "got")
+    assert directories(tmp_path / "got") == directories(source)
+    assert tree(tmp_path / "got") == tree(source)
+    tool("cp", "-r", f"{box.name}/source", f"{box.name}/copy")
+    (tmp_path / "here").mkdir()
+    tool("get", "-r", f"{box.name}/copy", tmp_path / "here")
+    assert directories(tmp_path / "here" / "copy") == directories(source)
+    (tmp_path / "alone").mkdir()
+    tool("put", "-r", tmp_path / "alone", box.name)
+    tool("get", "-r", f"{box.name}/alone", tmp_path / "alone again")
+    assert os.listdir(tmp_path / "alone again") == []
+
+
+def test_empty_directories_are_left_out_by_a_service_without_them(spoken: Spoken, source: Path, tmp_path: Path) -> None:
+    tool = spoken(dialects.Foreign)
+    (source / "hollow").mkdir()
+    tool("create", "box")
+    tool("put", "-r", source, "box")
+    tool("get", "-r", "box/source", tmp_path / "got")
+    assert tree(tmp_path / "got") == tree(source)
+    assert not (tmp_path / "got" / "hollow").exists()
