@@ -19,7 +19,6 @@ from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.uploads import Uploader
 
 _TEMPORARY_DELAY = 10.0  # seconds for which a temporary name may become another one before it is uploaded
-_AFTER_OTHERS = 0.5  # seconds until what nobody waits for is uploaded: programs that write on are faster without
 _HASHED_AT_CLOSE = 256 << 10  # bytes: that takes less than what else closing a file does
 
 
@@ -52,7 +51,7 @@ class Commits:
             self._uploader.submit(node, _TEMPORARY_DELAY)
         elif lazily:
             self._have_on_disk(node, self._durability.soon)
-            self._uploader.submit_within(node, _AFTER_OTHERS)
+            self._uploader.submit_patiently(node)
         else:
             self._uploader.submit(node)
             self._uploader.wait(node, version)

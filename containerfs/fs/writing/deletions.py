@@ -18,7 +18,7 @@ from containerfs.fs.remote import Remote
 from containerfs.fs.writing.backoff import pause
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Deletion
-from containerfs.fs.writing.schedule import Job, Schedule
+from containerfs.fs.writing.schedule import PATIENCE, Job, Manner, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,15 @@ class Deletions:
         for file_id in sorted(file_ids):
             self._attempt(Deletion(container_id, file_id))
 
-    def carry_out_later(self, container_id: str, file_ids: Iterable[str], delay: float = 0.0) -> None:
-        """The same in the background, after ``delay`` seconds; many at a time."""
+    def carry_out_later(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """The same in the background, many at a time."""
         for file_id in sorted(file_ids):
-            self._submit(Deletion(container_id, file_id), delay)
+            self._submit(Deletion(container_id, file_id), 0.0)
+
+    def carry_out_patiently(self, container_id: str, file_ids: Iterable[str]) -> None:
+        """The same when programs pause: nobody waits for it."""
+        for file_id in sorted(file_ids):
+            self._submit(Deletion(container_id, file_id), PATIENCE, Manner.PATIENT)
 
     def delete(self, container_id: str, file_ids: Iterable[str]) -> None:
         """Delete files, or raise why one could not be deleted."""
@@ -132,7 +137,7 @@ class Deletions:
             self._awaited.discard(deletion)
             self._ended.notify_all()
 
-    def _submit(self, deletion: Deletion, delay: float) -> None:
+    def _submit(self, deletion: Deletion, delay: float, manner: Manner = Manner.USUAL) -> None:
         def run(_: Job) -> None:
             self._attempt(deletion)
 
@@ -141,4 +146,4 @@ class Deletions:
             self._submit(deletion, pause(1))
             self._note_ended(deletion)
 
-        self._schedule.submit(deletion, delay, run, refused)
+        self._schedule.submit(deletion, delay, run, refused, manner)

@@ -16,7 +16,7 @@ from containerfs.fs import types
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.writing.backoff import pause
 from containerfs.fs.writing.journal import Journal
-from containerfs.fs.writing.schedule import Job, Schedule
+from containerfs.fs.writing.schedule import Job, Manner, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Durability:
         """Wants the lock held."""
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._schedule.submit("durability", delay, self._run, self._refused, brief=True)
+            self._schedule.submit("durability", delay, self._run, self._refused, Manner.BRIEF)
 
     def _run(self, _: Job) -> None:
         with self._syncing:

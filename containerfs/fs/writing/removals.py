@@ -23,7 +23,6 @@ from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.uploads import Uploader
 
 _FETCHED = 64 << 20  # an open file up to this size is fetched whole before it is deleted on the service
-_AFTER_OTHERS = 0.5  # seconds until the service is asked to delete what nobody waits for
 _RELEASED = 1.0  # seconds within which the kernel releases what programs have closed
 
 
@@ -179,7 +178,7 @@ class Removals:
             node.touch(modified=False)
             self._detach(node, container_id, doomed, reads_on=reads_on)
         if not reads_on:
-            self._deletions.carry_out_later(container_id, doomed, _AFTER_OTHERS)
+            self._deletions.carry_out_patiently(container_id, doomed)
         if self._lazily:
             self._durability.soon()
 

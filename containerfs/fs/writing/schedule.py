@@ -1,8 +1,7 @@
 """When uploads and deletions run: a heap of due times over a pool of threads.
 
 At most ``_SLOTS`` jobs run at a time, as long as they make progress. A job that hangs occupies a thread but no slot, so
-others continue. A brief job waits for none of them. A key has at most one job; asking for it again changes when it
-runs.
+others continue. A key has at most one job; asking for it again changes when it runs.
 """
 
 import heapq
@@ -12,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, auto
 
 from containerfs.fs import types
 
@@ -21,7 +21,22 @@ _SLOTS = 16
 _THREADS = 256
 _STALLED = 2.0  # seconds without progress after which a job's slot is another's
 
+_CALM = 0.5  # seconds without another patient job, after which those that wait begin
+PATIENCE = 3.0
+"""Seconds after which a patient job should be due: nothing stays on this machine alone for long."""
+
 Heap = list[tuple[float, int, "Job"]]
+
+
+class Manner(Enum):
+    """How a job waits for its turn."""
+
+    USUAL = auto()
+    BRIEF = auto()
+    """It asks nothing of the service, and waits for no slot."""
+    PATIENT = auto()
+    """Nobody waits for it: it begins when it is due, or before, once no other such job has come for half a second. A
+    program that writes one file after the other has the machine to itself."""
 
 
 class Job:
@@ -32,7 +47,7 @@ class Job:
         run: does it; given the job, on which it notes progress.
         refused: called instead of ``run`` where no thread can be had, with the reason.
         due: the monotonic time.
-        brief: whether it asks nothing of the service.
+        manner: how it waits for that.
     """
 
     def __init__(
@@ -41,14 +56,13 @@ class Job:
         run: Callable[["Job"], None],
         refused: Callable[[types.FsError], None],
         due: float,
-        *,
-        brief: bool,
+        manner: Manner,
     ) -> None:
         self.key = key
         self.run = run
         self.refused = refused
         self.due = due
-        self.brief = brief
+        self.manner = manner
         self.moved_at = 0.0
         self._claim = threading.Lock()
 
@@ -70,8 +84,8 @@ class Schedule:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()  # guards all below; notified when it changes
-        self._heap: Heap = []
-        self._brief: Heap = []
+        self._heaps: dict[Manner, Heap] = {manner: [] for manner in Manner}
+        self._calm_at = 0.0  # the monotonic time
         self._waiting: dict[Hashable, Job] = {}
         self._running: dict[Job, None] = {}
         self._count = itertools.count()
@@ -88,14 +102,16 @@ class Schedule:
         delay: float,
         run: Callable[[Job], None],
         refused: Callable[[types.FsError], None],
-        *,
-        brief: bool = False,
+        manner: Manner = Manner.USUAL,
     ) -> None:
         """Run a job after ``delay`` seconds. One of the same key that still waits is replaced."""
-        job = Job(key, run, refused, time.monotonic() + delay, brief=brief)
+        now = time.monotonic()
+        job = Job(key, run, refused, now + delay, manner)
         with self._changed:
             if self._stopping:
                 return
+            if manner is Manner.PATIENT:
+                self._calm_at = now + _CALM
             self._waiting[key] = job
             self._push(job)
             started = self._start_due()
@@ -135,28 +151,30 @@ class Schedule:
         with self._changed:
             self._stopping = True
             self._waiting.clear()
-            self._heap.clear()
-            self._brief.clear()
+            for heap in self._heaps.values():
+                heap.clear()
             self._changed.notify_all()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _push(self, job: Job) -> None:
-        heapq.heappush(self._brief if job.brief else self._heap, (job.due, next(self._count), job))
+        heapq.heappush(self._heaps[job.manner], (job.due, next(self._count), job))
 
     def _is_next(self, job: Job) -> bool:
         """Whether a job is the first of those that wait for their time. Wants ``_changed`` held."""
-        return any(heap and heap[0][2] is job for heap in (self._brief, self._heap))
+        heap = self._heaps[job.manner]
+        return bool(heap) and heap[0][2] is job
 
     def _start_due(self) -> list[Job]:
         """The jobs that begin now. Wants ``_changed`` held."""
-        return [*self._start_from(self._brief), *self._start_from(self._heap)]
+        return [job for manner in (Manner.BRIEF, Manner.USUAL, Manner.PATIENT) for job in self._start_from(manner)]
 
-    def _start_from(self, heap: Heap) -> Iterator[Job]:
+    def _start_from(self, manner: Manner) -> Iterator[Job]:
+        heap = self._heaps[manner]
         while heap and not self._stopping:
             due, _, job = heap[0]
             if self._waiting.get(job.key) is not job or due > job.due:
                 heapq.heappop(heap)  # replaced, cancelled, or asked for earlier
-            elif due > time.monotonic() or not self._has_room(job):
+            elif self._begins_at(manner) > time.monotonic() or not self._has_room(job):
                 break
             else:
                 heapq.heappop(heap)
@@ -165,8 +183,13 @@ class Schedule:
                 self._running[job] = None
                 yield job
 
+    def _begins_at(self, manner: Manner) -> float:
+        """The monotonic time at which the first job of a manner begins, where there is room."""
+        due = self._heaps[manner][0][0]
+        return min(due, self._calm_at) if manner is Manner.PATIENT else due
+
     def _has_room(self, job: Job) -> bool:
-        if job.brief or len(self._running) < _SLOTS:
+        if job.manner is Manner.BRIEF or len(self._running) < _SLOTS:
             return True
         since = time.monotonic() - _STALLED
         return len(self._running) < _THREADS and sum(job.moved_at > since for job in self._running) < _SLOTS
@@ -217,8 +240,6 @@ class Schedule:
     def _until_next(self) -> float | None:
         """Seconds until something changes by itself. Wants ``_changed`` held."""
         now = time.monotonic()
-        waits = [max(0.0, self._brief[0][0] - now)] if self._brief else []
-        if self._heap:
-            wait = self._heap[0][0] - now
-            waits.append(wait if wait > 0 else _STALLED / 4)  # until a slot is free, or known to hang
-        return min(waits, default=None)
+        begin = {manner: self._begins_at(manner) - now for manner, heap in self._heaps.items() if heap}
+        # What could begin, and has not, waits until a slot is free, or known to hang.
+        return min((wait if wait > 0 else _STALLED / 4 for wait in begin.values()), default=None)

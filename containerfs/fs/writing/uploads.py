@@ -19,7 +19,7 @@ from containerfs.fs.writing.acceptance import Acceptance
 from containerfs.fs.writing.attempts import Attempts, MustWait, Overtaken, Sending
 from containerfs.fs.writing.backoff import pause
 from containerfs.fs.writing.delivery import Courier, Delivery
-from containerfs.fs.writing.schedule import Job, Schedule
+from containerfs.fs.writing.schedule import PATIENCE, Job, Manner, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +46,17 @@ class Uploader:
         self._ended = threading.Condition(self._lock)  # notified when an upload has ended
         self._beginning = threading.Lock()  # held while an upload begins, so that no two to one path do
 
-    def submit(self, node: FileNode, delay: float = 0.0) -> None:
+    def submit(self, node: FileNode, delay: float = 0.0, manner: Manner = Manner.USUAL) -> None:
         """Upload what is due of a file, after ``delay`` seconds."""
         self.hold(node)
-        self._schedule.submit(node, delay, lambda job: self._run(node, job), lambda error: self._put_off(node, error))
+        run, refused = (lambda job: self._run(node, job)), (lambda error: self._put_off(node, error))
+        self._schedule.submit(node, delay, run, refused, manner)
 
-    def submit_within(self, node: FileNode, seconds: float) -> None:
-        """Upload what is due of a file after ``seconds``, or when that was to happen before."""
+    def submit_patiently(self, node: FileNode) -> None:
+        """Upload what is due of a file when programs pause, or when that was to happen before; nobody waits for it."""
         waits_until = self._schedule.next_due(node)
-        self.submit(node, seconds if waits_until is None else min(seconds, waits_until - time.monotonic()))
+        delay = PATIENCE if waits_until is None else min(PATIENCE, waits_until - time.monotonic())
+        self.submit(node, delay, Manner.PATIENT)
 
     def hold(self, node: FileNode) -> None:
         """List a file as due; it waits until somebody asks for it."""

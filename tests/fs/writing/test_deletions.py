@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.writing import commits, removals
+from containerfs.fs.writing import deletions, schedule, uploads
 from tests.fs import programs
 from tests.fs.gates import Gate, down, eventually
 from tests.fs.memory import MemoryRemote, no_fault
@@ -26,8 +26,9 @@ def lazy_fs(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Pa
 @pytest.fixture
 def not_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is uploaded or deleted until somebody asks."""
-    monkeypatch.setattr(removals, "_AFTER_OTHERS", 3600.0)
-    monkeypatch.setattr(commits, "_AFTER_OTHERS", 3600.0)
+    monkeypatch.setattr(schedule, "_CALM", 3600.0)
+    monkeypatch.setattr(uploads, "PATIENCE", 3600.0)
+    monkeypatch.setattr(deletions, "PATIENCE", 3600.0)
 
 
 def deletes_fail(operation: str, subject: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from containerfs.fs import types
 from containerfs.fs.namespace.nodes import FileNode
-from containerfs.fs.writing import commits, durability
+from containerfs.fs.writing import durability, schedule, uploads
 from containerfs.fs.writing.journal import Journal
 from tests.fs import programs
 from tests.fs.gates import down, eventually
@@ -50,7 +50,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def not_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is synced or uploaded until somebody asks."""
     monkeypatch.setattr(durability, "_DELAY", 3600.0)
-    monkeypatch.setattr(commits, "_AFTER_OTHERS", 3600.0)
+    monkeypatch.setattr(schedule, "_CALM", 3600.0)
+    monkeypatch.setattr(uploads, "PATIENCE", 3600.0)
 
 
 @pytest.fixture

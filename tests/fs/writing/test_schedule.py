@@ -8,7 +8,7 @@ import pytest
 
 from containerfs.fs import types
 from containerfs.fs.writing import schedule
-from containerfs.fs.writing.schedule import Job, Schedule
+from containerfs.fs.writing.schedule import Job, Manner, Schedule
 
 
 def test_what_is_expedited_while_every_slot_hangs_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_a_brief_job_waits_for_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         jobs.submit("uploads", 0.0, hang, refused)
         jobs.submit("waits", 0.0, lambda _: None, refused)
-        jobs.submit("brief", 0.01, lambda _: ran.set(), refused, brief=True)
+        jobs.submit("brief", 0.01, lambda _: ran.set(), refused, Manner.BRIEF)
         assert ran.wait(10)
     finally:
         goes_on.set()
@@ -80,3 +80,43 @@ def test_who_cannot_be_refused_holds_nobody_up(
     finally:
         jobs.close()
     assert "'refused' failed" in caplog.text
+
+
+def test_patient_jobs_begin_once_no_other_has_come_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_CALM", 0.05)
+    jobs, ran, lock = Schedule(), threading.Barrier(4), threading.Lock()
+    begun: list[str] = []
+
+    def run(job: Job) -> None:
+        with lock:
+            begun.append(str(job.key))
+        ran.wait(10)
+
+    def refused(error: types.FsError) -> None:
+        raise error
+
+    try:
+        for key in ("one", "two", "three"):
+            jobs.submit(key, 3600.0, run, refused, Manner.PATIENT)
+        ran.wait(10)
+        assert sorted(begun) == ["one", "three", "two"]
+    finally:
+        jobs.close()
+
+
+def test_a_patient_job_does_not_wait_beyond_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_CALM", 3600.0)
+    jobs, ran, other = Schedule(), threading.Event(), threading.Event()
+
+    def refused(error: types.FsError) -> None:
+        raise error
+
+    try:
+        jobs.submit("is due", 0.05, lambda _: ran.set(), refused, Manner.PATIENT)
+        jobs.submit("is not", 3600.0, lambda _: other.set(), refused, Manner.PATIENT)
+        assert ran.wait(10)
+        assert not other.is_set()
+        jobs.expedite(lambda key: key == "is not")
+        assert other.wait(10)
+    finally:
+        jobs.close()
