@@ -192,8 +192,12 @@ class Backlog:
         return set()
 
     def _drain_files(self, deadline: float, within: set[FileNode] | None = None) -> list[Unfinished]:
+        under_way = self._uploader.under_way()
         for node in self.expedite(within):
             self._await(node, deadline)
+            if node in under_way and self._failure(node) is not None:  # that attempt had begun before
+                self._uploader.ask([node])
+                self._await(node, deadline)
         return [self._unfinished(node) for node in self._due() if within is None or node in within]
 
     def drain(self, timeout: float) -> list[Unfinished]:

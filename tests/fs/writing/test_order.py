@@ -1,8 +1,10 @@
 """What is stored, renamed and replaced in the background ends as if it had been done at once, in order."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,3 +171,30 @@ def test_a_mount_gives_way_to_another_that_wrote_later(
         for fs in (one, two):
             assert [programs.read(fs, path) for path in ("/box/new", "/box/old")] == [b"later", b"later"]
     assert list(tmp_path.glob("journal/*/data/*")) == []
+
+
+def test_what_fails_as_a_drain_begins_is_tried_once_more(
+    fs: Paths, remote: MemoryRemote, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt that was under way says nothing of the service as it is now."""
+    begun, drained = threading.Event(), threading.Event()
+
+    def down_until_the_drain_begins(operation: str, subject: str) -> None:
+        if operation == "upload" and not drained.is_set():
+            begun.set()
+            assert drained.wait(30)
+            down(operation, subject)
+
+    backlog = fs._backlog
+    wait = backlog._await
+
+    def awaited(*args: Any) -> None:
+        drained.set()
+        wait(*args)
+
+    monkeypatch.setattr(backlog, "_await", awaited)
+    remote.before = down_until_the_drain_begins
+    programs.write(fs, "/box/a", b"content")
+    assert begun.wait(30)
+    assert fs.drain(30) == []
+    assert remote.stored(container) == {"a": b"content"}
