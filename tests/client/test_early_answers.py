@@ -20,8 +20,8 @@ from containerfs.server.auth import KeyFile
 from tests.client.service import Service
 from tests.server.live import LiveServer, running_server
 
-SIZE = 64 << 20
-FEW = 16 << 20  # what may be on its way: at most 4 and 6 MiB in the kernel, by its defaults, and a chunk
+SIZE = 256 << 20
+FEW = 64 << 20  # what may be on its way: some 10 MiB in the kernel, and what is sent until a busy machine looks
 
 REFUSED = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}"
 TAKEN = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"id":"cfile_1"}'
