@@ -49,7 +49,7 @@ class Scale:
     growing_names: tuple[int, ...] = (1_000, 10_000, 100_000)
     growing_sizes: tuple[int, ...] = (MiB, 16 * MiB, 256 * MiB, 1024 * MiB, 10_240 * MiB)
     growing_readers: tuple[int, ...] = (1, 4, 16, 64)
-    growing_mounts: tuple[int, ...] = (1, 5, 20)
+    growing_mounts: tuple[int, ...] = (1, 8, 32)
     starts: int = 5
     repetitions: int = 3
 

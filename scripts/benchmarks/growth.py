@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.bench import Bench, MiB
-from benchmarks.processes import cpu_seconds, environment, memory, timed
+from benchmarks.processes import cpu_seconds, environment, memory, proportional, timed
 from benchmarks.report import duration, mebibytes, table
 
 TITLE = "Growth"
@@ -22,7 +22,9 @@ def section(bench: Bench) -> Iterator[str]:
     yield from table(["names in a directory", "`ls -f`, first", "`ls -l`, again", "CPU", "memory"], _names(bench))
     yield from table(["size of a file", "`cp` out, cold", "rate", "CPU", "memory, peak"], _sizes(bench))
     yield from table(["readers of one file", "until the last has it", "rate of all", "CPU"], _readers(bench))
-    yield from table(["mounts", "until all answer", "for each", "memory of each"], _mounts(bench))
+    yield "The memory of several mounts counts what they share once (PSS)."
+    yield ""
+    yield from table(["mounts", "until all answer", "for each", "memory of each", "of all"], _mounts(bench))
 
 
 def _names(bench: Bench) -> Iterator[list[str]]:
@@ -70,8 +72,8 @@ def _mounts(bench: Bench) -> Iterator[list[str]]:
         with contextlib.ExitStack() as stack:
             processes = [stack.enter_context(_mounted(bench))[1] for _ in range(count)]
             seconds = time.perf_counter() - began
-            held = sum(memory(pid)[1] for pid in processes) / count
-            yield [f"{count}", duration(seconds), duration(seconds / count), mebibytes(held)]
+            held = sum(map(proportional, processes))
+            yield [f"{count}", duration(seconds), duration(seconds / count), mebibytes(held / count), mebibytes(held)]
 
 
 @contextlib.contextmanager

@@ -94,6 +94,12 @@ def memory(pid: int) -> tuple[int, int]:
     return peak, now
 
 
+def proportional(pid: int) -> int:
+    """What a process holds in bytes, its share of what it has in common with others counted. Source: proc(5), smaps."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    return int(lines["Pss"].split()[0]) * 1024
+
+
 def cpu_seconds(pid: int) -> float:
     """What a process has computed so far. Source: proc(5), stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,19 @@ def test_a_locale_that_is_not_utf_8(home: Home, tmp_path: Path) -> None:
     listed = home.attempt("containerfs", "ls", *store, env=plain)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert home.run("containerfs", "ls", *store) == "Größe 🗂️\n"
+
+
+def test_no_more_goes_over_the_line_than_it_was_told(server: LiveServer, home: Home) -> None:
+    """However quick the machine, content of so many bytes takes so long at least, up and down; names do not."""
+    size, rate = 1 << 20, 512 << 10
+    content = os.urandom(size)
+    limited = ("--url", server.address, "--bwlimit", "512K")
+    with home.mounted(*limited) as mount:
+        (mount / "limited").mkdir()
+        begun = time.monotonic()
+        (mount / "limited" / "file").write_bytes(content)
+        assert time.monotonic() - begun >= 0.9 * size / rate
+    with home.mounted(*limited, "--cache-dir", home.path / "cold") as mount:
+        begun = time.monotonic()
+        assert (mount / "limited" / "file").read_bytes() == content
+        assert time.monotonic() - begun >= 0.9 * size / rate

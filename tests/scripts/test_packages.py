@@ -85,7 +85,10 @@ def test_the_wheel_runs_in_an_empty_environment(source: Path, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Debian package."""
-    return Path(run(ROOT / "scripts" / "deb", tmp_path_factory.mktemp("deb")).strip())
+    who = {"DEBFULLNAME": "Jo Builder", "DEBEMAIL": "jo@builder.example"}
+    return Path(
+        run("env", *map("=".join, who.items()), ROOT / "scripts" / "deb", tmp_path_factory.mktemp("deb")).strip()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,21 @@ def unpacked(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("unpacked")
     run("dpkg-deb", "-x", package, directory)
     return directory
+
+
+def test_the_package_is_installed_run_and_removed(package: Path, tmp_path: Path) -> None:
+    """By dpkg, into a root of its own, which has nothing of what the package depends on."""
+    root = tmp_path / "root"
+    (root / "var" / "lib" / "dpkg" / "updates").mkdir(parents=True)
+    (root / "var" / "lib" / "dpkg" / "info").mkdir()
+    (root / "var" / "lib" / "dpkg" / "status").touch()
+    dpkg = ("dpkg", f"--root={root}", "--force-not-root", f"--log={tmp_path / 'log'}")
+    run(*dpkg, "--force-depends", "-i", package)
+    assert "Status: install ok installed" in run(*dpkg, "-s", "containerfs")
+    assert run(*dpkg, "--verify", "containerfs") == ""
+    check_that_it_runs([root / "usr/lib/containerfs/bin/python", "-B", "-m", "containerfs"], Home(tmp_path / "home"))
+    run(*dpkg, "-r", "containerfs")
+    assert [path for path in root.rglob("*containerfs*") if path.is_file()] == []
 
 
 def test_the_package_runs(unpacked: Path, tmp_path: Path) -> None:
@@ -131,6 +149,7 @@ def test_the_package_is_as_debian_wants_it(package: Path, unpacked: Path) -> Non
         assert mode[0] == "l" or re.fullmatch(r"drwxr-xr-x|-rw-r--r--|-rwxr-xr-x", mode), line
     fields = dict(line.split(": ", 1) for line in run("dpkg-deb", "-f", package).splitlines() if line[0] != " ")
     assert fields["Version"] == __version__
+    assert fields["Maintainer"] == "Jo Builder <jo@builder.example>"
     assert {"fuse3", "libc6"} <= {each.split()[0] for each in fields["Depends"].split(", ")}
     assert package.name == f"containerfs_{__version__}_{fields['Architecture']}.deb"
     run("dpkg-deb", "-e", package, unpacked / "DEBIAN")
