@@ -164,6 +164,8 @@ class AttributeFiles:
 
     def delete_container(self, container_id: str) -> None:
         self._remote.delete_container(container_id)
+        with self._lock:
+            self._containers.pop(container_id, None)
 
     def upload(self, request: UploadRequest) -> RemoteFile:
         return self._remote.upload(request)

@@ -52,10 +52,11 @@ class Index:
     def __init__(self, path: Path, service: str, account: str, describe: Describe) -> None:
         self._owner = digest(json.dumps([service, account]))
         self._describe = describe
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the next three; never held while the disk is waited for
         self._noted: dict[str, tuple[object, ...] | None] = {}  # by key; None for what is to be forgotten
         self._named: dict[str, RemoteContainer] = {}  # likewise to be written, by id
         self._timer: threading.Timer | None = None
+        self._disk = threading.RLock()  # guards what follows; taken first. Held while what was noted is being written
         self._containers: list[tuple[Any, ...]] = []  # as the database had them at _read_at, and none was changed since
         self._read_at = -math.inf
         self._db: sqlite3.Connection | None = None
@@ -79,7 +80,7 @@ class Index:
 
     def clear(self) -> None:
         """Nothing is."""
-        with self._lock:
+        with self._disk, self._lock:
             self._noted.clear()
         self._run([("DELETE FROM files", ())])
 
@@ -116,18 +117,14 @@ class Index:
 
     def write(self) -> None:
         """Write what was noted so far."""
-        with self._lock:
-            noted, self._noted, self._timer = self._noted, {}, None
-            named, self._named = self._named, {}
-        if not noted:
-            return
-        changes: list[tuple[str, tuple[object, ...]]] = []
-        for key, row in noted.items():
-            if row is None:
-                changes.append(("DELETE FROM files WHERE key = ?", (key,)))
-            else:
-                changes.append(("REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
-        self._run(changes + [self._naming(container) for container in named.values()])
+        with self._disk:
+            with self._lock:
+                noted, self._noted, self._timer = self._noted, {}, None
+                named, self._named = self._named, {}
+            changes = [_change(key, row) for key, row in noted.items()]
+            changes += [self._naming(container) for container in named.values()]
+            if changes:
+                self._run(changes)
 
     def close(self) -> None:
         """Write what was noted, and end."""
@@ -135,7 +132,7 @@ class Index:
             if self._timer is not None:
                 self._timer.cancel()
         self.write()
-        with self._lock:
+        with self._disk:
             if self._db is not None:
                 self._db.close()
                 self._db = None
@@ -152,14 +149,11 @@ class Index:
 
     def _known_containers(self) -> list[tuple[Any, ...]]:
         """The containers of which something was noted: id, name, time of creation, and whether something still is."""
-        with self._lock:
-            if time.monotonic() < self._read_at + _DELAY:
-                return self._containers
-        begun = time.monotonic()
-        rows = self._run([(_HELD, (self._owner,))])
-        with self._lock:
-            self._containers, self._read_at = rows, begun
-        return rows
+        with self._disk:
+            if time.monotonic() >= self._read_at + _DELAY:
+                self._containers = self._run([(_HELD, (self._owner,))])
+                self._read_at = time.monotonic()
+            return self._containers
 
     def _naming(self, container: RemoteContainer) -> tuple[str, tuple[object, ...]]:
         values = (self._owner, container.id, container.name, container.created_at)
@@ -168,7 +162,7 @@ class Index:
     def _run(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> list[tuple[Any, ...]]:
         """Run statements in one transaction; returns the rows that they select."""
         rows: list[tuple[Any, ...]] = []
-        with self._lock:
+        with self._disk:
             if self._db is None:
                 return rows
             before = self._db.total_changes
@@ -181,6 +175,12 @@ class Index:
             if self._db.total_changes > before:
                 self._read_at = -math.inf
         return rows
+
+
+def _change(key: str, row: tuple[object, ...] | None) -> tuple[str, tuple[object, ...]]:
+    if row is None:
+        return "DELETE FROM files WHERE key = ?", (key,)
+    return "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
 
 
 def _complain(error: sqlite3.Error) -> None:
