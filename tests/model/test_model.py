@@ -146,7 +146,8 @@ class Mounts(RuleBasedStateMachine):
 
     @rule(mount=some_mount, path=some_directory)
     def rmdir(self, mount: int, path: str) -> None:
-        assume(not any(below(made, path) for made in self.made[1 - mount]))  # whether it has told of it yet depends
+        others = self.made[1 - mount]
+        assume(not any(made == path or below(made, path) for made in others))  # whether it has told of it yet depends
         try:
             self.mounts[mount].rmdir(self._at(path))
         except types.NotFound:
