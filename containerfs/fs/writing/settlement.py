@@ -241,9 +241,9 @@ class Settlement:
         if self._stands_for_a_name(file):
             return False
         digest = self._expected(attempt, file.size)
-        if digest is None:
-            return attempt.source_id is not None and self._copied(attempt) == file.id
-        return self._digest(file, attempt.size) == digest
+        if digest is not None:
+            return self._digest(file, attempt.size) == digest
+        return self._is_copy(attempt, file)
 
     def _clear(self, attempt: Attempt, file: RemoteFile) -> None:
         """A file is not what the request left: the next listing shows it."""
@@ -298,16 +298,19 @@ class Settlement:
         """The digest of what was to be copied, cut to ``size`` bytes; None if it is gone."""
         return self._digest(_source(attempt), attempt.size, size)
 
-    def _copied(self, attempt: Attempt) -> str | None:
-        """The id of the copy that a request has made, if it has; where its source is gone.
+    def _is_copy(self, attempt: Attempt, file: RemoteFile) -> bool:
+        """Whether a file is the copy that a request has made whose source is gone.
 
         The same request is sent again. It would be carried out now if the first never arrived, and replace what is
         there, but for the source being gone: then it is answered again, or fails.
         """
+        whole = file.size in (None, attempt.size)
+        if not whole or attempt.source_id is None or not self._remote.dialect.copies_once:
+            return False
         try:
-            return self._remote.copy(_source(attempt), attempt.path, attempt.key).id
+            return self._remote.copy(_source(attempt), attempt.path, attempt.key).id == file.id
         except (types.NotFound, types.KeyConflict):
-            return None
+            return False
 
     def _digest(self, file: RemoteFile, limit: int | None, first: int | None = None) -> str | None:
         """The digest of a file of the service, or of its ``first`` bytes; None if it is gone.

@@ -353,3 +353,28 @@ def test_a_copy_whose_source_is_gone_is_known_by_its_key(remote: MemoryRemote, c
         eventually(lambda: remote.stored_all(container) == [("b", b"new")])
         assert programs.read(fs, "/box/b") == b"new"
         assert fs.drain(30) == []
+
+
+def test_a_copy_whose_source_is_there_is_not_asked_for_again(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    """It would be made, beside what has its name by now."""
+    remote.dialect = Dialect(idempotency=True, copies_by_path=True)
+    remote.put(container, "a", b"content")
+
+    def fault(operation: str, subject: str) -> None:
+        if operation == "copy":
+            raise types.AnswerLost("it never arrives")
+        if operation == "delete":
+            raise types.AccessDenied("403")
+
+    with mounted(remote, tmp_path, write_back=True, metadata_expiry=60.0) as fs:
+        remote.before = fault
+        fs.rename("/box/a", "/box/b")
+        eventually(lambda: bool(remote.asked("copy")) and not fs._backlog._uploader.under_way())
+        asked = len(remote.asked("copy"))
+        remote.put(container, "b", b"")
+        programs.write(fs, "/box/b", b"new")
+        fs._backlog.drain(30)
+        assert remote.stored_all(container) == [("a", b"content"), ("b", b""), ("b", b"new")]
+        assert len(remote.asked("copy")) == asked
