@@ -8,7 +8,7 @@ ServiceError           message, param, code
 ├── NotAllowed             no such operation on this resource
 ├── TimedOut               the request did not arrive in time
 ├── Conflict               it contradicts an earlier request
-├── TooLarge               it is larger than this server takes
+├── TooLarge               it is larger than this server accepts
 ├── HeadTooLarge           its request line and headers are
 ├── UnsupportedMediaType   its body is of a kind that this operation does not take
 ├── Overloaded             the server is busy with too many others

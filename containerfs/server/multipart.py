@@ -149,7 +149,7 @@ class _FormReader:
 
     async def _file_data(self, data: memoryview) -> None:
         if self._file_max is not None and self._blob.size + len(data) > self._file_max:
-            raise TooLarge(f"The file is larger than this server takes ({self._file_max} bytes).", param="file")
+            raise TooLarge(f"The file is larger than this server accepts ({self._file_max} bytes).", param="file")
         if self._hash:
             self._hash.update(data)
         await self._blob.write(data)

@@ -57,7 +57,7 @@ _RESPONSES: Json = {
     "405": "There is no such operation.",
     "408": "The request did not arrive in time.",
     "409": "The Idempotency-Key was used with a different request, or an ambiguous file name is taken.",
-    "413": "The request is larger than this server takes, or its file than the whole quota.",
+    "413": "The request is larger than this server accepts, or its file is larger than the whole quota.",
     "415": "The body is of a kind that this operation does not take.",
     "500": "The server failed.",
     "503": "The server has too many connections or open files.",

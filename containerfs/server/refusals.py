@@ -1,4 +1,4 @@
-"""What the service says no to, and in which words. Those of the API where it has some."""
+"""Refusals of the service, in the API's own words where it has some."""
 
 from containerfs.server.errors import Conflict, NotFound, Overloaded
 from containerfs.server.storage.base import RecordedAnswer
@@ -18,8 +18,8 @@ def no_file(id: str, *, param: str = "id") -> NotFound:
 
 def ambiguous_name(name: str) -> Conflict:
     return Conflict(
-        f"There is a file {name!r}, and this upload may be of another: the form escapes both names alike. "
-        "To replace the file, delete it first, or send its name as 'filename*', too.",
+        f"There is a file {name!r}, and this upload may be for another: the form escapes both names alike. "
+        "To replace the file, delete it first, or send its name as 'filename*' as well.",
         param="file",
         code="ambiguous_file_name",
     )

@@ -457,7 +457,8 @@ class Service:
         if name is not None:
             if is_directory(name) != is_directory(copy.path):
                 raise InvalidRequest(
-                    "A directory is copied to a name that ends in '/', a file to another.", param="path"
+                    "A directory can only be copied to a name that ends in '/', and a file only to another name.",
+                    param="path",
                 )
             copy = replace(copy, path=container_path(name))
         if attributes is not None:

@@ -239,7 +239,7 @@ def test_our_server_refuses_what_is_too_large_before_it_is_sent(strict: LiveServ
     with Client(**settings) as client:
         container = client.containers.create(name="strict").id
     uploader, source = Uploader(colour, **settings), Zeros()
-    with pytest.raises(containerfs.APIStatusError, match="larger than this server takes"):
+    with pytest.raises(containerfs.APIStatusError, match="larger than this server accepts"):
         uploader.upload(source, container)
     assert source.read < FEW
     assert uploader.upload(b"12345", container).bytes == 5

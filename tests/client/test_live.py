@@ -155,6 +155,6 @@ def test_an_upload_that_the_server_refuses_halfway_says_why(tmp_path: Path) -> N
         Client(base_url=strict.base_url) as client,
     ):
         container = client.containers.create(name="strict")
-        with pytest.raises(containerfs.APIStatusError, match="larger than this server takes") as raised:
+        with pytest.raises(containerfs.APIStatusError, match="larger than this server accepts") as raised:
             client.containers.files.create(container.id, file=("a", bytes(64 << 20)))
     assert raised.value.status_code == 413

@@ -81,14 +81,14 @@ async def quota_exceeded(request: Request, error: Exception) -> Response:
     assert isinstance(error, QuotaExceededError)
     quota, size = error.quota, error.size
     if quota.max_files == 0:
-        return error_answer(errors.TooLarge("No files are allowed here.", code="file_quota_exceeded"))
+        return error_answer(errors.TooLarge("The quota allows no files.", code="file_quota_exceeded"))
     if quota.max_bytes is not None and size > quota.max_bytes:
-        message = f"This is larger than all files together may be ({quota.max_bytes} bytes)."
+        message = f"This file is larger than the whole quota ({quota.max_bytes} bytes)."
         return error_answer(errors.TooLarge(message, code="byte_quota_exceeded"))
     if quota.max_files is not None and quota.files > quota.max_files:
-        message = f"There are {quota.max_files} files, which is as many as there may be: delete some first."
+        message = f"The quota of {quota.max_files} files is reached: delete some first."
         return error_answer(errors.OutOfSpace(message, code="file_quota_exceeded"))
-    message = f"With this there would be more than {quota.max_bytes} bytes of files: delete some first."
+    message = f"This would exceed the quota of {quota.max_bytes} bytes: delete some files first."
     return error_answer(errors.OutOfSpace(message, code="byte_quota_exceeded"))
 
 

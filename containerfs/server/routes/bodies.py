@@ -58,7 +58,7 @@ async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tup
     boundary = boundary_of(request.headers["content-type"])
     key, size = _idempotency_key(request), _announced_size(request)
     if file_max is not None and size > file_max:
-        raise TooLarge(f"The file is larger than this server takes ({file_max} bytes).", param="file")
+        raise TooLarge(f"The file is larger than this server accepts ({file_max} bytes).", param="file")
 
     async def expect_named(name: str | None) -> None:
         if size > 0:
