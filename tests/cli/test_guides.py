@@ -1,4 +1,4 @@
-"""The quick start and the guides are true: their commands run, in order, in the home of somebody new.
+"""README, quick start and guides are true: their commands run, in order, in the home of somebody new.
 
 ``sh`` blocks are run. Everything else is shown only, and says so.
 """
@@ -94,6 +94,16 @@ def test_ci_jobs(home: Home, service: LiveServer) -> None:
 def test_outputs_of_agents(home: Home, service: LiveServer) -> None:
     printed = follow(home, GUIDES / "agents.md", {}, CONTAINERFS_URL=service.address)
     assert "x,y\n" in printed
+
+
+def test_the_readme(home: Home, service: LiveServer) -> None:
+    (home.path / "src").mkdir()
+    (home.path / "src" / "table.csv").write_text("a,b\n")
+    follow(home, DOCS.parent / "README.md", {}, CONTAINERFS_URL=service.address)
+    assert (home.path / "csv" / "table.csv").read_text() == "a,b\n"
+    [program] = blocks(DOCS.parent / "README.md", "python")
+    environment = {"OPENAI_BASE_URL": service.address, "OPENAI_API_KEY": "sk-test"}
+    assert "results cntr_" in home.run("python", "-c", program, env=environment)
 
 
 @pytest.mark.parametrize("guide", sorted(GUIDES.glob("*.md")), ids=lambda guide: guide.stem)
