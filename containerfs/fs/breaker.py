@@ -10,7 +10,7 @@ from containerfs.fs import types
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between two looks
-_DOUBT = 1.0  # seconds for the first look to be answered, before which no call fails
+_DOUBT = 0.4  # seconds for which calls wait for what the first look finds
 
 
 class CircuitBreaker:
@@ -18,7 +18,7 @@ class CircuitBreaker:
 
     A service that was asked and has been silent for as long as anybody's patience is asked in the background, at
     growing intervals, until it answers. It is down if it does not answer soon: a service that only fails some requests
-    does.
+    does. Calls wait for that, and neither fail nor ask a service that may be down.
 
     Args:
         patience: seconds.
@@ -34,6 +34,7 @@ class CircuitBreaker:
         self._patience = patience
         self._ask = ask
         self._lock = threading.Lock()  # guards the five below
+        self._found = threading.Condition(self._lock)  # notified when a look has ended
         self._heard_at = time.monotonic()
         self._silent_since: float | None = None  # since when it has not answered; None if it has answered since
         self._asking = False  # in the background
@@ -42,8 +43,11 @@ class CircuitBreaker:
         self._closed = threading.Event()
 
     def check(self) -> None:
-        """Raises Down while the service is considered down."""
-        if self._is_down():
+        """Raises Down while the service is considered down; waits for a moment where that is being found out."""
+        with self._found:
+            self._found.wait_for(lambda: not self._asking or self._is_down(), _DOUBT)
+            is_down = self._is_down()
+        if is_down:
             raise types.Down("the service has not answered; it is tried again in the background")
 
     def silent_since(self) -> float | None:
@@ -57,6 +61,7 @@ class CircuitBreaker:
             self._heard_at, self._silent_since = time.monotonic(), None
             was_asking, self._asking = self._asking, False
             was_away, self._was_away = self._was_away, False
+            self._found.notify_all()
         if was_asking:
             log.info("The service answers again")
         if was_away:
@@ -91,6 +96,7 @@ class CircuitBreaker:
             except types.Unreachable:
                 with self._lock:
                     self._was_away = self._asking
+                    self._found.notify_all()
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             except types.FsError:
