@@ -11,15 +11,15 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.remote import Remote, Stream, UploadRequest
-from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
+from containerfs.fs.remote import BytesSource, ForwardingRemote, Remote, UploadRequest
+from containerfs.fs.types import FileAttributes, RemoteFile
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +96,11 @@ class _Container:
     changes: Changes = field(default_factory=Changes)
 
 
-class AttributeFiles:
+class AttributeFiles(ForwardingRemote):
     """Implements ``Remote`` over another one. Where that keeps attributes itself, it is left to it."""
 
     def __init__(self, remote: Remote) -> None:
-        self.service = remote.service
-        self._remote = remote
+        super().__init__(remote)
         self._lock = threading.Lock()  # guards _containers, and the changes of each
         self._containers: dict[str, _Container] = {}
 
@@ -139,45 +138,10 @@ class AttributeFiles:
         else:
             self._remote.delete_file(container_id, file_id)
 
-    # What is left to the service
-
-    def check(self) -> None:
-        self._remote.check()
-
-    def unanswered(self, since: float) -> None:
-        self._remote.unanswered(since)
-
-    def silent_since(self) -> float | None:
-        return self._remote.silent_since()
-
-    def containers(self) -> list[RemoteContainer]:
-        return self._remote.containers()
-
-    def container(self, container_id: str) -> RemoteContainer:
-        return self._remote.container(container_id)
-
-    def create_container(self, name: str) -> RemoteContainer:
-        return self._remote.create_container(name)
-
-    def rename_container(self, container_id: str, name: str) -> RemoteContainer:
-        return self._remote.rename_container(container_id, name)
-
     def delete_container(self, container_id: str) -> None:
-        self._remote.delete_container(container_id)
+        super().delete_container(container_id)
         with self._lock:
             self._containers.pop(container_id, None)
-
-    def upload(self, request: UploadRequest) -> RemoteFile:
-        return self._remote.upload(request)
-
-    def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
-        return self._remote.copy(file, path, key)
-
-    def size(self, file: RemoteFile) -> int | None:
-        return self._remote.size(file)
-
-    def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
-        return self._remote.content(file, start, stop)
 
     # Files of attributes
 
@@ -249,7 +213,7 @@ class AttributeFiles:
             {path: told for path, told in directories.items() if _directory_id(path, told) not in due.removed},
         )
         name, text = f"{_NAME}{secrets.token_hex(4)}{_SUFFIX}", contents.text()
-        stored = self._remote.upload(UploadRequest(container_id, name, _Text(text), secrets.token_hex(16)))
+        stored = self._remote.upload(UploadRequest(container_id, name, BytesSource(text), secrets.token_hex(16)))
         if not _may_hold_attributes(stored):
             self._remote.delete_file(container_id, stored.id)
             raise types.Refused(f"the service stores {name!r} as {stored.path!r}, by which it is not found again")
@@ -258,17 +222,6 @@ class AttributeFiles:
         for old in before:
             self._remote.delete_file(container_id, old)
             container.there.pop(old, None)
-
-
-class _Text:
-    """Content to upload."""
-
-    def __init__(self, text: bytes) -> None:
-        self._text = text
-        self.size = len(text)
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return self._text[offset : offset + size]
 
 
 def _may_hold_attributes(file: RemoteFile) -> bool:

@@ -6,16 +6,15 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from containerfs.api.dialect import Dialect
 from containerfs.fs.pace import Pace, PacedSource
-from containerfs.fs.remote import Remote, Stream, UploadRequest
+from containerfs.fs.remote import ForwardingRemote, Remote, Stream, UploadRequest
 from containerfs.fs.tasks import Workers
 from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
 T = TypeVar("T")
 
 
-class AwaitedRemote:
+class AwaitedRemote(ForwardingRemote):
     """Implements ``Remote`` over another one. Methods that move content must not run on threads that serve operations.
 
     Args:
@@ -23,8 +22,7 @@ class AwaitedRemote:
     """
 
     def __init__(self, remote: Remote, workers: Workers, up: Pace | None = None, down: Pace | None = None) -> None:
-        self.service = remote.service
-        self._remote = remote
+        super().__init__(remote)
         self._workers = workers
         self._up = up
         self._down = down
@@ -33,19 +31,6 @@ class AwaitedRemote:
     def used_at(self, container_id: str) -> float:
         """When a container was last used from here, in Unix time; 0 if never. Listing does not count."""
         return self._used_at.get(container_id, 0.0)
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._remote.dialect
-
-    def check(self) -> None:
-        self._remote.check()
-
-    def unanswered(self, since: float) -> None:
-        self._remote.unanswered(since)
-
-    def silent_since(self) -> float | None:
-        return self._remote.silent_since()
 
     def containers(self) -> list[RemoteContainer]:
         return self._await(self._remote.containers)
@@ -77,10 +62,6 @@ class AwaitedRemote:
     def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
         self._use(file.container_id)
         return self._await(lambda: self._remote.copy(file, path, key))
-
-    @property
-    def keeps_many_at_once(self) -> bool:
-        return self._remote.keeps_many_at_once
 
     def keep_attributes(
         self, container_id: str, files: Mapping[str, FileAttributes], directories: Mapping[str, FileAttributes]

@@ -1,4 +1,7 @@
-"""What the file system needs of a service: the interface. ``service.ApiRemote`` implements it over the API client."""
+"""What the file system needs of a service: the interface, and what those that implement it over another one share.
+
+``service.ApiRemote`` implements it over the API client.
+"""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -142,3 +145,66 @@ class Remote(Protocol):
 
     def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
         """The content from ``start`` on, up to ``stop`` or the end. Raises NotFound if the service has dropped it."""
+
+
+class BytesSource:
+    """Content to upload that is in memory. Implements ``UploadSource``."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self._content = content
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._content[offset : offset + size]
+
+
+class ForwardingRemote:
+    """Implements ``Remote`` by another one. Subclasses change what they are for."""
+
+    def __init__(self, remote: Remote) -> None:
+        self.service = remote.service
+        self._remote = remote
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._remote.dialect
+
+    @property
+    def keeps_many_at_once(self) -> bool:
+        return self._remote.keeps_many_at_once
+
+    def check(self) -> None:
+        self._remote.check()
+
+    def unanswered(self, since: float) -> None:
+        self._remote.unanswered(since)
+
+    def silent_since(self) -> float | None:
+        return self._remote.silent_since()
+
+    def containers(self) -> list[RemoteContainer]:
+        return self._remote.containers()
+
+    def container(self, container_id: str) -> RemoteContainer:
+        return self._remote.container(container_id)
+
+    def create_container(self, name: str) -> RemoteContainer:
+        return self._remote.create_container(name)
+
+    def rename_container(self, container_id: str, name: str) -> RemoteContainer:
+        return self._remote.rename_container(container_id, name)
+
+    def delete_container(self, container_id: str) -> None:
+        self._remote.delete_container(container_id)
+
+    def upload(self, request: UploadRequest) -> RemoteFile:
+        return self._remote.upload(request)
+
+    def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
+        return self._remote.copy(file, path, key)
+
+    def size(self, file: RemoteFile) -> int | None:
+        return self._remote.size(file)
+
+    def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
+        return self._remote.content(file, start, stop)

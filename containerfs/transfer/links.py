@@ -10,21 +10,17 @@ from stat import S_IMODE, S_IRWXU
 
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
+from containerfs.fs.remote import BytesSource
 from containerfs.fs.types import FileAttributes
 
 
-class LinkSource:
+class LinkSource(BytesSource):
     """The target of a local link as content to upload."""
 
     def __init__(self, path: Path) -> None:
         with disk_errors():
-            self._target = os.readlink(os.fsencode(path))
-        self.size = len(self._target)
-        with disk_errors():
+            super().__init__(os.readlink(os.fsencode(path)))
             self.attributes = FileAttributes(mtime=path.lstat().st_mtime_ns)
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return self._target[offset : offset + size]
 
 
 def make_link(path: Path, target: bytes) -> None:

@@ -5,7 +5,7 @@ import uuid
 
 from containerfs.fs import types
 from containerfs.fs.namespace.tree import Tree
-from containerfs.fs.remote import Remote, UploadRequest
+from containerfs.fs.remote import BytesSource, Remote, UploadRequest
 from containerfs.fs.staged import new_hash
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
@@ -52,7 +52,8 @@ class MomentaryFiles:
 
     def _upload(self, attempt: Attempt) -> RemoteFile:
         try:
-            return self._remote.upload(UploadRequest(attempt.container_id, attempt.path, _Content(), attempt.key))
+            source = BytesSource(_CONTENT)
+            return self._remote.upload(UploadRequest(attempt.container_id, attempt.path, source, attempt.key))
         except types.AnswerLost:
             raise
         except types.FsError:
@@ -77,12 +78,3 @@ def _digest() -> str:
     hash_ = new_hash()
     hash_.update(_CONTENT)
     return hash_.hexdigest()
-
-
-class _Content:
-    """Implements ``UploadSource``."""
-
-    size = len(_CONTENT)
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return _CONTENT[offset : offset + size]
