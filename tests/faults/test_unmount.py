@@ -98,7 +98,7 @@ def test_a_mount_in_use_names_the_programs(service: Service, home: Home, box: st
 
 
 def test_another_mount_namespace_that_holds_it_is_named_at_once(service: Service, home: Home, box: str) -> None:
-    with mounted(service, home) as mount, mount.ended(), namespace("", holding=True) as prefix:
+    with mounted(service, home) as mount, mount.ended(), namespace("", holding=mount.path) as prefix:
         holder = prefix[2]
         said = home.fails("containerfs", "unmount", mount.path)
         assert said.startswith("containerfs unmount: unmounted here; another mount namespace still holds it: ")

@@ -4,27 +4,37 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 # A mount lasts for as long as any namespace has it, and what other tests have mounted is to end when they unmount it.
 # In a namespace that follows (a slave) it does where / is shared, as systemd has it. Elsewhere root lets go of it,
 # which others cannot.
 FOLLOWING = ("unshare", "--mount", "--propagation", "slave")
-_HOLDING = ("unshare", "--mount", "--propagation", "private")
 LET_GO = "umount --all --types fuse.containerfs --lazy --internal-only --no-canonicalize 2>/dev/null || :"
+_LET_GO_OF_OTHERS = """
+mount --make-private "$held"
+while read -r _ path type _; do
+    path=$(printf %b "$path")
+    [ "$type" != fuse.containerfs ] || [ "$path" = "$held" ] ||
+        umount --lazy --internal-only --no-canonicalize "$path" 2>/dev/null || :
+done < /proc/self/mounts
+"""
 
 
 @contextlib.contextmanager
-def namespace(script: str, *arguments: object, holding: bool = False) -> Iterator[tuple[str, ...]]:
+def namespace(script: str, *arguments: object, holding: Path | None = None) -> Iterator[tuple[str, ...]]:
     """The prefix of commands that run in a new namespace.
 
     Args:
         script: of sh(1), run in it first, as root, to mount what is wanted; ``arguments`` are its $1, $2, ...
-        holding: whether it keeps the mounts of containerfs that there are.
+        holding: the one mount of containerfs that the namespace keeps; those of other tests are theirs.
     """
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    steps = "\n".join([*([] if holding else [LET_GO]), script, "echo ready; read -r _ || :"])
-    holder = [*(_HOLDING if holding else FOLLOWING), *as_root, "sh", "-ec", steps, "sh", *map(str, arguments)]
-    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    steps = "\n".join([LET_GO if holding is None else _LET_GO_OF_OTHERS, script, "echo ready; read -r _ || :"])
+    holder = [*FOLLOWING, *as_root, "sh", "-ec", steps, "sh", *map(str, arguments)]
+    environment = os.environ | {"held": str(holding)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(holder, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         try:
