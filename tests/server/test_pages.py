@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from containerfs.server import service
+from containerfs.server.service import files
 from tests.server.conftest import answered, create, refused
 from tests.server.hosted import Clock, application, hosted, opened
 
@@ -60,7 +60,7 @@ def test_a_limit_out_of_range(http: httpx.Client, container: str, limit: str) ->
 
 
 def test_a_large_page_is_read_in_parts_and_is_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "_LISTED_AT_ONCE", 2)
+    monkeypatch.setattr(files, "_LISTED_AT_ONCE", 2)
     with opened(tmp_path) as stores, hosted(application(stores, Clock())) as url, httpx.Client(base_url=url) as client:
         uploads = (client.post("/files", files={"file": str(n).encode()}, data={"purpose": "x"}) for n in range(7))
         ids = [answered(each)["id"] for each in uploads]

@@ -143,18 +143,18 @@ async def life(service: Service, containers: list[str], seed: int, refusals: Cou
     choose = random.Random(seed)
     for number in range(ROUNDS):
         container = choose.choice(containers)
-        page = await service.container_files("n", choose.choice(containers), PageQuery(5))
+        page = await service.container_files.page("n", choose.choice(containers), PageQuery(5))
         try:
             if choose.random() < 0.4 or not page.data:
-                async with service.upload() as blob:
+                async with service.contents.receive() as blob:
                     await blob.write(f"{seed} {number}".encode())
-                    await service.add_file("n", container, f"f{choose.randrange(6)}", blob)
+                    await service.container_files.add("n", container, f"f{choose.randrange(6)}", blob)
             elif choose.random() < 0.5:
                 copy = CopyFile(file_id=choose.choice(page.data).id, path=f"f{choose.randrange(6)}")
-                await service.copy_file("n", container, copy)
+                await service.container_files.copy("n", container, copy)
             else:
                 file = choose.choice(page.data)
-                await service.delete_container_file("n", file.container_id, file.id)
+                await service.container_files.delete("n", file.container_id, file.id)
         except NotFound as error:
             refusals[error.message.split()[0]] += 1
 
@@ -226,18 +226,18 @@ async def fill(service: Service) -> None:
     """Containers that expire, each with files of its own and copies of those that are in all of them."""
     rule = {"anchor": "created_at", "days": 1}
     first, *others = [
-        (await service.create_container("n", CreateContainer.model_validate({"name": "a", "expires_after": rule}))).id
+        (await service.containers.create("n", CreateContainer.model_validate({"name": "a", "expires_after": rule}))).id
         for _ in range(12)
     ]
     files = []
     for number in range(FILES):
-        async with service.upload() as blob:
+        async with service.contents.receive() as blob:
             await blob.write(b"content")
             container = first if number < SHARED else others[number % len(others)]
-            files.append(await service.add_file("n", container, f"f{number}", blob))
+            files.append(await service.container_files.add("n", container, f"f{number}", blob))
     for number, container in enumerate(others):
         for file in files[:SHARED] if number % 2 else reversed(files[:SHARED]):
-            await service.copy_file("n", container, CopyFile(file_id=file.id))
+            await service.container_files.copy("n", container, CopyFile(file_id=file.id))
 
 
 def test_two_sweeps_at_a_time_do_each_thing_once(postgres: Postgres, tmp_path: Path) -> None:

@@ -84,11 +84,11 @@ def test_a_page_of_a_hundred_files_is_one_query(tmp_path: Path) -> None:
         stores = open_stores(tmp_path)
         service = Service(stores)
         source = await upload(service)
-        created = await service.create_container("n", CreateContainer(name="a", file_ids=[source]))
+        created = await service.containers.create("n", CreateContainer(name="a", file_ids=[source]))
         run: list[str] = []
         engine = stores.metadata._engine  # type: ignore[attr-defined]
         event.listen(engine, "before_cursor_execute", lambda *arguments: run.append(arguments[2]))
-        await service.container_files("n", created.id, PageQuery(100))
+        await service.container_files.page("n", created.id, PageQuery(100))
         await stores.close()
         return run
 
@@ -119,9 +119,9 @@ def test_blobs_are_named_in_statements_of_one_size(tmp_path: Path) -> None:
 
 
 async def upload(service: Service) -> str:
-    async with service.upload() as blob:
+    async with service.contents.receive() as blob:
         await blob.write(b"x")
-        return (await service.create_file("n", "f", "p", blob)).id
+        return (await service.files.create("n", "f", "p", blob)).id
 
 
 def test_a_container_with_many_files_takes_few_statements(tmp_path: Path) -> None:
@@ -134,9 +134,9 @@ def test_a_container_with_many_files_takes_few_statements(tmp_path: Path) -> Non
         run: list[str] = []
         engine = stores.metadata._engine  # type: ignore[attr-defined]
         event.listen(engine, "before_cursor_execute", lambda *arguments: run.append(arguments[2]))
-        created = await service.create_container("n", CreateContainer(name="a", file_ids=[*ids, ids[0]]))
+        created = await service.containers.create("n", CreateContainer(name="a", file_ids=[*ids, ids[0]]))
         assert created.file_count == 1  # they have one name
-        [kept] = (await service.container_files("n", created.id, PageQuery(10))).data
+        [kept] = (await service.container_files.page("n", created.id, PageQuery(10))).data
         assert kept.file_id == ids[0]
         await stores.close()
         return run, ids

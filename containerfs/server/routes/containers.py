@@ -16,30 +16,34 @@ from containerfs.server.routes.bodies import media_type, parsed, read_json, read
 
 async def create(request: Request) -> Response:
     body, once = await read_json(request, CreateContainer)
-    return json_answer(await service(request).create_container(namespace(request), body, once))
+    return json_answer(await service(request).containers.create(namespace(request), body, once))
 
 
 async def listing(request: Request) -> Response:
     name = request.query_params.get("name")
-    return page_answer(await service(request).containers(namespace(request), page_query(request), name))
+    return page_answer(await service(request).containers.page(namespace(request), page_query(request), name))
 
 
 async def retrieve(request: Request) -> Response:
-    return json_answer(await service(request).container(namespace(request), request.path_params["container_id"]))
+    return json_answer(
+        await service(request).containers.retrieve(namespace(request), request.path_params["container_id"])
+    )
 
 
 async def rename(request: Request) -> Response:
     body, once = await read_json(request, RenameContainer)
     container_id = request.path_params["container_id"]
-    return json_answer(await service(request).rename_container(namespace(request), container_id, body, once))
+    return json_answer(await service(request).containers.rename(namespace(request), container_id, body, once))
 
 
 async def delete(request: Request) -> Response:
-    return json_answer(await service(request).delete_container(namespace(request), request.path_params["container_id"]))
+    return json_answer(
+        await service(request).containers.delete(namespace(request), request.path_params["container_id"])
+    )
 
 
 async def create_file(request: Request) -> Response:
-    await service(request).container(namespace(request), request.path_params["container_id"])
+    await service(request).containers.retrieve(namespace(request), request.path_params["container_id"])
     kind = media_type(request)
     if kind == "multipart/form-data":
         return await _upload(request)
@@ -50,38 +54,42 @@ async def create_file(request: Request) -> Response:
 
 async def list_files(request: Request) -> Response:
     container_id = request.path_params["container_id"]
-    return page_answer(await service(request).container_files(namespace(request), container_id, page_query(request)))
+    return page_answer(
+        await service(request).container_files.page(namespace(request), container_id, page_query(request))
+    )
 
 
 async def retrieve_file(request: Request) -> Response:
-    return json_answer(await service(request).container_file(namespace(request), *_ids(request)))
+    return json_answer(await service(request).container_files.retrieve(namespace(request), *_ids(request)))
 
 
 async def update_file(request: Request) -> Response:
     body, once = await read_json(request, UpdateFile)
-    return json_answer(await service(request).update_container_file(namespace(request), *_ids(request), body, once))
+    return json_answer(await service(request).container_files.update(namespace(request), *_ids(request), body, once))
 
 
 async def delete_file(request: Request) -> Response:
-    return json_answer(await service(request).delete_container_file(namespace(request), *_ids(request)))
+    return json_answer(await service(request).container_files.delete(namespace(request), *_ids(request)))
 
 
 async def file_content(request: Request) -> ASGIApp:
-    return content_answer(request, await service(request).container_file_content(namespace(request), *_ids(request)))
+    return content_answer(request, await service(request).container_files.content(namespace(request), *_ids(request)))
 
 
 async def _upload(request: Request) -> Response:
     container_id = request.path_params["container_id"]
-    expect = partial(service(request).expect_container_file, namespace(request), container_id)
-    async with service(request).upload() as blob:
+    expect = partial(service(request).container_files.expect, namespace(request), container_id)
+    async with service(request).contents.receive() as blob:
         form, once = await read_upload(request, blob, expect)
         if form.filename is None:
             # Some programs send the id of a file as a form, too.
             named = {name: form.fields[name] for name in ("path",) if name in form.fields}
             fields = parsed(CopyFile, {"file_id": _file_id_field(form.fields), **named})
             fields = fields.model_copy(update={"attributes": _attributes(form)})
-            return json_answer(await service(request).copy_file(namespace(request), container_id, fields, once))
-        added = service(request).add_file(
+            return json_answer(
+                await service(request).container_files.copy(namespace(request), container_id, fields, once)
+            )
+        added = service(request).container_files.add(
             namespace(request),
             container_id,
             form.filename,
@@ -96,7 +104,7 @@ async def _upload(request: Request) -> Response:
 async def _copy(request: Request) -> Response:
     body, once = await read_json(request, CopyFile)
     container_id = request.path_params["container_id"]
-    return json_answer(await service(request).copy_file(namespace(request), container_id, body, once))
+    return json_answer(await service(request).container_files.copy(namespace(request), container_id, body, once))
 
 
 def _attributes(form: Form) -> Attributes | None:

@@ -23,13 +23,13 @@ async def create(request: Request) -> Response:
         raise UnsupportedMediaType("Send the file as multipart/form-data.")
 
     async def expect(name: str | None, size: int, key: str | None) -> None:
-        await service(request).expect_file(namespace(request), size, key)
+        await service(request).files.expect(namespace(request), size, key)
 
-    async with service(request).upload() as blob:
+    async with service(request).contents.receive() as blob:
         form, once = await read_upload(request, blob, expect)
         if form.filename is None:
             raise InvalidRequest("Give a file, with its file name.", param="file")
-        created = service(request).create_file(
+        created = service(request).files.create(
             namespace(request), form.filename, _purpose(form), blob, _lifetime(form), once
         )
         return json_answer(await created)
@@ -37,20 +37,20 @@ async def create(request: Request) -> Response:
 
 async def listing(request: Request) -> Response:
     purpose = request.query_params.get("purpose")
-    return page_answer(await service(request).files(namespace(request), page_query(request, FileListing), purpose))
+    return page_answer(await service(request).files.page(namespace(request), page_query(request, FileListing), purpose))
 
 
 async def retrieve(request: Request) -> Response:
-    return json_answer(await service(request).file(namespace(request), request.path_params["file_id"]))
+    return json_answer(await service(request).files.retrieve(namespace(request), request.path_params["file_id"]))
 
 
 async def delete(request: Request) -> Response:
-    return json_answer(await service(request).delete_file(namespace(request), request.path_params["file_id"]))
+    return json_answer(await service(request).files.delete(namespace(request), request.path_params["file_id"]))
 
 
 async def content(request: Request) -> ASGIApp:
     return content_answer(
-        request, await service(request).file_content(namespace(request), request.path_params["file_id"])
+        request, await service(request).files.content(namespace(request), request.path_params["file_id"])
     )
 
 

@@ -10,7 +10,7 @@ from containerfs.server.storage.base import PageQuery
 
 async def health(request: Request) -> Response:
     """Answers 200 when the store answers."""
-    await service(request).containers("", PageQuery(limit=1))
+    await service(request).containers.page("", PageQuery(limit=1))
     return JSONResponse({"status": "ok"})
 
 

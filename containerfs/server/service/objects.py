@@ -3,19 +3,9 @@
 Objects are the union of what the seed schema and the published one have.
 """
 
-from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, FileAttributes, Item, ListPage
+from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, FileAttributes
 from containerfs.server.requests import SECONDS, Attributes, CreateContainer, ExpiryRule
 from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord
-
-
-def page_of(data: list[Item], *, has_more: bool) -> ListPage[Item]:
-    ids = [item.id for item in data]
-    return ListPage(
-        data=data,
-        has_more=has_more,
-        first_id=ids[0] if ids else None,
-        last_id=ids[-1] if ids else None,
-    )
 
 
 def container_record(

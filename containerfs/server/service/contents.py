@@ -1,0 +1,59 @@
+"""Contents on their way in and out: uploads before a row names them, and blobs opened for reading."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from containerfs.server.service.transactions import Change, Transactions
+from containerfs.server.storage.base import (
+    BlobReader,
+    BlobStore,
+    BlobWriter,
+    ContainerFileRecord,
+    FileRecord,
+    StoreUnavailableError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file's content, open for reading; close ``blob`` after use."""
+
+    id: str
+    name: str
+    blob: BlobReader
+
+
+class Contents:
+    """Receives and opens contents."""
+
+    def __init__(self, blobs: BlobStore, transactions: Transactions) -> None:
+        self._blobs, self._transactions = blobs, transactions
+
+    @contextlib.asynccontextmanager
+    async def receive(self) -> AsyncIterator[BlobWriter]:
+        """Give a writer for the bytes of an upload, to be passed to ``ContainerFiles.add`` or ``Files.create``.
+
+        If neither took it when the context ends, its bytes are removed.
+        """
+        async with self._blobs.writer() as blob:
+            try:
+                yield blob
+            except BaseException:
+                # Only the rows tell whether one names the blob: a cancelled request may have been carried out.
+                if name := blob.name:
+                    await self._abandon(name)
+                raise
+
+    async def open(self, file: FileRecord | ContainerFileRecord, name: str) -> Content:
+        """Open the content of a file, to be served under ``name``.
+
+        Raises:
+            BlobNotFoundError: if the file was deleted in the meantime.
+        """
+        return Content(file.id, name, await self._blobs.open(file.blob, file.bytes))
+
+    async def _abandon(self, blob: str) -> None:
+        """Remove a blob unless a row names it. If the store is unavailable, it goes when its lease ends."""
+        with contextlib.suppress(StoreUnavailableError):
+            await self._transactions.free(lambda tx, now: Change(None, tx.abandon_blob(blob, now)))
