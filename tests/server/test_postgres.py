@@ -166,16 +166,16 @@ def test_copies_race_deletions_and_lose_no_bytes(postgres: Postgres, tmp_path: P
         stores = [Stores.open(url, tmp_path.as_uri()) for _ in range(2)]
         services = [Service(each) for each in stores]
         containers = [
-            (await services[0].create_container("n", CreateContainer(name=str(number)))).id
+            (await services[0].containers.create("n", CreateContainer(name=str(number)))).id
             for number in range(CONTAINERS)
         ]
         refusals: Counter[str] = Counter()
         await asyncio.gather(*(life(services[seed % 2], containers, seed, refusals) for seed in range(24)))
         for container in containers:
-            page = await services[0].container_files("n", container, PageQuery(100))
-            assert (await services[0].container("n", container)).file_count == len(page.data)
+            page = await services[0].container_files.page("n", container, PageQuery(100))
+            assert (await services[0].containers.retrieve("n", container)).file_count == len(page.data)
             for file in page.data:
-                content = await services[0].container_file_content("n", container, file.id)
+                content = await services[0].container_files.content("n", container, file.id)
                 await content.blob.close()
         for each in stores:
             await each.close()
