@@ -1,7 +1,7 @@
 """HTTP as uvicorn speaks it, within limits that uvicorn does not have.
 
-- A request's head must arrive in time and within 64 KiB. So must whatever else is neither head nor body, such as the
-  trailers of a chunked body: the parser would keep all of it in memory.
+- A request's head must arrive in time, and within 64 KiB and 256 headers. So must whatever else is neither head nor
+  body, such as the trailers of a chunked body: the parser would keep all of it in memory.
 - A client that takes nothing of what is sent to it, for longer than a request may pause, is disconnected.
 - Connections beyond the most there may be are refused, as files need descriptors, too.
 - What cannot be answered by the application, because there is no request yet, is refused in the API's form.
@@ -24,11 +24,18 @@ from containerfs.server.routes.answers import error_answer
 HEAD_MAX_BYTES = 64 * 1024
 """For the request line and the headers together. nginx allows 32 KiB in all, Apache 8 KiB for each line."""
 
+HEADERS_MAX = 256
+"""A small header takes about 25 times its length in memory (two bytes objects and a tuple). Apache allows 100."""
+
 _LINGER_S = 2.0
 """How long a refused client may go on sending."""
 
 _LOOKS_PER_PAUSE = 4
 """How often a connection is looked at within the longest pause: a stall is noticed a quarter late at most."""
+
+
+class _TooManyHeaders(Exception):
+    """Raised through the parser, which reports it as a request that it cannot parse."""
 
 
 class BoundedConfig(uvicorn.Config):
@@ -84,6 +91,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._await_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) == HEADERS_MAX:
+            self._refuse(HeadTooLarge(f"The head of the request has more than {HEADERS_MAX} headers."))
+            raise _TooManyHeaders  # the parser stops here
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._stop_timer()
         self._pending = 0
@@ -98,7 +111,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(InvalidRequest(msg))
+        if not self._refused:
+            self._refuse(InvalidRequest(msg))
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(self.config.longest_pause, self.transport.close)

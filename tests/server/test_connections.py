@@ -16,7 +16,7 @@ import pytest
 from uvicorn.server import ServerState
 
 from containerfs.api.dialect import FEATURES, FEATURES_HEADER
-from containerfs.server.protocol import HEAD_MAX_BYTES, BoundedConfig, BoundedProtocol
+from containerfs.server.protocol import HEAD_MAX_BYTES, HEADERS_MAX, BoundedConfig, BoundedProtocol
 from tests.server.conftest import answered, create
 from tests.server.live import LiveServer, running_server
 from tests.server.raw import Connection, connect
@@ -49,7 +49,8 @@ def refusal(answer: bytes, status: int) -> dict[str, str | None]:
 ENDLESS = {
     "a line": b"GET /" + b"x" * HEAD_MAX_BYTES,
     "a header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * HEAD_MAX_BYTES,
-    "many headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * (HEAD_MAX_BYTES // 6),
+    "some headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+    + (b"X: " + b"y" * 1000 + b"\r\n") * (HEAD_MAX_BYTES // 1000 + 1),
     "a complete head": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * HEAD_MAX_BYTES + b"\r\n\r\n",
 }
 
@@ -58,6 +59,26 @@ ENDLESS = {
 def test_a_head_is_at_most_as_large_as_said(connection: Connection, kind: str) -> None:
     connection.send(ENDLESS[kind])
     assert str(HEAD_MAX_BYTES) in str(refusal(connection.receive(), 431)["message"])
+
+
+def test_a_head_has_at_most_as_many_headers_as_said(connection: Connection) -> None:
+    connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * (HEAD_MAX_BYTES // 6))
+    assert f"more than {HEADERS_MAX} headers" in str(refusal(connection.receive(), 431)["message"])
+
+
+def test_a_request_with_too_many_headers_is_not_carried_out(connection: Connection) -> None:
+    with httpx.Client(base_url=connection.server.base_url) as http:
+        container = create(http)["id"]
+        for length, body in (
+            (b"", b""),
+            (b"Content-Length: 2\r\n", b"{}"),
+            (b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+        ):
+            with connect(connection.server) as other:
+                head = f"DELETE /v1/containers/{container} HTTP/1.1\r\nHost: localhost\r\n".encode()
+                other.send(head + length + b"X: y\r\n" * HEADERS_MAX + b"\r\n" + body)
+                refusal(other.receive(), 431)
+        answered(http.get(f"/containers/{container}"))
 
 
 def test_a_client_that_sends_on_sees_the_refusal_all_the_same(connection: Connection) -> None:
