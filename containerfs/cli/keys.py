@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_COUNT_MAX = 2**63 - 1
+"""The largest number that a database column holds."""
+
 keys = typer.Typer(help="The API keys of a server: in a file, or in its database.", no_args_is_help=True)
 
 KeyFileOption = Annotated[Path | None, typer.Option("--api-keys", help="Key file of the server.")]
@@ -41,6 +44,9 @@ def add(
     from containerfs.server.stored_keys import new_key
     from containerfs.units import parse_span
 
+    for option, text in (("name", name), ("namespace", namespace)):
+        if text is not None and not (text.isprintable() and text.strip()):
+            _refuse(f"invalid {option} {text!r}: use printable characters, which 'keys list' can show")
     if api_keys is not None:
         if namespace or read_only or expires_after:
             _refuse("--namespace, --read-only and --expires-after are for keys in a database")
@@ -151,7 +157,7 @@ def quota(
     namespace: Annotated[str, typer.Argument(help="Namespace, as shown by 'keys list'; by default a key's id.")],
     database: DatabaseOption = None,
     size: Annotated[str | None, typer.Option("--bytes", help="Most bytes, as 10G; no limit if not given.")] = None,
-    files: Annotated[int | None, typer.Option(min=0, help="Most files; no limit if not given.")] = None,
+    files: Annotated[int | None, typer.Option(min=0, max=_COUNT_MAX, help="Most files; no limit if not given.")] = None,
 ) -> None:
     """Limit what a namespace may hold, in a database. Servers that add files wait while its contents are counted."""
     from containerfs.units import parse_size
@@ -160,6 +166,8 @@ def quota(
         max_bytes = parse_size(size) if size else None
     except ValueError as error:
         _refuse(f"--bytes: {error}")
+    if max_bytes is not None and max_bytes > _COUNT_MAX:
+        _refuse(f"--bytes: the largest quota is {_COUNT_MAX} bytes")
     _written(database, lambda tx: tx.set_quota(namespace, max_bytes, files))
 
 

@@ -1,5 +1,6 @@
 """Containers: what is created, what is answered, what is refused."""
 
+import gzip
 import re
 
 import httpx
@@ -98,6 +99,10 @@ def test_a_body_that_is_not_the_json_that_is_wanted(http: httpx.Client, body: by
 
 def test_other_media_types_and_sizes_are_refused(http: httpx.Client, container: str) -> None:
     refused(http.post("/containers", data={"name": "a"}), 415)
+    compressed = {"content-type": "application/json", "content-encoding": "gzip"}
+    refused(http.post("/containers", content=gzip.compress(b'{"name": "a"}'), headers=compressed), 415)
+    path = f"/containers/{container}/files"
+    refused(http.post(path, files={"file": b""}, headers={"content-encoding": "gzip"}), 415)
     refused(http.post(f"/containers/{container}/files", content=b"x", headers={"content-type": "text/plain"}), 415)
     refused(http.post("/files", json={}), 415)
     refused(http.post("/containers", content=b" " * (1024 * 1024 + 1)), 413)

@@ -211,6 +211,17 @@ def test_what_does_not_fit_is_refused_before_it_is_sent(
     assert announced(guarded, client, path, mib) == "413 file_quota_exceeded"
 
 
+def test_names_and_bounds_that_cannot_be_stored_or_shown(database: str) -> None:
+    def refusal(*arguments: str) -> str:
+        return keys(*arguments, "--database", database, status=1).stderr
+
+    assert "printable" in refusal("add", " ")
+    assert "printable" in refusal("add", "\x1b[31m")
+    assert "printable" in refusal("add", "a", "--namespace", "a\nb")
+    keys("add", "a", "--namespace", "before its first use", "--database", database)
+    assert "--bytes" in refusal("quota", "before its first use", "--bytes", "9999999999T")
+
+
 def test_options_that_a_file_has_no_place_for(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     assert "database" in keys("add", "a", "--read-only", "--api-keys", str(path), status=1).stderr

@@ -78,7 +78,15 @@ def _announced_size(request: Request) -> int:
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes; raises TimedOut when nothing comes for too long."""
+    """Yield the body as it arrives.
+
+    Raises:
+        UnsupportedMediaType: if it is compressed.
+        TimedOut: if nothing arrives within the receive timeout.
+        ClientGone: if the client disconnects.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body without a Content-Encoding; this server does not decode bodies.")
     timeout = limits(request).receive_timeout
     while True:
         try:
