@@ -13,7 +13,10 @@ from containerfs.api.paths import DATA_ROOT
 FEATURES_HEADER = "containerfs-features"
 """The header in which our server lists its extensions: words, separated by commas."""
 
-FEATURES = "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes, etags, attributes, directories, renames"
+FEATURES = (
+    "idempotency-keys, replaces-by-path, copies-by-path, ranges, sizes, etags, attributes, directories, renames,"
+    " whole-uploads"
+)
 """What our server lists there."""
 
 AuthHeader = Literal["bearer", "api-key"]
@@ -38,6 +41,8 @@ class Dialect:
         attributes: whether it keeps modes, owners and times of files.
         directories: whether it keeps directories without files, as files whose names end in ``/``.
         renames: whether containers can be renamed.
+        whole_uploads: whether an upload may come in chunks, without its length, and is stored only once all of it has
+            come: what breaks off is as if it had never begun.
         data_root: the directory that the paths of files begin with.
     """
 
@@ -48,6 +53,7 @@ class Dialect:
     attributes: bool = False
     directories: bool = False
     renames: bool = False
+    whole_uploads: bool = False
     data_root: str = DATA_ROOT
 
     @property
@@ -71,4 +77,5 @@ class Dialect:
             attributes="attributes" in words,
             directories="directories" in words,
             renames="renames" in words,
+            whole_uploads="whole-uploads" in words,
         )

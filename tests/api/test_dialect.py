@@ -21,6 +21,7 @@ def test_each_feature_is_known_by_its_word() -> None:
         Dialect(attributes=True),
         Dialect(directories=True),
         Dialect(renames=True),
+        Dialect(whole_uploads=True),
     ]
 
 
