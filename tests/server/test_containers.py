@@ -82,6 +82,20 @@ def test_a_wrong_field_is_named(http: httpx.Client, body: dict[str, object], par
     assert refused(http.post("/containers", json=body), 400, param)["type"] == "invalid_request_error"
 
 
+def test_a_network_policy_is_small_enough_to_be_listed_with_others(http: httpx.Client) -> None:
+    def policy(count: int) -> dict[str, object]:
+        return {"type": "allowlist", "allowed_domains": [f"{number:013}" for number in range(count)]}
+
+    assert create(http, network_policy=policy(2045))["network_policy"] == policy(2045)
+    error = refused(
+        http.post("/containers", json={"name": "large", "network_policy": policy(2046)}),
+        400,
+        "network_policy.allowed_domains",
+    )
+    assert error["code"] == "network_policy_too_large"
+    assert answered(http.get("/containers", params={"name": "large"}))["data"] == []
+
+
 def test_an_unknown_file_to_copy_leaves_no_container(http: httpx.Client) -> None:
     before = answered(http.get("/containers", params={"name": "half"}))["data"]
     refused(http.post("/containers", json={"name": "half", "file_ids": ["file-nope"]}), 404, "file_ids")

@@ -1,7 +1,7 @@
 """Operations on containers."""
 
 from containerfs.api.models import Container, Deletion, ListPage
-from containerfs.server.errors import NotFound
+from containerfs.server.errors import InvalidRequest, NotFound
 from containerfs.server.requests import SECONDS, CreateContainer, ExpiryRule, RenameContainer
 from containerfs.server.service import ids
 from containerfs.server.service.copies import copies_of
@@ -13,6 +13,9 @@ from containerfs.server.storage.base import BlobNotFoundError, ContainerRecord, 
 
 _ROWS_AT_ONCE = 100
 """Deleted with a container before its deletion is answered; removing the bytes of 1,000 files takes up to 0.5 s."""
+
+_POLICY_MAX_BYTES = 32 * 1024
+"""Of a network policy as JSON. A page has up to 100 of them, and other requests wait while it is rendered."""
 
 
 class Containers:
@@ -30,7 +33,9 @@ class Containers:
 
         Raises:
             NotFound: if one of the files does not exist.
+            InvalidRequest: if the network policy is too large to be listed with others.
         """
+        _check_policy(request)
 
         def work(tx: Transaction, now: int) -> Change[Container]:
             id = ids.container_id()
@@ -94,6 +99,16 @@ def live_container(tx: Transaction, namespace: str, id: str, now: int, *, lock: 
     if container is None:
         raise no_container(id)
     return container
+
+
+def _check_policy(request: CreateContainer) -> None:
+    policy = request.network_policy
+    if policy and len(policy.model_dump_json(exclude_none=True).encode()) > _POLICY_MAX_BYTES:
+        raise InvalidRequest(
+            f"The network policy is larger than {_POLICY_MAX_BYTES} bytes of JSON: allow fewer domains.",
+            param="network_policy.allowed_domains",
+            code="network_policy_too_large",
+        )
 
 
 def record_activity(tx: Transaction, container: ContainerRecord, now: int, *, added: int = 0) -> None:
