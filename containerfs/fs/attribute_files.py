@@ -18,7 +18,7 @@ from typing import Any
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.remote import BytesSource, ForwardingRemote, Remote, UploadRequest
+from containerfs.fs.remote import Arriving, BytesSource, ForwardingRemote, Remote, UploadRequest, ignored
 from containerfs.fs.types import FileAttributes, RemoteFile
 
 log = logging.getLogger(__name__)
@@ -112,12 +112,16 @@ class AttributeFiles(ForwardingRemote):
     def keeps_many_at_once(self) -> bool:
         return self._remote.keeps_many_at_once or not self._is_able
 
-    def files(self, container_id: str) -> list[RemoteFile]:
+    def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
         if self._is_able:
-            return self._remote.files(container_id)
+            return self._remote.files(container_id, arriving)
         container = self._container(container_id)
         with container.lock:
-            return self._list(container_id, container)
+            return self._list(
+                container_id,
+                container,
+                lambda files: arriving([file for file in files if not _may_hold_attributes(file)]),
+            )
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         found = self._remote.newest(container_id, since)
@@ -153,10 +157,10 @@ class AttributeFiles(ForwardingRemote):
         with self._lock:
             return self._containers.setdefault(container_id, _Container())
 
-    def _list(self, container_id: str, container: _Container) -> list[RemoteFile]:
+    def _list(self, container_id: str, container: _Container, arriving: Arriving = ignored) -> list[RemoteFile]:
         """List a container's files with what is kept of them. Needs the container's lock held."""
         for _ in range(_READINGS):
-            listed = self._remote.files(container_id)
+            listed = self._remote.files(container_id, arriving)
             try:
                 there = {file.id: self._read(container, file) for file in listed if _may_hold_attributes(file)}
             except types.NotFound:  # others have replaced it

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from containerfs.fs.pace import Pace, PacedSource
-from containerfs.fs.remote import ForwardingRemote, Remote, Stream, UploadRequest
+from containerfs.fs.remote import Arriving, ForwardingRemote, Remote, Stream, UploadRequest, ignored
 from containerfs.fs.tasks import Workers
 from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
@@ -47,8 +47,8 @@ class AwaitedRemote(ForwardingRemote):
     def delete_container(self, container_id: str) -> None:
         self._await(lambda: self._remote.delete_container(container_id))
 
-    def files(self, container_id: str) -> list[RemoteFile]:
-        return self._await(lambda: self._remote.files(container_id))
+    def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
+        return self._await(lambda: self._remote.files(container_id, arriving))
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         return self._await(lambda: self._remote.newest(container_id, since))

@@ -3,17 +3,18 @@
 import math
 import secrets
 import time
-from contextlib import suppress
 
 from containerfs.api.paths import decode_name
 from containerfs.fs import types
 from containerfs.fs.handles import DirectoryHandle, HandleTable
 from containerfs.fs.listing_ahead import ListingAhead
 from containerfs.fs.namespace.attributes import AttributeStore, directory_key
+from containerfs.fs.namespace.flights import Arrival
+from containerfs.fs.namespace.foreseen import foreseen
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup
 from containerfs.fs.namespace.names import NamePolicy
-from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Directory, FileNode, Node
+from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Directory, Entry, FileNode
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
 from containerfs.fs.state import Local
@@ -58,31 +59,66 @@ class Directories:
         """Open a directory."""
         if self._listing_ahead is not None and not self._holds_containers(directory):
             self._listing_ahead.looked_into(self._lookup.container_of(directory))
-        self._refresh(directory)
-        return self._handles.add(DirectoryHandle(directory))
+        handle = DirectoryHandle(directory)
+        self._look_into(handle)
+        return self._handles.add(handle)
 
     def directory(self, fh: int) -> Directory:
         """The directory that a handle is open for."""
         return self._handles[fh].directory
 
-    def entries(self, fh: int) -> list[tuple[str, Node]]:
-        """The contents of an open directory, by name. The first call uses the listing that opening it requested."""
+    def rewind(self, fh: int) -> None:
+        """Read an open directory from its beginning, with what is there by now."""
         handle = self._handles[fh]
-        if handle.listed:
-            with suppress(types.NotFound, types.Gone):  # it was removed, and is empty
-                self._refresh(handle.directory)
-        handle.listed = True
+        if handle.unread:
+            return
+        try:
+            self._look_into(handle)
+        except (types.NotFound, types.Gone):  # it was removed, and is empty
+            handle.rewind()
+
+    def entries(self, fh: int) -> list[Entry]:
+        """The next contents of an open directory, as soon as they are known; none at its end."""
+        handle = self._handles[fh]
+        handle.unread = False
+        while handle.arrival is not None:
+            found = self._foreseen(handle, handle.arrival)
+            if found:
+                return found
+        if handle.ended:
+            return []
+        handle.ended = True
         with self._tree.lock:
-            return [(node.name, node) for node in handle.directory.visible()]
+            there, shown = handle.directory.visible(), handle.shown
+            return [Entry(node.name, node.ino, node.kind, node) for node in there if node.name not in shown]
+
+    def _foreseen(self, handle: DirectoryHandle, arrival: Arrival) -> list[Entry]:
+        """The names that a listing under way has brought since; the handle lets go of one that brings no more."""
+        files = self._lookup.arrived(arrival)
+        if not files:
+            handle.arrival = None
+            return []
+        with self._tree.lock:
+            try:
+                return handle.show(foreseen(self._tree, handle.directory, files, handle.replaced, arrival.started))
+            except types.NotFound:  # the directory was removed, and is empty
+                handle.arrival = None
+                return []
+
+    def _look_into(self, handle: DirectoryHandle) -> None:
+        """Begin to read a directory, and have its contents listed, if that is due."""
+        if self._holds_containers(handle.directory):
+            self._metadata.refresh_containers()
+            return handle.rewind()
+        container = self._lookup.container_of(handle.directory)
+        arrival = self._lookup.look_into(container)
+        if arrival is None:
+            return handle.rewind()
+        with self._tree.lock:
+            return handle.rewind(arrival, self._tree.replaced(container))
 
     def _holds_containers(self, directory: Directory) -> bool:
         return directory in (self._tree.root, self._tree.root.expired)
-
-    def _refresh(self, directory: Directory) -> None:
-        if self._holds_containers(directory):
-            self._metadata.refresh_containers()
-        else:
-            self._lookup.refresh(self._lookup.container_of(directory))
 
     def release(self, fh: int) -> None:
         """Close a directory."""

@@ -18,7 +18,7 @@ from containerfs.fs.inodes import Inodes
 from containerfs.fs.namespace.kernel import Forget, KernelMemory
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.lookup import Lookup, check_new, check_new_file
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, Entry, FileNode, Link, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.process import is_killed
 from containerfs.fs.types import Attr
@@ -139,12 +139,16 @@ class FileSystem:
         """Open a directory. Source: opendir(3)."""
         return self._directories.open(directory)
 
-    def readdir(self, fh: int) -> list[tuple[str, Node]]:
-        """The contents of the directory, by name, without "." and ".."; called again after rewinddir(3).
+    def readdir(self, fh: int) -> list[Entry]:
+        """The next contents of the directory, without "." and "..", as soon as they are known; none at its end.
 
         Source: readdir(3).
         """
         return self._directories.entries(fh)
+
+    def rewinddir(self, fh: int) -> None:
+        """Read the directory from its beginning. Source: rewinddir(3)."""
+        self._directories.rewind(fh)
 
     def lookup_listed(self, fh: int, node: Node) -> Attr | None:
         """``lookup`` of what was listed in an open directory, with its attributes.

@@ -6,10 +6,12 @@ content, and the next reader reads what a writer wrote.
 
 import itertools
 import threading
+from collections.abc import Container, Iterable
 from typing import Generic, TypeVar
 
 from containerfs.fs import state, types
-from containerfs.fs.namespace.nodes import Directory, FileNode
+from containerfs.fs.namespace.flights import Arrival
+from containerfs.fs.namespace.nodes import Directory, Entry, FileNode
 from containerfs.fs.reading.fetch import Fetcher, Reader
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import RemoteFile
@@ -126,15 +128,34 @@ class WriteHandle(ReadHandle):
 
 
 class DirectoryHandle:
-    """A directory open for listing.
+    """A directory open for listing, and how far a program has read it.
 
     Attributes:
-        listed: whether a program has read what is in it, so that what it asks for next is what is there by then.
+        arrival: the listing under way of which more is to come; None if everything is known.
+        replaced: ids of files that something else stands for here.
+        unread: whether nothing was read yet, so that what opening it has found is still to be shown.
+        ended: whether everything was read.
+        shown: the names that were read before everything was known; with the directories, which are thus held.
     """
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self.listed = False
+        self.rewind()
+
+    def rewind(self, arrival: Arrival | None = None, replaced: Container[str] = ()) -> None:
+        """Begin to read it, anew."""
+        self.arrival, self.replaced = arrival, replaced
+        self.unread, self.ended = True, False
+        self.shown: dict[str, Directory | None] = {}
+
+    def show(self, foreseen: Iterable[tuple[Entry, Directory | None]]) -> list[Entry]:
+        """Note what is shown; returns what was not shown before."""
+        new = []
+        for entry, held in foreseen:
+            if entry.name not in self.shown:
+                self.shown[entry.name] = held
+                new.append(entry)
+        return new
 
 
 class HandleTable(Generic[H]):

@@ -3,7 +3,7 @@
 ``service.ApiRemote`` implements it over the API client.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,6 +26,14 @@ class Stream:
     start: int
     size: int | None
     chunks: Iterable[bytes]
+
+
+Arriving = Callable[[list[RemoteFile]], None]
+"""Takes files of a listing of which more is to come, in no certain order; some perhaps twice."""
+
+
+def ignored(_: list[RemoteFile]) -> None:
+    """Nobody looks before a listing is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,12 @@ class Remote(Protocol):
     def delete_container(self, container_id: str) -> None:
         """Succeeds where it is gone already."""
 
-    def files(self, container_id: str) -> list[RemoteFile]:
-        """All files of a container, newest first. Raises NotFound if the container is gone."""
+    def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
+        """All files of a container, newest first. Raises NotFound if the container is gone.
+
+        Args:
+            arriving: is called on this thread with what has come, while more is to come.
+        """
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         """The files of a container that were created at or after ``since``, newest first.

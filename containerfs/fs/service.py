@@ -24,7 +24,7 @@ from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.pages import SyncCursorPage
 from containerfs.fs import types
 from containerfs.fs.breaker import CircuitBreaker
-from containerfs.fs.remote import Stream, UploadRequest
+from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
 from containerfs.fs.tasks import moved
 from containerfs.fs.translation import translate, translate_storing
 from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
@@ -115,10 +115,10 @@ class ApiRemote:
         with suppress(types.NotFound), self._call():
             self._client.containers.delete(container_id)
 
-    def files(self, container_id: str) -> list[RemoteFile]:
+    def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
         with self._call():
             return self._walker.files(
-                lambda order: self._pages(container_id, order), lambda file: self._file(file, container_id)
+                lambda order: self._pages(container_id, order), lambda file: self._file(file, container_id), arriving
             )
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:

@@ -20,6 +20,7 @@ from typing import TypeAlias
 from containerfs.api import errors
 from containerfs.api.models import ContainerFile, Order
 from containerfs.client.pages import SyncCursorPage
+from containerfs.fs.remote import Arriving, ignored
 from containerfs.fs.types import RemoteFile
 
 log = logging.getLogger(__name__)
@@ -34,23 +35,29 @@ Pages = Callable[[Order], Iterator[Page]]
 class Stretches:
     """What two walks have brought. Decisions only.
 
+    Args:
+        arriving: is told of each page after which more is to come.
+
     Attributes:
         met: whether they have met, and so brought everything.
         opposed: whether the second may begin with the oldest file, as far as is known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arriving: Arriving = ignored) -> None:
+        self._arriving = arriving
         self.met = False
         self.opposed = True
         self._newest: dict[str, RemoteFile] = {}
         self._oldest: dict[str, RemoteFile] = {}
         self._first_page: frozenset[str] = frozenset()
 
-    def add_newest(self, files: list[RemoteFile]) -> None:
-        """A page of the walk from the newest file came."""
+    def add_newest(self, files: list[RemoteFile], *, more: bool = True) -> None:
+        """A page of the walk from the newest file came; whether more come after it."""
         self._first_page = self._first_page or frozenset(file.id for file in files)
         self._newest |= {file.id: file for file in files}
         self.met = self.met or any(file.id in self._oldest for file in files)
+        if more and not self.met:
+            self._arriving(files)
 
     def add_oldest(self, files: list[RemoteFile]) -> None:
         """A page of the walk from the oldest file came."""
@@ -61,6 +68,8 @@ class Stretches:
             return
         self._oldest |= {file.id: file for file in files}
         self.met = self.met or bool(shared)
+        if not self.met:
+            self._arriving(files)
 
     def files(self) -> list[RemoteFile]:
         """All files, newest first, once the walks have met or the first is at its end."""
@@ -83,13 +92,19 @@ class Walker:
     def __init__(self) -> None:
         self._ascends = True  # as far as is known
 
-    def files(self, pages: Pages, convert: Callable[[ContainerFile], RemoteFile]) -> list[RemoteFile]:
-        """All files of a listing, newest first. Raises what asking for the pages from the newest on raises."""
-        stretches, more = Stretches(), False
+    def files(
+        self, pages: Pages, convert: Callable[[ContainerFile], RemoteFile], arriving: Arriving = ignored
+    ) -> list[RemoteFile]:
+        """All files of a listing, newest first. Raises what asking for the pages from the newest on raises.
+
+        Args:
+            arriving: is called with what has come, while more is to come.
+        """
+        stretches, more = Stretches(arriving), False
         newest = pages("desc")
         for page in islice(newest, _ALONE if self._ascends else None):
-            stretches.add_newest(_converted(page, convert))
             more = page.has_next_page()
+            stretches.add_newest(_converted(page, convert), more=more)
         if more:
             self._walk_both(stretches, newest, pages("asc"), convert)
         return stretches.files()
@@ -110,7 +125,7 @@ class Walker:
                 page = next(newest, None)
                 if page is None:
                     return
-                stretches.add_newest(_converted(page, convert))
+                stretches.add_newest(_converted(page, convert), more=page.has_next_page())
                 going = other is not None and not stretches.met and self._take(stretches, other, convert)
         finally:
             pool.shutdown(wait=False)

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, Node
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, Entry, FileNode, Link, Node
 from containerfs.fuse import answers
 from containerfs.fuse.answers import Answer, Validity
 from containerfs.fuse.errno import errno_of
@@ -25,8 +25,8 @@ from containerfs.fuse.nodes import Known, NodeTable
 C = TypeVar("C", bound=type)
 
 RENAME_NOREPLACE = 1  # Source: renameat2(2)
-_ITSELF = (b".", b"..")  # of which the kernel is told nothing
-_UNKNOWN_INO = 1  # of these; 0 would hide them
+_UNKNOWN_INO = 1  # of what the kernel is told nothing of; 0 would hide it
+_ITSELF = [Entry(name, _UNKNOWN_INO, stat.S_IFDIR) for name in (".", "..")]
 
 
 class Caller(Protocol):
@@ -92,7 +92,7 @@ class ContainerOperations:
         self._nodes = nodes
         self._validity = validity
         self._ino: Callable[[int], int] = _folded if inode32 else int
-        self._listed: dict[int, list[tuple[bytes, Node | None]]] = {}  # by handle: what the offsets are in
+        self._listed: dict[int, list[Entry]] = {}  # by handle: what was read, in which offsets are places
         self._of_thread = threading.local()
 
     # Nodes
@@ -161,8 +161,7 @@ class ContainerOperations:
         answer = bytearray()
         entries = self._entries(fh, offset)
         for place in range(offset, len(entries)):
-            name, child = entries[place]
-            entry = self._directory_entry(name, child, place)
+            entry = self._directory_entry(entries[place], place)
             if len(answer) + len(entry) > size:
                 break
             answer += entry
@@ -172,11 +171,10 @@ class ContainerOperations:
         known, told, answer = self._nodes[node], list[int](), bytearray()
         entries = self._entries(fh, offset)
         for place in range(offset, len(entries)):
-            name, child = entries[place]
-            entry = self._directory_entry(name, child, place)
+            entry = self._directory_entry(entries[place], place)
             if len(answer) + len(answers.UNKNOWN) + len(entry) > size:
                 break
-            answer += self._full_entry(known, fh, name, child, told)
+            answer += self._full_entry(known, fh, entries[place], told)
             answer += entry
 
         def undelivered() -> None:
@@ -265,11 +263,11 @@ class ContainerOperations:
         number = self._tell(parent, name, node)
         return Answer(answers.entry(number, attr, self._ino(attr.ino), self._validity), partial(self._untell, number))
 
-    def _full_entry(self, parent: Known, fh: int, name: bytes, node: Node | None, told: list[int]) -> bytes:
-        attr = None if node is None else self._fs.lookup_listed(fh, node)
-        if node is None or attr is None:
+    def _full_entry(self, parent: Known, fh: int, listed: Entry, told: list[int]) -> bytes:
+        attr = None if listed.node is None else self._fs.lookup_listed(fh, listed.node)
+        if listed.node is None or attr is None:
             return answers.UNKNOWN
-        told.append(self._tell(parent, _text(name), node))
+        told.append(self._tell(parent, listed.name, listed.node))
         return answers.entry(told[-1], attr, self._ino(attr.ino), self._validity)
 
     def _tell(self, parent: Known, name: str, node: Node) -> int:
@@ -282,16 +280,18 @@ class ContainerOperations:
     def _attributes(self, attr: types.Attr) -> Answer:
         return Answer(answers.attributes(attr, self._ino(attr.ino), self._validity))
 
-    def _directory_entry(self, name: bytes, node: Node | None, place: int) -> bytes:
-        ino, mode = (_UNKNOWN_INO, stat.S_IFDIR) if node is None else (self._ino(node.ino), node.kind)
-        return answers.directory_entry(name, ino, mode, place + 1)
+    def _directory_entry(self, listed: Entry, place: int) -> bytes:
+        return answers.directory_entry(_bytes(listed.name), self._ino(listed.ino), listed.kind, place + 1)
 
-    def _entries(self, fh: int, offset: int) -> list[tuple[bytes, Node | None]]:
+    def _entries(self, fh: int, offset: int) -> list[Entry]:
+        """What was read of a directory, with something at the offset unless that is its end."""
         if not offset:
-            entries: list[tuple[bytes, Node | None]] = [(name, None) for name in _ITSELF]
-            entries += [(_bytes(name), node) for name, node in self._fs.readdir(fh)]
-            self._listed[fh] = entries
-        return self._listed.get(fh, [])
+            self._fs.rewinddir(fh)
+            self._listed[fh] = [*_ITSELF, *self._fs.readdir(fh)]
+        entries = self._listed[fh]
+        if offset >= len(entries):
+            entries += self._fs.readdir(fh)
+        return entries
 
     def _truncate(self, node: Node, size: int, fh: int | None) -> None:
         if fh is not None:

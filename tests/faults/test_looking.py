@@ -3,14 +3,16 @@
 import errno
 import os
 import shutil
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.faults.exchange import Exchange, Fault, passes
-from tests.faults.faults import ALWAYS, anything, closes_instead, loses_answer, loses_request, making
+from tests.faults.exchange import Exchange, Fault, Gate, passes
+from tests.faults.faults import ALWAYS, answers, anything, closes_instead, error, loses_answer, loses_request, making
 from tests.faults.mounting import WRITE_BACK, Task, agrees, mounted
 from tests.faults.service import Service
 from tests.fuse.mounted import REFRESH, Home, errno_of, eventually
@@ -151,6 +153,73 @@ def test_a_listing_that_gets_on_is_waited_for(service: Service, home: Home, box:
     with mounted(service, home, *PATIENT, "--patience", "2s") as mount:
         service.proxy.on(files_of(box, service), slowly, times=ALWAYS)
         assert len(os.listdir(mount / box)) == 601
+
+
+def test_names_are_shown_as_they_arrive(service: Service, home: Home, box: str) -> None:
+    """With the first hundred of 120 names there and the rest on its way."""
+    later = many(service, box)
+    with mounted(service, home, *PATIENT) as mount, os.scandir(mount / box) as entries:
+        later.reached()
+        first = {next(entries).name for _ in range(100)}
+        assert first == {f"{number:03}" for number in range(20, 120)}
+        asked = Task(lambda: (mount / box / "100").stat())
+        later.open()
+        assert first | {entry.name for entry in entries} == {f"{number:03}" for number in range(120)}
+        assert asked.ended() is None
+        assert len([each for each in service.proxy.exchanges if files_of(box, service)(each)]) == 2
+
+
+def test_ls_prints_names_as_they_arrive(service: Service, home: Home, box: str) -> None:
+    later = many(service, box)
+    with mounted(service, home, *PATIENT) as mount:
+        command = ["stdbuf", "-oL", "ls", "-U", "-1", mount / box]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ls:
+            assert ls.stdout is not None
+            first = [ls.stdout.readline() for _ in range(100)]
+            later.reached()
+            assert ls.poll() is None
+            later.open()
+            assert len({*first, *ls.stdout}) == 120
+        assert ls.returncode == 0
+
+
+def test_a_listing_that_fails_later_is_an_error_at_the_end(service: Service, home: Home, box: str) -> None:
+    later = many(service, box, answers(error(400)))
+    with mounted(service, home, *PATIENT) as mount:
+        command = ["ls", "-U", "-1", mount / box]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ls:
+            later.reached()
+            later.open()
+            names, complaint = ls.communicate()
+        assert (ls.returncode, len(names.split())) == (2, 100)
+        assert "reading directory" in complaint
+        service.proxy.mend()
+        assert len(os.listdir(mount / box)) == 120
+
+
+def test_whoever_stops_waiting_for_names_keeps_nobody_waiting(service: Service, home: Home, box: str) -> None:
+    later = many(service, box)
+    with mounted(service, home, *PATIENT) as mount:
+        command = ["stdbuf", "-oL", "ls", "-U", "-1", mount / box]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ls:
+            assert ls.stdout is not None
+            assert len([ls.stdout.readline() for _ in range(100)]) == 100
+            ls.send_signal(signal.SIGINT)
+            assert ls.wait(30) == -signal.SIGINT
+        later.open()
+        assert len(os.listdir(mount / box)) == 120
+
+
+def many(service: Service, box: str, fault: Fault = passes) -> Gate:
+    """A container of 120 files, of which a hundred are listed before the gate that is returned, and what comes then."""
+    container_id = service.create(box)
+    for number in range(120):
+        service.put(container_id, f"{number:03}", b"")
+    gate = service.proxy.gate()
+    service.proxy.on(
+        lambda exchange: files_of(box, service)(exchange) and "after=" in exchange.request.target, gate.before(fault)
+    )
+    return gate
 
 
 def slowly(exchange: Exchange) -> None:

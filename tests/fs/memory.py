@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.remote import Stream, UploadRequest
+from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
 from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
 Fault = Callable[[str, str], None]
@@ -37,6 +37,7 @@ class MemoryRemote:
         chunk: bytes in each piece of content.
         replaces: what an upload makes of a file of that path: ``nothing`` (two of them), ``new id`` or ``same id``.
         tells_replaced: whether the answer to an upload names the file that it replaced.
+        page: how many files of a listing come at a time; ``before`` is called for each page after the first, as "page".
     """
 
     service = "memory"
@@ -46,7 +47,7 @@ class MemoryRemote:
         self.before: Fault = no_fault
         self.after: Fault = no_fault
         self.ranges = self.lengths = self.tells_sizes = True
-        self.chunk = 64 * 1024
+        self.chunk, self.page = 64 * 1024, 100
         self.replaces = "nothing"
         self.tells_replaced = False
         self.dialect = Dialect()
@@ -140,9 +141,13 @@ class MemoryRemote:
         with self._request("delete container", container_id):
             self._drop(container_id)
 
-    def files(self, container_id: str) -> list[RemoteFile]:
+    def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
         with self._request("files", container_id):
-            return self._found(container_id)
+            found = self._found(container_id)
+        for start in range(0, len(found) - self.page, self.page):
+            arriving(found[start : start + self.page])
+            self.before("page", container_id)
+        return found
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         """Its clock counts what it makes, so ``since`` is not looked at: all files."""

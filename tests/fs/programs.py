@@ -77,9 +77,17 @@ def names(fs: Paths, path: str) -> list[str]:
     """``ls``, sorted."""
     fh = fs.opendir(path)
     try:
-        return sorted(name for name, _ in fs.readdir(fh))
+        return sorted(entries(fs, fh))
     finally:
         fs.releasedir(fh)
+
+
+def entries(fs: Paths, fh: int) -> list[str]:
+    """The names in an open directory, from where it was read to."""
+    found: list[str] = []
+    while more := fs.readdir(fh):
+        found += [entry.name for entry in more]
+    return found
 
 
 def exists(fs: Paths, path: str) -> bool:

@@ -81,6 +81,21 @@ def test_a_short_listing_is_asked_for_from_one_end() -> None:
     assert [order for order, _ in listing.asked] == ["desc", "desc"]
 
 
+@pytest.mark.parametrize("ascends", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 14, 60, 61])
+def test_pages_are_told_of_as_they_come_unless_they_are_the_last(count: int, ascends: bool) -> None:
+    told: list[int] = []
+    listing = Listing(count, ascends=ascends)
+    Walker().files(
+        listing.pages,
+        lambda file: remote(int(file.id)),
+        lambda files: told.extend(int(file.id) for file in files),
+    )
+    assert set(told) <= set(range(count))
+    assert count - len(set(told)) <= 2 * PAGE, "of each walk the last page"
+    assert count > PAGE or not told
+
+
 def test_a_service_that_ignores_the_order_is_asked_in_vain_once() -> None:
     walker = Walker()
     for tries in (1, 0):

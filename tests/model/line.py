@@ -9,7 +9,7 @@ from typing import TypeVar
 from containerfs.api.dialect import Dialect
 from containerfs.client.types import UploadSource
 from containerfs.fs import types
-from containerfs.fs.remote import Stream, UploadRequest
+from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
 from containerfs.fs.types import RemoteContainer, RemoteFile
 from tests.fs.memory import MemoryRemote
 
@@ -162,8 +162,8 @@ class Line:
     def delete_container(self, container_id: str) -> None:
         self._remote.delete_container(container_id)
 
-    def files(self, container_id: str) -> list[RemoteFile]:
-        return self._pass("list", lambda: self._remote.files(container_id))
+    def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
+        return self._pass("list", lambda: self._remote.files(container_id, arriving))
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         return self._pass("list", lambda: self._remote.newest(container_id, since))

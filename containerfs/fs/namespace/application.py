@@ -78,7 +78,7 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
     """Take over a listing of a container's files."""
     container.kept_attributes = listing.kept
     _share_known(container, listing.files)
-    replaced = {file_id for node in container.files() for file_id in state.base(node.state).stale}
+    replaced = tree.replaced(container)
     there = [
         remote
         for remote in listing.files

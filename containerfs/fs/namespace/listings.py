@@ -8,10 +8,12 @@ The expiry counts from when a listing arrived, so that one that took longer than
 here are compared with when it was requested.
 """
 
+import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,10 +22,12 @@ from cachetools import LRUCache, TTLCache
 from containerfs.fs import types
 from containerfs.fs.namespace.application import FileListing, apply_containers, apply_files
 from containerfs.fs.namespace.attributes import AttributeStore, file_key
+from containerfs.fs.namespace.flights import Arrival, Flight
 from containerfs.fs.namespace.nodes import ContainerDirectory, Presence
+from containerfs.fs.namespace.shown import set_here
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.remote import Remote
-from containerfs.fs.tasks import Task, Workers, own_work
+from containerfs.fs.tasks import Workers, own_work
 from containerfs.fs.types import RemoteContainer, RemoteFile
 
 log = logging.getLogger(__name__)
@@ -33,8 +37,8 @@ _ABSENT_IDS = 10_000
 _PAGE = 100  # containers that one request lists
 _REQUESTS = 10  # that looking at containers whose listing has expired takes, where they are not more than a thousand
 
-Take = Callable[[Callable[[], bool]], None]
-"""Lists something, and takes over what is listed, to be believed if the argument says so then."""
+Take = Callable[[Flight], None]
+"""Lists something, and takes over what is listed, to be believed unless a later flight has been begun by then."""
 
 
 class Holdings(Protocol):
@@ -86,7 +90,7 @@ class MetadataCache:
         self._root_expired_at = 0.0  # when it was last invalidated; guarded by the tree's lock
         self._workers = workers
         # Listings under way that will be believed, by container id, "" for the containers. Guarded by _flights_lock.
-        self._flights: dict[str, Task[None]] = {}
+        self._flights: dict[str, Flight] = {}
         self._flights_lock = threading.Lock()
         self._absent: TTLCache[str, bool] = TTLCache(
             _ABSENT_IDS, max(expiry, 0.001), time.monotonic
@@ -98,8 +102,12 @@ class MetadataCache:
         return self._is_fresh(container.listed_at)
 
     def vouches(self, container: ContainerDirectory) -> bool:
-        """Whether the listing of its files shows that the container exists, and was not invalidated since."""
-        return self.fresh(container) and container.asked_at >= self._root_expired_at
+        """Whether a listing of its files shows that the container exists, and was not invalidated since."""
+        if self.fresh(container):
+            return container.asked_at >= self._root_expired_at
+        with self._flights_lock:
+            flight = self._flights.get(container.remote.id)
+        return flight is not None and flight.has_begun_to_arrive and flight.started >= self._root_expired_at
 
     @property
     def root_fresh(self) -> bool:
@@ -135,7 +143,20 @@ class MetadataCache:
 
     def refresh_files(self, container: ContainerDirectory) -> None:
         """List a container's files, likewise. Raises NotFound if the container is gone."""
-        self._list_files(container, has_older=container.asked_at > 0 or bool(container.by_id))
+        self._list_files(container, has_older=_is_known(container))
+
+    def look_into(self, container: ContainerDirectory) -> Arrival | None:
+        """List a container's files, likewise, and wait no longer than until some have arrived.
+
+        Returns:
+            The listing of which more is to come; None if all has.
+        """
+        key, has_older = container.remote.id, _is_known(container)
+        flight = self._begin(key, lambda: self.fresh(container), lambda flight: self._take_files(container, flight))
+        if flight is None:
+            return None
+        arrival = Arrival(container, flight, lambda: self._or_older(key, flight, has_older=has_older))
+        return arrival if arrival.has_begun() else None
 
     def may_vouch(self, container: ContainerDirectory) -> bool:
         """Whether to list a container's files to check that it exists, rather than to list the containers.
@@ -188,13 +209,15 @@ class MetadataCache:
         self._refresh("", lambda: self.root_fresh, self._take_containers, has_older=has_older)
 
     def _list_files(self, container: ContainerDirectory, *, has_older: bool) -> None:
-        def take(is_believed: Callable[[], bool]) -> None:
-            self._take_files(container, is_believed)
+        self._refresh(
+            container.remote.id,
+            lambda: self.fresh(container),
+            lambda flight: self._take_files(container, flight),
+            has_older=has_older,
+        )
 
-        self._refresh(container.remote.id, lambda: self.fresh(container), take, has_older=has_older)
-
-    def _take_containers(self, is_believed: Callable[[], bool]) -> None:
-        started = time.monotonic()
+    def _take_containers(self, flight: Flight) -> None:
+        started = flight.started
         listed = self._remote.containers()
         with own_work():
             kept = self._attributes.load_containers()
@@ -204,16 +227,22 @@ class MetadataCache:
                     return
                 apply_containers(self._tree, listed, started, kept, held)
                 self._root_asked_at = started
-                self._root_listed_at = time.monotonic() if is_believed() else 0.0
+                self._root_listed_at = time.monotonic() if self._is_latest("", flight) else 0.0
         with self._flights_lock:
             self._root_pages, self._vouched = max(1, -(-len(listed) // _PAGE)), 0
 
-    def _take_files(self, container: ContainerDirectory, is_believed: Callable[[], bool]) -> None:
-        started, presence = time.monotonic(), container.presence
+    def _take_files(self, container: ContainerDirectory, flight: Flight) -> None:
+        started, presence = flight.started, container.presence
+        kept_before = functools.cache(lambda: self._attributes.load(container.remote.id))
+
+        def arriving(files: list[RemoteFile]) -> None:
+            flight.add([set_here(file, kept_before()) for file in files])
+
         if presence is Presence.HELD:
             files, keeps_directories = self._holdings.whole_files(container.remote.id), False
         else:
-            files, keeps_directories = self._remote.files(container.remote.id), self._remote.dialect.directories
+            files = self._remote.files(container.remote.id, arriving)
+            keeps_directories = self._remote.dialect.directories
         with own_work():
             kept = self._attributes.load(container.remote.id)
             if presence is Presence.HELD:  # what was set here was set after the service told of the file
@@ -225,47 +254,68 @@ class MetadataCache:
                     return
                 apply_files(self._tree, container, FileListing(started, files, kept, keeps_directories))
                 container.asked_at = started
-                container.listed_at = time.monotonic() if is_believed() else 0.0
+                is_believed = self._is_latest(container.remote.id, flight)
+                container.listed_at = time.monotonic() if is_believed else 0.0
                 self._listed.pop(container.remote.id, None)
                 self._listed[container.remote.id] = len(files)
 
     def _refresh(self, key: str, fresh: Callable[[], bool], take: Take, *, has_older: bool) -> None:
         """Run one listing for everybody who wants it now."""
+        flight = self._begin(key, fresh, take)
+        if flight is not None:
+            with self._or_older(key, flight, has_older=has_older):
+                flight.result()
+
+    def _begin(self, key: str, fresh: Callable[[], bool], take: Take) -> Flight | None:
+        """The listing for everybody who wants it now; None if none is due."""
         with self._flights_lock:
             if fresh():
-                return
+                return None
             flight = self._flights.get(key)
             leads = flight is None
             if flight is None:
                 flight = self._flights[key] = self._flight(key, take)
-        try:
-            if leads:
+        if leads:
+            try:
                 self._workers.begin(flight)
-            flight.result()
+            except types.Failed:
+                self._end(key, flight)
+                raise
+        return flight
+
+    @contextmanager
+    def _or_older(self, key: str, flight: Flight, *, has_older: bool) -> Iterator[None]:
+        """A block that waits for a listing: where the service does not answer, an older one has to do."""
+        try:
+            yield
         except (types.Unreachable, types.Failed) as error:
             self._end(key, flight)  # if it is still under way, the next look starts another
             if not has_older or isinstance(error, types.Failed):
                 raise
             log.warning("Showing the last listing: %s", error)
 
-    def _flight(self, key: str, take: Take) -> Task[None]:
-        def list_() -> None:
+    def _flight(self, key: str, take: Take) -> Flight:
+        def list_(flight: Flight) -> None:
             try:
-                take(lambda: self._is_latest(key, flight))
+                take(flight)
             finally:
                 self._end(key, flight)
 
-        flight = Task(list_)
-        return flight
+        return Flight(list_)
 
-    def _is_latest(self, key: str, flight: Task[None]) -> bool:
+    def _is_latest(self, key: str, flight: Flight) -> bool:
         with self._flights_lock:
             return self._flights.get(key) is flight
 
-    def _end(self, key: str, flight: Task[None]) -> None:
+    def _end(self, key: str, flight: Flight) -> None:
         with self._flights_lock:
             if self._flights.get(key) is flight:
                 del self._flights[key]
+
+
+def _is_known(container: ContainerDirectory) -> bool:
+    """Whether there is something to show of a container that cannot be listed."""
+    return container.asked_at > 0 or bool(container.by_id)
 
 
 class _ListedContainers(LRUCache[str, int]):

@@ -6,15 +6,18 @@ So ``ls`` of a container costs one request for each hundred files, and ``cat`` a
 or being written are known without asking.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from containerfs.api.paths import DATA_ROOT, NAME_MAX_BYTES
 from containerfs.fs import types
+from containerfs.fs.namespace.flights import Arrival
 from containerfs.fs.namespace.links import SUFFIX
 from containerfs.fs.namespace.listings import MetadataCache
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Directory, FileNode, Node, Presence
 from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.types import RemoteFile
 
 _PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # the service's own programs open it below that. Source: limits.h, PATH_MAX
 _SHORTEST_ID = 16  # a name that might be the id of a container that no listing has
@@ -154,7 +157,7 @@ class Lookup:
             return known
         if known is not None and self._metadata.may_vouch(known):
             try:
-                self.refresh(known)
+                self.look_into(known)
             except types.NotFound:
                 pass
             else:
@@ -170,18 +173,37 @@ class Lookup:
 
         Of one that has ended, what this machine holds is listed, unless the service has it after all.
         """
-        if container.presence is Presence.OPEN:
-            self._metadata.find_unlisted(container.remote.id)
-        if container.presence is not Presence.OPEN:
-            self._list(container, self._metadata.refresh_files)
+        if not self._is_over(container):
+            with self._noticing_the_end(container):
+                self._metadata.refresh_files(container)
+
+    def look_into(self, container: ContainerDirectory) -> Arrival | None:
+        """The same, without waiting for more than the first files; returns what ``arrived`` waits for, if anything."""
+        if self._is_over(container):
+            return None
+        with self._noticing_the_end(container):
+            return self._metadata.look_into(container)
+
+    def arrived(self, arrival: Arrival) -> list[RemoteFile]:
+        """The next files of a listing under way, as soon as there are any; none if nothing more is waited for."""
+        with self._noticing_the_end(arrival.container):
+            return arrival.next()
 
     def ask(self, container: ContainerDirectory) -> None:
         """List a container's files now, likewise. Raises FsError: nothing older will do."""
-        self._list(container, self._metadata.ask)
+        with self._noticing_the_end(container):
+            self._metadata.ask(container)
 
-    def _list(self, container: ContainerDirectory, list_: Callable[[ContainerDirectory], None]) -> None:
+    def _is_over(self, container: ContainerDirectory) -> bool:
+        """Whether a container has ended, the service does not have it after all, and this machine holds nothing."""
+        if container.presence is Presence.OPEN:
+            self._metadata.find_unlisted(container.remote.id)
+        return container.presence is Presence.OPEN
+
+    @contextmanager
+    def _noticing_the_end(self, container: ContainerDirectory) -> Iterator[None]:
         try:
-            list_(container)
+            yield
         except types.NotFound:
             self._metadata.drop(container)
             raise

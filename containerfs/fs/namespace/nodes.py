@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from enum import Enum
+from typing import NamedTuple
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.attributes import Attributes
@@ -133,6 +134,21 @@ class Node:
         if node is None:
             raise types.NotFound(f"{self.name!r} is in no container any more")
         return node
+
+
+class Entry(NamedTuple):
+    """What reading a directory tells of a name.
+
+    Attributes:
+        ino: the inode number.
+        kind: the bits of a mode that tell its type; 0 where that is not known yet.
+        node: what has the name; None where that is not known yet.
+    """
+
+    name: str
+    ino: int
+    kind: int
+    node: Node | None = None
 
 
 class Directory(Node):

@@ -28,6 +28,31 @@ class Shown(NamedTuple):
         return type(node) is self.kind and node.path == self.path
 
 
+def set_here(remote: RemoteFile, kept: Mapping[str, Attributes]) -> RemoteFile:
+    """A file with the path and the size that were set or learned here."""
+    known = kept.get(file_key(remote.id))
+    if known is None or (known.path is None and (remote.size is not None or known.size is None)):
+        return remote
+    return replace(remote, path=known.path or remote.path, size=known.size if remote.size is None else remote.size)
+
+
+def certain_name(place: str, remote: RemoteFile) -> tuple[str, bool]:
+    """The name that a file, ``set_here``, gives to a directory, whatever other files there are.
+
+    Should something else have the name after all, as another file of that path or a directory may, it is there too.
+
+    Args:
+        place: the path of the directory.
+
+    Returns:
+        The name, or "" for none; and whether it is certain to be a directory's.
+    """
+    path = link_path(remote.path) if may_be_link(remote.path, remote.size) else remote.path
+    path, above = fitting(path, remote.id), f"{place}/" if place else ""
+    name, slash, _ = path.removeprefix(above).partition("/")
+    return (name, bool(slash)) if path.startswith(above) else ("", False)
+
+
 def shown_paths(
     files: Sequence[RemoteFile], kept: Mapping[str, Attributes], directories: Iterable[str] = ()
 ) -> dict[str, Shown]:

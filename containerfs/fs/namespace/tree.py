@@ -72,7 +72,7 @@ class Tree:
         self._by_container: dict[str, ContainerDirectory] = {}
         # By container id: files that are being deleted (endless), or were, at which monotonic time.
         self._deleted: dict[str, dict[str, float]] = {}
-        # By container and path: what listings have left out, and programs may still be in.
+        # By container and path: what listings have left out, or will bring, and programs may know.
         self._vanished: WeakValueDictionary[tuple[ContainerDirectory, str], Directory] = WeakValueDictionary()
         self._removed: WeakValueDictionary[str, ContainerDirectory] = WeakValueDictionary()  # likewise, by id
 
@@ -235,9 +235,19 @@ class Tree:
         container.children.clear()
         container.by_id.clear()
 
+    def foresee_directory(self, parent: Directory, name: str) -> Directory:
+        """The directory that a listing under way leads through, which it will be as long as somebody holds it."""
+        child = parent.children.get(name)
+        if isinstance(child, Directory):
+            return child
+        container = parent.container
+        foreseen = self._directory(container, parent, name)
+        self._vanished[container, _path_in(parent, name)] = foreseen
+        return foreseen
+
     def _directory(self, container: ContainerDirectory, parent: Directory, name: str) -> Directory:
         """One that is to be shown: that which was there before, if somebody still knows it."""
-        known = self._vanished.pop((container, "/".join(filter(None, [parent.path, name]))), None)
+        known = self._vanished.pop((container, _path_in(parent, name)), None)
         return Directory(name, secrets.randbits(63), container.ctime) if known is None else known
 
     def _vanish(self, container: ContainerDirectory, directory: Directory) -> None:
@@ -335,6 +345,10 @@ class Tree:
         """Whether a file is being deleted here: what deletes it decides what becomes of its node."""
         return self._deleted.get(container_id, {}).get(file_id) == math.inf
 
+    def replaced(self, container: ContainerDirectory) -> set[str]:
+        """The ids of the files that stand for a name until the content is stored that has it here."""
+        return {file_id for node in container.files() for file_id in state.base(node.state).stale}
+
     def is_shown(self, container: ContainerDirectory, remote: RemoteFile, started: float) -> bool:
         """Whether a file of a listing that was begun at ``started`` is there, as far as this mount knows."""
         container_id = container.remote.id
@@ -344,3 +358,7 @@ class Tree:
         if not suspects or remote.id in container.by_id:
             return True
         return not any(suspect.may_be(remote) for suspect in suspects.values())
+
+
+def _path_in(parent: Directory, name: str) -> str:
+    return "/".join(filter(None, [parent.path, name]))
