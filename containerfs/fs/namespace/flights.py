@@ -11,6 +11,9 @@ from containerfs.fs.tasks import Task
 from containerfs.fs.types import RemoteFile
 
 
+_AT_ONCE = 0.1  # seconds; a listing that takes no longer is shown when it is complete, with types and attributes
+
+
 class Flight(Task[None]):
     """One listing, once for all who wait for it.
 
@@ -41,10 +44,13 @@ class Flight(Task[None]):
     def beyond(self, count: int) -> list[RemoteFile]:
         """What has arrived after the first ``count`` files, once there is anything; nothing once it is complete.
 
+        A listing that is fast is waited for.
+
         Raises:
             FsError: as ``result``.
         """
         with self._changed:
+            deadline.wait_for(self._changed, lambda: self.done, self.started + _AT_ONCE, lambda: self.moved_at)
             while len(self._arrived) <= count and not self.done:
                 deadline.wait(self._changed, self.moved_at)
             arrived = self._arrived[count:]
