@@ -4,6 +4,7 @@ The API has two kinds of rule. In days, a container's life counts from its creat
 that each use puts the end off. Source: the seed document and the published spec, ``expires_after``.
 """
 
+import functools
 import re
 
 from containerfs.api.models import Container, ExpiresAfter
@@ -13,8 +14,9 @@ _MINUTES = {"m": 1, "h": 60}
 _SECONDS = {"days": 86400, "minutes": 60}
 
 
+@functools.lru_cache(maxsize=1024)
 def unix_seconds(time: int) -> int:
-    """A time on the wire as Unix seconds: some services tell milliseconds."""
+    """A time on the wire as Unix seconds: some services tell milliseconds. One time is one object, to save memory."""
     return time if time < _LATEST else time // 1000
 
 

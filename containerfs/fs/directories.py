@@ -3,6 +3,7 @@
 import math
 import secrets
 import time
+from collections.abc import Sequence
 
 from containerfs.api.paths import decode_name
 from containerfs.fs import types
@@ -77,7 +78,7 @@ class Directories:
         except (types.NotFound, types.Gone):  # it was removed, and is empty
             handle.rewind()
 
-    def entries(self, fh: int) -> list[Entry]:
+    def entries(self, fh: int) -> Sequence[Entry]:
         """The next contents of an open directory, as soon as they are known; none at its end."""
         handle = self._handles[fh]
         handle.unread = False
@@ -90,7 +91,7 @@ class Directories:
         handle.ended = True
         with self._tree.lock:
             there, shown = handle.directory.visible(), handle.shown
-            return [Entry(node.name, node.ino, node.kind, node) for node in there if node.name not in shown]
+        return [entry for entry in there if entry[0] not in shown] if shown else there
 
     def _foreseen(self, handle: DirectoryHandle, arrival: Arrival) -> list[Entry]:
         """The names that a listing under way has brought since; the handle lets go of one that brings no more."""

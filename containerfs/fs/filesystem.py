@@ -6,7 +6,7 @@ looks up by name, starting at the root, and knows until it forgets them.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 
 from containerfs.fs import deadline, types
@@ -139,7 +139,7 @@ class FileSystem:
         """Open a directory. Source: opendir(3)."""
         return self._directories.open(directory)
 
-    def readdir(self, fh: int) -> list[Entry]:
+    def readdir(self, fh: int) -> Sequence[Entry]:
         """The next contents of the directory, without "." and "..", as soon as they are known; none at its end.
 
         Source: readdir(3).
@@ -150,20 +150,20 @@ class FileSystem:
         """Read the directory from its beginning. Source: rewinddir(3)."""
         self._directories.rewind(fh)
 
-    def lookup_listed(self, fh: int, node: Node) -> Attr | None:
-        """``lookup`` of what was listed in an open directory, with its attributes.
+    def lookup_listed(self, fh: int, nodes: Iterable[Node]) -> dict[Node, Attr]:
+        """``lookup`` of what was listed in an open directory, with attributes.
 
         Returns:
-            None if it is not there any more, or if it would take a request; then the kernel does not know it.
+            The attributes, but of those that are not there any more, and those that would take a request: the kernel
+            does not know these.
         """
+        directory, at_hand = self._directories.directory(fh), self._inodes.attr_at_hand
+        attributes = [(node, attr) for node in nodes if (attr := at_hand(node)) is not None]
         with self._tree.lock:
-            if node.parent is not self._directories.directory(fh):
-                return None
-            node.known += 1
-        attr = self._inodes.attr_at_hand(node)
-        if attr is None:
-            self.forget(node)
-        return attr
+            found = {node: attr for node, attr in attributes if node.parent is directory}
+            for node in found:
+                node.known += 1
+        return found
 
     def releasedir(self, fh: int) -> None:
         """Source: closedir(3)."""

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.flights import Arrival
-from containerfs.fs.namespace.nodes import Directory, Entry, FileNode
+from containerfs.fs.namespace.nodes import Directory, Entry, FileNode, Foreseen
 from containerfs.fs.reading.fetch import Fetcher, Reader
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import RemoteFile
@@ -148,13 +148,13 @@ class DirectoryHandle:
         self.unread, self.ended = True, False
         self.shown: dict[str, Directory | None] = {}
 
-    def show(self, foreseen: Iterable[tuple[Entry, Directory | None]]) -> list[Entry]:
+    def show(self, foreseen: Iterable[tuple[str, Foreseen, Directory | None]]) -> list[Entry]:
         """Note what is shown; returns what was not shown before."""
-        new = []
-        for entry, held in foreseen:
-            if entry.name not in self.shown:
-                self.shown[entry.name] = held
-                new.append(entry)
+        new: list[Entry] = []
+        for name, known, held in foreseen:
+            if name not in self.shown:
+                self.shown[name] = held
+                new.append((name, known))
         return new
 
 

@@ -57,8 +57,13 @@ class Inodes:
 
     def attr_at_hand(self, node: Node) -> Attr | None:
         """The same if that takes no request; otherwise, and for nodes that are not shown any more, None."""
-        if isinstance(node, FileNode) and (node.known_size is None or isinstance(node.state, Unlinked)):
+        if not isinstance(node, FileNode):
+            return node.attr()
+        if isinstance(node.state, Unlinked):
             return None
+        content = node.tell()
+        if isinstance(content, RemoteFile):
+            return None if content.size is None else node.attr(content.size, content.blocks)
         return self.attr(node)
 
     def set_made(self, directory: Directory, mode: int, owner: tuple[int, int] | None) -> None:

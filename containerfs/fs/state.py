@@ -166,8 +166,10 @@ def layers(state: State) -> Iterator[Pile]:
 
 def content(state: State) -> StagedFile | RemoteFile | None:
     """What programs read: staged data, or a file of the service; None for a file without content anywhere."""
+    if isinstance(state, Stored):  # as nearly all of a long listing are
+        return state.remote
     match state:
-        case Stored(remote=remote) | Outdated(remote=remote):
+        case Outdated(remote=remote):
             return remote
         case Uploading(version=version) | Due(version=version):
             return version.content

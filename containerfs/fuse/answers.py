@@ -1,6 +1,5 @@
 """Answers in the kernel's format, which is the same on all machines. Source: linux/fuse.h."""
 
-import functools
 import os
 import struct
 from collections.abc import Callable
@@ -21,9 +20,14 @@ _NODE = struct.Struct("=QQQQII")  # what precedes the attributes of a node that 
 _OPEN = struct.Struct("=QII")  # fuse_open_out
 _SIZE = struct.Struct("=II")  # fuse_write_out, fuse_getxattr_out
 _STATFS = struct.Struct("=QQQQQIIII24x")  # fuse_kstatfs
-_ENTRY = struct.Struct("=QQII")  # fuse_dirent, without the name
-UNKNOWN = bytes(_NODE.size + _ATTR.size)
-"""In a directory: a node that the kernel is not told of."""
+_DIRENT = "QQII"  # fuse_dirent, without the name
+_WORD = 8  # bytes; names are filled up to whole ones
+_NAMES = range(0, 1025 + _WORD, _WORD)  # their lengths, filled up. Source: FUSE_NAME_MAX, linux/fuse.h
+_ENTRIES = [struct.Struct(f"={_DIRENT}{length}s") for length in _NAMES]
+_FULL_ENTRIES = [struct.Struct(f"{_NODE.format}{_ATTR.format[1:]}{_DIRENT}{length}s") for length in _NAMES]
+_UNKNOWN = bytes(_NODE.size + _ATTR.size)  # instead of a node and its attributes: the kernel is not told of it
+ENTRY, FULL_ENTRY = _ENTRIES[0].size, _FULL_ENTRIES[0].size
+"""Bytes of an entry in the answers to ``readdir`` and ``readdirplus``, beside the name."""
 
 
 def _nothing() -> None:
@@ -43,17 +47,24 @@ class Answer:
     undelivered: Callable[[], None] = _nothing
 
 
-@dataclass(frozen=True, slots=True)
 class Validity:
-    """How many seconds the kernel may cache a name, and attributes."""
+    """For how long the kernel may cache what it is told.
 
-    name: float
-    attributes: float
+    Args:
+        name, attributes: seconds.
+    """
+
+    __slots__ = ("of_attributes", "of_node")
+
+    def __init__(self, name: float, attributes: float) -> None:
+        (name_seconds, name_rest), (seconds, rest) = _split(name), _split(attributes)
+        self.of_node = name_seconds, seconds, name_rest, rest
+        self.of_attributes = seconds, rest
 
 
 def attributes(attr: Attr, ino: int, validity: Validity) -> bytes:
     """Answers ``getattr`` and ``setattr``: fuse_attr_out."""
-    return _VALIDITY.pack(*_split(validity.attributes), 0) + _attr(attr, ino)
+    return _VALIDITY.pack(*validity.of_attributes, 0) + _attr(attr, ino)
 
 
 def entry(number: int, attr: Attr, ino: int, validity: Validity) -> bytes:
@@ -62,9 +73,7 @@ def entry(number: int, attr: Attr, ino: int, validity: Validity) -> bytes:
     Args:
         number: by which the kernel asks for the node from now on.
     """
-    name_seconds, name_rest = _split(validity.name)
-    seconds, rest = _split(validity.attributes)
-    return _NODE.pack(number, 0, name_seconds, seconds, name_rest, rest) + _attr(attr, ino)
+    return _NODE.pack(number, 0, *validity.of_node) + _attr(attr, ino)
 
 
 def opened(fh: int, *, keep_pages: bool = False) -> bytes:
@@ -92,38 +101,67 @@ def statfs(disk: os.statvfs_result) -> bytes:
     )
 
 
+def filled(name: bytes) -> int:
+    """The bytes that a name takes in an entry of a directory."""
+    return -(-len(name) // _WORD) * _WORD
+
+
 def directory_entry(name: bytes, ino: int, mode: int, offset: int) -> bytes:
-    """An entry in the answer to ``readdir`` or, after ``entry``, to ``readdirplus``.
+    """An entry in the answer to ``readdir``.
 
     Args:
         offset: of what follows it.
     """
-    padding = -len(name) % 8
-    return _ENTRY.pack(ino, offset, len(name), mode >> _TYPE_SHIFT) + name + bytes(padding)
+    return _ENTRIES[-(-len(name) // _WORD)].pack(ino, offset, len(name), mode >> _TYPE_SHIFT, name)
+
+
+def unknown_entry(name: bytes, ino: int, mode: int, offset: int) -> bytes:
+    """An entry in the answer to ``readdirplus``, of which the kernel is not told more than ``readdir`` tells."""
+    return _UNKNOWN + directory_entry(name, ino, mode, offset)
+
+
+def full_entry(name: bytes, number: int, attr: Attr, ino: int, offset: int, validity: Validity) -> bytes:
+    """An entry in the answer to ``readdirplus``: as ``entry`` followed by ``directory_entry``."""
+    return _FULL_ENTRIES[-(-len(name) // _WORD)].pack(
+        number,
+        0,
+        *validity.of_node,
+        *_fields(attr, ino),
+        ino,
+        offset,
+        len(name),
+        attr.mode >> _TYPE_SHIFT,
+        name,
+    )
 
 
 def _attr(attr: Attr, ino: int) -> bytes:
-    return _ATTR.pack(
+    return _ATTR.pack(*_fields(attr, ino))
+
+
+def _fields(attr: Attr, ino: int) -> tuple[int, ...]:
+    _, mode, size, uid, gid, atime, mtime, ctime, nlink, blocks = attr
+    seconds, rest = divmod(mtime, _SECOND)
+    return (
         ino,
-        attr.size,
-        -(-attr.size // _BLOCK) if attr.blocks is None else attr.blocks,
-        attr.atime // _SECOND & _UNSIGNED,
-        attr.mtime // _SECOND & _UNSIGNED,
-        attr.ctime // _SECOND & _UNSIGNED,
-        attr.atime % _SECOND,
-        attr.mtime % _SECOND,
-        attr.ctime % _SECOND,
-        attr.mode,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
+        size,
+        -(-size // _BLOCK) if blocks is None else blocks,
+        atime // _SECOND & _UNSIGNED,
+        seconds & _UNSIGNED,
+        ctime // _SECOND & _UNSIGNED,
+        atime % _SECOND,
+        rest,
+        ctime % _SECOND,
+        mode,
+        nlink,
+        uid,
+        gid,
         0,
         _IO_SIZE,
         0,
     )
 
 
-@functools.cache  # validities are settings of the mount, and are split for each name
 def _split(seconds: float) -> tuple[int, int]:
     whole = int(seconds)
     return whole, int((seconds - whole) * _SECOND)

@@ -7,86 +7,108 @@ number for each of the two ways.
 
 import itertools
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from containerfs.fs.namespace.nodes import Directory, FileNode, Node
-from containerfs.fs.types import Gone
+from containerfs.fs.types import Gone, NotADirectory
 
 ROOT = 1
 """The number of the root. Source: FUSE_ROOT_ID, fuse_lowlevel.h"""
 
 
 @dataclass(slots=True)
-class Known:
-    """A node that the kernel knows.
+class Place:
+    """A directory that the kernel knows.
 
     Attributes:
         by_id: whether it was reached by the id of its container.
         times: how often the kernel was told of it.
     """
 
-    node: Node
+    node: Directory
     by_id: bool
     times: int
 
 
 class NodeTable:
-    """The nodes that the kernel knows. Thread-safe."""
+    """The nodes that the kernel knows. Thread-safe.
+
+    How often the kernel was told of a file is what the file itself says, as a million of them need no second count.
+    """
 
     def __init__(self, root: Directory) -> None:
         self._lock = threading.Lock()  # guards what follows
-        self._known = {ROOT: Known(root, by_id=False, times=1)}
+        self._known: dict[int, FileNode | Place] = {ROOT: Place(root, by_id=False, times=1)}
         self._by_name: dict[Directory, int] = {root: ROOT}  # of directories, by how they were reached
         self._by_id: dict[Directory, int] = {}
         self._next = itertools.count(ROOT + 1)
 
-    def __getitem__(self, number: int) -> Known:
+    def __getitem__(self, number: int) -> Node:
         """The node with this number. Raises Gone if there is none any more."""
-        try:
-            return self._known[number]
-        except KeyError:
-            raise Gone(f"no node {number}") from None
+        known = self._found(number)
+        return known.node if isinstance(known, Place) else known
+
+    def place(self, number: int) -> Place:
+        """The directory with this number, and how it was reached. Raises Gone, NotADirectory."""
+        known = self._found(number)
+        if not isinstance(known, Place):
+            raise NotADirectory(known.name)
+        return known
 
     def remember(self, node: Node, *, by_id: bool) -> int:
-        """Count that the kernel is told about a node; returns its number."""
+        """Note that the kernel is told about a node; returns its number."""
         with self._lock:
-            number = self._number(node, by_id=by_id)
-            if number is None:
-                number = next(self._next)
-                self._known[number] = Known(node, by_id, 0)
-                self._set_number(node, number, by_id=by_id)
-            self._known[number].times += 1
-            return number
+            if isinstance(node, FileNode):
+                return self._remember_file(node)
+            assert isinstance(node, Directory)
+            return self._remember_directory(node, by_id=by_id)
 
-    def forget(self, number: int, times: int) -> Node:
-        """Count that the kernel forgets a node this many times; returns the node."""
+    def remember_files(self, files: Sequence[FileNode]) -> list[int]:
+        """The same of many files."""
         with self._lock:
-            known = self[number]
-            known.times -= times
-            if known.times <= 0 and number != ROOT:
-                del self._known[number]
-                self._set_number(known.node, None, by_id=known.by_id)
-            return known.node
+            return [self._remember_file(file) if file.number is None else file.number for file in files]
+
+    def forget(self, number: int, times: int) -> None:
+        """Note that the kernel has forgotten a node this many times; of a file, after the file was told."""
+        with self._lock:
+            known = self._known.get(number)
+            if isinstance(known, FileNode):
+                if known.known <= 0:
+                    known.number = None
+                    del self._known[number]
+            elif known is not None and number != ROOT:
+                known.times -= times
+                if known.times <= 0:
+                    del self._known[number], self._of_directories(by_id=known.by_id)[known.node]
 
     def number_of(self, node: FileNode) -> int | None:
         """The number of a file; None if the kernel does not know it."""
         return node.number
 
-    def _number(self, node: Node, *, by_id: bool) -> int | None:
-        if isinstance(node, FileNode):
-            return node.number
-        assert isinstance(node, Directory)
-        return self._of_directories(by_id=by_id).get(node)
+    def _found(self, number: int) -> FileNode | Place:
+        try:
+            return self._known[number]
+        except KeyError:
+            raise Gone(f"no node {number}") from None
 
-    def _set_number(self, node: Node, number: int | None, *, by_id: bool) -> None:
-        if isinstance(node, FileNode):
-            node.number = number  # one for both ways
-            return
-        assert isinstance(node, Directory)
-        if number is None:
-            del self._of_directories(by_id=by_id)[node]
-        else:
-            self._of_directories(by_id=by_id)[node] = number
+    def _remember_file(self, file: FileNode) -> int:
+        """One number for both ways. Needs the lock held."""
+        if file.number is None:
+            file.number = next(self._next)
+            self._known[file.number] = file
+        return file.number
+
+    def _remember_directory(self, directory: Directory, *, by_id: bool) -> int:
+        """Needs the lock held."""
+        numbers = self._of_directories(by_id=by_id)
+        number = numbers.get(directory)
+        known = None if number is None else self._known[number]
+        if number is None or not isinstance(known, Place):
+            number = numbers[directory] = next(self._next)
+            known = self._known[number] = Place(directory, by_id, 0)
+        known.times += 1
+        return number
 
     def _of_directories(self, *, by_id: bool) -> dict[Directory, int]:
         return self._by_id if by_id else self._by_name

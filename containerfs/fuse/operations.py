@@ -9,24 +9,24 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
 
 from containerfs.fs import types
 from containerfs.fs.filesystem import FileSystem
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, Entry, FileNode, Link, Node
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, Entry, FileNode, Foreseen, Link, Node
 from containerfs.fuse import answers
 from containerfs.fuse.answers import Answer, Validity
 from containerfs.fuse.errno import errno_of
-from containerfs.fuse.nodes import Known, NodeTable
+from containerfs.fuse.nodes import NodeTable, Place
 
 C = TypeVar("C", bound=type)
 
 RENAME_NOREPLACE = 1  # Source: renameat2(2)
 _UNKNOWN_INO = 1  # of what the kernel is told nothing of; 0 would hide it
-_ITSELF = [Entry(name, _UNKNOWN_INO, stat.S_IFDIR) for name in (".", "..")]
+_ITSELF = [(name, Foreseen(_UNKNOWN_INO, stat.S_IFDIR)) for name in (".", "..")]
 
 
 class Caller(Protocol):
@@ -98,17 +98,18 @@ class ContainerOperations:
     # Nodes
 
     def lookup(self, caller: Caller, parent: int, name: bytes) -> Answer:
-        known, text = self._nodes[parent], _text(name)
-        return self._found(known, text, self._fs.lookup(_directory(known), text))
+        place, text = self._nodes.place(parent), _text(name)
+        return self._found(place, text, self._fs.lookup(place.node, text))
 
     def forget(self, caller: Caller, node: int, times: int) -> None:
-        self._fs.forget(self._nodes.forget(node, times), times)
+        self._fs.forget(self._nodes[node], times)
+        self._nodes.forget(node, times)
 
     def getattr(self, caller: Caller, node: int) -> Answer:
-        return self._attributes(self._fs.getattr(self._nodes[node].node))
+        return self._attributes(self._fs.getattr(self._nodes[node]))
 
     def setattr(self, caller: Caller, node: int, changes: Changes, fh: int | None = None) -> Answer:
-        target = self._nodes[node].node
+        target = self._nodes[node]
         if changes.size is not None:
             self._truncate(target, changes.size, fh)
         if changes.mode is not None:
@@ -120,8 +121,8 @@ class ContainerOperations:
         return self._attributes(self._fs.attr(target))
 
     def mkdir(self, caller: Caller, parent: int, name: bytes, mode: int) -> Answer:
-        known, text = self._nodes[parent], _text(name)
-        return self._found(known, text, self._fs.mkdir(_directory(known), text, mode, caller.owner))
+        place, text = self._nodes.place(parent), _text(name)
+        return self._found(place, text, self._fs.mkdir(place.node, text, mode, caller.owner))
 
     def rmdir(self, caller: Caller, parent: int, name: bytes) -> None:
         self._fs.rmdir(self._directory(parent), _text(name))
@@ -136,11 +137,11 @@ class ContainerOperations:
         self._fs.rename(old, _text(name), new, _text(new_name), replace=not flags)
 
     def symlink(self, caller: Caller, target: bytes, parent: int, name: bytes) -> Answer:
-        known, text = self._nodes[parent], _text(name)
-        return self._found(known, text, self._fs.symlink(_directory(known), text, target, caller.owner))
+        place, text = self._nodes.place(parent), _text(name)
+        return self._found(place, text, self._fs.symlink(place.node, text, target, caller.owner))
 
     def readlink(self, caller: Caller, node: int) -> Answer:
-        link = self._nodes[node].node
+        link = self._nodes[node]
         if not isinstance(link, Link):
             raise OSError(errno.EINVAL, f"{link.name!r} is no symbolic link")
         return Answer(self._fs.readlink(link))
@@ -158,30 +159,31 @@ class ContainerOperations:
         return Answer(answers.opened(fh), partial(self._fs.releasedir, fh))
 
     def readdir(self, caller: Caller, node: int, fh: int, size: int, offset: int) -> Answer:
-        answer = bytearray()
-        entries = self._entries(fh, offset)
-        for place in range(offset, len(entries)):
-            entry = self._directory_entry(entries[place], place)
-            if len(answer) + len(entry) > size:
-                break
-            answer += entry
-        return Answer(bytes(answer))
+        part = self._part(fh, offset, size, answers.ENTRY)
+        return Answer(
+            b"".join(
+                answers.directory_entry(name, self._ino(child.ino), child.kind, following)
+                for following, (name, child) in enumerate(part, offset + 1)
+            )
+        )
 
     def readdirplus(self, caller: Caller, node: int, fh: int, size: int, offset: int) -> Answer:
-        known, told, answer = self._nodes[node], list[int](), bytearray()
-        entries = self._entries(fh, offset)
-        for place in range(offset, len(entries)):
-            entry = self._directory_entry(entries[place], place)
-            if len(answer) + len(answers.UNKNOWN) + len(entry) > size:
-                break
-            answer += self._full_entry(known, fh, entries[place], told)
-            answer += entry
+        part = self._part(fh, offset, size, answers.FULL_ENTRY)
+        found = self._fs.lookup_listed(fh, [child for _, child in part if isinstance(child, Node)])
+        numbers = self._tell_all(self._nodes.place(node), found)
+
+        def entry(name: bytes, child: Node | Foreseen, following: int) -> bytes:
+            if isinstance(child, Foreseen) or child not in found:
+                return answers.unknown_entry(name, self._ino(child.ino), child.kind, following)
+            attr = found[child]
+            return answers.full_entry(name, numbers[child], attr, self._ino(attr.ino), following, self._validity)
 
         def undelivered() -> None:
-            for number in told:
+            for number in numbers.values():
                 self._untell(number)
 
-        return Answer(bytes(answer), undelivered)
+        answer = b"".join(entry(name, child, following) for following, (name, child) in enumerate(part, offset + 1))
+        return Answer(answer, undelivered)
 
     def releasedir(self, caller: Caller, fh: int) -> None:
         self._listed.pop(fh, None)
@@ -193,10 +195,10 @@ class ContainerOperations:
     # Files
 
     def create(self, caller: Caller, parent: int, name: bytes, mode: int, flags: int) -> Answer:
-        known, text = self._nodes[parent], _text(name)
-        node, fh = self._fs.create(_directory(known), text, flags, mode, caller.pid, caller.owner)
+        place, text = self._nodes.place(parent), _text(name)
+        node, fh = self._fs.create(place.node, text, flags, mode, caller.pid, caller.owner)
         try:
-            found = self._found(known, text, node)
+            found = self._found(place, text, node)
         except BaseException:
             self._fs.release(fh)
             raise
@@ -233,55 +235,70 @@ class ContainerOperations:
     # Extended attributes, and the whole
 
     def getxattr(self, caller: Caller, node: int, name: bytes, size: int) -> Answer:
-        value = self._fs.getxattr(self._nodes[node].node, _text(name))
+        value = self._fs.getxattr(self._nodes[node], _text(name))
         if size and len(value) > size:
             raise OSError(errno.ERANGE, "the value has grown")
         return Answer(value if size else answers.size(len(value)))
 
     def listxattr(self, caller: Caller, node: int, size: int) -> Answer:
-        names = "".join(f"{name}\0" for name in self._fs.listxattr(self._nodes[node].node)).encode()
+        names = "".join(f"{name}\0" for name in self._fs.listxattr(self._nodes[node])).encode()
         return Answer(names if size else answers.size(len(names)))
 
     def setxattr(self, caller: Caller, node: int, name: bytes, value: bytes) -> None:
-        self._fs.setxattr(self._nodes[node].node, _text(name), value)
+        self._fs.setxattr(self._nodes[node], _text(name), value)
 
     def removexattr(self, caller: Caller, node: int, name: bytes) -> None:
-        self._fs.removexattr(self._nodes[node].node, _text(name))
+        self._fs.removexattr(self._nodes[node], _text(name))
 
     def statfs(self, caller: Caller) -> Answer:
         return Answer(answers.statfs(self._fs.statfs()))
 
     # What they have in common
 
-    def _found(self, parent: Known, name: str, node: Node) -> Answer:
+    def _found(self, parent: Place, name: str, node: Node) -> Answer:
         """Tell the kernel of a node that was looked up, under a name in a directory."""
         try:
             attr = self._fs.attr(node)
         except BaseException:
             self._fs.forget(node)
+            if isinstance(node, FileNode) and node.number is not None:
+                self._nodes.forget(node.number, 0)  # it counts on the file, which the kernel may just have forgotten
             raise
         number = self._tell(parent, name, node)
         return Answer(answers.entry(number, attr, self._ino(attr.ino), self._validity), partial(self._untell, number))
 
-    def _full_entry(self, parent: Known, fh: int, listed: Entry, told: list[int]) -> bytes:
-        attr = None if listed.node is None else self._fs.lookup_listed(fh, listed.node)
-        if listed.node is None or attr is None:
-            return answers.UNKNOWN
-        told.append(self._tell(parent, listed.name, listed.node))
-        return answers.entry(told[-1], attr, self._ino(attr.ino), self._validity)
-
-    def _tell(self, parent: Known, name: str, node: Node) -> int:
+    def _tell(self, parent: Place, name: str, node: Node) -> int:
         by_id = parent.by_id or (isinstance(node, ContainerDirectory) and name == node.remote.id)
         return self._nodes.remember(node, by_id=by_id)
 
+    def _tell_all(self, parent: Place, nodes: Collection[Node]) -> dict[Node, int]:
+        """Tell the kernel of nodes that were listed in a directory; returns their numbers."""
+        files = [node for node in nodes if isinstance(node, FileNode)]
+        numbers: dict[Node, int] = dict(zip(files, self._nodes.remember_files(files), strict=True))
+        others = [node for node in nodes if not isinstance(node, FileNode)]
+        return numbers | {node: self._tell(parent, node.name, node) for node in others}
+
     def _untell(self, number: int) -> None:
-        self._fs.forget(self._nodes.forget(number, 1))
+        self._fs.forget(self._nodes[number])
+        self._nodes.forget(number, 1)
 
     def _attributes(self, attr: types.Attr) -> Answer:
         return Answer(answers.attributes(attr, self._ino(attr.ino), self._validity))
 
-    def _directory_entry(self, listed: Entry, place: int) -> bytes:
-        return answers.directory_entry(_bytes(listed.name), self._ino(listed.ino), listed.kind, place + 1)
+    def _part(self, fh: int, offset: int, size: int, fixed: int) -> list[tuple[bytes, Node | Foreseen]]:
+        """What of a directory fits into an answer, from an offset on.
+
+        Args:
+            size: of the answer in bytes; ``fixed``, those that each entry takes beside its name.
+        """
+        part: list[tuple[bytes, Node | Foreseen]] = []
+        for name, child in self._entries(fh, offset)[offset : offset + size // fixed]:
+            encoded = name.encode(errors="surrogateescape")
+            size -= fixed + answers.filled(encoded)
+            if size < 0:
+                break
+            part.append((encoded, child))
+        return part
 
     def _entries(self, fh: int, offset: int) -> list[Entry]:
         """What was read of a directory, with something at the offset unless that is its end."""
@@ -302,10 +319,10 @@ class ContainerOperations:
             raise types.IsADirectory(node.name)
 
     def _directory(self, number: int) -> Directory:
-        return _directory(self._nodes[number])
+        return self._nodes.place(number).node
 
     def _file(self, number: int) -> FileNode:
-        node = self._nodes[number].node
+        node = self._nodes[number]
         if not isinstance(node, FileNode):
             raise types.IsADirectory(node.name)
         return node
@@ -338,20 +355,10 @@ def changes(to_set: int, attributes: Any) -> Changes:
     )
 
 
-def _directory(known: Known) -> Directory:
-    if not isinstance(known.node, Directory):
-        raise types.NotADirectory(known.node.name)
-    return known.node
-
-
 def _text(name: bytes) -> str:
     """Linux file names are bytes. Those that are not UTF-8 have to survive the way to the file system, which refuses
     them."""
     return name.decode(errors="surrogateescape")
-
-
-def _bytes(name: str) -> bytes:
-    return name.encode(errors="surrogateescape")
 
 
 def _folded(ino: int) -> int:

@@ -158,7 +158,7 @@ def _similar(name: str, names: Iterable[str]) -> str:
 
 
 def _children(directory: Directory) -> list[Node]:
-    return sorted(directory.visible(), key=lambda node: node.name)
+    return [node for _, node in sorted(directory.visible())]
 
 
 def _matcher(pattern: str) -> Callable[[str], object]:

@@ -186,12 +186,13 @@ def test_ls_prints_names_as_they_arrive(service: Service, home: Home, box: str) 
 def test_a_listing_that_fails_later_is_an_error_at_the_end(service: Service, home: Home, box: str) -> None:
     later = many(service, box, answers(error(400)))
     with mounted(service, home, *PATIENT) as mount:
-        command = ["ls", "-U", "-1", mount / box]
+        command = ["stdbuf", "-oL", "ls", "-U", "-1", mount / box]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ls:
-            later.reached()
+            assert ls.stdout is not None
+            assert len([ls.stdout.readline() for _ in range(100)]) == 100
             later.open()
             names, complaint = ls.communicate()
-        assert (ls.returncode, len(names.split())) == (2, 100)
+        assert (ls.returncode, names) == (2, "")
         assert "reading directory" in complaint
         service.proxy.mend()
         assert len(os.listdir(mount / box)) == 120

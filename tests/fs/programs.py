@@ -86,7 +86,7 @@ def entries(fs: Paths, fh: int) -> list[str]:
     """The names in an open directory, from where it was read to."""
     found: list[str] = []
     while more := fs.readdir(fh):
-        found += [entry.name for entry in more]
+        found += [name for name, _ in more]
     return found
 
 

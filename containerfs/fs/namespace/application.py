@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import Attributes, directory_key, shown_attributes
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, inode
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, inode, nanoseconds
 from containerfs.fs.namespace.shown import Shown, free_name, shown_paths
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.types import RemoteContainer, RemoteFile
@@ -149,12 +149,12 @@ def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
     if isinstance(there, FileNode) and there is not node:
         tree.change(there, transitions.listed, remote, held=there.opens > 0)
         if not there.local:
-            there.atime = there.mtime = there.ctime = remote.created_at * 1_000_000_000
+            there.atime = there.mtime = there.ctime = nanoseconds(remote.created_at)
         return
     if isinstance(there, Directory):
         name = free_name(parent, name, remote.id)
     if node is None:
-        node = kind(name, inode(remote.id), remote.created_at * 1_000_000_000, state.Stored(remote))
+        node = kind(name, inode(remote.id), nanoseconds(remote.created_at), state.Stored(remote))
     container.by_id[remote.id] = node
     parent.add(node, name)
 

@@ -10,7 +10,6 @@ from containerfs.fs.namespace.nodes import ContainerDirectory
 from containerfs.fs.tasks import Task
 from containerfs.fs.types import RemoteFile
 
-
 _AT_ONCE = 0.1  # seconds; a listing that takes no longer is shown when it is complete, with types and attributes
 
 

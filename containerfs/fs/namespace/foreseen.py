@@ -7,7 +7,7 @@ What this mount knows better, and what only all files together show, is shown wh
 
 from collections.abc import Container, Iterable, Iterator
 
-from containerfs.fs.namespace.nodes import Directory, Entry, FileNode, inode
+from containerfs.fs.namespace.nodes import Directory, FileNode, Foreseen, inode
 from containerfs.fs.namespace.shown import certain_name
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.types import RemoteFile
@@ -15,7 +15,7 @@ from containerfs.fs.types import RemoteFile
 
 def foreseen(
     tree: Tree, directory: Directory, files: Iterable[RemoteFile], replaced: Container[str], started: float
-) -> Iterator[tuple[Entry, Directory | None]]:
+) -> Iterator[tuple[str, Foreseen, Directory | None]]:
     """The names that files give to a directory; with the directories themselves, which have to be held to stay these.
 
     Wants the tree's lock held.
@@ -38,8 +38,8 @@ def foreseen(
             continue
         if leads_on:
             child = tree.foresee_directory(directory, name)
-            yield Entry(name, child.ino, child.kind), child
+            yield name, Foreseen(child.ino, child.kind), child
         else:
             there = directory.children.get(name, known)
             ino = there.ino if isinstance(there, FileNode) else inode(remote.id)
-            yield Entry(name, ino, 0), None
+            yield name, Foreseen(ino, 0), None

@@ -5,6 +5,7 @@ only. All else that nodes hold is guarded by the tree's lock. There may be a mil
 what they can, and get a lock when they need one.
 """
 
+import functools
 import hashlib
 import os
 import stat
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from containerfs.fs import state, types
 from containerfs.fs.namespace.attributes import Attributes
@@ -98,7 +99,7 @@ class Node:
     def attr(self, size: int = 0, blocks: int | None = None) -> Attr:
         """What ``stat`` shows; ``size``, in bytes, and ``blocks``, of 512, of a file. Source: stat(2)."""
         mode, times = self.kind | self.mode, (self.atime, self.mtime, self.ctime)
-        return Attr(self.ino, mode, size, self.uid, self.gid, *times, nlink=self.links, blocks=blocks)
+        return Attr(self.ino, mode, size, self.uid, self.gid, *times, self.links, blocks)
 
     def attributes(self) -> Attributes:
         """What of a node the service cannot hold."""
@@ -136,19 +137,20 @@ class Node:
         return node
 
 
-class Entry(NamedTuple):
-    """What reading a directory tells of a name.
+class Foreseen(NamedTuple):
+    """What is known of a node that will have a name once a listing is complete.
 
     Attributes:
-        ino: the inode number.
+        ino: its inode number.
         kind: the bits of a mode that tell its type; 0 where that is not known yet.
-        node: what has the name; None where that is not known yet.
     """
 
-    name: str
     ino: int
     kind: int
-    node: Node | None = None
+
+
+Entry: TypeAlias = tuple[str, Node | Foreseen]
+"""What reading a directory tells: a name, and what has it."""
 
 
 class Directory(Node):
@@ -178,9 +180,9 @@ class Directory(Node):
             del self.children[node.name]
         node.parent = None
 
-    def visible(self) -> list[Node]:
+    def visible(self) -> list[tuple[str, Node]]:
         """What programs see in it: without containers that have gone."""
-        return [node for node in self.children.values() if not node.concealed]
+        return [entry for entry in self.children.items() if not entry[1].concealed]
 
     def below(self) -> Iterator[Node]:
         """Everything below, each directory before what is in it."""
@@ -210,8 +212,8 @@ class Root(Directory):
         self.expired = Directory(EXPIRED, inode(EXPIRED), self.ctime)
         self.expired.parent = self
 
-    def visible(self) -> list[Node]:
-        return [*super().visible(), self.expired] if self.expired.visible() else super().visible()
+    def visible(self) -> list[tuple[str, Node]]:
+        return [*super().visible(), (EXPIRED, self.expired)] if self.expired.visible() else super().visible()
 
     def below(self) -> Iterator[Node]:
         yield from super().below()
@@ -243,7 +245,7 @@ class ContainerDirectory(Directory):
     __slots__ = ("asked_at", "by_id", "directories", "kept_attributes", "listed_at", "pages", "presence", "remote")
 
     def __init__(self, remote: RemoteContainer, name: str) -> None:
-        super().__init__(name, inode(remote.id), remote.created_at * 1_000_000_000)
+        super().__init__(name, inode(remote.id), nanoseconds(remote.created_at))
         self.remote = remote
         self.asked_at = self.listed_at = 0.0
         self.pages = 1
@@ -372,6 +374,12 @@ class Link(FileNode):
     @staticmethod
     def stored_name(name: str) -> str:
         return name + SUFFIX
+
+
+@functools.lru_cache(maxsize=1024)
+def nanoseconds(seconds: int) -> int:
+    """A time of the service as nodes have it; for all files of one second the same object, to save memory."""
+    return seconds * 1_000_000_000
 
 
 def inode(identity: str) -> int:

@@ -19,7 +19,16 @@ from containerfs.api.paths import encode_name
 from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import file_key, shown_attributes
 from containerfs.fs.namespace.kernel import KernelMemory
-from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Directory, FileNode, Node, Presence, Root
+from containerfs.fs.namespace.nodes import (
+    EXPIRED,
+    ContainerDirectory,
+    Directory,
+    FileNode,
+    Node,
+    Presence,
+    Root,
+    nanoseconds,
+)
 from containerfs.fs.namespace.shown import distinct, fitting, free_name
 from containerfs.fs.state import State
 from containerfs.fs.types import RemoteContainer, RemoteFile
@@ -304,7 +313,7 @@ class Tree:
         if isinstance(node.state, state.Outdated):
             self.change(node, transitions.let_go)
             if node.remote is not None:
-                node.atime = node.mtime = node.ctime = node.remote.created_at * 1_000_000_000
+                node.atime = node.mtime = node.ctime = nanoseconds(node.remote.created_at)
                 self.apply_kept(container, node.remote.id)
         if node.remote is None:
             self.remove_with_empty_parents(node)

@@ -20,7 +20,7 @@ listings = st.lists(files, max_size=8, unique_by=lambda each: each.id)
 
 def names(tree: Tree, directory: Directory, arrived: list[RemoteFile]) -> dict[str, int]:
     """The kinds of what is foreseen in a directory, by name."""
-    return {entry.name: entry.kind for entry, _ in foreseen(tree, directory, arrived, (), LATER)}
+    return {name: known.kind for name, known, _ in foreseen(tree, directory, arrived, (), LATER)}
 
 
 @given(listings, st.lists(listings, max_size=2), st.data())
@@ -34,11 +34,11 @@ def test_what_is_foreseen_is_there_in_the_end_and_is_what_it_was(
     arrived = [each for each in listing if data.draw(st.booleans())]
     early = list(foreseen(tree, container, arrived, (), LATER))
     show(tree, container, *listing)
-    for entry, _ in early:
-        assert entry.name in container.children
-        if entry.kind:
-            there = container.children[entry.name]
-            assert (there.kind, there.ino) == (entry.kind, entry.ino)
+    for name, known, _ in early:
+        assert name in container.children
+        if known.kind:
+            there = container.children[name]
+            assert (there.kind, there.ino) == (known.kind, known.ino)
 
 
 @given(listings)
@@ -65,7 +65,7 @@ def test_inode_numbers_are_those_that_stay(tree: Tree, directory: ContainerDirec
     listing = [file("replaced", "new"), file("kept"), file("other"), file("d/e")]
     early = list(foreseen(tree, directory, listing, (), LATER))
     show(tree, directory, *listing)
-    assert {entry.name: entry.ino for entry, _ in early} == {
+    assert {name: known.ino for name, known, _ in early} == {
         name: node.ino for name, node in directory.children.items()
     }
 
@@ -75,7 +75,7 @@ def test_what_is_deleted_here_or_stands_for_something_else_is_not_foreseen(
 ) -> None:
     tree.hide_ids("cntr_1", ["id-deleted"])
     arrived = [file("deleted"), file("replaced"), file("there")]
-    assert [entry.name for entry, _ in foreseen(tree, directory, arrived, {"id-replaced"}, LATER)] == ["there"]
+    assert [name for name, _, _ in foreseen(tree, directory, arrived, {"id-replaced"}, LATER)] == ["there"]
 
 
 def test_a_directory_that_nobody_holds_is_not_kept(tree: Tree, directory: ContainerDirectory) -> None:
