@@ -209,6 +209,20 @@ def test_blobs_that_were_never_stored_do_not_keep_others_from_being_deleted(goog
     assert google == set()
 
 
+def test_an_account_that_cannot_sign_addresses_has_none(
+    google: set[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> str | None:
+        stores = Stores.open(sqlite_url(tmp_path), "gs://bucket")
+        reader = await stores.blobs.open("blob", 1)
+        address = await reader.address(900)
+        await stores.close()
+        return address
+
+    assert asyncio.run(scenario()) is None
+    assert "cannot be signed" in caplog.text
+
+
 @pytest.mark.parametrize("url", ["ftp://a/b", "memory://", "nothing"])
 def test_a_bucket_that_cannot_be_is_told_of(tmp_path: Path, url: str) -> None:
     with pytest.raises(ServerDidNotStart) as refusal, running_server(tmp_path / "store", "--blobs", url):
