@@ -10,7 +10,7 @@ from containerfs.fs import types
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between two looks
-_DOUBT = 0.4  # seconds for which calls wait for what the first look finds
+_DOUBT = 0.4  # seconds for which calls wait for what a look finds: the first, and one that somebody wants
 
 
 class CircuitBreaker:
@@ -33,12 +33,13 @@ class CircuitBreaker:
         self.on_return: Callable[[], object] = bool
         self._patience = patience
         self._ask = ask
-        self._lock = threading.Lock()  # guards the five below
+        self._lock = threading.Lock()  # guards the six below
         self._found = threading.Condition(self._lock)  # notified when a look has ended
         self._heard_at = time.monotonic()
         self._silent_since: float | None = None  # since when it has not answered; None if it has answered since
         self._asking = False  # in the background
-        self._doubted_until = 0.0  # the monotonic time until which the first look may be answered
+        self._doubted_until = 0.0  # the monotonic time until which calls wait for what the latest look finds
+        self._looks = 0  # how many have begun
         self._was_away = False  # whether a look has failed, since it is asked in the background
         self._closed = threading.Event()
 
@@ -77,29 +78,55 @@ class CircuitBreaker:
             self._asking, self._doubted_until = True, time.monotonic() + _DOUBT
         log.warning("The service has not answered for %g s; it is tried again in the background", self._patience)
         try:
-            threading.Thread(target=self._look, name="looking for the service", daemon=True).start()
+            self._start(self._look_until_it_answers)
         except RuntimeError:  # there are as many threads as there may be: calls find out themselves
             self._asking = False
+
+    def seek(self) -> None:
+        """Look for a service that is down now, rather than after the pause; calls wait a moment for what that finds.
+
+        For whoever wants everything tried: the service may have just come back.
+        """
+        with self._lock:
+            if not self._is_down() or self._closed.is_set():
+                return
+            before, self._doubted_until = self._doubted_until, time.monotonic() + _DOUBT
+        try:
+            self._start(self._look)
+        except RuntimeError:
+            self._doubted_until = before
 
     def close(self) -> None:
         """Stop asking the service."""
         self._closed.set()
 
     def _is_down(self) -> bool:
-        return self._asking and (self._was_away or time.monotonic() >= self._doubted_until)
+        return self._asking and time.monotonic() >= self._doubted_until
 
-    def _look(self) -> None:
+    def _start(self, look: Callable[[], object]) -> None:
+        threading.Thread(target=look, name="looking for the service", daemon=True).start()
+
+    def _look_until_it_answers(self) -> None:
         pause = _FIRST_PAUSE
-        while self._asking and not self._closed.is_set():
-            try:
-                self._ask()
-            except types.Unreachable:
-                with self._lock:
-                    self._was_away = self._asking
+        while self._asking and not self._closed.is_set() and not self._look():
+            self._closed.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _look(self) -> bool:
+        """Ask the service; returns whether it has answered."""
+        with self._lock:
+            self._looks += 1
+            look = self._looks
+        try:
+            self._ask()
+        except types.Unreachable:
+            with self._lock:
+                self._was_away = self._asking
+                if look == self._looks:  # a later one may have found it
+                    self._doubted_until = 0.0
                     self._found.notify_all()
-                self._closed.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            except types.FsError:
-                self.heard()
-            else:
-                self.heard()
+            return False
+        except types.FsError:
+            pass
+        self.heard()
+        return True

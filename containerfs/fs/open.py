@@ -153,7 +153,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     moves = Moves(
         tree, journal, durability, uploader, deletions, settlement, commits, removals, attributes, updates, names
     )
-    backlog = Backlog(tree, journal, uploader, deletions, settlement, updates, schedule)
+    backlog = Backlog(remote, tree, journal, uploader, deletions, settlement, updates, schedule)
     momentary = MomentaryFiles(remote, tree, journal, deletions, settlement)
     endings = Endings(remote, tree, momentary, remote.used_at, options.keep_alive, read_only=options.read_only)
     try:

@@ -73,6 +73,9 @@ class Remote(Protocol):
     def silent_since(self) -> float | None:
         """Since when, by the monotonic clock, it has not answered, if it is known to be down; else None."""
 
+    def seek(self) -> None:
+        """Look now for a service that is known to be down. What is asked then waits a moment for what that finds."""
+
     def containers(self) -> list[RemoteContainer]:
         """All containers that have not expired, newest first."""
 
@@ -193,6 +196,9 @@ class ForwardingRemote:
 
     def silent_since(self) -> float | None:
         return self._remote.silent_since()
+
+    def seek(self) -> None:
+        self._remote.seek()
 
     def containers(self) -> list[RemoteContainer]:
         return self._remote.containers()

@@ -89,6 +89,9 @@ class ApiRemote:
     def silent_since(self) -> float | None:
         return self.breaker.silent_since()
 
+    def seek(self) -> None:
+        self.breaker.seek()
+
     def containers(self) -> list[RemoteContainer]:
         with self._call():
             pages = self._arriving(self._client.containers.list(limit=_PAGE).iter_pages())

@@ -98,7 +98,7 @@ def test_an_expired_container_with_uploads_due(service: Service, home: Home, box
         service.delete(box)
         service.proxy.mend()
         os.setxattr(mount.path, "user.containerfs.sync", b"")
-        eventually(lambda: "503" not in str(told := uploads(mount)) and not told["pending"], "it is given up")
+        eventually(lambda: "503: " not in str(told := uploads(mount)) and not told["pending"], "it is given up")
         assert failed(mount) == [f"{box}/inner file"]
         assert f"{box}/inner file" in unmount_in_vain(mount)
     (entry,) = recoverable(home)

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.faults.faults import upload_of
 from tests.faults.mounting import WRITE_BACK, mounted, unmount, write
 from tests.faults.service import Service
 from tests.faults.test_status import half_way
-from tests.fuse.mounted import Home, eventually
+from tests.fuse.mounted import Home, Mount, eventually
 from tests.fuse.namespace import namespace
 from tests.fuse.terminal import terminal
 
@@ -118,3 +120,34 @@ def test_it_shows_on_a_terminal_how_the_uploads_get_on(service: Service, home: H
             gate.open()
             screen.shows("ended with 0")
             assert "uploading" not in screen.last
+
+
+NOT_LOOKED_FOR = """
+import sys
+if "containerfs.mount" in sys.orig_argv:
+    from containerfs.fs import breaker
+    breaker._FIRST_PAUSE = 1000.0
+"""
+
+
+@pytest.mark.parametrize("end", ["unmount", "sync"])
+def test_a_service_that_has_just_returned_is_looked_for(
+    service: Service, home: Home, box: str, tmp_path: Path, end: str
+) -> None:
+    """Here by whoever wants everything on it, and by nobody else."""
+    (tmp_path / "sitecustomize.py").write_text(NOT_LOOKED_FOR)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    with mounted(service, home, WRITE_BACK, "--patience", "1s", env=environment) as mount:
+        (mount / box).mkdir()
+        with service.proxy.down():
+            write(mount / box / "file", b"content")
+            eventually(lambda: _is_known_to_be_down(mount), "the service is known to be down")
+        if end == "sync":
+            home.run("containerfs", "sync", mount / box)
+            service.comes_to_hold(box, {"file": b"content"})
+        unmount(mount)
+    service.comes_to_hold(box, {"file": b"content"})
+
+
+def _is_known_to_be_down(mount: Mount) -> bool:
+    return any("in the background" in each["reason"] for each in mount.status()["uploads"]["failed"])

@@ -120,6 +120,9 @@ class MemoryRemote:
     def silent_since(self) -> float | None:
         return None
 
+    def seek(self) -> None:
+        """It is not known to be down."""
+
     def containers(self) -> list[RemoteContainer]:
         with self._request("containers", ""):
             return sorted(self._containers.values(), key=lambda container: -container.created_at)

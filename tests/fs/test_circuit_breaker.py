@@ -55,7 +55,15 @@ def breaker(clock: Clock, service: Service) -> Iterator[CircuitBreaker]:
     clock.now += 1
     yield breaker
     breaker.close()
-    service.answers.put(None)
+    threads = looking()
+    for _ in threads:
+        service.answers.put(None)
+    for thread in threads:
+        thread.join(30)
+
+
+def looking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "looking for the service"]
 
 
 def is_open(breaker: CircuitBreaker) -> bool:
@@ -151,11 +159,92 @@ def test_a_service_that_fails_some_requests_has_not_been_away(
     silence(breaker, clock)
     assert service.asked.acquire(timeout=30)
     service.answers.put(None)
-    (thread,) = (each for each in threading.enumerate() if each.name == "looking for the service")
+    (thread,) = looking()
     thread.join(30)
     doubt(clock)
     assert not is_open(breaker)
     assert not returned.is_set()
+
+
+@pytest.fixture
+def down(breaker: CircuitBreaker, clock: Clock, service: Service, monkeypatch: pytest.MonkeyPatch) -> CircuitBreaker:
+    """A service is known to be down, and will not be looked for again by itself."""
+    monkeypatch.setattr(breaker_module, "_FIRST_PAUSE", 1000.0)
+    silence(breaker, clock)
+    assert service.asked.acquire(timeout=30)
+    service.answers.put(types.Unreachable("refused"))
+    while breaker.silent_since() is None:
+        threading.Event().wait(0.001)
+    return breaker
+
+
+def test_whoever_wants_everything_tried_has_the_service_looked_for(down: CircuitBreaker, service: Service) -> None:
+    returned = threading.Event()
+    down.on_return = returned.set
+    assert is_open(down)
+    down.seek()
+    assert service.asked.acquire(timeout=30)
+    assert down.silent_since() is None, "operations do not end because of what was known before"
+    service.answers.put(None)
+    down.check()
+    assert returned.wait(30)
+    assert not is_open(down)
+
+
+def test_calls_wait_for_that_no_longer_than_for_the_first_look(
+    down: CircuitBreaker, clock: Clock, service: Service
+) -> None:
+    down.seek()
+    assert service.asked.acquire(timeout=30)
+    doubt(clock)
+    assert is_open(down)
+
+
+def test_a_service_that_is_still_down_is_known_to_be_at_once(down: CircuitBreaker, service: Service) -> None:
+    for _ in range(2):
+        down.seek()
+        assert service.asked.acquire(timeout=30)
+        service.answers.put(types.Unreachable("refused"))
+        while down.silent_since() is None:
+            threading.Event().wait(0.001)
+    assert is_open(down)
+
+
+def test_an_older_look_that_fails_does_not_decide_for_a_later_one(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has asked a silent service, and the later one asks the service that has come back."""
+    monkeypatch.setattr(breaker_module, "_FIRST_PAUSE", 1000.0)
+    older, later = Service(), Service()
+    looks = iter((older, later))
+    breaker = CircuitBreaker(PATIENCE, lambda: next(looks).ask())
+    silence(breaker, clock)
+    assert older.asked.acquire(timeout=30)
+    doubt(clock)
+    assert is_open(breaker)
+    breaker.seek()
+    assert later.asked.acquire(timeout=30)
+    older.answers.put(types.Unreachable("silent"))
+    while not breaker._was_away:
+        threading.Event().wait(0.001)
+    assert breaker.silent_since() is None
+    later.answers.put(None)
+    assert not is_open(breaker)
+    breaker.close()
+    for thread in looking():
+        thread.join(30)
+
+
+def test_it_is_looked_for_once_however_many_want_it(down: CircuitBreaker, service: Service) -> None:
+    for _ in range(3):
+        down.seek()
+    assert service.asked.acquire(timeout=30)
+    assert not service.asked.acquire(blocking=False)
+
+
+def test_a_service_that_answers_is_not_looked_for(breaker: CircuitBreaker, service: Service) -> None:
+    breaker.seek()
+    assert not service.asked.acquire(blocking=False)
 
 
 def test_an_answer_to_a_call_under_way_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
@@ -171,6 +260,6 @@ def test_nothing_is_asked_once_it_is_closed(breaker: CircuitBreaker, clock: Cloc
     assert service.asked.acquire(timeout=30)
     breaker.close()
     service.answers.put(types.Unreachable("still down"))
-    (thread,) = (each for each in threading.enumerate() if each.name == "looking for the service")
+    (thread,) = looking()
     thread.join(30)
     assert not thread.is_alive()

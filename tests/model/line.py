@@ -150,6 +150,9 @@ class Line:
     def silent_since(self) -> float | None:
         return self._remote.silent_since()
 
+    def seek(self) -> None:
+        self._remote.seek()
+
     def containers(self) -> list[RemoteContainer]:
         return self._pass("list", self._remote.containers)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from containerfs.fs import state, types
 from containerfs.fs.namespace.nodes import Directory, FileNode
 from containerfs.fs.namespace.tree import Tree
+from containerfs.fs.remote import Remote
 from containerfs.fs.state import Staged
 from containerfs.fs.writing.attribute_updates import AttributeUpdates, Subject
 from containerfs.fs.writing.deletions import Deletions
@@ -115,6 +116,7 @@ class Backlog:
 
     def __init__(
         self,
+        remote: Remote,
         tree: Tree,
         journal: Journal,
         uploader: Uploader,
@@ -123,6 +125,7 @@ class Backlog:
         updates: AttributeUpdates,
         schedule: Schedule,
     ) -> None:
+        self._remote = remote
         self._tree = tree
         self._journal = journal
         self._uploader = uploader
@@ -166,7 +169,11 @@ class Backlog:
         ]
 
     def expedite(self, within: set[FileNode] | None = None) -> list[FileNode]:
-        """Try now whatever is due (of ``within``), without waiting for it; returns what that is."""
+        """Try now whatever is due (of ``within``), without waiting for it; returns what that is.
+
+        A service that is down may have just come back: it is looked for.
+        """
+        self._remote.seek()
         nodes = [node for node in self._due() if within is None or node in within]
         self._uploader.ask(nodes)
         if within is None:
