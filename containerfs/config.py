@@ -150,7 +150,7 @@ class Settings(BaseSettings):
 
     @property
     def service_url(self) -> str | None:
-        """The URL of the service; None means the embedded store."""
+        """The URL of the service; None means the embedded store. Raises SettingsError: it is no URL."""
         if self.local:
             return None
         if self.url:
@@ -197,8 +197,11 @@ def _kept(entry: str) -> str:
 
 
 def _with_version(url: str) -> str:
-    """The URL of a service, with the ``/v1`` that a mere host leaves out."""
-    return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
+    """The URL of a service, with the ``/v1`` that a mere host leaves out. Raises SettingsError: it is no URL."""
+    try:
+        return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
+    except ValueError as error:
+        raise SettingsError(f"url: {error}") from None
 
 
 @functools.cache  # it may ask somebody for a passphrase

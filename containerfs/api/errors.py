@@ -22,7 +22,6 @@ The names and attributes are those of the ``openai`` SDK, so that ``except`` cla
 
 import re
 from collections.abc import Mapping
-from html import unescape
 
 __all__ = [
     "APIConnectionError",
@@ -193,6 +192,8 @@ def _said(text: str) -> str | None:
     """What a body that is not JSON says: of a page of HTML, its title."""
     if not _PAGE.match(text):
         return text
+    from html import unescape  # which takes 0.3 MB, and is hardly ever needed
+
     title = _TITLE.search(text)
     return " ".join(unescape(title[1]).split()) if title else None
 

@@ -1,7 +1,4 @@
-"""How commands fail: one line on standard error that says what to do, and an exit status for the kind of failure.
-
-0 is success and 2 wrong usage, as in typer; 130 is an interrupt.
-"""
+"""How commands fail: one line on standard error that says what to do, and an exit status for the kind of failure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +6,8 @@ from typing import NoReturn
 
 import typer
 
-from containerfs.api import errors
 from containerfs.api.errors import ContainerFSError
-from containerfs.fs import types
-
-FAILED, NOT_FOUND, ACCESS_DENIED, UNREACHABLE = 1, 3, 4, 5
-
-_STATUS: tuple[tuple[type[ContainerFSError], int], ...] = (
-    (types.NotFound, NOT_FOUND),
-    (types.AccessDenied, ACCESS_DENIED),
-    (types.Unreachable, UNREACHABLE),
-    (errors.NotFoundError, NOT_FOUND),
-    (errors.AuthenticationError, ACCESS_DENIED),
-    (errors.PermissionDeniedError, ACCESS_DENIED),
-    (errors.APIConnectionError, UNREACHABLE),
-)
+from containerfs.mount.statuses import FAILED, status_of
 
 
 def fail(command: str, why: str, status: int = FAILED) -> NoReturn:
@@ -35,11 +19,6 @@ def fail(command: str, why: str, status: int = FAILED) -> NoReturn:
 def complain(command: str, why: str) -> None:
     """Print one line about what is wrong."""
     typer.echo(f"containerfs {command}: {' '.join(why.splitlines())}", err=True)
-
-
-def status_of(error: ContainerFSError) -> int:
-    """The exit status for an error."""
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
 
 
 @contextmanager

@@ -1,22 +1,18 @@
 """``containerfs mount``: mounts in the background by default, and returns once the mount answers.
 
-The process that stays is forked once the settings are known, and imports what it needs itself.
+The process that stays starts first (``containerfs.mount``), and imports what it needs while the settings are read here.
 """
 
 import itertools
-import logging
 import os
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from containerfs.cli import daemon, descriptors, logs
 from containerfs.cli.asking import AskingError, ask
 from containerfs.cli.failure import fail, reporting
-from containerfs.cli.notifying import notify
 from containerfs.cli.options import (
     CacheDirOption,
     DataDirOption,
@@ -31,14 +27,12 @@ from containerfs.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from containerfs.cli.embedded import EmbeddedStore
     from containerfs.config import Settings
-    from containerfs.fs.filesystem import FileSystem
-
-log = logging.getLogger(__name__)
+    from containerfs.mount.settings import MountSettings
+    from containerfs.mount.starting import Starting
 
 _LIBFUSE = (b"fuse: ", b"fusermount: ", b"fusermount3: ", b"mount: ")  # how its lines begin
-_DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
+_PRIVATE = 0o077
 
 
 def mount(
@@ -97,7 +91,11 @@ def mount(
     options: Annotated[str, typer.Option("-o", help="More options of mount.fuse(8), such as allow_other.")] = "",
 ) -> None:
     """Mount containers as directories."""
+    os.umask(os.umask(_PRIVATE) | _PRIVATE)  # new files are private to this user
     with reporting("mount"):
+        from containerfs.mount.starting import Starting, become
+
+        process = None if foreground else Starting(mountpoint)
         from containerfs.config import load
         from containerfs.fuse.mount import check_answers
 
@@ -124,44 +122,29 @@ def mount(
             log_level=options_of_logs(log_level, verbose=verbose, quiet=quiet),
             syslog=syslog,
         )
-        daemon.keep_private()
         check_answers(mountpoint)
         _check_places(settings, mountpoint)
-        if foreground:
-            daemon.leave(_stay(settings, mountpoint, options, typer.echo, settings.log_file))
-        else:
-            _background(settings, mountpoint, options)
+        told = _told(settings, options, foreground=foreground)
+        if process is None:
+            become(mountpoint, told)
+        _give(process, told)
+        _tell_of_others(mountpoint)
 
 
-def _background(settings: "Settings", mountpoint: Path, options: str) -> None:
-    """Start the background process and wait for its first message."""
+def _give(process: "Starting", told: "MountSettings") -> None:
+    """Tell the process in the background what to mount, and wait until it has."""
+    from containerfs.mount.starting import Ended
 
-    def stay(say: Callable[[daemon.Word], None]) -> int:
-        told: list[str] = []
-
-        def ready(what: str) -> None:
-            told.append(what)
-            say({"ready": what})
-
-        try:
-            return _stay(settings, mountpoint, options, ready, log_file)
-        except Exception as error:
-            if told:
-                raise  # into the log
-            say({"error": str(error) or repr(error)})
-            return 1
-
-    log_file = _log_file(settings)
-    before = log_file.stat().st_size
+    assert told.log_file is not None
+    before = told.log_file.stat().st_size
     try:
-        word = daemon.start(log_file, stay)
-    except daemon.Ended as error:
-        why = _words_of_libfuse(log_file, before) or f"{log_file} may say why"
+        word = process.give(told)
+    except Ended as error:
+        why = _words_of_libfuse(told.log_file, before) or f"{told.log_file} may say why"
         fail("mount", f"the mount ended with status {error.status}: {why}")
-    if "error" in word:
-        fail("mount", ": ".join(filter(None, [word["error"], _words_of_libfuse(log_file, before)])))
-    typer.echo(word["ready"])
-    _tell_of_others(mountpoint)
+    if word.status:
+        fail("mount", ": ".join(filter(None, [word.text, _words_of_libfuse(told.log_file, before)])), word.status)
+    typer.echo(word.text)
 
 
 def _words_of_libfuse(log_file: Path, before: int) -> str:
@@ -206,92 +189,44 @@ def _log_file(settings: "Settings") -> Path:
     return log_file
 
 
-def _stay(
-    settings: "Settings", mountpoint: Path, options: str, ready: Callable[[str], None], log_file: Path | None
-) -> int:
-    """Mount and serve; returns the exit status. Calls ``ready`` once with what is mounted."""
-    logs.begin(settings.log_level, file=log_file, syslog=settings.syslog)
-    descriptors.raise_limit()
-    left = _mount_and_serve(settings, mountpoint, options, ready)
-    if left:
-        what = f"{len(left)} not uploaded, kept: {', '.join(left)}; 'containerfs recover' lists it"
-        typer.echo(f"containerfs mount: {what}", err=True)
-    return bool(left)
-
-
-def _mount_and_serve(settings: "Settings", mountpoint: Path, options: str, ready: Callable[[str], None]) -> list[str]:
-    """Returns what could not be uploaded when the mount ended."""
-    from containerfs.cli.embedded import EmbeddedStore
-
-    with ExitStack() as stack:
-        embedded = None
-        if settings.service_url is None:
-            embedded = EmbeddedStore(settings.data_dir)  # it starts while the imports below take their time
-            stack.callback(embedded.stop)
-        from containerfs.fuse import mount as fuse_mount
-        from containerfs.fuse import serving
-
-        fuse_mount.check_machine()
-        fuse_mount.prepare(mountpoint)
-        if embedded is not None:
-            embedded.ready()
-        service = settings.service_url or f"embedded store in {settings.data_dir}"
-        filesystem = _open(settings, service, embedded, stack)
-
-        mounted = service if settings.container is None else f"container {settings.container!r} of {service}"
-
-        def on_ready() -> None:
-            ready(f"Mounted {mounted} on {mountpoint}")
-            notify(f"READY=1\nSTATUS=Mounted {mounted}")
-
-        serving.serve(
-            filesystem,
-            mountpoint,
-            service=settings.service_url or "embedded",
-            metadata_expiry=settings.metadata_expiry,
-            read_only=settings.read_only,
-            inode32=settings.inode32,
-            options=options,
-            on_ready=on_ready,
-        )
-        log.info("Unmounted %s", mountpoint)
-        notify("STOPPING=1\nSTATUS=Uploading what is left")
-        return [str(unfinished) for unfinished in filesystem.drain(_DRAIN)]
-
-
-def _open(settings: "Settings", service: str, embedded: "EmbeddedStore | None", stack: ExitStack) -> "FileSystem":
-    """The file system over the chosen service, closed with the stack."""
-    from containerfs.cli.service import connect
-    from containerfs.fs.open import Options, open_filesystem
+def _told(settings: "Settings", fuse_options: str, *, foreground: bool) -> "MountSettings":
+    """What the process that stays is told. Raises SettingsError."""
+    from containerfs.cli.service import service_settings
+    from containerfs.fs.options import Options
     from containerfs.fs.types import digest
     from containerfs.fuse.mount import kernel_expiry
+    from containerfs.mount.settings import MountSettings
 
-    client, single_shot = (stack.enter_context(each) for each in connect(settings, embedded))
-    filesystem = open_filesystem(
-        client,
-        single_shot,
-        service,
-        Options(
-            cache_dir=settings.cache_dir.absolute(),  # libfuse leaves the working directory
-            cache_size=settings.cache_size,
-            metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
-            patience=settings.patience,
-            container=settings.container,
-            new_containers=_fields(settings),
-            keep_alive=settings.keep_alive,
-            keep_attributes=settings.keep_attributes,
-            write_back=settings.write_back != "off",
-            strict=settings.write_back == "strict",
-            read_only=settings.read_only,
-            prefetch=settings.prefetch == "auto",
-            all_thumbnails=settings.thumbnails == "all",
-            up_limit=settings.bwlimit[0],
-            down_limit=settings.bwlimit[1],
-            account=digest(settings.key) if settings.key else "",
-        ),
+    service = service_settings(settings)
+    options = Options(
+        cache_dir=settings.cache_dir.absolute(),  # libfuse leaves the working directory
+        cache_size=settings.cache_size,
+        metadata_expiry=settings.metadata_expiry - kernel_expiry(settings.metadata_expiry),
+        patience=settings.patience,
+        container=settings.container,
+        new_containers=_fields(settings),
+        keep_alive=settings.keep_alive,
+        keep_attributes=settings.keep_attributes,
+        write_back=settings.write_back != "off",
+        strict=settings.write_back == "strict",
+        read_only=settings.read_only,
+        prefetch=settings.prefetch == "auto",
+        all_thumbnails=settings.thumbnails == "all",
+        up_limit=settings.bwlimit[0],
+        down_limit=settings.bwlimit[1],
+        account=digest(service.key) if service.key else "",
     )
-    stack.callback(filesystem.close)
-    return filesystem
+    return MountSettings(
+        service,
+        options,
+        metadata_expiry=settings.metadata_expiry,
+        inode32=settings.inode32,
+        fuse_options=fuse_options,
+        foreground=foreground,
+        log_file=settings.log_file if foreground else _log_file(settings),
+        log_level=settings.log_level,
+        syslog=settings.syslog,
+    )
 
 
 def _fields(settings: "Settings") -> dict[str, object]:

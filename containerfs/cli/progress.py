@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import typer
 
 from containerfs.cli import wording
-from containerfs.cli.failure import FAILED, complain, status_of
+from containerfs.cli.failure import complain
+from containerfs.mount.statuses import FAILED, status_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from containerfs.cli import descriptors
 from containerfs.cli.failure import fail
+from containerfs.mount.descriptors import raise_limit
 
 
 def serve(
@@ -73,7 +73,6 @@ def serve(
         str | None, typer.Option(help="How long a stop waits for requests under way.", show_default="60s")
     ] = None,
     sweep_interval: Annotated[str | None, typer.Option(hidden=True)] = None,
-    embedded: Annotated[bool, typer.Option("--embedded", hidden=True)] = False,
 ) -> None:
     """Serve the containers API from this machine."""
     # Imported here, so that the other commands start without a web server and a database.
@@ -84,7 +83,7 @@ def serve(
     from containerfs.server.run import run
     from containerfs.server.storage.base import StoreError
 
-    descriptors.raise_limit()
+    raise_limit()
     try:
         run(
             settings.load(
@@ -105,7 +104,6 @@ def serve(
                 shutdown_timeout=shutdown_timeout,
                 sweep_interval=sweep_interval,
                 access_log=access_log,
-                embedded=embedded,
             )
         )
     except (SettingsError, ListenError, KeyFileError, StoreError) as error:

@@ -1,32 +1,24 @@
-"""Clients for the service that the settings choose."""
+"""The service that the settings choose."""
 
 from typing import TYPE_CHECKING
 
-from containerfs.client import Client, Timeout
+from containerfs.mount.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from containerfs.cli.embedded import EmbeddedStore
     from containerfs.config import Settings
 
-_TIMEOUT = Timeout(60.0, connect=3.0)  # seconds; operations of a mount do not wait as long
 
-
-def connect(settings: "Settings", embedded: "EmbeddedStore | None") -> tuple[Client, Client]:
-    """A client that retries temporary failures, and one that does not. Raises ContainerFSError."""
-
-    def client(retry_for: float) -> Client:
-        return Client(
-            api_key=settings.key,
-            base_url=settings.service_url,
-            organization=settings.organization,
-            project=settings.project,
-            auth_header=settings.auth_header,
-            ca_file=settings.ca_file and settings.ca_file.expanduser(),
-            default_headers=settings.default_headers,
-            default_query=settings.default_query,
-            uds=embedded.uds if embedded else None,
-            timeout=_TIMEOUT,
-            retry_for=retry_for,
-        )
-
-    return client(settings.patience), client(0.0)
+def service_settings(settings: "Settings") -> ServiceSettings:
+    """How to reach the service. Raises SettingsError: the key cannot be had."""
+    return ServiceSettings(
+        url=settings.service_url,
+        data_dir=settings.data_dir,
+        patience=settings.patience,
+        key=settings.key,
+        organization=settings.organization,
+        project=settings.project,
+        auth_header=settings.auth_header,
+        ca_file=settings.ca_file,
+        default_headers=settings.default_headers,
+        default_query=settings.default_query,
+    )

@@ -6,11 +6,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from containerfs.cli.embedded import EmbeddedStore
-from containerfs.cli.service import connect
+from containerfs.cli.service import service_settings
 from containerfs.client import Client
 from containerfs.fs import types
 from containerfs.fs.service import ApiRemote
+from containerfs.mount.embedded import EmbeddedStore
+from containerfs.mount.service import connect
 from containerfs.transfer.catalog import Catalog
 from containerfs.transfer.kept import Names
 from containerfs.transfer.transfers import Transfers
@@ -40,16 +41,16 @@ def connected(settings: "Settings") -> Iterator[Session]:
     logging.getLogger("containerfs").addHandler(logging.NullHandler())  # what went wrong is the command's to say
     with ExitStack() as stack:
         embedded = None
-        if settings.service_url is None:
-            embedded = EmbeddedStore(settings.data_dir)
+        service = service_settings(settings)
+        if service.url is None:
+            embedded = EmbeddedStore(service.data_dir)
             stack.callback(embedded.stop)
             embedded.ready()
-        service = settings.service_url or f"embedded store in {settings.data_dir}"
-        client, single_shot = (stack.enter_context(each) for each in connect(settings, embedded))
-        remote = ApiRemote(client, single_shot, service, settings.patience)
+        client, single_shot = (stack.enter_context(each) for each in connect(service, embedded))
+        remote = ApiRemote(client, single_shot, service.name, service.patience)
         stack.callback(remote.breaker.close)
         _check(remote)
-        names = Names(settings.cache_dir / "attributes.db", service)
+        names = Names(settings.cache_dir / "attributes.db", service.name)
         stack.callback(names.close)
         transfers = Transfers(remote, settings.patience, names.keep)
         yield Session(client, remote, Catalog(remote, names), transfers, lambda: Catalog(remote, names))

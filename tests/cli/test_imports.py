@@ -1,38 +1,57 @@
-"""What commands import: most of the time that a mount takes to start goes there."""
+"""What commands and mounts import: most of the time that a mount takes to start goes there, and most of its memory."""
 
 import subprocess
 import sys
 
 import pytest
 
-_PROGRAM = """
+_COMMAND = """
 import contextlib, sys
 from containerfs.cli import main
 sys.argv = ["containerfs", "--version"]
 with contextlib.suppress(SystemExit):
     main()
-{imports}
+import {modules}
+print(*sorted(set(sys.modules) & set({unwanted!r})))
+"""
+_MOUNT = """
+import sys
+sys.argv = ["", ""]
+from containerfs.mount import process
+process.leave = lambda status: print()
+process.main()
+import {modules}
 print(*sorted(set(sys.modules) & set({unwanted!r})))
 """
 
 
 @pytest.mark.parametrize(
-    ("imports", "unwanted"),
+    ("program", "modules", "unwanted"),
     [
-        ("", ["pydantic", "httpx", "asyncio", "rich", "containerfs.config"]),
+        (_COMMAND, "sys", ["pydantic", "httpx", "asyncio", "rich", "containerfs.config"]),
         (
-            "import containerfs.cli.unmounting, containerfs.fuse.mount",
+            _COMMAND,
+            "containerfs.cli.unmounting, containerfs.fuse.mount",
             ["pydantic", "httpx", "containerfs.fs.filesystem"],
         ),
         (
-            "import containerfs.cli.service, containerfs.fs.open, containerfs.fuse.operations",
-            ["rich", "pygments", "click"],
+            _COMMAND,
+            "containerfs.config, containerfs.cli.service, containerfs.mount.starting, containerfs.fs.options",
+            ["httpx", "containerfs.client", "containerfs.fs.filesystem"],
         ),
-        ("import containerfs.cli.service", ["starlette", "sqlalchemy", "uvicorn"]),
+        (_COMMAND, "containerfs.cli.session", ["starlette", "sqlalchemy", "uvicorn"]),
+        (
+            _MOUNT,
+            "containerfs.mount.service, containerfs.fs.open, containerfs.fuse.serving",
+            [
+                *("typer", "rich", "pygments", "click", "pydantic_settings", "containerfs.cli", "containerfs.config"),
+                *("asyncio", "html", "starlette", "sqlalchemy"),
+            ],
+        ),
     ],
-    ids=["any", "unmount", "mount", "client"],
+    ids=["any", "unmount", "mount", "client", "process of a mount"],
 )
-def test_nothing_is_imported_that_is_not_needed(imports: str, unwanted: list[str]) -> None:
-    program = _PROGRAM.format(imports=imports, unwanted=unwanted)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+def test_nothing_is_imported_that_is_not_needed(program: str, modules: str, unwanted: list[str]) -> None:
+    command = [sys.executable, "-P", "-c", program.format(modules=modules, unwanted=unwanted)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[1:] == [""]

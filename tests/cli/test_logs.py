@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.cli import logs
-from containerfs.cli.logs import Counted, LogFile
+from containerfs.mount import logs
+from containerfs.mount.logs import Counted, LogFile
 
 
 class Lines(logging.Handler):
@@ -39,7 +39,7 @@ def log(lines: Lines) -> Iterator[logging.Logger]:
 
 def test_a_line_that_comes_again_is_counted(log: logging.Logger, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("containerfs.cli.logs.time.monotonic", lambda: now)
+    monkeypatch.setattr("containerfs.mount.logs.time.monotonic", lambda: now)
     for _ in range(129):
         log.error("the service is %s", "away")
     log.error("another")
@@ -64,7 +64,7 @@ def test_what_was_counted_is_told_at_the_end_and_when_it_is_forgotten(
 PROGRAM = """
 import logging, os, sys
 from pathlib import Path
-from containerfs.cli import logs
+from containerfs.mount import logs
 logs._MOST_BYTES = 2000
 logs.begin("info", file=Path(sys.argv[1]))
 log = logging.getLogger("containerfs.test")

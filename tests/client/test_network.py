@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from containerfs import APIConnectionError, AsyncClient, Client, ContainerFSError, Content
-from containerfs.cli.service import connect as connect_mount
+from containerfs.cli.service import service_settings
 from containerfs.client.network import Proxy, route, tls
 from containerfs.config import load
+from containerfs.mount.service import connect as connect_mount
 from tests.client.service import CONTENT, Reply, Service
 
 PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
@@ -87,13 +88,13 @@ def test_a_mount_has_these_settings_from_the_environment(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CONTAINERFS_DEFAULT_HEADERS", '{"X-Gateway": "yes"}')
-    for client in connect_mount(load(url=service.url), None):
+    for client in connect_mount(service_settings(load(url=service.url)), None):
         with client:
             client.containers.retrieve("c")
         assert service.requests[-1].headers["x-gateway"] == "yes"
     monkeypatch.setenv("CONTAINERFS_CA_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(ContainerFSError, match="ca_file"):
-        connect_mount(load(url=service.url), None)
+        connect_mount(service_settings(load(url=service.url)), None)
 
 
 @pytest.mark.parametrize("colour", [Client, AsyncClient])

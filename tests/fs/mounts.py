@@ -7,7 +7,8 @@ from pathlib import Path
 from weakref import WeakSet
 
 from containerfs.client import Client
-from containerfs.fs.open import Options, open_filesystem, open_over
+from containerfs.fs.open import open_filesystem, open_over
+from containerfs.fs.options import Options
 from containerfs.fs.remote import Remote
 from tests.fs.paths import Paths
 from tests.server.live import LiveServer

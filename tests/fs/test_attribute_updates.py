@@ -10,7 +10,7 @@ import pytest
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.open import Options
+from containerfs.fs.options import Options
 from tests.fs.gates import Gate, down
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import Opener, crash, mounted

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from containerfs.fs import types
-from containerfs.fs.open import Options
+from containerfs.fs.options import Options
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import Opener, mounted
 from tests.fs.paths import Paths

@@ -10,7 +10,8 @@ import pytest
 
 from containerfs.client import Client
 from containerfs.fs import types
-from containerfs.fs.open import Options, open_filesystem
+from containerfs.fs.open import open_filesystem
+from containerfs.fs.options import Options
 from containerfs.fs.writing import backoff
 from tests.conformance import dialects
 from tests.conformance.dialects import Dialect, Json, Message, Scope

@@ -190,7 +190,7 @@ class Mount:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (process / "cmdline").read_bytes().split(b"\0")
-                named = {b"mount", os.fsencode(self.asked)} <= set(words)
+                named = {b"containerfs.mount", os.fsencode(self.path)} <= set(words)
                 if named and _leads_session(process) and ours in (process / "environ").read_bytes().split(b"\0"):
                     return int(process.name)
         return 0

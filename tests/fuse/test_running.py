@@ -97,7 +97,7 @@ def test_the_level_of_the_log(server: LiveServer, home: Home) -> None:
     assert "INFO" not in (home.cache_dir / "mount.log").read_text()
     with home.mounted("--url", server.address, "--log-level", "info"):
         pass
-    assert "INFO containerfs.cli.mount: Unmounted" in (home.cache_dir / "mount.log").read_text()
+    assert "INFO containerfs.mount.process: Unmounted" in (home.cache_dir / "mount.log").read_text()
     assert "log_level" in home.refused_mount("--log-level", "loud")
 
 

@@ -28,7 +28,8 @@ from typing import Any
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
-from containerfs.fs.open import Options, open_over
+from containerfs.fs.open import open_over
+from containerfs.fs.options import Options
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import crash

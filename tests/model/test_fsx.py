@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.fs.open import Options
+from containerfs.fs.options import Options
 from tests.fs import programs
 from tests.fs.mounts import Opener
 from tests.fs.paths import Paths

@@ -144,15 +144,7 @@ def test_it_outlives_the_reader_of_its_log(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
-def test_it_ends_with_standard_input(tmp_path: Path) -> None:
-    """However the one who holds the other end goes, the pipe closes."""
-    with running_server(tmp_path / "store", "--embedded") as server:
-        assert server.process.stdin is not None
-        server.process.stdin.close()
-        assert server.process.wait(60) == 0
-
-
-def test_without_that_it_outlives_standard_input(tmp_path: Path) -> None:
+def test_it_outlives_standard_input(tmp_path: Path) -> None:
     with running_server(tmp_path / "store") as server:
         assert server.process.stdin is not None
         server.process.stdin.close()

@@ -105,12 +105,3 @@ def test_a_server_says_so_in_one_line(config_file: Path) -> None:
     assert refusal().startswith("containerfs serve: prot: ")
     config_file.write_text("serve")
     assert str(config_file) in refusal()
-
-
-def test_the_store_of_a_mount_heeds_its_own_flags_alone(
-    tmp_path: Path, config_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config_file.write_text("[serve]\nnonsense = 1\n")
-    monkeypatch.setenv("CONTAINERFS_API_KEYS", "/nowhere")
-    with running_server(tmp_path / "store", "--embedded") as server, httpx.Client(base_url=server.base_url) as http:
-        assert create(http)["name"] == "project"

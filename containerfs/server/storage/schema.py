@@ -32,6 +32,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -151,6 +152,7 @@ answers = Table(
 )
 
 _DUE = text("due_at IS NOT NULL")
+_due = Index("blobs_due", "due_at", sqlite_where=_DUE)
 
 blobs = Table(
     "blobs",
@@ -159,7 +161,7 @@ blobs = Table(
     Column("state", Text, nullable=False),
     Column("copies", BigInteger, nullable=False),
     Column("due_at", BigInteger),
-    Index("blobs_due", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
+    _due,
     sqlite_with_rowid=False,
 )
 
@@ -196,6 +198,13 @@ revision = Table(
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 """Which of the migrations the store has seen last. Source: alembic, whose table this is."""
+
+
+@event.listens_for(metadata, "before_create")
+def _for_postgresql(_: MetaData, connection: Connection, **given: Any) -> None:
+    """What is said of PostgreSQL only where it is used: else SQLAlchemy imports all that it knows of its drivers."""
+    if connection.dialect.name == "postgresql":
+        _due.dialect_kwargs["postgresql_where"] = _DUE
 
 
 def keep_writers_out(connection: Connection) -> None:

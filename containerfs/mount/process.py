@@ -1,0 +1,138 @@
+"""The process of a mount: it mounts, serves until the mount ends, and sends what is left."""
+
+import io
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from containerfs.api import models  # noqa: F401 - before the fork: the store needs it, too, and it takes its time
+from containerfs.mount import logs
+from containerfs.mount.descriptors import raise_limit
+from containerfs.mount.embedded import EmbeddedStore
+from containerfs.mount.leaving import leave
+from containerfs.mount.notifying import notify
+from containerfs.mount.settings import MountSettings
+from containerfs.mount.starting import Command, Word
+from containerfs.mount.statuses import FAILED, INTERRUPTED, status_of
+
+if TYPE_CHECKING:
+    from containerfs.fs.filesystem import FileSystem
+
+log = logging.getLogger(__name__)
+
+_DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
+
+
+def main() -> NoReturn:
+    """Mount what the command says, and serve to the end."""
+    # httpx would import its own command, and rich, click and pygments for it.
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]
+    status = FAILED
+    try:
+        mountpoint, command = Path(sys.argv[1]), Command(int(sys.argv[2]))
+        settings = command.settings()
+        status = 0 if settings is None else _stay(settings, mountpoint, command)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        leave(status)
+
+
+def _stay(settings: MountSettings, mountpoint: Path, command: Command) -> int:
+    """Mount and serve; returns the exit status."""
+    if not settings.foreground:
+        _redirect_output(settings.log_file)
+    tell = _tell_terminal if settings.foreground else command.tell
+    mounted: list[str] = []
+
+    def ready(what: str) -> None:
+        mounted.append(what)
+        tell(Word(what))
+
+    try:
+        with ExitStack() as stack:
+            left = _mount_and_serve(settings, mountpoint, ready, stack)
+    except Exception as error:
+        if "CONTAINERFS_DEBUG" in os.environ or (mounted and not settings.foreground):
+            traceback.print_exc()
+        tell(Word(str(error) or repr(error), status_of(error)))
+        return status_of(error)
+    if left:
+        what = f"{len(left)} not uploaded, kept: {', '.join(left)}; 'containerfs recover' lists it"
+        print(f"containerfs mount: {what}", file=sys.stderr)
+    return FAILED if left else 0
+
+
+def _redirect_output(log_file: Path | None) -> None:
+    """Write to the log what libfuse says, and Python."""
+    output = os.open(log_file or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.close(output)
+
+
+def _tell_terminal(word: Word) -> None:
+    if word.status:
+        print(f"containerfs mount: {' '.join(word.text.splitlines())}", file=sys.stderr)
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as what they are
+        sys.stdout.reconfigure(errors="surrogateescape")
+    print(word.text, flush=True)
+
+
+def _mount_and_serve(
+    settings: MountSettings, mountpoint: Path, ready: Callable[[str], None], stack: ExitStack
+) -> list[str]:
+    """Returns what could not be uploaded when the mount ended. Calls ``ready`` once with what is mounted."""
+    service, embedded = settings.service, None
+    if service.url is None:
+        embedded = EmbeddedStore(service.data_dir)  # it starts while the imports below take their time
+        stack.callback(embedded.stop)
+    logs.begin(settings.log_level, file=settings.log_file, syslog=settings.syslog)
+    raise_limit()
+    from containerfs.fuse import mount as fuse_mount
+    from containerfs.fuse import serving
+
+    fuse_mount.check_machine()
+    fuse_mount.prepare(mountpoint)
+    if embedded is not None:
+        embedded.ready()
+    filesystem = _open(settings, embedded, stack)
+    container = settings.options.container
+    mounted = service.name if container is None else f"container {container!r} of {service.name}"
+
+    def on_ready() -> None:
+        ready(f"Mounted {mounted} on {mountpoint}")
+        notify(f"READY=1\nSTATUS=Mounted {mounted}")
+
+    serving.serve(
+        filesystem,
+        mountpoint,
+        service=service.url or "embedded",
+        metadata_expiry=settings.metadata_expiry,
+        read_only=settings.options.read_only,
+        inode32=settings.inode32,
+        options=settings.fuse_options,
+        on_ready=on_ready,
+    )
+    log.info("Unmounted %s", mountpoint)
+    notify("STOPPING=1\nSTATUS=Uploading what is left")
+    return [str(unfinished) for unfinished in filesystem.drain(_DRAIN)]
+
+
+def _open(settings: MountSettings, embedded: EmbeddedStore | None, stack: ExitStack) -> "FileSystem":
+    """The file system over the chosen service, closed with the stack."""
+    from containerfs.fs.open import open_filesystem
+    from containerfs.mount.service import connect
+
+    client, single_shot = (stack.enter_context(each) for each in connect(settings.service, embedded))
+    filesystem = open_filesystem(client, single_shot, settings.service.name, settings.options)
+    stack.callback(filesystem.close)
+    return filesystem

@@ -1,0 +1,126 @@
+"""Starting the process of a mount, and what it and the command that starts it tell each other.
+
+A socket connects them. The command sends the settings, pickled, and closes its direction; the process sends one word:
+that it is ready, or why it is not. A command that ends sooner leaves no settings, and the process ends, too.
+
+``python -m`` alone puts the working directory first in ``sys.path``, so that a ``token.py`` which happens to lie there
+would run in place of Python's own. ``-P`` keeps it out. PYTHONPATH stays in force, because whoever set it chose it, and
+the command has obeyed it too. Source: Python's command line, ``-P``.
+"""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from containerfs.mount.settings import MountSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the process has to say.
+
+    Attributes:
+        text: what is mounted where; or why nothing is.
+        status: 0 if it is mounted, else what the command is to exit with.
+    """
+
+    text: str
+    status: int = 0
+
+
+class Ended(Exception):
+    """The process ended without a word.
+
+    Attributes:
+        status: its exit status; negative for the signal that has killed it.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"ended with status {status}")
+        self.status = status
+
+
+class Starting:
+    """The process of a mount in the background. It starts at once, and imports what it needs while settings are read.
+
+    It has a session of its own, and of what this process holds only standard error, until it writes to its log.
+
+    Args:
+        mountpoint: also shows people which mount the process is.
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(self, mountpoint: Path) -> None:
+        self._connection, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                _command(mountpoint, theirs),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    def give(self, settings: MountSettings) -> Word:
+        """Tell it what to mount; returns what it says then. Raises Ended."""
+        with self._connection:
+            with suppress(BrokenPipeError):  # it has ended
+                _send(self._connection, settings)
+            said = _received(self._connection)
+        if not said:
+            raise Ended(self._process.wait())
+        word: Word = pickle.loads(said)
+        self._process.returncode = 0  # it outlives this process: nobody waits for it
+        return word
+
+
+def become(mountpoint: Path, settings: MountSettings) -> NoReturn:
+    """Be the process of a mount, in place of the command."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        _send(ours, settings)
+    theirs.set_inheritable(True)
+    os.execv(sys.executable, _command(mountpoint, theirs))
+
+
+class Command:
+    """The command, as its process sees it: gives the settings, and waits for a word."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._connection = socket.socket(fileno=descriptor)
+        self._connection.set_inheritable(False)
+
+    def settings(self) -> MountSettings | None:
+        """What to mount; None if the command has given up. Waits for it."""
+        given = _received(self._connection)
+        settings: MountSettings | None = pickle.loads(given) if given else None
+        return settings
+
+    def tell(self, word: Word) -> None:
+        """Say the one word. The command may have been interrupted."""
+        with self._connection, suppress(OSError):
+            _send(self._connection, word)
+
+
+def _command(mountpoint: Path, connection: socket.socket) -> list[str]:
+    return [sys.executable, "-P", "-m", "containerfs.mount", os.fspath(mountpoint), str(connection.fileno())]
+
+
+def _send(connection: socket.socket, told: MountSettings | Word) -> None:
+    connection.sendall(pickle.dumps(told))
+    connection.shutdown(socket.SHUT_WR)
+
+
+def _received(connection: socket.socket) -> bytes:
+    """All that comes until the other end is closed."""
+    with connection.makefile("rb") as file, suppress(ConnectionResetError):
+        return file.read()
+    return b""
