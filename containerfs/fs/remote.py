@@ -21,11 +21,13 @@ class Stream:
         start: the offset of its first byte: as asked for, or 0 where the service ignores ranges, and sends all.
         size: of the whole file in bytes; None where the service does not say.
         chunks: the bytes; raises ``FsError`` where they break off early.
+        is_part: whether the service heeded the range that it was asked for.
     """
 
     start: int
     size: int | None
     chunks: Iterable[bytes]
+    is_part: bool = False
 
 
 Arriving = Callable[[list[RemoteFile]], None]

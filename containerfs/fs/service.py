@@ -206,8 +206,9 @@ class ApiRemote:
             )
         with body:  # closing an answer that is left unread closes its connection
             self._check_content(body, file)
-            begin, size = _range(body, start, file.size) if body.status_code == 206 else (0, body.content_length)
-            yield Stream(begin, size, self._chunks(body))
+            is_part = body.status_code == 206
+            begin, size = _range(body, start, file.size) if is_part else (0, body.content_length)
+            yield Stream(begin, size, self._chunks(body), is_part)
 
     def _pages(self, container_id: str, order: Order) -> Iterator[SyncCursorPage[ContainerFile]]:
         return self._arriving(self._client.containers.files.list(container_id, limit=_PAGE, order=order).iter_pages())

@@ -12,6 +12,7 @@ from pathlib import Path
 from containerfs.fs.filesystem import FileSystem
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fuse.answers import Validity
+from containerfs.fuse.heap import keep_buffers
 from containerfs.fuse.mount import MountError, kernel_expiry
 from containerfs.fuse.nodes import NodeTable
 from containerfs.fuse.operations import ContainerOperations
@@ -42,6 +43,7 @@ def serve(
     Raises:
         MountError: libfuse refused; its own words are on standard error.
     """
+    keep_buffers()
     nodes, expiry = NodeTable(filesystem.top), kernel_expiry(metadata_expiry)
     mount_options = _options(service, options, read_only=read_only)
     validity = Validity(*(_seconds(mount_options, f"{what}_timeout", expiry) for what in ("entry", "attr")))

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from containerfs.fuse import libfuse, table
+from containerfs.fuse import libfuse, readahead, table
 from containerfs.fuse.answers import Answer
 from containerfs.fuse.mount import MountError, detach
 from containerfs.fuse.operations import ContainerOperations, changes
@@ -89,6 +89,7 @@ class Session:
         if pointer is None:
             raise OSError(errno.EINVAL, "libfuse rejects the options")
         self._pointer = pointer
+        self._mounted: table.Entry | None = None
         # A pipe, for no other wait is sure to see a signal that arrives just as it begins.
         self._ended, self._end_of = os.pipe()
         os.set_blocking(self._end_of, False)
@@ -105,7 +106,7 @@ class Session:
         if self.library.fuse_session_mount(self._pointer, os.fsencode(mountpoint)):
             self.library.fuse_session_destroy(self._pointer)
             raise OSError(errno.EIO, "libfuse cannot mount")
-        mounted = table.entry(Path(mountpoint))
+        self._mounted = table.entry(Path(mountpoint))
         with self._signals():
             self._start_thread()
             os.read(self._ended, 1)
@@ -114,7 +115,7 @@ class Session:
                 self.library.fuse_session_destroy(self._pointer)
             else:
                 log.warning("The mount has ended, but some operations have not")
-                _detach(mounted)
+                _detach(self._mounted)
 
     def forget_pages(self, node: int) -> bool:
         """Make the kernel forget the attributes and pages of a file; returns whether it did.
@@ -211,6 +212,9 @@ class Session:
 
     def _init(self, _: int, connection: Any) -> None:
         connection.contents.max_background = _BACKGROUND
+        connection.contents.max_readahead = readahead.READ_AHEAD  # the kernel takes the smaller of this and its own
+        if self._mounted is not None:
+            readahead.widen(self._mounted.device)
         self._on_ready()
 
     def _forget(self, request: int, node: int, times: int) -> None:

@@ -213,7 +213,8 @@ class MemoryRemote:
                 raise types.NotFound(file.id)
             content = self.contents[file.id]
         begin, end = (start, stop) if self.ranges else (0, None)
-        yield Stream(begin, len(content) if self.lengths else None, self._chunks(file.id, content[:end], begin))
+        size, is_part = len(content) if self.lengths else None, self.ranges and bool(start or stop)
+        yield Stream(begin, size, self._chunks(file.id, content[:end], begin), is_part)
 
     def _chunks(self, file_id: str, content: bytes, begin: int) -> Iterator[bytes]:
         for offset in range(begin, len(content), self.chunk):

@@ -171,3 +171,9 @@ def test_the_limit_of_descriptors_is_raised_as_far_as_it_goes(home: Home, tmp_pa
         for pid in (mount.pid, *children(mount.pid)):
             soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             assert soft == hard > 256
+
+
+def test_the_kernel_asks_for_large_pieces_where_that_may_be_set(mount: Mount) -> None:
+    device = os.stat(mount.path).st_dev
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    assert int(setting.read_text()) == (1024 if os.access(setting, os.W_OK) else 128)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from containerfs.fs import types
 from containerfs.fs.deadline import NEVER
+from containerfs.fs.reading.pieces import LARGE
 from containerfs.fs.reading.readahead import ReadAhead, Step
 from containerfs.fs.remote import Remote, Stream
 from containerfs.fs.types import RemoteFile
@@ -87,28 +88,32 @@ class Download:
     def _stream(self) -> None:
         attempts = 0
         while self._goes_on():
-            before = self.ahead.position
+            before, asked_at = self.ahead.position, time.monotonic()
             try:
                 with self._remote.content(self._destination.file, before, self._end()) as stream:
-                    self._take(stream)
+                    self._take(stream, time.monotonic() - asked_at)
             except types.Unreachable:
                 attempts = 1 if self.ahead.position > before else attempts + 1
                 if attempts == _ATTEMPTS:
                     raise
 
-    def _take(self, stream: Stream) -> None:
+    def _take(self, stream: Stream, answered_after: float) -> None:
         destination, ahead = self._destination, self.ahead
         if stream.size is not None:
             destination.learn_size(stream.size)
         if stream.start < ahead.position:
             with destination.changed:
                 ahead.restart(stream.start)
+        waited, since = 0.0, time.monotonic()
         for chunk in gathered(stream.chunks):
+            waited += time.monotonic() - since
             destination.store(ahead, chunk)
+            ahead.arrives(answered_after, waited, is_part=stream.is_part)
             self.moved_at = time.monotonic()
             # After the last byte the end of the answer is read as well: only then is its connection used again.
             if ahead.position not in (destination.size, ahead.end) and not self._goes_on():
                 return
+            since = time.monotonic()
         if destination.size is None and ahead.end is None:
             destination.learn_size(ahead.position)
         elif ahead.position not in (destination.size, ahead.end):
@@ -116,9 +121,11 @@ class Download:
             raise types.Unreachable(f"{path!r} broke off after {here} of {size} bytes")
 
     def _end(self) -> int | None:
-        """Where what is asked for ends."""
+        """Where what is asked for ends; of a large file always a range, for the answer tells whether it is heeded."""
         end, size = self.ahead.end, self._destination.size
-        return end if end is None or size is None else min(end, size)
+        if end is None:
+            return size if size is not None and size >= LARGE else None
+        return end if size is None else min(end, size)
 
     def _goes_on(self) -> bool:
         """Whether there is more to fetch; pauses while the stream is far enough ahead of its readers."""

@@ -16,6 +16,7 @@ from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.downloads import Download
 from containerfs.fs.reading.entry import CacheEntry
 from containerfs.fs.reading.passing import PassingStream
+from containerfs.fs.reading.pieces import Pieces
 from containerfs.fs.reading.readahead import MAX_AHEAD, PROBE, SMALL, ReadAhead, Step
 from containerfs.fs.remote import Remote
 from containerfs.fs.tasks import Task, Workers
@@ -193,6 +194,7 @@ class _SharedFile:
         self.readers = 0
         self.stalled = False
         self.downloads: list[Download] = []
+        self._pieces = Pieces()
         self._rate = Rate()
         self._remote = remote
         self._cache = cache
@@ -236,20 +238,22 @@ class _SharedFile:
 
     def ensure(self, start: int, stop: int) -> None:
         """Wait until the bytes ``[start, stop)``, as far as the file has them, are in the cache."""
-        download = None
+        download: Download | None = None
         while True:
             with self.changed:
                 missing = self._missing(start, stop)
-                if missing is None:
-                    return
-                if download is not None and download.failure:
-                    raise download.failure
-                download = self._download(missing, stop)
-                if download.started:
-                    self._wait(download)
-                    continue
-                download.started = True
-            self._start(download)
+                begun = self._next_piece(stop, waits=missing is not None)
+                if begun is None:
+                    if missing is None:
+                        return
+                    if download is not None and download.failure:
+                        raise download.failure
+                    begun = download = self._download(missing, stop)
+                    if download.started:
+                        self._wait(download)
+                        continue
+                begun.started = True
+            self._start(begun)
 
     def _wait(self, download: Download) -> None:
         """Wait for a moment, or until something changes. Raises what the deadline does. Needs ``changed`` held."""
@@ -277,13 +281,23 @@ class _SharedFile:
         """The download that brings ``offset``: one under way, or a new one, not yet started."""
         download = next((each for each in self.downloads if each.ahead.will_reach(offset)), None)
         if download is None:
-            is_probe = stop - offset <= PROBE and not self._follows(offset)
+            is_probe = stop - offset <= SMALL and not self._follows(offset)
             if not is_probe:
                 self._make_way()
-            download = Download(self._remote, self, ReadAhead(offset, probe=is_probe))
+            download = Download(self._remote, self, ReadAhead(offset, max(stop, offset + PROBE) if is_probe else None))
             self.downloads.append(download)
         if download.ahead.want(stop):
             self.changed.notify_all()
+        return download
+
+    def _next_piece(self, stop: int, *, waits: bool) -> Download | None:
+        """Another download beside those under way, not yet started, for a reader that reads up to ``stop``."""
+        streams = [download.ahead for download in self.downloads]
+        ahead = self._pieces.next(stop, streams, self.entry.present, self.size, waits=waits)
+        if ahead is None:
+            return None
+        download = Download(self._remote, self, ahead)
+        self.downloads.append(download)
         return download
 
     def _follows(self, offset: int) -> bool:

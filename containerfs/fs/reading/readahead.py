@@ -17,6 +17,8 @@ MAX_AHEAD = 64 * MiB
 _MIN_AHEAD = 1 * MiB
 PROBE = 128 * 1024  # bytes that a read here or there fetches
 _JUMP = 4 * MiB  # forward seeks up to this far wait for the stream, further ones send another request
+_FAR = 0.01  # seconds that a service takes to answer if it is not near
+_SLOW = 100e6  # bytes a second; this machine takes more
 
 
 class Step(Enum):
@@ -32,25 +34,37 @@ class ReadAhead:
 
     Args:
         start: the offset of its first byte.
-        probe: whether it ends by itself.
+        end: where it ends by itself; None for a stream without end.
 
     Attributes:
+        start: the offset of its first byte.
         position: the offset of the byte that comes next.
-        end: that at which a probe ends; None for a stream without end.
+        end: where it ends by itself; None for a stream without end.
         abandoned: whether it gives way to another stream.
+        is_slow: whether other streams beside it would bring more.
     """
 
-    def __init__(self, start: int, *, probe: bool = False) -> None:
-        self.position = start
-        self.end = start + PROBE if probe else None
-        self.abandoned = False
-        self._start = start
+    def __init__(self, start: int, end: int | None = None) -> None:
+        self.start = self.position = start
+        self.end = end
+        self.abandoned = self.is_slow = False
         self._limit = start
         self._ranged = True
 
     def restart(self, offset: int) -> None:
         """The service ignores ranges: the stream begins at ``offset``, and is the only way to all that follows."""
-        self._ranged, self._start, self.position, self.end = False, offset, offset, None
+        self._ranged, self.start, self.position, self.end = False, offset, offset, None
+
+    def arrives(self, answered_after: float, waited: float, *, is_part: bool) -> None:
+        """Learn how quickly the stream comes.
+
+        Args:
+            answered_after: seconds from the request to the head of its answer.
+            waited: seconds for which its bytes were waited for since.
+            is_part: whether the service answered with a part of the file, so that it can be asked for others.
+        """
+        is_far = answered_after >= _FAR or self.position - self.start < _SLOW * waited
+        self.is_slow = is_part and is_far
 
     def will_reach(self, offset: int) -> bool:
         """Whether waiting for this stream is the quickest way to the byte at ``offset``."""
@@ -61,7 +75,7 @@ class ReadAhead:
 
     def want(self, stop: int) -> bool:
         """Go on to ``stop`` and as much further as was read in sequence; returns whether that is a change."""
-        limit = stop + min(max(stop - self._start, _MIN_AHEAD), MAX_AHEAD)
+        limit = stop + min(max(stop - self.start, _MIN_AHEAD), MAX_AHEAD)
         moved = limit > self._limit
         self._limit = max(limit, self._limit)
         return moved
@@ -73,7 +87,7 @@ class ReadAhead:
         """
         if self.end is not None:
             return False
-        follows = self._start <= start < self.position and 2 * (self._limit - stop) < self._limit - self._start
+        follows = self.start <= start < self.position and 2 * (self._limit - stop) < self._limit - self.start
         return follows and self.want(stop)
 
     def next_step(self, present: Ranges, size: int | None, *, read: bool) -> Step:
@@ -87,10 +101,11 @@ class ReadAhead:
         here = present.end_of(self.position)
         if self.abandoned or (size is not None and here >= size):
             return Step.END
+        end = size if self.end is None else self.end
+        if not read and (end is None or end - self.position > SMALL):
+            return Step.END  # a small rest is worth keeping the connection for
         if self.end is not None:
             return Step.FETCH if max(here, self.position) < self.end else Step.END
-        if not read:  # a small rest is worth keeping the connection for
-            return Step.FETCH if size is not None and size - self.position <= SMALL else Step.END
         if self._ranged and here > self.position:
             return Step.END  # another stream has been here
         return Step.PAUSE if self.position >= self._limit else Step.FETCH

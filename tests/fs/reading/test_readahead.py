@@ -59,7 +59,7 @@ def test_short_seeks_forward_wait_for_the_stream(offset: int, reached: bool) -> 
 
 
 def test_a_probe_ends_by_itself_and_whoever_wants_more_begins_another() -> None:
-    probe = ReadAhead(10 * MiB, probe=True)
+    probe = ReadAhead(10 * MiB, 10 * MiB + PROBE)
     probe.want(10 * MiB + 4096)
     assert probe.will_reach(10 * MiB + PROBE - 1)
     assert not probe.will_reach(10 * MiB + PROBE)
@@ -69,7 +69,7 @@ def test_a_probe_ends_by_itself_and_whoever_wants_more_begins_another() -> None:
 
 
 def test_where_ranges_are_ignored_a_probe_goes_on() -> None:
-    probe = ReadAhead(10 * MiB, probe=True)
+    probe = ReadAhead(10 * MiB, 10 * MiB + PROBE)
     probe.want(10 * MiB + 4096)
     probe.restart(0)
     assert probe.will_reach(500 * MiB)
