@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from math import inf
 from pathlib import Path
 
 from benchmarks.delay import delayed
@@ -31,9 +32,9 @@ def uploaded(server: ContainerServer, files: Iterable[Path], prefix: str, round_
         return _timed(f'url = "{url}"\nform = "file=@{path};filename={prefix}{path.name}"' for path in files)
 
 
-def downloaded(server: ContainerServer, file_ids: Iterable[str], round_trip: float = 0.0) -> float:
+def downloaded(server: ContainerServer, file_ids: Iterable[str], round_trip: float = 0.0, rate: float = inf) -> float:
     """Seconds of one GET after the other."""
-    with delayed(server.port, round_trip) as line:
+    with delayed(server.port, round_trip, rate) as line:
         url = f"http://127.0.0.1:{line.port}/v1/containers/{server.container.id}/files"
         return _timed(f'url = "{url}/{file_id}/content"' for file_id in file_ids)
 

@@ -1,6 +1,7 @@
-"""A TCP proxy on loopback that makes a connection long: what passes arrives half a round trip later, at full rate.
+"""A TCP proxy on loopback that makes a connection long: what passes arrives half a round trip later.
 
-A connection costs one round trip more at its beginning, as TCP's handshake would.
+A connection costs one round trip more at its beginning, as TCP's handshake would. What the server sends over it may be
+limited to a rate.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 
 _PIECE = 256 * 1024
 _IN_FLIGHT = 1024  # pieces under way at most
@@ -34,14 +36,19 @@ class Line:
 
 
 @contextlib.contextmanager
-def delayed(port: int, round_trip: float) -> Iterator[Line]:
-    """A line to ``port`` of loopback, ``round_trip`` seconds long. Without a delay it is that port itself."""
+def delayed(port: int, round_trip: float, rate: float = inf) -> Iterator[Line]:
+    """A line to ``port`` of loopback. Without a delay it is that port itself.
+
+    Args:
+        round_trip: its length in seconds.
+        rate: bytes a second that each connection brings from the server.
+    """
     if not round_trip:
         yield Line(port)
         return
     loop = asyncio.new_event_loop()
     line = Line(0)
-    proxy = _Proxy(port, round_trip, line.sent)
+    proxy = _Proxy(port, round_trip, rate, line.sent)
     server = loop.run_until_complete(asyncio.start_server(proxy.connected, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever, name="delay")
     thread.start()
@@ -56,10 +63,11 @@ def delayed(port: int, round_trip: float) -> Iterator[Line]:
 
 
 class _Proxy:
-    def __init__(self, port: int, round_trip: float, sent: "Counter[int]") -> None:
+    def __init__(self, port: int, round_trip: float, rate: float, sent: "Counter[int]") -> None:
         self._port = port
         self._sent = sent
         self._round_trip = round_trip
+        self._rate = rate
         self._connections: set[asyncio.Task[None]] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,12 +95,17 @@ class _Proxy:
         """One direction, in order; an empty piece ends it. That of the requests has the connection's number."""
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_IN_FLIGHT)
         delivering = asyncio.ensure_future(self._deliver(pieces, writer))
+        clock = asyncio.get_running_loop().time
+        free = clock()  # when the connection takes the next piece
         try:
             while True:
                 piece = await reader.read(_PIECE)
-                if number is not None:
+                if number is None:
+                    free = max(free, clock()) + len(piece) / self._rate
+                    await asyncio.sleep(max(0.0, free - clock()))
+                else:
                     self._sent[number] += 1
-                await pieces.put((asyncio.get_running_loop().time() + self._round_trip / 2, piece))
+                await pieces.put((clock() + self._round_trip / 2, piece))
                 if not piece:
                     break
             await delivering

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from math import inf
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.request import urlopen
@@ -47,8 +48,8 @@ class Store(Protocol):
 class Target(Protocol):
     name: str
 
-    def mounted(self, cache: Path, round_trip: float = 0.0) -> AbstractContextManager[Mounted]:
-        """Mount, with the cache in a directory, ``round_trip`` seconds from the store."""
+    def mounted(self, cache: Path, round_trip: float = 0.0, rate: float = inf) -> AbstractContextManager[Mounted]:
+        """Mount, with the cache in a directory, over a line to the store as ``delayed`` makes it."""
 
 
 class Containerfs:
@@ -61,9 +62,9 @@ class Containerfs:
         self._options = options
 
     @contextlib.contextmanager
-    def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
+    def mounted(self, cache: Path, round_trip: float = 0.0, rate: float = inf) -> Iterator[Mounted]:
         with (
-            delayed(self._server.port, round_trip) as line,
+            delayed(self._server.port, round_trip, rate) as line,
             mountpoint(self._work / f"mount{next(_numbers)}") as path,
             containerfs_mount(path, cache, "--url", f"http://127.0.0.1:{line.port}/v1", *self._options) as pid,
         ):
@@ -176,9 +177,9 @@ class Rclone:
         self._mode = mode
 
     @contextlib.contextmanager
-    def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
+    def mounted(self, cache: Path, round_trip: float = 0.0, rate: float = inf) -> Iterator[Mounted]:
         with (
-            delayed(self._server.port, round_trip) as line,
+            delayed(self._server.port, round_trip, rate) as line,
             mountpoint(self._work / f"mount{next(_numbers)}") as path,
             self._mount(path, cache, line.port) as pid,
         ):
@@ -209,7 +210,7 @@ class LocalDisk:
             shutil.copyfile(path, target)
 
     @contextlib.contextmanager
-    def mounted(self, cache: Path, round_trip: float = 0.0) -> Iterator[Mounted]:
+    def mounted(self, cache: Path, round_trip: float = 0.0, rate: float = inf) -> Iterator[Mounted]:
         yield Mounted(self._directory)
 
 

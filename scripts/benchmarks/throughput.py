@@ -12,6 +12,8 @@ from benchmarks.targets import Target
 
 TITLE = "A large file"
 
+_ROUND_TRIP, _RATE = 0.05, 50e6  # of a far service: seconds, and bytes a second of one connection
+
 
 def section(bench: Bench) -> Iterator[str]:
     """MB/s of ``cp`` in and ``cp`` out."""
@@ -22,6 +24,7 @@ def section(bench: Bench) -> Iterator[str]:
     yield (
         f"One file of {size >> 20} MiB: `cp` in, and out to /dev/null. *Cold*: nothing of it in the mount's caches."
         " *Disk cache*: in the mount's cache on disk, after a new mount. *Page cache*: read a moment ago."
+        f" *Far*: {_ROUND_TRIP * 1000:.0f} ms away, and each connection brings {_RATE / 1e6:.0f} MB/s; measured once."
     )
     yield ""
     rows = [
@@ -73,5 +76,18 @@ def _out(bench: Bench) -> Iterator[Row]:
     (large,) = curl.file_ids(bench.server, "large")
     cold |= curl.samples(bench.scale.repetitions, lambda: curl.downloaded(bench.server, [large]))
     yield Row("out, cold", cold, rate)
+    yield Row("out, cold, far", _far(bench, large), rate)
     yield Row("out, from the disk cache", again, rate)
     yield Row("out, from the page cache", warm, rate)
+
+
+def _far(bench: Bench, file_id: str) -> Samples:
+    def measure(target: Target) -> float:
+        cache = bench.fresh()
+        with target.mounted(cache, _ROUND_TRIP, _RATE) as mounted:
+            seconds = timed("cp", mounted.path / "large", "/dev/null")
+        shutil.rmtree(cache, ignore_errors=True)
+        return seconds
+
+    samples = in_turns([bench.ours, bench.direct, bench.cached], 1, measure)
+    return samples | curl.samples(1, lambda: curl.downloaded(bench.server, [file_id], _ROUND_TRIP, _RATE))
