@@ -25,7 +25,8 @@ def section(bench: Bench) -> Iterator[str]:
         bench.random_file(f"small/{number:04}", _SIZE)
     bench.put({f"small/{path.name}": path for path in source.iterdir()})
     yield (
-        f"`cp -r` of {count} files of 4 KiB, out of a mount that has nothing of them, and in; what is far is done once."
+        f"`cp -r` of {count} files of 4 KiB, out of a mount that has nothing of them, and in, each time into a"
+        " container of its own; what is far is done once."
         " `containerfs serve` has a file on its disk (fsync) before it answers, and `--write-back` a second after the"
         " close; rclone and the local disk leave that to the kernel."
     )
@@ -50,10 +51,13 @@ def _rows(bench: Bench, source: Path) -> Iterator[Row]:
             repetitions, lambda round_trip=round_trip: curl.downloaded(bench.server, there, round_trip)
         )
         yield Row(f"out, {distance}", out, duration)
-        near = in_turns([bench.ours, bench.direct, bench.local], repetitions, copied_in) | curl.samples(
-            repetitions,
-            lambda round_trip=round_trip: curl.uploaded(bench.server, source.iterdir(), "by curl/", round_trip),
-        )
+
+        def sent(round_trip: float = round_trip) -> float:
+            with bench.server.fresh_container():
+                return curl.uploaded(bench.server, source.iterdir(), "small/", round_trip)
+
+        near = in_turns([bench.ours, bench.direct, bench.local], repetitions, copied_in)
+        near |= curl.samples(repetitions, sent)
         yield Row(f"in, {distance}, each close waits for the server", near, duration)
         late = in_turns([bench.write_back, bench.cached, bench.local], repetitions, copied_in)
         late[OURS] = late.pop(bench.write_back.name)
@@ -71,7 +75,7 @@ def _out(bench: Bench, target: Target, round_trip: float) -> float:
 
 def _in(bench: Bench, target: Target, source: Path, round_trip: float) -> float:
     cache = bench.fresh()
-    with target.mounted(cache, round_trip) as mounted:
+    with bench.server.fresh_container(), target.mounted(cache, round_trip) as mounted:
         seconds = timed("cp", "-r", source, mounted.path / cache.name)  # a name that no other repetition has
     shutil.rmtree(cache, ignore_errors=True)
     return seconds

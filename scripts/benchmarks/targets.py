@@ -68,7 +68,7 @@ class Containerfs:
             mountpoint(self._work / f"mount{next(_numbers)}") as path,
             containerfs_mount(path, cache, "--url", f"http://127.0.0.1:{line.port}/v1", *self._options) as pid,
         ):
-            yield Mounted(path / CONTAINER, pid, line)
+            yield Mounted(path / self._server.container.name, pid, line)
 
 
 @contextlib.contextmanager
@@ -83,7 +83,11 @@ def containerfs_mount(path: Path, cache: Path, *options: str) -> Iterator[int]:
 
 
 class ContainerServer:
-    """``containerfs serve`` on a free port, with one container."""
+    """``containerfs serve`` on a free port.
+
+    Attributes:
+        container: the one that is worked in.
+    """
 
     def __init__(self, port: int, store: Path) -> None:
         self.port = port
@@ -99,6 +103,16 @@ class ContainerServer:
             server = cls(_port(said), store)
             with server.client:
                 yield server
+
+    @contextlib.contextmanager
+    def fresh_container(self) -> Iterator[None]:
+        """Within the block, work in a new container: what was measured before is not to be listed."""
+        before = self.container
+        self.container = self.client.containers.create(name=f"{CONTAINER}{next(_numbers)}")
+        try:
+            yield
+        finally:
+            self.container = before
 
     def put(self, files: dict[str, Path]) -> None:
         with ThreadPoolExecutor(4) as pool:
