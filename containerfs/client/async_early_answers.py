@@ -7,6 +7,7 @@ loses nothing: what came in stays with the stream.
 # ruff: noqa: ASYNC109 - httpcore's interface has time-outs
 
 from collections.abc import Iterable
+from contextlib import suppress
 from ssl import SSLContext
 
 import anyio
@@ -60,14 +61,40 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._stream = stream
         self._received = b""
         self._refused = False
+        self._held: bytes | None = b""  # the head of a request; None once it is sent
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            with suppress(httpcore.WriteError):  # as httpcore does: what is to be read tells why
+                await self.write(b"", timeout)
+        self._held = b""
         if not self._received:
             return await self._stream.read(max(max_bytes, READ_SIZE), timeout)
         data, self._received = self._received[:max_bytes], self._received[max_bytes:]
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send; what is written first after a read is held until the next write, as by the synchronous client."""
+        if self._held == b"":
+            self._held = buffer
+            return
+        if self._held:
+            buffer, self._held = self._held + buffer, None
+        if buffer:
+            await self._send_all(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> object:
+        return self._stream.get_extra_info(info)
+
+    async def _send_all(self, buffer: bytes, timeout: float | None) -> None:
         if len(buffer) < _WATCHED_SIZE or len(self._received) >= STATUS_LINE:
             await self._stream.write(buffer, timeout)
             return
@@ -85,17 +112,6 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError("the service has answered already")
         if failure:
             raise failure
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> object:
-        return self._stream.get_extra_info(info)
 
     async def _watch(self, writing: anyio.CancelScope) -> None:
         """Take what the service sends, and end the writing if that refuses the request, or ends the connection."""

@@ -14,7 +14,7 @@ from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
 from containerfs.client.leftovers import close_on_leftovers
-from containerfs.client.network import LIMITS, proxy_blamed, route, tls
+from containerfs.client.network import LIMITS, build_request, keep_no_cookies, proxy_blamed, route, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
 from containerfs.client.transport import Transport
@@ -37,7 +37,8 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
             )
         notice_early_answers(own)
         close_on_leftovers(own)
-        return cls(options, own)
+        keep_no_cookies(own)
+        return cls(options, own, build_request)
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call; returns what its answer means."""

@@ -5,12 +5,16 @@ httpx reads an answer only after it has sent the whole body; where the service s
 time-out. Here every write looks first, without waiting, whether the service has sent something. If that is a refusal,
 or the end of the connection, the write fails: httpcore then goes on to read the answer, and closes the connection after
 it, for the request on it is incomplete. An answer that does not refuse changes nothing.
+
+The head of a request, which httpcore writes by itself, is sent together with what follows it: what is sent by itself
+wakes up the service by itself.
 """
 
 import select
 import socket
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 
 import httpcore
 import httpx
@@ -68,21 +72,30 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
         self._socket: socket.socket = stream.get_extra_info("socket")
         self._received = b""
+        self._held: bytes | None = b""  # the head of a request; None once it is sent
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            with suppress(httpcore.WriteError):  # as httpcore does: what is to be read tells why
+                self.write(b"", timeout)
+        self._held = b""
         if not self._received:
             return self._stream.read(max(max_bytes, READ_SIZE), timeout)
         data, self._received = self._received[:max_bytes], self._received[max_bytes:]
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        left = memoryview(buffer)
-        try:
-            self._socket.setblocking(False)
-            while left:
-                left = left[self._send(left, timeout) :]
-        except (OSError, ValueError) as error:  # ValueError: another thread has closed the socket
-            raise httpcore.WriteError(str(error)) from error
+        """Send; what is written first after a read is held until the next write, which httpcore may make with nothing.
+
+        It never waits for long: a body begins with what is there already.
+        """
+        if self._held == b"":
+            self._held = buffer
+            return
+        if self._held:
+            buffer, self._held = self._held + buffer, None
+        if buffer:
+            self._send_all(buffer, timeout)
 
     def close(self) -> None:
         self._stream.close()
@@ -96,6 +109,15 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> object:
         return self._stream.get_extra_info(info)
+
+    def _send_all(self, buffer: bytes, timeout: float | None) -> None:
+        left = memoryview(buffer)
+        try:
+            self._socket.setblocking(False)
+            while left:
+                left = left[self._send(left, timeout) :]
+        except (OSError, ValueError) as error:  # ValueError: another thread has closed the socket
+            raise httpcore.WriteError(str(error)) from error
 
     def _send(self, data: memoryview, timeout: float | None) -> int:
         """Send some of the data, once the service takes it; returns how many bytes. Raises WriteError if it refuses."""

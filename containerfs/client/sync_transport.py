@@ -13,7 +13,7 @@ from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
 from containerfs.client.early_answers import notice_early_answers
 from containerfs.client.leftovers import close_on_leftovers
-from containerfs.client.network import LIMITS, proxy_blamed, route, tls
+from containerfs.client.network import LIMITS, build_request, keep_no_cookies, proxy_blamed, route, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import SyncCursorPage
 from containerfs.client.transport import Transport
@@ -34,7 +34,8 @@ class SyncTransport(Transport[httpx.Client]):
             own = httpx.Client(transport=wire, limits=LIMITS, verify=verify, trust_env=False, **route(options.proxy))
         notice_early_answers(own)
         close_on_leftovers(own)
-        transport = cls(options, own)
+        keep_no_cookies(own)
+        transport = cls(options, own, build_request)
         weakref.finalize(transport, own.close)
         return transport
 

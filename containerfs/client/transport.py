@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from random import random
 from typing import Any, Generic, Self, TypeVar
@@ -48,10 +49,12 @@ class Transport(ABC, Generic[H]):
     Args:
         options: the service, and how patiently to talk to it.
         http: what sends the requests.
+        build: what builds them; that of ``http``, if its settings may matter.
     """
 
-    def __init__(self, options: ClientOptions, http: H) -> None:
+    def __init__(self, options: ClientOptions, http: H, build: Callable[..., httpx.Request] | None = None) -> None:
         self._http: H = http
+        self._build = build or http.build_request
         self.use(options)
         # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
         # may run anywhere, and closing takes the connection pool's lock.
@@ -66,7 +69,7 @@ class Transport(ABC, Generic[H]):
 
     def with_options(self, options: ClientOptions) -> Self:
         """A transport with other settings over the same connections, which holds up its requests when this one does."""
-        other = type(self)(options, self._http)
+        other = type(self)(options, self._http, self._build)
         other._abandoned, other._pause, other._origin = self._abandoned, self._pause, self
         return other
 
@@ -195,7 +198,7 @@ class Transport(ABC, Generic[H]):
     def _request(self, call: Call[Any]) -> httpx.Request:
         body = call.body
         timeout = call.options.get("timeout", NOT_GIVEN)
-        return self._http.build_request(
+        return self._build(
             call.method,
             self._url(call),
             headers=self._headers(call),
