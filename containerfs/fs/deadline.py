@@ -72,9 +72,9 @@ class Deadline:
         return min(left, _SLICE)
 
     def also_ended_by(self, interrupted: Callable[[], bool]) -> None:
-        """Add another condition that interrupts the operation."""
-        before = self._interrupted
-        self._interrupted = lambda: before() or interrupted()
+        """Add another condition that interrupts the operation, once it has waited for a moment: most do not."""
+        before, from_then_on = self._interrupted, time.monotonic() + _SLICE
+        self._interrupted = lambda: before() or (time.monotonic() >= from_then_on and interrupted())
 
 
 def current() -> Deadline | None:

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ class AttributeStore:
 
 def _written(attributes: Attributes) -> list[int | str | None]:
     """As SQLite takes it, whose integers end with nanoseconds of the year 2262."""
-    values = dict(zip(_COLUMNS, astuple(attributes), strict=True))
+    values = {name: getattr(attributes, name) for name in _COLUMNS}
     return [str(value) if name in _TIMES and value is not None else value for name, value in values.items()]
 
 

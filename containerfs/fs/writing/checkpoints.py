@@ -14,7 +14,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-_EVERY = 32  # transactions between two checkpoints: about a megabyte
+_EVERY = 128  # transactions between two checkpoints: about three megabytes, for which the log has room
 _LONG = 4096  # pages of the log, above which transactions wait until it starts again
 _BUSY = 10.0  # seconds for which other connections are waited for
 

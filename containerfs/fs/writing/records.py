@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -105,6 +105,7 @@ ATTEMPT_COLUMNS = (
 _IDS = TypeAdapter(frozenset[str])
 _FILE = TypeAdapter(RemoteFile)
 _ATTRIBUTES = TypeAdapter(Attributes)
+_ATTRIBUTE_NAMES = [field.name for field in fields(Attributes)]
 
 
 def may_be_named(stored: str, asked: str) -> bool:
@@ -126,7 +127,8 @@ def encode_file(file: RemoteFile | None) -> str | None:
 
 
 def encode_attributes(attributes: Attributes) -> str:
-    return json.dumps({name: value for name, value in asdict(attributes).items() if value is not None})
+    values = {name: getattr(attributes, name) for name in _ATTRIBUTE_NAMES}
+    return json.dumps({name: value for name, value in values.items() if value is not None})
 
 
 def decode_entry(row: tuple[Any, ...]) -> Entry:
