@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +31,9 @@ SHARED_NAMESPACE = "shared"
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/?#\[\]]+)(?::\d{1,5})?")
 """A host and, maybe, a port, and nothing else. Source: RFC 9110, section 7.2."""
+
+_FEW = 64
+"""Names by which clients know this machine; what is known of them is kept."""
 
 
 class KeyFileError(Exception):
@@ -89,6 +93,7 @@ class ThisMachine:
 
     def __init__(self, allowed_hosts: Collection[str] = ()) -> None:
         self._allowed = {name.lower() for name in allowed_hosts}
+        self._is_ours = lru_cache(_FEW)(self._names_this_machine)
 
     async def identify(self, headers: Headers) -> Identity:
         await self.admit(headers)
@@ -101,7 +106,7 @@ class ThisMachine:
         if len(origins) > 1 or not all(self._is_ours(_without_scheme(origin)) for origin in origins):
             raise self._refusal("Origin", origins)
 
-    def _is_ours(self, authority: str) -> bool:
+    def _names_this_machine(self, authority: str) -> bool:
         match = _AUTHORITY.fullmatch(authority.lower())
         return match is not None and (match[1] in self._allowed or is_loopback(match[1].strip("[]")))
 

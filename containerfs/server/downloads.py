@@ -101,14 +101,12 @@ class ContentResponse:
         self._etag = f'"{content.id}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.create_task(_client_gone(receive))
         try:
-            await self._answer(scope, send, gone)
+            await self._answer(scope, receive, send)
         finally:
-            gone.cancel()
             await self._content.blob.close()
 
-    async def _answer(self, scope: Scope, send: Send, gone: "asyncio.Task[None]") -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
         size = self._content.blob.size
         if self._matches(asked.get(b"if-none-match")):
@@ -129,13 +127,26 @@ class ContentResponse:
         if wanted.start < wanted.stop:
             await self._content.blob.seek(wanted.start, wanted.stop)
         await self._begin(send, status, described, more=True)
-        return await self._body(send, wanted, gone)
+        if wanted.stop - wanted.start <= _PIECE_MIN:
+            return await self._short_body(send, wanted)
+        gone = asyncio.create_task(_client_gone(receive))
+        try:
+            return await self._body(send, wanted, gone)
+        finally:
+            gone.cancel()
 
     async def _begin(self, send: Send, status: int, headers: dict[str, str], *, more: bool = False) -> None:
         headers = {"etag": self._etag, "accept-ranges": "bytes", **headers}
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         if not more:
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _short_body(self, send: Send, span: Span) -> None:
+        position = span.start
+        while position < span.stop:
+            position += await self._piece(send, position, span.stop - position, span.stop)
+        if span.start == span.stop:
             await send({"type": "http.response.body", "body": b""})
 
     async def _body(self, send: Send, span: Span, gone: "asyncio.Task[None]") -> None:
@@ -148,13 +159,15 @@ class ContentResponse:
                 size = await self._turns.next()
                 if gone.done():  # what is sent to nobody would be read all the same
                     return
-                piece = await self._content.blob.read(position, min(size, span.stop - position))
-                if not piece:
-                    raise OSError(f"the stored bytes of {self._content.id} end at {position}, before their size")
-                position += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": position < span.stop})
-        if span.start == span.stop:
-            await send({"type": "http.response.body", "body": b""})
+                position += await self._piece(send, position, size, span.stop)
+
+    async def _piece(self, send: Send, position: int, size: int, stop: int) -> int:
+        """Send up to ``size`` bytes; returns how many."""
+        piece = await self._content.blob.read(position, min(size, stop - position))
+        if not piece:
+            raise OSError(f"the stored bytes of {self._content.id} end at {position}, before their size")
+        await send({"type": "http.response.body", "body": piece, "more_body": position + len(piece) < stop})
+        return len(piece)
 
     def _describe(self) -> dict[str, str]:
         name = self._content.name.rpartition("/")[2]

@@ -62,7 +62,9 @@ async def put(stores: Stores, *pieces: bytes) -> str:
         for piece in pieces:
             await writer.write(piece)
         assert writer.size == sum(map(len, pieces))
-        return await writer.commit()
+        name = await writer.commit()
+        await asyncio.to_thread(writer.publish)
+        return name
 
 
 async def content(stores: Stores, blob: str, size: int = 1) -> bytes:
@@ -78,12 +80,13 @@ async def content(stores: Stores, blob: str, size: int = 1) -> bytes:
         await reader.close()
 
 
-def test_a_blob_is_there_from_its_commit_on(stores: Stores) -> None:
+def test_a_blob_is_there_once_it_is_published(stores: Stores) -> None:
     async def scenario() -> None:
         async with stores.blobs.writer() as writer:
             await writer.write(b"content")
             assert writer.name is None
             name = await writer.commit()
+            await asyncio.to_thread(writer.publish)
             assert writer.name == name
             assert await content(stores, name, 7) == b"content"
         assert await content(stores, name, 7) == b"content"

@@ -1,6 +1,7 @@
 """The last close of a deleted file frees its blocks, which takes long for a large one: never on the event loop."""
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -8,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from containerfs.server.storage.base import OutOfSpaceError
 from containerfs.server.storage.local import LocalBlobStore
 from tests.server.hosted import opened
+
+LARGE = 1 << 20  # bytes with which a blob gets a temporary file
 
 
 async def _reader_of_a_deleted_blob(store: LocalBlobStore) -> None:
     async with store.writer() as writer:
         await writer.write(b"x")
         name = await writer.commit()
+        await asyncio.to_thread(writer.publish)
     reader = await store.open(name, 1)
     await store.delete([name])
     await reader.close()
@@ -23,7 +28,7 @@ async def _reader_of_a_deleted_blob(store: LocalBlobStore) -> None:
 
 async def _writer_without_commit(store: LocalBlobStore) -> None:
     async with store.writer() as writer:
-        await writer.write(b"x")
+        await writer.write(bytes(LARGE))
 
 
 @pytest.mark.parametrize("use", [_reader_of_a_deleted_blob, _writer_without_commit])
@@ -49,12 +54,39 @@ def test_a_deleted_file_is_closed_in_a_thread(
 def test_a_sweep_takes_what_dead_writers_left_and_no_others(tmp_path: Path) -> None:
     async def scenario(store: LocalBlobStore) -> None:
         async with store.writer() as writer:
-            await writer.write(b"x")
+            await writer.write(bytes(LARGE))
+            await writer.write(bytes(LARGE))  # the first is in its file by then
             await store.sweep_unfinished()
             assert len(list((tmp_path / "tmp").iterdir())) == 1
             await writer.commit()
+            await asyncio.to_thread(writer.publish)
+        assert not list((tmp_path / "tmp").iterdir())
 
     with opened(tmp_path) as stores:
         (tmp_path / "tmp" / "0123").write_bytes(b"of a process that was killed")
         assert isinstance(stores.blobs, LocalBlobStore)
         asyncio.run(scenario(stores.blobs))
+
+
+@pytest.mark.parametrize("size", [1, 3 * LARGE])
+def test_a_blob_that_cannot_be_made_durable_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    async def scenario(store: LocalBlobStore) -> None:
+        async with store.writer() as writer:
+            await writer.write(bytes(size))
+            monkeypatch.setattr(os, "fsync", full)
+            try:
+                await writer.commit()
+                with pytest.raises(OutOfSpaceError):
+                    await asyncio.to_thread(writer.publish)
+            finally:
+                monkeypatch.undo()
+
+    with opened(tmp_path) as stores:
+        assert isinstance(stores.blobs, LocalBlobStore)
+        asyncio.run(scenario(stores.blobs))
+        assert not [path for part in ("blobs", "tmp") for path in (tmp_path / part).rglob("*") if path.is_file()]

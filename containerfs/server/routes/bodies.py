@@ -51,18 +51,18 @@ async def read_json(request: Request, kind: type[Model]) -> tuple[Model, Once | 
 async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tuple[Form, Once | None]:
     """The body as a form whose file goes to ``blob``, and the request's idempotency key.
 
-    A file whose size the length of the body tells is refused before any of it is read, and, if that depends on its
-    name, as soon as that is.
+    A file that may be large is refused before any of it is read, and, if that depends on its name, as soon as that is.
+    What is short is as soon read as looked at.
     """
     file_max = limits(request).max_upload_size
     boundary = boundary_of(request.headers["content-type"])
     key, size = _idempotency_key(request), _announced_size(request)
-    if file_max is not None and size > file_max:
+    if file_max is not None and size is not None and size > file_max:
         raise TooLarge(f"The file is larger than this server accepts ({file_max} bytes).", param="file")
 
     async def expect_named(name: str | None) -> None:
-        if size > 0:
-            await expect(name, size, key)
+        if size != 0:
+            await expect(name, size or 0, key)
 
     await expect_named(None)
     form = await read_form(
@@ -71,10 +71,10 @@ async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tup
     return form, _once(request, form.digest)
 
 
-def _announced_size(request: Request) -> int:
-    """How large the file of a form is at least, by the length of the body."""
+def _announced_size(request: Request) -> int | None:
+    """How large the file of a form is at least, by the length of the body; None if that is not told."""
     length = request.headers.get("content-length", "")
-    return max(0, int(length) - _FORM_OVERHEAD) if length.isdecimal() else 0
+    return max(0, int(length) - _FORM_OVERHEAD) if length.isdecimal() else None
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
@@ -134,4 +134,4 @@ def _once(request: Request, body_digest: str) -> Once | None:
     key = _idempotency_key(request)
     if key is None:
         return None
-    return Once(key, hashlib.sha256(f"{request.method} {request.url.path} {body_digest}".encode()).hexdigest())
+    return Once(key, hashlib.sha256(f"{request.method} {request.scope['path']} {body_digest}".encode()).hexdigest())

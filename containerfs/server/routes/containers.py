@@ -43,7 +43,6 @@ async def delete(request: Request) -> Response:
 
 
 async def create_file(request: Request) -> Response:
-    await service(request).containers.retrieve(namespace(request), request.path_params["container_id"])
     kind = media_type(request)
     if kind == "multipart/form-data":
         return await _upload(request)

@@ -99,7 +99,7 @@ class ContainerFiles:
             file = ContainerFileRecord(id, container.id, path, upload.size, now, blob, attributes=kept)
             return _put(tx, container, file, now)
 
-        return await self._transactions.write(namespace, once, ContainerFile, work, upload=blob)
+        return await self._transactions.write(namespace, once, ContainerFile, work, upload)
 
     async def copy(
         self, namespace: str, container_id: str, request: CopyFile, once: Once | None = None

@@ -71,7 +71,7 @@ class Files:
             tx.insert_file(record)
             return Change(file_object(record))
 
-        return await self._transactions.write(namespace, once, File, work, upload=blob)
+        return await self._transactions.write(namespace, once, File, work, upload)
 
     async def retrieve(self, namespace: str, id: str) -> File:
         return await self._transactions.read(lambda tx, now: file_object(_live_file(tx, namespace, id, now)))

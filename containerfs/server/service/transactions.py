@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from containerfs.api.models import ApiModel
 from containerfs.server.service.refusals import late_upload, same_request
-from containerfs.server.storage.base import BlobNotFoundError, Transaction
+from containerfs.server.storage.base import BlobNotFoundError, BlobWriter, Transaction, nothing
 from containerfs.server.storage.open import Stores
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Transactions:
         once: Once | None,
         kind: type[Model],
         work: Callable[[Transaction, int], Change[Model]],
-        upload: str | None = None,
+        upload: BlobWriter | None = None,
     ) -> Model:
         """Carry out a change, or return the recorded answer if its idempotency key was used before.
 
@@ -71,7 +71,7 @@ class Transactions:
 
         Args:
             kind: the type of the result.
-            upload: the blob that ``work`` would name in a row; abandoned if ``work`` does not run.
+            upload: the committed blob that ``work`` would name in a row; abandoned if ``work`` does not run.
 
         Raises:
             Conflict: if the key was used with a different request.
@@ -84,13 +84,14 @@ class Transactions:
                 return work(tx, now)
             if answer := tx.claim_key(namespace, once.key, once.digest, now - ANSWERS_KEPT_S, now):
                 recorded = kind.model_validate_json(same_request(answer, once.digest).body)
-                return Change(recorded, tx.abandon_blob(upload, now) if upload else ())
+                return Change(recorded, tx.abandon_blob(upload.name, now) if upload and upload.name else ())
             change = work(tx, now)
             tx.record_answer(namespace, once.key, change.result.model_dump_json())
             return change
 
         try:
-            return await self._finish(await self._metadata.write(transaction))
+            first = nothing if upload is None else upload.publish
+            return await self._finish(await self._metadata.write(transaction, first=first))
         except BlobNotFoundError as error:
             raise late_upload() from error
 

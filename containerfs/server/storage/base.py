@@ -345,6 +345,10 @@ class Transaction(Protocol):
         ...
 
 
+def nothing() -> None:
+    """There is nothing to be done first."""
+
+
 class MetadataStore(Protocol):
     """Where the rows are, for several servers at once. Raises StoreUnavailableError if they cannot be had."""
 
@@ -352,8 +356,13 @@ class MetadataStore(Protocol):
         """Run ``work`` on one consistent snapshot."""
         ...
 
-    async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
+    async def write(
+        self, work: Callable[[Transaction], T], *, frees: bool = False, first: Callable[[], None] = nothing
+    ) -> T:
         """Run ``work``, then make it durable: it has happened when this returns, or not at all when it raises.
+
+        ``first`` is called once before, in the thread that goes on to run ``work``, and may take long; where it raises,
+        nothing else is done. What has to be stored before a row names it needs no hop to another thread by this.
 
         With ``frees``, for what deletes or adds nothing, it happens on a full disk, too; without, that raises
         OutOfSpaceError.
@@ -375,7 +384,7 @@ class BlobWriter(Protocol):
 
     @property
     def name(self) -> str | None:
-        """What it is called, once it is committed."""
+        """What it is called, once it is stored."""
         ...
 
     @property
@@ -392,7 +401,15 @@ class BlobWriter(Protocol):
         ...
 
     async def commit(self) -> str:
-        """Make the bytes durable and return the blob's name; ``open`` finds it from now on.
+        """End the blob and return its name. It is stored once ``publish`` has returned, too.
+
+        Raises:
+            OutOfSpaceError: if there is no room.
+        """
+        ...
+
+    def publish(self) -> None:
+        """Make the bytes of a committed blob durable, in any thread; ``open`` finds it from now on. May take long.
 
         Raises:
             OutOfSpaceError: if there is no room.

@@ -1,8 +1,8 @@
 """Blobs as files below one directory.
 
-``tmp/…`` is a blob in the making, ``blobs/BL/BLOB`` a finished one: written, fsynced, renamed, its directory fsynced.
-The writer of a blob holds an advisory lock (flock(2)) on it, which the kernel drops however the process ends.
-So an unlocked temporary file belongs to no one, with no clock or grace period involved.
+``blobs/BL/BLOB`` is a blob: written, fsynced, its directory fsynced. A large one is ``tmp/…`` in the making, and then
+renamed. Its writer holds an advisory lock (flock(2)) on it, which the kernel drops however the process ends. So an
+unlocked temporary file belongs to no one, with no clock or grace period involved.
 
 Whoever deletes blobs holds a shared lock on ``blobs`` meanwhile. While another has it alone, for a backup, nothing is
 deleted, and what should have been is dead, and deleted later.
@@ -86,18 +86,22 @@ class LocalBlobStore:
 
 
 class LocalBlobWriter:
-    """Gathers what is written and hands it to a thread, one piece there while the next is gathered."""
+    """Gathers what is written and hands it to a thread, one piece there while the next is gathered.
+
+    A blob of a single piece gets its file when it is whole, under its own name: that is leased, so what a crash leaves
+    there is deleted when the lease ends. A longer one is written to a temporary file, which is renamed.
+    """
 
     def __init__(self, unfinished: Path, finished: Path, reserve: Reserve, leases: Leases) -> None:
-        """Write to the file ``unfinished``, which gets its place below the directory ``finished``."""
-        self._unfinished, self._finished, self._reserve, self._leases = unfinished, finished, reserve, leases
+        """Write to the file ``unfinished``, if need be, and to one below the directory ``finished``."""
+        self._path, self._finished, self._reserve, self._leases = unfinished, finished, reserve, leases
         self.name: str | None = None
         self.size = 0
+        self._leased = ""
+        self._fd: int | None = None  # of the file at the path
         self._gathered: list[bytes | memoryview] = []
         self._gathered_size = 0
         self._flushing: asyncio.Future[None] | None = None
-        with out_of_space():
-            self._fd = _create_locked(unfinished)
 
     async def write(self, data: bytes | memoryview) -> None:
         self._gathered.append(data)
@@ -108,22 +112,38 @@ class LocalBlobWriter:
 
     async def commit(self) -> str:
         await self._flushed()
-        name = await self._leases.take()
-        publish = asyncio.get_running_loop().run_in_executor(
-            None, self._publish, self._gathered, _path(self._finished, name)
-        )
-        await settled(publish)
-        self.name = name
-        return name
+        self._leased = await self._leases.take()
+        return self._leased
+
+    def publish(self) -> None:
+        finished = _path(self._finished, self._leased)
+        directory = finished.parent
+        with out_of_space():
+            if not directory.is_dir():
+                directory.mkdir(mode=0o700, exist_ok=True)
+                _fsync_directory(directory.parent)
+        unfinished = None if self._fd is None else self._path
+        if unfinished is None:
+            self._path = finished
+        self._append(self._gathered)
+        assert self._fd is not None
+        with out_of_space():
+            os.fsync(self._fd)
+            if unfinished is not None:
+                unfinished.rename(finished)
+            _fsync_directory(directory)
+        os.close(self._fd)
+        self._fd, self.name = None, self._leased
 
     async def close(self) -> None:
         try:
-            # A commit has seen the outcome of every piece; without one, no one cares for it.
+            # Who commits has seen the outcome of every piece; without that, no one cares for it.
             with contextlib.suppress(OSError, OutOfSpaceError):
                 await self._flushed()
         finally:
-            self._unfinished.unlink(missing_ok=True)
-            await _close(self._fd)
+            if self._fd is not None:
+                self._path.unlink(missing_ok=True)
+                await _close(self._fd)
 
     async def _flush(self) -> None:
         await self._flushed()
@@ -139,19 +159,10 @@ class LocalBlobWriter:
     def _append(self, pieces: list[bytes | memoryview]) -> None:
         self._reserve.require()
         with out_of_space():
+            if self._fd is None:
+                self._fd = _create_locked(self._path)
             for piece in pieces:
                 _write_all(self._fd, piece)
-
-    def _publish(self, last_pieces: list[bytes | memoryview], finished: Path) -> None:
-        self._append(last_pieces)
-        with out_of_space():
-            os.fsync(self._fd)
-            directory = finished.parent
-            if not directory.is_dir():
-                directory.mkdir(mode=0o700, exist_ok=True)
-                _fsync_directory(directory.parent)
-            self._unfinished.rename(finished)
-            _fsync_directory(directory)
 
 
 class LocalBlobReader:
@@ -230,8 +241,11 @@ def _hold(path: Path) -> int | None:
 
 
 async def _close(fd: int) -> None:
-    """Close in a thread: the last close of a deleted file frees its blocks, which takes long for a large one."""
-    await settled(asyncio.get_running_loop().run_in_executor(None, os.close, fd))
+    """Close, in a thread if the file is deleted: the last close frees its blocks, which takes long for a large one."""
+    if os.fstat(fd).st_nlink:
+        os.close(fd)
+    else:
+        await settled(asyncio.get_running_loop().run_in_executor(None, os.close, fd))
 
 
 def _write_all(fd: int, data: bytes | memoryview) -> None:

@@ -150,6 +150,9 @@ class ObjectBlobWriter:
         self.name = name
         return name
 
+    def publish(self) -> None:
+        """Nothing is left to be done."""
+
     async def close(self) -> None:
         if self._large is not None and self.name is None:
             await self._large.abort()

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, sele
 from sqlalchemy.exc import DBAPIError
 
 from containerfs.server.storage import migration
-from containerfs.server.storage.base import OutOfSpaceError, StoreError, StoreUnavailableError, Transaction
+from containerfs.server.storage.base import OutOfSpaceError, StoreError, StoreUnavailableError, Transaction, nothing
 from containerfs.server.storage.migration import OutdatedError
 from containerfs.server.storage.sql import SqlTransaction
 from containerfs.server.storage.threads import settled
@@ -64,10 +64,12 @@ class PostgresMetadataStore:
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="metadata")
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        return await self._run(self._reading, work)
+        return await self._run(self._reading, work, nothing)
 
-    async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
-        return await self._run(self._writing, work)
+    async def write(
+        self, work: Callable[[Transaction], T], *, frees: bool = False, first: Callable[[], None] = nothing
+    ) -> T:
+        return await self._run(self._writing, work, first)
 
     async def survey(self, work: Callable[[Transaction], T]) -> T:
         return await settled(asyncio.get_running_loop().run_in_executor(None, _survey, self._reading, work))
@@ -76,8 +78,12 @@ class PostgresMetadataStore:
         self._threads.shutdown()
         self._writing.dispose()
 
-    async def _run(self, engine: Engine, work: Callable[[Transaction], T]) -> T:
-        return await settled(asyncio.get_running_loop().run_in_executor(self._threads, _transact, engine, work))
+    async def _run(self, engine: Engine, work: Callable[[Transaction], T], first: Callable[[], None]) -> T:
+        def run() -> T:
+            first()
+            return _transact(engine, work)
+
+        return await settled(asyncio.get_running_loop().run_in_executor(self._threads, run))
 
 
 def migrate(url: URL) -> None:

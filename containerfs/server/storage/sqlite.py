@@ -1,13 +1,14 @@
 """The rows in one SQLite file: where and when transactions run.
 
 Reads run in the calling thread: they take less than the hop to another one would, and in WAL mode wait for no writer.
-There is one writing thread, since SQLite takes one writer at a time; other servers on the same file are waited for
+Threads that write take turns, since SQLite takes one writer at a time; other servers on the same file are waited for
 (``busy_timeout``). ``synchronous=FULL`` makes each commit durable before it is acknowledged.
 """
 
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction
+from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction, nothing
 from containerfs.server.storage.migration import prepare
 from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.sql import SqlTransaction
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 30.0
 """How long a write waits for another server's."""
+
+_WRITERS = 8
+"""Threads that write: in most of their time, they make contents durable that rows are to name."""
 
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 """What a full disk is called: for the files, and for the index of the WAL, which is mapped into memory."""
@@ -50,20 +54,23 @@ class SqliteMetadataStore:
             self._engine.dispose()
             reason = error.orig if isinstance(error, DatabaseError) else error
             raise StoreError(f"cannot open {path}: {reason}") from error
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metadata-writer")
+        self._threads = ThreadPoolExecutor(_WRITERS, thread_name_prefix="metadata-writer")
+        self._writing = threading.Lock()  # guards the writer
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         with self._reader.begin():
             return work(SqlTransaction(self._reader))
 
-    async def write(self, work: Callable[[Transaction], T], *, frees: bool = False) -> T:
-        return await settled(asyncio.get_running_loop().run_in_executor(self._thread, self._write, work, frees))
+    async def write(
+        self, work: Callable[[Transaction], T], *, frees: bool = False, first: Callable[[], None] = nothing
+    ) -> T:
+        return await settled(asyncio.get_running_loop().run_in_executor(self._threads, self._write, work, frees, first))
 
     async def survey(self, work: Callable[[Transaction], T]) -> T:
         return await settled(asyncio.get_running_loop().run_in_executor(None, self._survey, work))
 
     async def close(self) -> None:
-        self._thread.shutdown()
+        self._threads.shutdown()
         self._reader.close()
         self._writer.close()
         self._engine.dispose()
@@ -72,7 +79,12 @@ class SqliteMetadataStore:
         with self._engine.connect().execution_options(begin="BEGIN") as connection, connection.begin():
             return work(SqlTransaction(connection))
 
-    def _write(self, work: Callable[[Transaction], T], frees: bool) -> T:
+    def _write(self, work: Callable[[Transaction], T], frees: bool, first: Callable[[], None]) -> T:
+        first()
+        with self._writing:
+            return self._write_now(work, frees)
+
+    def _write_now(self, work: Callable[[Transaction], T], frees: bool) -> T:
         if not frees:
             self._reserve.require()
             return self._transact(work)
