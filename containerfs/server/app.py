@@ -1,4 +1,4 @@
-"""The application: routes, errors and observation around one service."""
+"""The ASGI application: the routes, the answers to errors, and observation, around one service."""
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,9 +29,14 @@ PREFIX = "/v1"
 def create_app(
     service: Service, authenticator: Authenticator, limits: Limits, metrics: Metrics, *, redirects: bool = False
 ) -> ASGIApp:
-    """The server as an ASGI application. The caller closes the service's stores.
+    """Build the server's ASGI application.
 
-    With ``redirects``, contents are not sent, where clients can be told from where to get them.
+    Args:
+        service: carries out the operations. The caller closes its stores.
+        authenticator: identifies the sender of each request.
+        limits: what one request may cost.
+        metrics: serves ``/metrics``, and counts requests.
+        redirects: whether downloads are answered with the address of the content, if the store can sign one.
     """
     api = [
         (method, PREFIX + path, authenticated(endpoint))
@@ -60,14 +65,14 @@ def create_app(
 
 
 def create_metrics_app(metrics: Metrics) -> ASGIApp:
-    """The metrics alone, without a key."""
+    """Build an application that serves the metrics and nothing else, without a key."""
     app = Starlette(routes=[Route("/metrics", operations.metrics)])
     app.state.metrics = metrics
     return app
 
 
 def _routes(endpoints: list[Endpoint]) -> list[Route]:
-    """One route for each path, so that a method it does not have is answered with all those that it has."""
+    """Make one route for each path, so that a 405 lists all methods that the path has."""
     by_path: dict[str, dict[str, Answering]] = {}
     for method, path, endpoint in endpoints:
         by_path.setdefault(path, {})[method] = endpoint
@@ -82,5 +87,5 @@ def _by_method(endpoints: dict[str, Answering]) -> Answering:
 
 
 async def _nothing(request: Request, error: Exception) -> Response:
-    """The client is gone: what is sent goes nowhere."""
+    """Answer a client that has disconnected; nobody receives it."""
     return Response(status_code=400)

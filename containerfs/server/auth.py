@@ -1,7 +1,7 @@
-"""API keys: who may ask, and whose containers they see.
+"""API keys: who may send requests, and whose containers they see.
 
-The key file holds one record per key, with a SHA-256 of the key: keys are 256 random bits, so a slow hash would protect
-nothing more. Each key has a namespace of its own. Changes to the file take effect with the next request.
+The key file has one record for each key, with the SHA-256 of the key. Keys are 256 random bits, so a slow hash would
+not protect them any better. Each key has its own namespace. Changes to the file apply from the next request on.
 """
 
 import contextlib
@@ -27,22 +27,28 @@ from containerfs.server.listener import is_loopback
 logger = logging.getLogger("containerfs.server")
 
 SHARED_NAMESPACE = "shared"
-"""The one namespace of a server without keys."""
+"""The only namespace of a server without keys."""
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/?#\[\]]+)(?::\d{1,5})?")
-"""A host and, maybe, a port, and nothing else. Source: RFC 9110, section 7.2."""
+"""A host, optionally with a port, and nothing else. Source: RFC 9110, section 7.2."""
 
 _FEW = 64
 """Names by which clients know this machine; what is known of them is kept."""
 
 
 class KeyFileError(Exception):
-    """The key file cannot be used; the message is one line."""
+    """The key file cannot be used. The message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as stored. ``id`` is also its namespace; ``created_at`` is in Unix seconds."""
+    """A key as stored.
+
+    Attributes:
+        id: also the key's namespace.
+        sha256: of the secret, as hexadecimal digits.
+        created_at: in Unix seconds.
+    """
 
     id: str
     name: str
@@ -52,19 +58,26 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose containers a request is about, and whether it may change them."""
+    """The namespace that a request is for, and whether it may make changes."""
 
     namespace: str
     may_write: bool = True
 
 
 class Authenticator(Protocol):
+    """Identifies the senders of requests."""
+
     async def identify(self, headers: Headers) -> Identity:
-        """Who sends a request with these headers; raises Unauthenticated or Forbidden."""
+        """Identify the sender of a request by its headers.
+
+        Raises:
+            Unauthenticated: if the request has no valid key.
+            Forbidden: if the server has no keys and the request may come from a web page.
+        """
         ...
 
     async def admit(self, headers: Headers) -> None:
-        """Let pass a request about the server itself: its metrics, its description. Raises as ``identify`` does."""
+        """Check that the sender may see the server's metrics and description. Raises as ``identify`` does."""
         ...
 
 
@@ -72,7 +85,7 @@ _SHARED = Identity(SHARED_NAMESPACE)
 
 
 class Everyone:
-    """No keys: everybody who can reach the server shares one namespace."""
+    """Admits everybody who can reach the server, without keys, to one shared namespace."""
 
     async def identify(self, headers: Headers) -> Identity:
         return _SHARED
@@ -82,13 +95,14 @@ class Everyone:
 
 
 class ThisMachine:
-    """No keys, and a port of this machine: its programs may use it, and a web page in its browser may not.
+    """Admits programs on this machine, without keys, but not web pages in its browsers.
 
-    A page of another site names itself in ``Origin``; one that had its name resolved to this machine (DNS rebinding) is
-    betrayed by ``Host``. So there must be one ``Host``, at most one ``Origin``, and each must name this machine.
+    A page of another site is recognized by ``Origin``. A page whose name was resolved to this machine (DNS rebinding)
+    is recognized by ``Host``. So there must be exactly one ``Host`` and at most one ``Origin``, and each must name this
+    machine.
 
     Args:
-        allowed_hosts: further names, of a proxy in front that passes its own on.
+        allowed_hosts: further names to accept, for a proxy that passes its own name on.
     """
 
     def __init__(self, allowed_hosts: Collection[str] = ()) -> None:
@@ -111,19 +125,23 @@ class ThisMachine:
         return match is not None and (match[1] in self._allowed or is_loopback(match[1].strip("[]")))
 
     def _refusal(self, header: str, values: list[str]) -> Forbidden:
-        said = f"is {', '.join(map(repr, values))}" if values else "is missing"
+        problem = f"is {', '.join(map(repr, values))}" if values else "is missing"
         return Forbidden(
-            f"Without API keys this server is for programs of this machine, and the request's {header} {said}. "
-            "Behind a proxy that passes its own name on, start it with --allowed-host NAME.",
+            f"Without API keys, this server only answers programs on this machine; the request's {header} {problem}. "
+            "If it is behind a proxy that passes its own name on, start it with --allowed-host NAME.",
             code="host_not_allowed",
         )
 
 
 class KeyFile:
-    """The keys in a file."""
+    """The API keys in a file."""
 
     def __init__(self, path: Path, *, guards_operations: bool = False) -> None:
-        """``guards_operations`` demands a key for the server's metrics and description, too."""
+        """Use the keys in a file, which is read with the first request.
+
+        Args:
+            guards_operations: whether the server's metrics and description need a key as well.
+        """
         self._path = path
         self._guards_operations = guards_operations
         self._seen: tuple[int, int, int] | None = None
@@ -142,7 +160,11 @@ class KeyFile:
         return Identity(namespace)
 
     def keys(self) -> list[ApiKey]:
-        """All keys, oldest first. Raises KeyFileError if the file is missing or cannot be read."""
+        """Return all keys, oldest first.
+
+        Raises:
+            KeyFileError: if the file is missing or cannot be read.
+        """
         try:
             return [ApiKey(**record) for record in json.loads(self._path.read_text())["keys"]]
         except FileNotFoundError as error:
@@ -152,7 +174,14 @@ class KeyFile:
             raise KeyFileError(f"cannot read the API keys in {self._path}: {error}") from error
 
     def add(self, name: str) -> tuple[ApiKey, str]:
-        """A new key, and its secret, which is stored nowhere. Raises KeyFileError if another key has the name."""
+        """Add a key.
+
+        Returns:
+            The key, and its secret, which is not stored.
+
+        Raises:
+            KeyFileError: if another key has the name, or the file cannot be written.
+        """
         secret = f"sk-{secrets.token_urlsafe(32)}"
         key = ApiKey(f"key_{secrets.token_hex(8)}", name, hashed(secret), int(time.time()))
         with self._locked():
@@ -165,7 +194,14 @@ class KeyFile:
         return key, secret
 
     def revoke(self, id: str) -> bool:
-        """Forget a key; whether there was one. What is in its namespace stays in the store."""
+        """Remove a key. The contents of its namespace stay in the store.
+
+        Returns:
+            Whether there was such a key.
+
+        Raises:
+            KeyFileError: if the file cannot be read or written.
+        """
         with self._locked():
             keys = self.keys()
             kept = [key for key in keys if key.id != id]
@@ -175,7 +211,8 @@ class KeyFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Alone among those who change the file. Its directory is what all can lock: the file is replaced."""
+        """Keep other processes from changing the file. The lock is on its directory, because the file itself is
+        replaced."""
         try:
             directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -198,7 +235,7 @@ class KeyFile:
             raise KeyFileError(f"cannot write the API keys to {self._path}: {error.strerror}") from error
 
     def _refresh(self) -> None:
-        """Read the file if it is not the one that was read. A file that is gone or broken lets no one in."""
+        """Read the file again if it has changed. If it is missing or broken, no key is accepted."""
         try:
             stat = self._path.stat()
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
@@ -209,17 +246,21 @@ class KeyFile:
             try:
                 self._namespaces = {key.sha256: key.id for key in self.keys()}
             except KeyFileError as error:
-                logger.error("%s; until it is mended, no key is accepted", error)
+                logger.error("%s; no key is accepted until that is fixed", error)
 
 
 def _without_scheme(origin: str) -> str:
-    """The host and port of an Origin. Anything but a web page's, such as ``null`` and ``file://``, has none."""
+    """Return the host and port of a web page's Origin, and "" for others, such as ``null`` and ``file://``."""
     scheme, _, authority = origin.partition("://")
     return authority if scheme.lower() in ("http", "https") else ""
 
 
 def bearer_key(headers: Headers) -> str:
-    """The key that a request has; raises Unauthenticated if it has none."""
+    """Return the API key of a request.
+
+    Raises:
+        Unauthenticated: if it has none.
+    """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthenticated("Give an API key, as 'Authorization: Bearer KEY'.", code="missing_api_key")
@@ -231,5 +272,5 @@ def unknown_key() -> Unauthenticated:
 
 
 def hashed(key: str) -> str:
-    """What a key is looked up by: how long that takes says nothing about the key."""
+    """Hash a key for looking it up, so that the time that takes reveals nothing about the key."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""The description of the service as a page for people: one file, without scripts, and without anyone else's servers."""
+"""The API's description as a page for people: a single file, without scripts or resources from other servers."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -26,12 +26,12 @@ _PAGE = """<!doctype html>
 
 @cache
 def page() -> str:
-    """The page, in HTML."""
+    """Return the page as HTML. It is rendered once."""
     return _PAGE.format(description=description())
 
 
 def description() -> str:
-    """The operations and the objects, as a piece of HTML."""
+    """Return the operations and objects as a piece of HTML."""
     described = document()
     operations = (
         _operation(method.upper(), path, operation)
@@ -56,7 +56,7 @@ def _operation(method: str, path: str, operation: Json) -> str:
 
 
 def _contents(message: Json) -> Iterator[Json]:
-    """The schemas of a body or an answer, in each of its media types."""
+    """Yield the schema of a body or answer for each of its media types."""
     for content in message.get("content", {}).values():
         yield content["schema"]
 
@@ -69,7 +69,7 @@ def _schema(name: str, schema: Json) -> str:
 
 
 def _kind(schema: Json) -> str:
-    """A schema in a few words."""
+    """Describe a schema in a few words."""
     if reference := schema.get("$ref"):
         name = reference.rpartition("/")[2]
         return f"<a href='#{name}'>{name}</a>"

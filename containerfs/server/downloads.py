@@ -1,7 +1,7 @@
-"""A file's content as an answer: whole or a range, conditional, in large pieces.
+"""Answers with a file's content: all of it or a range, conditional, sent in large pieces.
 
-A file id's content never changes, so the id is a strong ETag, and a range continues exactly what an earlier answer
-began. Source: RFC 9110, sections 8.8.3 (ETag), 13 (conditions) and 14 (ranges).
+The content of a file id never changes, so the id is a strong ETag, and a range continues exactly what an earlier answer
+began. Source: RFC 9110, sections 8.8.3 (ETag), 13 (conditional requests) and 14 (range requests).
 """
 
 import asyncio
@@ -17,36 +17,44 @@ from starlette.types import Receive, Scope, Send
 from containerfs.server.service import Content
 
 _PIECE_MAX = 1024 * 1024
-"""Bytes read and sent at a time; measured, see docs/SERVER.md."""
+"""Bytes that are read and sent at a time. docs/SERVER.md has the measurements."""
 
 _PIECE_MIN = 64 * 1024
 
 _PIECES = 16 * 1024 * 1024
-"""For the pieces of all answers together: what slow clients have not taken stays in memory."""
+"""Bytes for the pieces of all answers together, as pieces that slow clients have not received stay in memory."""
 
 _ADDRESS_S = 900
-"""How long an address that a client is redirected to is good: a download that has begun goes on."""
+"""How long the address that a client is redirected to is valid, in seconds. Downloads that have begun are not cut off.
+"""
 
 _TYPES = mimetypes.MimeTypes()
-"""Python's own table only, so that the answer does not depend on the machine's /etc/mime.types."""
+"""Only Python's own table, so that answers do not depend on the machine's /etc/mime.types."""
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The bytes from ``start`` up to ``stop``."""
+    """The bytes from ``start`` up to but not including ``stop``."""
 
     start: int
     stop: int
 
 
 class UnsatisfiableRange(Exception):
-    """The range begins at or after the end."""
+    """The range starts at or after the end of the content."""
 
 
 def requested_span(header: str | None, size: int) -> Span | None:
-    """The bytes that a Range header asks for; None for all of them, which is also the answer to what is not understood.
+    """Parse a Range header.
+
+    Args:
+        header: the header's value, if the request has one.
+        size: of the content, in bytes.
+
+    Returns:
+        The bytes to send, or None to send all of them, as for headers that are not understood.
 
     Raises:
         UnsatisfiableRange: if no byte of the content is in the range.
@@ -67,10 +75,10 @@ def requested_span(header: str | None, size: int) -> Span | None:
 
 
 class Turns:
-    """Lets contents be sent one piece at a time, with a turn of the event loop in between for all that is not content.
+    """Lets downloads send one piece at a time, and gives the event loop a turn for other requests in between.
 
-    Hundreds of clients that are ready for more would otherwise be served in one turn, and a small request waits for
-    several.
+    Otherwise hundreds of clients that are ready for more data would be served in one turn, and a small request would
+    wait for several such turns.
     """
 
     def __init__(self) -> None:
@@ -79,7 +87,7 @@ class Turns:
 
     @contextlib.contextmanager
     def sending(self) -> Iterator[None]:
-        """Count as one of those that share what there may be of pieces."""
+        """Count the caller among the downloads that share the memory for pieces."""
         self._senders += 1
         try:
             yield
@@ -87,14 +95,14 @@ class Turns:
             self._senders -= 1
 
     async def next(self) -> int:
-        """Wait for one's turn; how many bytes to send then."""
+        """Wait for the caller's turn, and return how many bytes it may send."""
         async with self._lock:
             await asyncio.sleep(0)
         return max(_PIECE_MIN, min(_PIECE_MAX, _PIECES // self._senders))
 
 
 class ContentResponse:
-    """Sends a content, or says where it can be had, and closes it."""
+    """Sends a content, or redirects to it, and closes it."""
 
     def __init__(self, content: Content, turns: Turns, *, redirects: bool = False) -> None:
         self._content, self._turns, self._redirects = content, turns, redirects
@@ -155,9 +163,9 @@ class ContentResponse:
             while position < span.stop:
                 await send(
                     {"type": "http.response.body", "body": b"", "more_body": True}
-                )  # once there is room for more
+                )  # returns once the client has received enough for more to be buffered
                 size = await self._turns.next()
-                if gone.done():  # what is sent to nobody would be read all the same
+                if gone.done():  # otherwise the rest would be read from the disk for nobody
                     return
                 position += await self._piece(send, position, size, span.stop)
 
@@ -165,7 +173,9 @@ class ContentResponse:
         """Send up to ``size`` bytes; returns how many."""
         piece = await self._content.blob.read(position, min(size, stop - position))
         if not piece:
-            raise OSError(f"the stored bytes of {self._content.id} end at {position}, before their size")
+            raise OSError(
+                f"the stored content of {self._content.id} ends after {position} bytes, before its recorded size"
+            )
         await send({"type": "http.response.body", "body": piece, "more_body": position + len(piece) < stop})
         return len(piece)
 
@@ -184,6 +194,6 @@ class ContentResponse:
 
 
 async def _client_gone(receive: Receive) -> None:
-    """Returns once the client has closed the connection. Source: the ASGI specification, http.disconnect."""
+    """Return once the client has disconnected. Source: the ASGI specification, http.disconnect."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,28 +1,28 @@
-"""Why the service refuses a request.
+"""The reasons for which the service refuses requests.
 
 ServiceError           message, param, code
-├── InvalidRequest         the request is malformed, or asks for what is not allowed
-├── Unauthenticated        no API key, or an unknown one
-├── Forbidden              a web page asks, where only programs of this machine may
-├── NotFound               no such container or file, or it has expired, or it is another key's
-├── NotAllowed             no such operation on this resource
+├── InvalidRequest         the request is malformed or asks for something that is not allowed
+├── Unauthenticated        there is no API key, or it is not valid
+├── Forbidden              the key may only read, or the request may come from a web page
+├── NotFound               there is no such container or file, or it has expired or belongs to another key
+├── NotAllowed             the resource does not have this operation
 ├── TimedOut               the request did not arrive in time
-├── Conflict               it contradicts an earlier request
-├── TooLarge               it is larger than this server accepts
-├── HeadTooLarge           its request line and headers are
-├── UnsupportedMediaType   its body is of a kind that this operation does not take
-├── Overloaded             the server is busy with too many others
-└── OutOfSpace             there is no room to store it
+├── Conflict               the request contradicts an earlier one
+├── TooLarge               the request is larger than this server accepts
+├── HeadTooLarge           the request line and headers are too large
+├── UnsupportedMediaType   the operation does not take bodies of this kind
+├── Overloaded             the server is busy with other requests, or its store does not answer
+└── OutOfSpace             there is no space to store it
 """
 
 
 class ServiceError(Exception):
-    """A request is refused.
+    """The service refuses a request.
 
     Attributes:
-        message: what is wrong, for the person who sent it.
-        param: the parameter that is wrong, if it is one.
-        code: a word for programs, if there is one.
+        message: says what is wrong, to the person who sent the request.
+        param: the name of the wrong parameter, if there is one.
+        code: a fixed word for programs, if there is one.
     """
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:

@@ -1,7 +1,7 @@
-"""How much is in the store, and how much room is left, for monitoring.
+"""How much the store holds, and how much space is left, for monitoring.
 
-Counting looks at every row, so it is done only when someone asks, beside all else, and takes at most a twentieth of the
-time: in between the figures are those of the last count.
+Counting reads every row. So it is only done when somebody asks, next to other requests, and takes at most a twentieth
+of the time. In between, the answer is the last count.
 """
 
 import asyncio
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 _SHARE = 20
+"""The pause after a count is this many times as long as the count."""
 
 _PATIENCE_S = 1.0
-"""How long to wait for new figures where there are older ones."""
+"""How long to wait for a new count if there is an older one, in seconds."""
 
 
 class Inventory:
-    """What is in a store whose contents are on the disk of a directory, if they are."""
+    """Counts what a store holds.
+
+    Args:
+        directory: the directory on whose disk the contents are; None if they are elsewhere.
+    """
 
     def __init__(self, metadata: MetadataStore, directory: Path | None) -> None:
         self._metadata, self._directory = metadata, directory
@@ -32,21 +37,21 @@ class Inventory:
         self._not_before = 0.0
 
     async def gauges(self) -> Iterable["Metric"]:
-        """The figures as prometheus_client has them."""
+        """Return the figures as metrics of prometheus_client."""
         from prometheus_client.core import GaugeMetricFamily
 
         usage = await self._latest()
         figures = {
             "containers": ("Containers.", sum(each.containers for each in usage)),
             "files": ("Files, in containers and of /files.", sum(each.files for each in usage)),
-            "stored_bytes": ("Bytes of all files; copies count each.", sum(each.bytes for each in usage)),
+            "stored_bytes": ("Bytes of all files, where each copy counts.", sum(each.bytes for each in usage)),
             "expired_bytes": ("Bytes that are still to be removed.", sum(each.expired_bytes for each in usage)),
         }
         if self._directory is not None:
             disk = os.statvfs(self._directory)
             figures |= {
                 "disk_bytes": ("Size of the disk that contents are on.", disk.f_blocks * disk.f_frsize),
-                "disk_free_bytes": ("What of it is free.", disk.f_bavail * disk.f_frsize),
+                "disk_free_bytes": ("Free space on that disk.", disk.f_bavail * disk.f_frsize),
             }
         return [
             GaugeMetricFamily(f"containerfs_{name}", documentation, value=value)

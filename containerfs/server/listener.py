@@ -1,4 +1,4 @@
-"""The socket that a server listens on: TCP, where without API keys only this machine may connect, or a Unix socket."""
+"""The socket that a server listens on: TCP, or a Unix socket."""
 
 import contextlib
 import errno
@@ -13,20 +13,22 @@ _BACKLOG = 2048
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message is one line."""
+    """The server cannot listen on the address. The message is one line."""
 
 
 @contextlib.contextmanager
 def listening(host: str, port: int, uds: Path | None) -> Iterator[socket.socket]:
-    """A listening socket. A Unix socket is for its owner alone, and its file is removed at the end.
+    """Listen until the context ends.
+
+    A Unix socket is accessible to its owner alone, and its file is removed at the end.
 
     Args:
         host: name or address; ignored if ``uds`` is given.
-        port: 0 for any free one.
-        uds: where to create a Unix socket. The file of a server that is gone is replaced.
+        port: from 0 to 65535; 0 picks a free one.
+        uds: where to create a Unix socket. A socket file that a dead server left behind is replaced.
 
     Raises:
-        ListenError: if that cannot be done, with the reason.
+        ListenError: if the address cannot be used.
     """
     if uds is None:
         with _tcp(host, port) as listener:
@@ -43,7 +45,7 @@ def listening(host: str, port: int, uds: Path | None) -> Iterator[socket.socket]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to the address."""
+    """Tell whether only this machine can connect to the address."""
     if host == "localhost":
         return True
     try:
@@ -53,7 +55,7 @@ def is_loopback(host: str) -> bool:
 
 
 def url(listener: socket.socket, prefix: str) -> str:
-    """Where the server is, for people: an http address with the prefix, or ``unix:PATH``."""
+    """Return the server's address as shown to people: an http URL with the prefix, or ``unix:PATH``."""
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
@@ -97,7 +99,7 @@ def _unix(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket that no one listens on; anything else is left for bind() to complain of."""
+    """Remove a socket that nobody listens on. Anything else is left, and bind() fails."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
             path.unlink()

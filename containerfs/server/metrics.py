@@ -1,4 +1,4 @@
-"""What can be measured of a server, in the format of Prometheus: what it did, and what is in its store."""
+"""The server's metrics, in the format of Prometheus: what it did, and what its store holds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The sources of what is measured."""
+    """The sources of the metrics: the counts of this server, and, if there is one, the inventory of its store."""
 
     counts: Counts = field(default_factory=Counts)
     inventory: Inventory | None = None
 
     async def exposition(self) -> tuple[bytes, str]:
-        """All of it, and its media type."""
-        # Imported when it is asked for: the import takes a tenth of the server's start.
+        """Return the metrics as text, and the media type of that text."""
+        # Imported on first use: the import takes a tenth of the time that the server takes to start.
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 

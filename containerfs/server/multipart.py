@@ -17,21 +17,25 @@ from containerfs.server.errors import InvalidRequest, TooLarge
 from containerfs.server.storage.base import BlobWriter
 
 _FIELDS_MAX_BYTES = 64 * 1024
-"""For all fields but the file, and for all headers of parts."""
+"""For all fields except the file together, and for the headers of all parts together."""
 
 _PARTS_MAX = 64
 
 _FILE_FIELD = "file"
 
 ATTRIBUTES_FIELD = "attributes"
-"""No part of the digest: a request that is sent again may carry other ones, and changes nothing."""
+"""Not part of the digest: a repeated request may carry other attributes, and changes nothing."""
 
 
 @dataclass(slots=True)
 class Form:
-    """What a form held: its fields, the name of its file (None if there was none), and a digest of both.
+    """The contents of a form.
 
-    ``ambiguous`` is set if the client may have meant another name, whose escaped form is the same.
+    Attributes:
+        fields: its fields, without the file.
+        filename: the name of its file; None if it has no file.
+        ambiguous: whether the client may have meant another name that is escaped in the same way.
+        digest: of its fields, file name and file content, without attributes; "" if it was not asked for.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
@@ -41,7 +45,11 @@ class Form:
 
 
 def boundary_of(content_type: str) -> bytes:
-    """Raises InvalidRequest if a multipart content type names no boundary, or an illegal one."""
+    """Return the boundary that a multipart content type names.
+
+    Raises:
+        InvalidRequest: if there is none, or it is not a legal one.
+    """
     parameters = _parameters(content_type.encode("latin-1", "replace"))
     boundary = parameters.get("boundary", b"")
     if not 0 < len(boundary) <= 70 or boundary.strip() != boundary:
@@ -58,19 +66,19 @@ async def read_form(
     hashed: bool,
     expect: Callable[[str], Awaitable[None]],
 ) -> Form:
-    """Read a form, writing its part ``file`` to ``blob``.
+    """Read a form, and write the content of its part ``file`` to ``blob``.
 
     Args:
         chunks: the body.
-        boundary: of its parts.
-        blob: where the file's bytes go.
-        file_max: the most bytes that the file may have; None for any number.
-        hashed: whether the digest is wanted (hashing costs more than writing).
-        expect: is told the file's name before its content is read, and may raise.
+        boundary: separates the parts of the body.
+        blob: receives the file's content.
+        file_max: the largest file that is accepted, in bytes; None for no limit.
+        hashed: whether to compute the digest, which takes longer than writing.
+        expect: called with the file's name before its content is read; may raise to refuse the file.
 
     Raises:
         InvalidRequest: if the body is not a well-formed form, or has two files.
-        TooLarge: if the file or the rest exceeds its limit.
+        TooLarge: if the file or the other parts exceed their limits.
     """
     reader = _FormReader(blob, file_max, hashed, expect)
     parser = _Parser(boundary)
@@ -83,7 +91,7 @@ async def read_form(
 
 
 class _Parser:
-    """Turns the parser's callbacks into events: (name, data)."""
+    """Turns the callbacks of the parser into a list of events: (name, data)."""
 
     def __init__(self, boundary: bytes) -> None:
         self.ended = False
@@ -111,7 +119,7 @@ class _Parser:
 
 
 class _FormReader:
-    """Takes the events of a form, and sorts what they bring."""
+    """Takes the events of a form, writes its file, and collects its fields."""
 
     def __init__(
         self, blob: BlobWriter, file_max: int | None, hashed: bool, expect: Callable[[str], Awaitable[None]]
@@ -142,8 +150,8 @@ class _FormReader:
             self._form.fields[name] = _decoded(bytes(value), name)
         if self._hash:
             fields = {name: value for name, value in self._form.fields.items() if name != ATTRIBUTES_FIELD}
-            said = (sorted(fields.items()), self._form.filename)
-            self._hash.update(repr(said).encode("utf-8", "surrogatepass"))
+            described = (sorted(fields.items()), self._form.filename)
+            self._hash.update(repr(described).encode("utf-8", "surrogatepass"))
             self._form.digest = self._hash.hexdigest()
         return self._form
 
@@ -190,7 +198,11 @@ class _FormReader:
 
 
 def file_name(parameters: Mapping[str, bytes]) -> tuple[str | None, bool]:
-    """The file name in a Content-Disposition, None if there is none; and whether it is ambiguous."""
+    """Return the file name in a Content-Disposition (None if there is none), and whether it is ambiguous.
+
+    Raises:
+        InvalidRequest: if the name is not in UTF-8.
+    """
     if extended := parameters.get("filename*"):
         charset, _, rest = extended.partition(b"'")
         _, separator, value = rest.partition(b"'")
@@ -203,13 +215,13 @@ def file_name(parameters: Mapping[str, bytes]) -> tuple[str | None, bool]:
     return _decoded(_unescaped(plain), "file"), any(match[0] != b'\\"' for match in _ESCAPE.finditer(plain))
 
 
-# name=token or name="quoted", where a quoted string may hold escaped quotes and backslashes
+# name=token or name="quoted string", in which quotes and backslashes may be escaped
 _PARAMETER = re.compile(rb';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', re.DOTALL)
 _ESCAPE = re.compile(rb'\\([\\"])|%(22|[01][0-9A-Fa-f]|7[Ff])')
 
 
 def _parameters(header: bytes) -> dict[str, bytes]:
-    """The parameters of a header, quoted ones as they are between their quotes."""
+    """Parse the parameters of a header. Quoted values are returned without their quotes, and not unescaped."""
     return {
         match[1].decode("latin-1").lower(): match[3] if match[2] is None else match[2]
         for match in _PARAMETER.finditer(header)
@@ -217,7 +229,8 @@ def _parameters(header: bytes) -> dict[str, bytes]:
 
 
 def _unescaped(value: bytes) -> bytes:
-    """Undo both ways of escaping. Programs escape quotes and control characters either way, and ``%`` in none."""
+    """Undo both ways of escaping. Programs escape quotes and control characters in one way or the other, and never
+    ``%``."""
     return _ESCAPE.sub(lambda match: match[1] or bytes([int(match[2], 16)]), value)
 
 

@@ -1,6 +1,6 @@
-"""What can be seen of each request from outside: its id, its line in the access log, and the counts of all of them.
+"""What is recorded of each request: its id, its line in the access log, and the counts.
 
-Neither log nor counts hold keys, contents, or names of files: a route is counted by its template.
+Neither the log nor the counts contain keys, contents or file names. Counts use the template of a route, not the path.
 """
 
 import json
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 access_log = logging.getLogger("containerfs.access")
-"""A line of JSON for each request, at level INFO."""
+"""Gets one line of JSON for each request, at level INFO."""
 
 _UNROUTED = "(none)"
 
 
 def new_request_id() -> str:
+    """Make up an id for a request."""
     return f"req_{secrets.token_hex(16)}"
 
 
 def marks(request_id: str) -> list[tuple[bytes, bytes]]:
-    """The headers that every answer has."""
+    """Return the headers that every answer has."""
     return [(b"x-request-id", request_id.encode()), (FEATURES_HEADER.encode(), FEATURES.encode())]
 
 
@@ -43,27 +44,35 @@ _FAMILIES: dict[str, tuple[str, list[str]]] = {
     "expired_rows": ("Rows that sweeps have removed, of what expired or was deleted.", []),
     "deleted_blobs": ("Contents that sweeps have removed because nothing named them any more.", []),
 }
-"""What is counted, and by which labels."""
+"""The metrics that are counted, each with its description and labels."""
 
 
 class Counts:
-    """Requests, seconds and bytes, by operation, and what sweeps did, of all processes that share the tally."""
+    """Counts requests, seconds, bytes and the work of sweeps, over all processes that share the tally."""
 
     def __init__(self, tally: Tally | None = None) -> None:
         self._tally = tally or Tally()
 
     def add(self, method: str, route: str, status: int, seconds: float, received: int, sent: int) -> None:
+        """Count one request.
+
+        Args:
+            route: the template of its path.
+            seconds: how long it took.
+            received: bytes of its body.
+            sent: bytes of the answer's body.
+        """
         self._tally.add(1, "requests", method, route, str(status))
         self._tally.add(seconds, "request_seconds", method, route)
         self._tally.add(received, "received_bytes", method, route)
         self._tally.add(sent, "sent_bytes", method, route)
 
     def count(self, name: str, amount: float) -> None:
-        """Count what is no request, under the name of a metric."""
+        """Add an amount to a metric that is not about requests."""
         self._tally.add(amount, name)
 
     def collect(self) -> Iterable["Metric"]:
-        """The counts as prometheus_client wants them from a collector."""
+        """Yield the counts in the form that prometheus_client wants from a collector."""
         from prometheus_client.core import CounterMetricFamily
 
         sums = self._tally.sums()
@@ -76,7 +85,7 @@ class Counts:
 
 
 class Observed:
-    """The application, with every request seen, and every answer marked."""
+    """Wraps the application: records every request, and adds the common headers to every answer."""
 
     def __init__(self, app: ASGIApp, counts: Counts, templates: dict[Callable[..., Any], str]) -> None:
         self._app, self._counts, self._templates = app, counts, templates
@@ -110,7 +119,7 @@ class Observed:
 
 
 class _Seen:
-    """One request as it passes. Status 499 is a client that left before its answer."""
+    """Observes one request. Its status is 499 until it is answered, as for a client that disconnects first."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send

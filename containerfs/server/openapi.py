@@ -1,6 +1,6 @@
-"""The service described as OpenAPI 3.1, from the models that it reads and writes.
+"""The OpenAPI 3.1 description of the service, made from the models that it reads and writes.
 
-Source: OpenAPI 3.1.0. A test holds every answer of the conformance suite against this description.
+Source: OpenAPI 3.1.0. A test checks every answer of the conformance suite against this description.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ _FILE_UPLOAD: Json = {
         "purpose": {"type": "string", "minLength": 1, "maxLength": 64},
         "expires_after": {
             "type": "object",
-            "description": "One part of JSON, or a part for each of its fields: expires_after[anchor] and …[seconds].",
+            "description": "One part with JSON, or parts expires_after[anchor] and expires_after[seconds].",
             "properties": {
                 "anchor": {"const": "created_at"},
                 "seconds": {"type": "integer", "minimum": 3600, "maximum": 2592000},
@@ -50,24 +50,32 @@ _FILE_UPLOAD: Json = {
 }
 
 _RESPONSES: Json = {
-    "400": "The request is malformed, or asks for what is not allowed.",
+    "400": "The request is malformed, or asks for something that is not allowed.",
     "401": "No API key, or an unknown one.",
-    "403": "The server has no keys, and Host or Origin is not this machine's.",
+    "403": "The key may only read; or the server has no keys, and Host or Origin is not this machine's.",
     "404": "There is no such container or file.",
     "405": "There is no such operation.",
     "408": "The request did not arrive in time.",
     "409": "The Idempotency-Key was used with a different request, or an ambiguous file name is taken.",
     "413": "The request is larger than this server accepts, or its file is larger than the whole quota.",
-    "415": "The body is of a kind that this operation does not take.",
+    "415": "This operation does not take bodies of this kind, or the body is compressed.",
     "500": "The server failed.",
-    "503": "The server has too many connections or open files.",
+    "503": "The server has too many connections or open files, or its store does not answer.",
     "507": "The server has no space left, or the namespace has reached its quota.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One endpoint. ``answers`` is the model of its answer, None for content; bodies are by media type."""
+    """One endpoint.
+
+    Attributes:
+        summary: one sentence.
+        answers: the model of its answer; None for content.
+        query: the schemas of its query parameters.
+        json: the model of its JSON body, if it takes one.
+        form: the schema of its form, if it takes one.
+    """
 
     method: str
     path: str
@@ -85,7 +93,7 @@ OPERATIONS = (
         "/v1/containers",
         "List containers.",
         ListPage[Container],
-        query={**_LISTING, "name": {"type": "string", "description": "Only those of exactly this name."}},
+        query={**_LISTING, "name": {"type": "string", "description": "Only containers with exactly this name."}},
     ),
     Operation("GET", "/v1/containers/{container_id}", "Retrieve a container.", Container),
     Operation("POST", "/v1/containers/{container_id}", "Rename a container.", Container, json=RenameContainer),
@@ -93,7 +101,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/containers/{container_id}/files",
-        "Upload a file into a container, or copy one there; a file of the same path is replaced.",
+        "Upload a file into a container, or copy one there. A file with the same path is replaced.",
         ContainerFile,
         json=CopyFile,
         form=_UPLOAD,
@@ -109,7 +117,7 @@ OPERATIONS = (
     Operation(
         "POST",
         "/v1/containers/{container_id}/files/{file_id}",
-        "Have a file of a container keep these attributes, and no others.",
+        "Replace the attributes of a file of a container.",
         ContainerFile,
         json=UpdateFile,
     ),
@@ -124,7 +132,7 @@ OPERATIONS = (
         query={
             **_LISTING,
             "limit": _FILE_LIMIT,
-            "purpose": {"type": "string", "description": "Only those of this purpose."},
+            "purpose": {"type": "string", "description": "Only files with this purpose."},
         },
     ),
     Operation("GET", "/v1/files/{file_id}", "Retrieve a file.", File),
@@ -135,7 +143,7 @@ OPERATIONS = (
 
 @cache
 def document() -> Json:
-    """The description, as JSON."""
+    """Return the description as JSON. It is made once."""
     paths: dict[str, Json] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -175,13 +183,13 @@ def _parameters(operation: Operation) -> list[Json]:
 
 def _answers(operation: Operation) -> Json:
     if operation.answers:
-        good = {"200": _answer("As asked.", "application/json", _reference(operation.answers))}
+        good = {"200": _answer("Success.", "application/json", _reference(operation.answers))}
     else:
         good = {
             "200": _answer("The bytes.", "*/*", _BINARY),
-            "206": _answer("The range that was asked for.", "*/*", _BINARY),
-            "304": {"description": "The content is what If-None-Match names."},
-            "416": {"description": "The range is after the end."},
+            "206": _answer("The requested range.", "*/*", _BINARY),
+            "304": {"description": "The content is the one that If-None-Match names."},
+            "416": {"description": "The range starts after the end of the content."},
         }
     error = {"$ref": "#/components/schemas/Error"}
     return good | {status: _answer(text, "application/json", error) for status, text in _RESPONSES.items()}
@@ -196,7 +204,7 @@ def _reference(model: type[BaseModel]) -> Json:
 
 
 def _schema_name(model: type[BaseModel]) -> str:
-    """As pydantic names it: ``ListPage[File]`` is ``ListPage_File_``."""
+    """Return the name that pydantic gives a model's schema: ``ListPage_File_`` for ``ListPage[File]``."""
     return model.__name__.replace("[", "_").replace("]", "_")
 
 
@@ -210,7 +218,7 @@ def _schemas() -> dict[str, Json]:
     )
     schemas: dict[str, Json] = generated["$defs"]
     for name in map(_schema_name, answers):
-        # The models forgive what other services leave out. Ours leaves out only what may be null.
+        # The models tolerate fields that other services leave out. This one only leaves out fields that may be null.
         schemas[name]["required"] = [
             field for field, schema in schemas[name]["properties"].items() if {"type": "null"} not in _variants(schema)
         ]

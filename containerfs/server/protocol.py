@@ -1,10 +1,10 @@
 """HTTP as uvicorn speaks it, within limits that uvicorn does not have.
 
-- A request's head must arrive in time, and within 64 KiB and 256 headers. So must whatever else is neither head nor
-  body, such as the trailers of a chunked body: the parser would keep all of it in memory.
-- A client that takes nothing of what is sent to it, for longer than a request may pause, is disconnected.
-- Connections beyond the most there may be are refused, as files need descriptors, too.
-- What cannot be answered by the application, because there is no request yet, is refused in the API's form.
+- The head of a request must arrive in time, and within 64 KiB and 256 headers. The same holds for everything else that
+  is not body, such as the trailers of a chunked body, because the parser keeps it in memory.
+- A client that receives nothing of its answer for longer than a request may pause is disconnected.
+- Connections above the limit are refused, because open files need descriptors too.
+- Errors before there is a request for the application are answered in the API's form.
 """
 
 import asyncio
@@ -22,24 +22,30 @@ from containerfs.server.observation import marks, new_request_id
 from containerfs.server.routes.answers import error_answer
 
 HEAD_MAX_BYTES = 64 * 1024
-"""For the request line and the headers together. nginx allows 32 KiB in all, Apache 8 KiB for each line."""
+"""For the request line and all headers. nginx allows 32 KiB in all, and Apache 8 KiB for each line."""
 
 HEADERS_MAX = 256
 """A small header takes about 25 times its length in memory (two bytes objects and a tuple). Apache allows 100."""
 
 _LINGER_S = 2.0
-"""How long a refused client may go on sending."""
+"""How long a refused client may go on sending, in seconds."""
 
 _LOOKS_PER_PAUSE = 4
-"""How often a connection is looked at within the longest pause: a stall is noticed a quarter late at most."""
+"""How often a connection is checked during the longest pause. So a stall is noticed at most a quarter of the pause
+late."""
 
 
 class _TooManyHeaders(Exception):
-    """Raised through the parser, which reports it as a request that it cannot parse."""
+    """Passes through the parser, which reports it as a request that it cannot parse."""
 
 
 class BoundedConfig(uvicorn.Config):
-    """uvicorn's settings, and ``longest_pause`` in seconds, and how many connections there may be."""
+    """uvicorn's settings, and the limits.
+
+    Args:
+        longest_pause: how long a head may take, and how long a client may receive nothing, in seconds.
+        most_connections: how many connections there may be.
+    """
 
     def __init__(self, longest_pause: float, most_connections: int, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,17 +53,17 @@ class BoundedConfig(uvicorn.Config):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection within limits."""
+    """A connection with limits."""
 
     config: BoundedConfig
     _timer: asyncio.TimerHandle | None = None
-    """Runs while a head is awaited, and after a refusal."""
+    """Runs while a head is expected, and after a refusal."""
     _watch: asyncio.TimerHandle | None = None
-    """Runs for as long as the connection is open."""
+    """Runs as long as the connection is open."""
     _pending = 0
-    """Bytes fed to the parser that became neither a head nor part of a body."""
+    """Bytes given to the parser since it last completed a head or a part of a body."""
     _unsent = 0
-    """Bytes that the client had not acknowledged at the last look."""
+    """Bytes that the client had not acknowledged at the last check."""
     _stalled_looks = 0
     _refused = False
 
@@ -70,7 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._refuse(Overloaded("The server has too many connections.", code="overloaded"))
         if excess > self.config.most_connections // 4:
-            transport.close()  # to linger takes a descriptor
+            transport.close()  # lingering takes a descriptor
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -78,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._watch.cancel()
         super().connection_lost(exc)
 
-    # What is received
+    # Receiving
 
     def data_received(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -122,13 +128,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    # What is refused
+    # Refusing
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer, unless another answer is under way, and close the connection.
+        """Send a refusal, unless another answer has begun, and close the connection.
 
-        What the client still sends is read and dropped for a moment: the kernel would answer it with a reset, and the
-        client might never see why. Source: RFC 9112, section 9.6.
+        For a moment, whatever the client still sends is read and dropped. Otherwise the kernel would reset the
+        connection, and the client might never receive the refusal. Source: RFC 9112, section 9.6.
         """
         self._refused = True
         self._stop_timer()
@@ -140,7 +146,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
 
     def _abandon_request(self) -> bool:
-        """Leave a request that has not been answered, as if its client were gone; False if an answer has begun."""
+        """Drop a request that is not answered yet, as if its client had disconnected.
+
+        Returns:
+            False if its answer has begun.
+        """
         if self.pipeline:
             return False
         if self.cycle is not None and not self.cycle.response_complete:
@@ -150,13 +160,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         return True
 
-    # What is sent
+    # Sending
 
     def _watch_later(self) -> None:
         self._watch = self.loop.call_later(self.config.longest_pause / _LOOKS_PER_PAUSE, self._look)
 
     def _look(self) -> None:
-        """Disconnect a client that took nothing since the looks before; what the kernel holds for it counts, too."""
+        """Disconnect a client that has received nothing since the last checks. The kernel's send queue counts as not
+        received."""
         unsent = self.transport.get_write_buffer_size() + _unacknowledged(self.transport)
         self._stalled_looks = self._stalled_looks + 1 if unsent and unsent == self._unsent else 0
         self._unsent = unsent
@@ -167,7 +178,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _unacknowledged(transport: asyncio.Transport) -> int:
-    """Bytes in the kernel's send queue; none once the socket is closed. Source: tcp(7) and unix(7), SIOCOUTQ."""
+    """Return the number of bytes in the kernel's send queue; 0 once the socket is closed. Source: tcp(7) and unix(7),
+    SIOCOUTQ."""
     fd = transport.get_extra_info("socket").fileno()
     if fd < 0:
         return 0
@@ -176,7 +188,7 @@ def _unacknowledged(transport: asyncio.Transport) -> int:
 
 
 def _rendered(answer: Response) -> bytes:
-    """An answer as HTTP/1.1 puts it."""
+    """Render an answer as HTTP/1.1."""
     all_headers = [*answer.raw_headers, *marks(new_request_id())]
     headers = b"".join(name + b": " + value + b"\r\n" for name, value in all_headers)
     return STATUS_LINE[answer.status_code] + headers + b"\r\n" + bytes(answer.body)

@@ -1,7 +1,7 @@
-"""The JSON bodies that the service takes, and what they may contain.
+"""The bodies and queries that the service accepts, and what they may contain.
 
-Unlike the models of the wire, which forgive a service much, these refuse what they do not understand in a known field;
-unknown fields are ignored, as programs may be ahead of this server.
+The models of the wire tolerate what other services send. These refuse invalid values in known fields, and ignore
+unknown fields, because programs may be newer than this server.
 """
 
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ class Body(BaseModel):
 
 
 class ExpiryRule(Body):
-    """A span after an anchor: exactly one of ``days`` (1 to 36500) and ``minutes`` (1 to as much)."""
+    """A time span after an anchor: exactly one of ``days`` (1 to 36500) and ``minutes`` (1 to as long)."""
 
     anchor: Literal["created_at", "last_active_at"]
     days: int | None = Field(None, ge=1, le=_MAX_SPAN["days"])
@@ -52,7 +52,7 @@ class ExpiryRule(Body):
 
 
 class DomainSecret(Body):
-    """A secret for code that runs in a container. None runs here: it is checked, and forgotten."""
+    """A secret for code that runs in a container. It is checked and then dropped, because this server runs no code."""
 
     domain: str = Field(min_length=1)
     name: str = Field(min_length=1)
@@ -60,7 +60,7 @@ class DomainSecret(Body):
 
 
 class NetworkPolicyRequest(Body):
-    """Which hosts the container's code may reach, and, never stored or returned, secrets for them."""
+    """The hosts that a container's code may reach, and secrets for them, which are never stored or returned."""
 
     type: Literal["disabled", "allowlist"]
     allowed_domains: list[str] | None = None
@@ -68,7 +68,7 @@ class NetworkPolicyRequest(Body):
 
 
 class CreateContainer(Body):
-    """``POST /containers``."""
+    """The body of ``POST /containers``."""
 
     name: Text
     file_ids: list[Id] | None = Field(None, max_length=1000)
@@ -79,7 +79,7 @@ class CreateContainer(Body):
 
 
 class RenameContainer(Body):
-    """``POST /containers/{id}``, an extension of this server."""
+    """The body of ``POST /containers/{id}``, an extension of this server."""
 
     name: Text
 
@@ -88,7 +88,14 @@ _MAX_ID, _MAX_TIME_NS = 2**32 - 2, 2**66
 
 
 class Attributes(Body):
-    """What a client keeps with a file, an extension of this server: permission bits, owner, time in nanoseconds."""
+    """Attributes that a client keeps with a file, an extension of this server.
+
+    Attributes:
+        mode: permission bits, from 0 to 0o7777.
+        uid: user id of the owner, from 0 to 2**32 - 2.
+        gid: group id of the owner, from 0 to 2**32 - 2.
+        mtime_ns: time of the last change, in nanoseconds since 1970.
+    """
 
     mode: int | None = Field(None, ge=0, le=0o7777)
     uid: int | None = Field(None, ge=0, le=_MAX_ID)
@@ -97,13 +104,13 @@ class Attributes(Body):
 
 
 class UpdateFile(Body):
-    """``POST /containers/{id}/files/{id}``, an extension of this server: takes the place of all attributes."""
+    """The body of ``POST /containers/{id}/files/{id}``, an extension of this server. It replaces all attributes."""
 
     attributes: Attributes
 
 
 class CopyFile(Body):
-    """``POST /containers/{id}/files`` with JSON; all but ``file_id`` are extensions of this server."""
+    """The body of ``POST /containers/{id}/files`` as JSON. All fields but ``file_id`` are extensions of this server."""
 
     file_id: Id
     path: str | None = None
@@ -111,7 +118,7 @@ class CopyFile(Body):
 
 
 class Listing(BaseModel):
-    """The query of a listing: strings, as they come in a URL."""
+    """The query of a listing."""
 
     limit: int = Field(20, ge=1, le=100)
     order: Order = "desc"
@@ -119,13 +126,13 @@ class Listing(BaseModel):
 
 
 class FileListing(Listing):
-    """That of ``GET /files``, whose pages are larger, as published."""
+    """The query of ``GET /files``. Its pages are larger, as published."""
 
     limit: int = Field(10_000, ge=1, le=10_000)
 
 
 class FileExpiry(BaseModel):
-    """``expires_after`` of ``POST /files``: ``seconds`` from an hour to 30 days after creation, as published."""
+    """``expires_after`` of ``POST /files``: 3,600 to 2,592,000 seconds (an hour to 30 days), as published."""
 
     anchor: Literal["created_at"]
     seconds: int = Field(ge=3600, le=2592000)

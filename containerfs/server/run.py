@@ -1,4 +1,4 @@
-"""Run a server: bind, check the keys, say in one line where it listens, and serve in this process or in several."""
+"""Runs a server: listens, checks the keys, prints the address, and serves in this process or in several."""
 
 import contextlib
 import logging
@@ -19,20 +19,21 @@ from containerfs.server.tally import Tally
 from containerfs.server.workers import Tie, supervise
 
 _SWITCH_INTERVAL_S = 0.0005
-"""A thread that comes back from the kernel waits so long for the interpreter while the event loop is busy, and SQLite's
-and those that remove files do so for each row and file: at Python's 5 ms, 500 files took 2.8 s instead of 0.6."""
+"""How long a thread that returns from the kernel waits for the interpreter while the event loop is busy, in seconds.
+The threads of SQLite and those that remove files wait for every row and file: with Python's default of 5 ms, 500
+files took 2.8 s instead of 0.6 s."""
 
 
 def run(settings: ServerSettings) -> None:
-    """Serve until told to stop by SIGTERM, SIGINT or, for the child of a mount, the end of standard input.
+    """Serve until SIGTERM or SIGINT, or, as the child of a mount, until standard input ends.
 
     Raises:
-        ListenError: if the address cannot be listened on, or not without API keys.
+        ListenError: if the address cannot be used, or needs API keys.
         KeyFileError: if the key file cannot be read.
         StoreError: if the store cannot be opened.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    os.umask(0o077)  # one that takes rights from the owner, too, would make files that cannot be opened again
+    os.umask(0o077)  # a umask that takes rights from the owner would create files that cannot be opened again
     _log(settings)
     authenticator = _authenticator(settings)
     with (
@@ -44,7 +45,8 @@ def run(settings: ServerSettings) -> None:
 
 
 def _forget_unread_log() -> None:
-    """A log that no one reads any more is no reason to end with an error. Source: Python's note on SIGPIPE."""
+    """Drop log lines that nobody reads any more, so that the process does not end with an error. Source: Python's note
+    on SIGPIPE."""
     try:
         sys.stderr.flush()
     except BrokenPipeError:

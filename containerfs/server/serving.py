@@ -1,7 +1,7 @@
-"""One process that serves: it opens the stores, says when it is ready, and stops gracefully.
+"""One process that serves: it opens the stores, reports that it is ready, and stops gracefully.
 
-uvicorn speaks HTTP. A signal, or the end of a descriptor that is given for that, stops accepting, lets requests under
-way finish within a limit, then returns.
+uvicorn speaks HTTP. On a signal, or when a given descriptor ends, the process stops accepting connections, lets
+requests finish within a time limit, and returns.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from containerfs.server.storage.open import contents_directory, open_stores
 from containerfs.server.sweeper import Sweeper
 
 _LAST_WORDS_S = 5
-"""How long requests may take to end once their clients have been disconnected, in seconds."""
+"""How long requests may take to end after their clients were disconnected, in seconds."""
 
 _TICK_S, _TICKS = 0.1, 864_000
 """How often uvicorn does what it does from time to time, in seconds, and how often in a day."""
@@ -45,12 +45,14 @@ logger = logging.getLogger("containerfs.server")
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What processes that serve have in common.
+    """What the processes of a server share.
 
     Attributes:
+        settings: of the server.
+        authenticator: makes the authenticator for a store.
+        counts: count requests.
         listener: a listening socket.
-        authenticator: of those who ask a server on these stores.
-        metrics_listener: one on which the metrics are served, and nothing else.
+        metrics_listener: a listening socket for the metrics alone, if there is one.
     """
 
     settings: ServerSettings
@@ -60,14 +62,14 @@ class Serving:
     metrics_listener: socket.socket | None
 
     def stop_accepting(self) -> None:
-        """Close the sockets, in a process that has others accept their connections."""
+        """Close the sockets in a process that does not accept connections itself."""
         self.listener.close()
         if self.metrics_listener is not None:
             self.metrics_listener.close()
 
 
 def serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> None:
-    """Serve until told to stop by SIGTERM, SIGINT or the end of a descriptor.
+    """Serve until SIGTERM, SIGINT, or the end of a descriptor.
 
     Args:
         ready: called once requests are answered.
@@ -118,16 +120,16 @@ async def _serving_metrics(metrics: Metrics, limits: Limits, listener: socket.so
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready, and leaves signals to us.
+    """uvicorn's server. It reports that it is ready, and leaves signals to this module.
 
-    It stops as soon as it can, where uvicorn's sleeps for a quarter of a second, and the unmount of an embedded store
-    waits for it.
+    It stops as soon as it can. uvicorn's own sleeps for a quarter of a second, for which the unmount of an embedded
+    store would wait.
     """
 
     def __init__(self, app: Any, limits: Limits, ready: Callable[[], None] = lambda: None) -> None:
         config = BoundedConfig(
             limits.receive_timeout,
-            _descriptors() // 2,  # a request has a connection and, mostly, a file
+            _descriptors() // 2,  # most requests need a connection and a file
             app,
             http=BoundedProtocol,
             ws="none",
@@ -180,21 +182,21 @@ class _Server(uvicorn.Server):
         return False
 
     def _cut(self) -> None:
-        """Disconnect the clients that are left. Their requests end like those of clients that have gone."""
+        """Disconnect the remaining clients, which ends their requests."""
         connections = list(self.server_state.connections)
         logger.warning("stopping: %d connections that did not finish in time are closed", len(connections))
         for connection in connections:
             connection.transport.abort()
 
     def stop(self) -> None:
-        """Stop gracefully; at once, if told so again."""
+        """Stop gracefully; when called again, stop at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
         self._stopping.set()
 
 
 def _descriptors() -> int:
-    """How many the process may have."""
+    """Return how many descriptors the process may have."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
@@ -204,7 +206,7 @@ def _stop_on_signals(server: _Server) -> None:
 
 
 def _stop_at_the_end_of(lifeline: int, server: _Server) -> None:
-    """The mount or parent that holds the other end is gone then, however it ended."""
+    """Stop when the mount or parent process that holds the other end has ended, in whatever way."""
     loop = asyncio.get_running_loop()
 
     def wait() -> None:

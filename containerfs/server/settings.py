@@ -1,4 +1,4 @@
-"""What can be set about a server: flags, then the environment, then ``[serve]`` in the config file, then defaults."""
+"""The settings of a server: from flags, then the environment, then ``[serve]`` in the config file, then defaults."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from containerfs.units import parse_span
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may cost. Sizes are in bytes, times in seconds; None is without limit.
+    """What one request may cost. Sizes are in bytes, times in seconds; None means no limit.
 
     Attributes:
-        max_upload_size: of a file.
-        receive_timeout: the longest pause within a request, and the longest that its headers may take in all.
+        max_upload_size: the largest file that is accepted.
+        receive_timeout: the longest pause within a request, and the longest time for its head.
         keep_alive: how long a connection may be idle between requests.
-        shutdown_timeout: how long a stop waits for requests under way.
+        shutdown_timeout: how long a stop waits for requests that are being answered.
     """
 
     max_upload_size: int | None = 512 * 1024 * 1024
@@ -52,7 +52,7 @@ def _rule(value: object) -> object:
 
 
 KEYS_IN_DATABASE = Path("database")
-"""In place of a key file."""
+"""The value of ``api_keys`` for keys in the database instead of a file."""
 
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
@@ -61,28 +61,30 @@ Rule = Annotated[ExpiryRule, NoDecode, BeforeValidator(_rule)]
 
 
 class ServerSettings(BaseSettings):
-    """A server: where it listens, where it keeps things, whom it serves.
+    """Where a server listens, where it keeps its store, and whom it serves.
 
-    Environment names have the prefix ``CONTAINERFS_``. Sizes are in bytes, times in seconds.
+    The names in the environment have the prefix ``CONTAINERFS_``. Sizes are in bytes, times in seconds.
 
     Attributes:
-        host, port: where to listen; port 0 is any free one.
+        host: the address to listen on.
+        port: from 0 to 65535; 0 picks a free one.
         uds: a Unix socket to listen on instead.
-        workers: how many processes serve.
-        data_dir: the store, or what of it is not kept elsewhere.
-        database: the URL of a PostgreSQL database that has the rows.
-        blobs: the URL of what has the contents.
-        downloads: whether contents are sent from an object store, or clients redirected to it.
-        allowed_hosts: names that a server without keys on a port of this machine may be asked by, besides its own.
-        api_keys: the key file, or ``database``; None serves everyone who reaches the server.
-        metrics: a host and port on which to serve the metrics, and nothing else, without keys.
-        max_upload_size: of a file; 0 is no limit.
-        default_expiry: for containers created without ``expires_after``.
-        timeout: the longest pause within a request or its answer.
-        shutdown_timeout: how long a stop waits for requests under way.
-        sweep_interval: between sweeps.
-        access_log: write a line of JSON per request to standard error.
-        embedded: the child of a mount: what flags do not say is a default, and the end of standard input is its own.
+        workers: the number of processes, from 1 to 256.
+        data_dir: the directory of the store, except for what is kept elsewhere.
+        database: the URL of a PostgreSQL database for the metadata.
+        blobs: the URL of an object store or directory for the contents.
+        downloads: whether to send contents, or redirect clients to the object store.
+        allowed_hosts: further host names that a server without keys accepts on this machine.
+        api_keys: the key file, or ``database``; None serves everybody who can reach the server.
+        metrics: a host and port that serve the metrics and nothing else, without keys.
+        max_upload_size: the largest file that is accepted; 0 for no limit.
+        default_expiry: the rule for containers that are created without ``expires_after``.
+        timeout: the longest pause within a request or its answer; at least 0.1.
+        shutdown_timeout: how long a stop waits for requests that are being answered.
+        sweep_interval: the time between sweeps; at least 0.1.
+        access_log: whether to write one line of JSON for each request to standard error.
+        embedded: whether this is the child of a mount: it ignores the environment and the config file, and stops when
+            its standard input ends.
     """
 
     model_config = SettingsConfigDict(env_prefix="CONTAINERFS_", extra="forbid", frozen=True)
@@ -137,12 +139,12 @@ class _ServeTable(ConfigFile):
 
 
 def load(**flags: object) -> ServerSettings:
-    """The effective settings.
+    """Load the settings.
 
     Args:
-        flags: those given on the command line; None for the others.
+        flags: given on the command line; None for those that are not.
 
     Raises:
-        SettingsError: a setting is invalid; the message names it.
+        SettingsError: if a setting is invalid. The message names it.
     """
     return validated(ServerSettings, flags)

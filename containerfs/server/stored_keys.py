@@ -1,4 +1,4 @@
-"""API keys in the database: who may ask, for whom, until when, and whether to change anything."""
+"""API keys in the database, with namespaces, expiry, and keys that may only read."""
 
 import asyncio
 import math
@@ -13,11 +13,11 @@ from containerfs.server.errors import Unauthenticated
 from containerfs.server.storage.base import KeyRecord, MetadataStore
 
 REMEMBERED_S = 10
-"""How long the keys are believed to be as they were, in seconds: so long a revoked one may still be used."""
+"""How long the keys are cached, in seconds. A revoked key may be used for this long."""
 
 
 class StoredKeys:
-    """The keys in a store. All are read at once, so that unknown keys cost no queries."""
+    """The API keys in a database. All are read at once, so that unknown keys cost no queries."""
 
     def __init__(
         self,
@@ -27,7 +27,13 @@ class StoredKeys:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``guards_operations`` demands a key for the server's metrics and description, too."""
+        """Use the keys in a database, which are read with the first request.
+
+        Args:
+            guards_operations: whether the server's metrics and description need a key as well.
+            clock: returns the time in Unix seconds.
+            timer: returns the seconds since some fixed moment.
+        """
         self._metadata, self._clock, self._timer = metadata, clock, timer
         self._guards_operations = guards_operations
         self._keys: dict[str, KeyRecord] = {}
@@ -62,10 +68,15 @@ class StoredKeys:
 def new_key(
     name: str, namespace: str | None = None, *, read_only: bool = False, lifetime: float | None = None
 ) -> tuple[KeyRecord, str]:
-    """A key that is stored nowhere yet, and its secret. Its namespace is its own, if none is given.
+    """Make a key, without storing it.
 
     Args:
-        lifetime: in seconds; None for a key that stays.
+        namespace: the key's namespace; None for one of its own.
+        read_only: whether the key may only read.
+        lifetime: in seconds; None for a key that does not expire.
+
+    Returns:
+        The key's record, and its secret.
     """
     id, secret, now = f"key_{secrets.token_hex(8)}", f"sk-{secrets.token_urlsafe(32)}", int(time.time())
     expires_at = None if lifetime is None else now + int(lifetime)

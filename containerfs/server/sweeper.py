@@ -1,6 +1,7 @@
-"""Removes, for as long as the store is open, what has expired or is no longer asked for: rows first, then their bytes.
+"""Removes what has expired or was deleted, rows first and then their bytes, as long as the store is open.
 
-Each transaction is short, since others wait for it. All servers on a store sweep, and none does what another is doing.
+Transactions are short, because others wait for them. All servers of a store sweep, and none repeats the work of
+another.
 """
 
 import asyncio
@@ -14,24 +15,25 @@ from containerfs.server.storage.base import Removal, StoreUnavailableError, Tran
 from containerfs.server.storage.open import Stores
 
 CURSORS_KEPT_S = 24 * 3600
-"""How long a deleted item is good as a cursor."""
+"""How long a deleted item may be used as a cursor, in seconds."""
 
 _TRANSACTION_S = 0.025
-"""How long what removes rows goes on before it commits, in seconds: others who write to SQLite wait for it."""
+"""How long a transaction goes on removing rows, in seconds. Others that write to SQLite wait for it."""
 
 _ROWS_AT_ONCE = 100
-"""Removed between two looks at the clock: some 5 ms."""
+"""Rows that are removed between two looks at the clock, which takes about 5 ms."""
 
 _ROWS_AT_MOST = 500
-"""Removed in one transaction, which on a full disk has to find room in the reserve."""
+"""Rows that are removed in one transaction. On a full disk, the reserve must have space for it."""
 
 _DUE_AT_ONCE = 500
+"""Contents that are deleted between two transactions."""
 
 logger = logging.getLogger("containerfs.server")
 
 
 class Sweeper:
-    """What there is to sweep in a pair of stores."""
+    """Sweeps a pair of stores."""
 
     def __init__(
         self,
@@ -41,19 +43,25 @@ class Sweeper:
         count: Callable[[str, float], None] = lambda name, amount: None,
         transaction_s: float = _TRANSACTION_S,
     ) -> None:
-        """``count`` is told what sweeps have done, by the names of metrics."""
+        """Prepare to sweep; nothing is removed yet.
+
+        Args:
+            clock: returns the time in Unix seconds.
+            count: called with the name of a metric and an amount, for what sweeps have done.
+            transaction_s: how long a transaction goes on removing rows, in seconds.
+        """
         self._transaction_s = transaction_s
         self._metadata, self._blobs = stores.metadata, stores.blobs
         self._clock, self._count = clock, count
         self._due = asyncio.Event()
 
     def wake(self) -> None:
-        """Have what a request left done soon."""
+        """Start the next sweep now, because a request left something to remove."""
         self._due.set()
 
     @contextlib.asynccontextmanager
     async def sweeping(self, interval: float) -> AsyncIterator[None]:
-        """Sweep now, and again ``interval`` seconds after each sweep, in the background while the context lasts."""
+        """Sweep in the background until the context ends: now, and ``interval`` seconds after each sweep."""
         sweeping = asyncio.create_task(self._repeat(interval))
         try:
             yield
@@ -62,23 +70,23 @@ class Sweeper:
             await asyncio.gather(sweeping, return_exceptions=True)
 
     async def sweep(self) -> None:
-        """Remove what has expired or was deleted, and what no one asks for any more."""
+        """Remove everything that is due."""
         while await self._remove_expired() or await self._forget() or await self._delete_blobs():
             pass
         await self._blobs.sweep_unfinished()
 
     async def _remove_expired(self) -> bool:
-        """Remove some of what has expired, first rows, then bytes; whether there was anything."""
+        """Remove some expired rows, and then their bytes; return whether there were any."""
         began = time.monotonic()
         removal = await self._metadata.write(self._remove_some, frees=True)
         turn = time.monotonic() - began
         await self._blobs.discard(removal.garbage)
         self._count("expired_rows", removal.rows)
-        await asyncio.sleep(began + 2 * turn - time.monotonic())  # others' turn, and other processes have to notice
+        await asyncio.sleep(began + 2 * turn - time.monotonic())  # as much time for others to write
         return removal.rows > 0
 
     def _remove_some(self, tx: Transaction) -> Removal:
-        """At least something, if there is anything, and then more until it has taken long enough."""
+        """Remove rows until that has taken long enough, and at least some."""
         now, end = self._now(), time.monotonic() + self._transaction_s
         rows, garbage = 0, list[str]()
 
@@ -105,7 +113,7 @@ class Sweeper:
         return removal.rows > 0
 
     async def _delete_blobs(self) -> bool:
-        """Delete some of the blobs that are due; whether there are more to be asked for."""
+        """Delete some of the contents that are due; return whether there may be more."""
         now = self._now()
         due = await self._metadata.write(lambda tx: tx.due_blobs(now, _DUE_AT_ONCE), frees=True)
         if not await self._blobs.delete(due):
@@ -126,9 +134,9 @@ class Sweeper:
                 await self.sweep()
                 self._count("sweeps", 1)
             except StoreUnavailableError as error:
-                logger.error("the sweep failed, as the store does not answer: %s", error)
+                logger.error("the sweep failed because the store does not answer: %s", error)
                 self._count("sweep_failures", 1)
-            except Exception:  # the next sweep may do better, and the server must go on
+            except Exception:  # the server must go on, and the next sweep may succeed
                 logger.exception("the sweep failed")
                 self._count("sweep_failures", 1)
             await self._wait(interval)

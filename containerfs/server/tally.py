@@ -1,7 +1,7 @@
-"""Numbers that are only ever added to, in memory that the processes of a server share.
+"""Counters in memory that the processes of a server share.
 
-Each process adds to a part of its own, so that none waits for another; a reader adds up the parts. A process
-that takes the place of one that died goes on with its part, so that no sum ever gets smaller.
+Each process adds to its own part, so that none waits for another, and a reader adds up the parts. A process that
+replaces a dead one continues with its part, so that no sum ever decreases.
 """
 
 import json
@@ -13,28 +13,38 @@ Key = tuple[str, ...]
 _VALUES_SIZE = 1 << 15
 _NAMES_SIZE = 1 << 19
 _PART_SIZE = _VALUES_SIZE + _NAMES_SIZE
-"""Address space: memory is taken as it is used. There are some hundred keys, of some hundred bytes each."""
+"""Bytes of address space; memory is only taken as it is used. There are about a hundred keys of about a hundred bytes.
+"""
 
 
 class Tally:
     """Sums by key."""
 
     def __init__(self, parts: int = 1) -> None:
-        """Make it before forking; ``parts`` is how many processes there may be."""
+        """Create the shared memory. Call this before forking.
+
+        Args:
+            parts: the largest number of processes.
+        """
         memory = memoryview(mmap.mmap(-1, parts * _PART_SIZE))
         self._parts = [_Part(memory[start : start + _PART_SIZE]) for start in range(0, len(memory), _PART_SIZE)]
         self.take(0)
 
     def take(self, part: int) -> None:
-        """From now on this process adds to a part that no other process adds to."""
+        """Make this process add to a part that no other process adds to.
+
+        Args:
+            part: its number, from 0.
+        """
         self._mine = self._parts[part]
         self._mine.resume()
 
     def add(self, amount: float, *key: str) -> None:
+        """Add an amount to the sum of a key."""
         self._mine.add(amount, key)
 
     def sums(self) -> dict[Key, float]:
-        """What all processes have added up."""
+        """Return the sums over all processes."""
         sums: defaultdict[Key, float] = defaultdict(float)
         for part in self._parts:
             for key, value in part.read().items():
@@ -43,7 +53,7 @@ class Tally:
 
 
 class _Part:
-    """Values, and in the same order their keys, a line of JSON for each."""
+    """Values, and their keys in the same order, as one line of JSON each."""
 
     def __init__(self, memory: memoryview) -> None:
         self._values = memory[:_VALUES_SIZE].cast("d")
@@ -66,7 +76,7 @@ class _Part:
         return dict(zip(self._keys(), self._values, strict=False))
 
     def _append(self, key: Key) -> int:
-        """Where a new key's value is. Keys that find no room share the last place, as the last key."""
+        """Add a key and return its index. Keys for which there is no space share the last index, under the last key."""
         line = _line(key)
         if len(self._places) == len(self._values) or self._end + len(line) > len(self._names):
             return len(self._places) - 1

@@ -1,8 +1,8 @@
-"""Several processes that do the same work, until their parent is told to stop.
+"""Several processes that do the same work until their parent is told to stop.
 
-The parent has no threads, no event loop and no store: it forks workers, waits, and replaces those that die. All of
-them hold the reading end of a pipe, the lifeline, whose writing end is the parent's alone: none outlives it, however it
-ends.
+The parent has no threads, event loop or store: it forks workers, waits, and replaces those that die. All workers hold
+the reading end of a pipe, the lifeline. Only the parent has its writing end, so no worker outlives the parent, however
+it ends.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from containerfs.server.storage.base import StoreError
 logger = logging.getLogger("containerfs.server")
 
 _PAUSE_S = 1.0
-"""Before a worker is replaced that did not get as far as to be ready."""
+"""The pause before replacing a worker that ended before it was ready, in seconds."""
 
 _READY = b"\n"
 
@@ -29,12 +29,12 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """What binds a worker to its parent.
+    """What connects a worker to its parent.
 
     Attributes:
-        number: from 0; a worker has that of the one it replaces.
-        lifeline: a descriptor that comes to its end when the parent does.
-        ready: to be called once the worker does its work.
+        number: from 0; a worker that replaces another has its number.
+        lifeline: a descriptor that ends when the parent does.
+        ready: called by the worker once it does its work.
     """
 
     number: int
@@ -43,27 +43,29 @@ class Tie:
 
 
 Work = Callable[[Tie], None]
-"""Returns when it is done, after SIGTERM or the end of its lifeline; raises StoreError if it cannot begin."""
+"""The work of a worker. It returns after SIGTERM or at the end of the lifeline, and raises StoreError if it cannot
+start."""
 
 
 @dataclass(slots=True)
 class _Worker:
     number: int
     word: int
-    """The reading end of a pipe on which it says that it is ready, or why it cannot be."""
+    """The reading end of a pipe on which the worker reports that it is ready, or why it cannot start."""
     is_ready: bool = False
 
 
 def supervise(count: int, work: Work, started: Callable[[], None], stop_accepting: Callable[[], None]) -> None:
-    """Have so many processes work until SIGTERM or SIGINT, and return when all of them have ended.
+    """Keep workers running until SIGTERM or SIGINT, and return when all of them have ended.
 
     Args:
+        count: the number of workers, at least 1.
         work: what each of them does.
         started: called once all are ready.
         stop_accepting: called before they are told to stop.
 
     Raises:
-        StoreError: if the first one cannot begin.
+        StoreError: if the first worker cannot start.
     """
     with _signals() as noticed:
         parent = _Parent(count, work, started, stop_accepting, noticed)
@@ -103,15 +105,15 @@ class _Parent:
                 self._notice()
 
     def close(self) -> None:
-        """End the lifeline: what is still there after an error ends, too."""
+        """Close the lifeline, which ends the workers that are left after an error."""
         for fd in self._lifeline:
             os.close(fd)
 
     def _start_missing(self) -> float | None:
-        """Start those that are missing, or return in how many seconds."""
+        """Start workers until there are enough; or return after how many seconds to try again."""
         store_is_open = self._announced or any(worker.is_ready for worker in self._workers.values())
         if self._stopping or not store_is_open:
-            return None  # the first one may have to migrate the store, or fail to
+            return None  # the first worker may have to migrate the store, and may fail
         pause = self._not_before - time.monotonic()
         if pause > 0:
             return pause
@@ -129,10 +131,10 @@ class _Parent:
         self._workers[pid] = _Worker(number, word)
 
     def _become_worker(self, number: int, say: int) -> None:
-        """Work, in the child, and never return."""
+        """Do the work in the child. Never returns."""
         status = 1
         try:
-            os.setpgid(0, 0)  # Ctrl-C is for the parent
+            os.setpgid(0, 0)  # Ctrl-C only concerns the parent
             _restore_signals()
             os.close(self._lifeline[1])
             self._work(Tie(number, self._lifeline[0], lambda: _say(say, _READY)))
@@ -157,7 +159,7 @@ class _Parent:
             logger.error("a process could not start: %s", word.decode())
 
     def _notice(self) -> None:
-        """Do what signals ask for."""
+        """Act on the signals that have arrived."""
         numbers = os.read(self._noticed, select.PIPE_BUF)
         if set(numbers) & set(_STOPPING):
             self._stop()
@@ -168,7 +170,7 @@ class _Parent:
             self._bury(pid, os.waitstatus_to_exitcode(status))
 
     def _stop(self) -> None:
-        """Ask all to stop; at once, if asked again."""
+        """Ask all workers to stop; when called again, they stop at once."""
         if not self._stopping:
             self._stopping = True
             self._stop_accepting()
@@ -195,7 +197,7 @@ def _say(word: int, text: bytes) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[int]:
-    """A descriptor from which the numbers of the signals are read that have come."""
+    """Yield a descriptor from which the numbers of arriving signals are read."""
     noticed, notice = os.pipe()
     os.set_blocking(notice, False)
     before = signal.set_wakeup_fd(notice, warn_on_full_buffer=False)
@@ -212,7 +214,7 @@ def _signals() -> Iterator[int]:
 
 @contextlib.contextmanager
 def _blocked() -> Iterator[None]:
-    """Signals wait, so that a child is not taken for its parent."""
+    """Block signals, so that a new child does not act on its parent's signals."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_STOPPING, signal.SIGCHLD))
     try:
         yield

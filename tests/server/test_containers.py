@@ -134,7 +134,9 @@ def test_every_answer_is_marked(http: httpx.Client) -> None:
     ids = set()
     for response in (http.get("/containers"), http.get("/nothing"), http.post("/containers")):
         spoken = Dialect.of(response.headers)
-        assert spoken == Dialect(True, True, True, etags=True, attributes=True, directories=True, renames=True)
+        assert spoken == Dialect(
+            True, True, True, etags=True, attributes=True, directories=True, renames=True, whole_uploads=True
+        )
         ids.add(response.headers["x-request-id"])
     assert len(ids) == 3
 

@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out: each endpoint reads its request, asks the service, and renders the answer."""
+"""The endpoints: each reads its request, calls the service, and renders the answer."""

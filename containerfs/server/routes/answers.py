@@ -1,6 +1,7 @@
-"""How results and errors look on the wire.
+"""How results and errors are rendered.
 
-What answers an error is asynchronous: Starlette would run it in a thread, which may be what there is no more of.
+The functions that answer errors are asynchronous. Starlette would run others in a thread, and there may be no more
+threads.
 """
 
 import errno
@@ -37,12 +38,12 @@ _FROM_STATUS = {status: kind for kind, status in _STATUS.items()}
 
 
 def json_answer(model: ApiModel) -> Response:
-    """A result: fields that have no value are left out."""
+    """Render a result. Fields without a value are left out."""
     return _json(model.model_dump_json(exclude_none=True))
 
 
 def page_answer(page: ListPage[Any]) -> Response:
-    """A page: ``first_id`` and ``last_id`` are there even where they are null."""
+    """Render a page. ``first_id`` and ``last_id`` are included even if they are null."""
     text = page.model_dump_json(exclude_none=True)
     if not page.data:
         text = text.removesuffix("}") + ',"first_id":null,"last_id":null}'
@@ -50,7 +51,11 @@ def page_answer(page: ListPage[Any]) -> Response:
 
 
 def error_answer(error: errors.ServiceError, headers: Mapping[str, str] | None = None) -> Response:
-    """A refusal, in the form that the API's clients know."""
+    """Render a refusal in the API's form.
+
+    Args:
+        headers: headers to add to the answer.
+    """
     status = _STATUS[type(error)]
     kind = "server_error" if status >= 500 else "invalid_request_error"
     body = _ErrorBody(message=error.message, type=kind, param=error.param, code=error.code)
@@ -63,21 +68,24 @@ def error_answer(error: errors.ServiceError, headers: Mapping[str, str] | None =
     if status == 503:
         response.headers["retry-after"] = "1"
     if status in (409, 507):
-        response.headers["x-should-retry"] = "false"  # else clients send what is refused twice more
+        response.headers["x-should-retry"] = "false"  # otherwise clients repeat the request twice
     return response
 
 
 async def service_error(request: Request, error: Exception) -> Response:
+    """Answer a refusal of the service."""
     assert isinstance(error, errors.ServiceError)
     return error_answer(error)
 
 
 async def out_of_space(request: Request, error: Exception) -> Response:
+    """Answer that the disk is full."""
     logger.error("no space left in the store: %s", error)
     return error_answer(errors.OutOfSpace("The server has no space left to store this.", code="insufficient_storage"))
 
 
 async def quota_exceeded(request: Request, error: Exception) -> Response:
+    """Answer that the namespace has reached its quota: 413 if the file can never fit, and otherwise 507."""
     assert isinstance(error, QuotaExceededError)
     quota, size = error.quota, error.size
     if quota.max_files == 0:
@@ -93,17 +101,18 @@ async def quota_exceeded(request: Request, error: Exception) -> Response:
 
 
 async def blob_not_found(request: Request, error: Exception) -> Response:
-    """A content that was deleted between the look at its row and the first byte."""
+    """Answer for a content that was deleted after its row was read."""
     return error_answer(errors.NotFound("The file was deleted."))
 
 
 async def store_unavailable(request: Request, error: Exception) -> Response:
+    """Answer that the database or object store does not respond."""
     logger.error("the store does not answer: %s", error)
     return error_answer(errors.Overloaded("The server's store does not answer; try again.", code="store_unavailable"))
 
 
 async def system_error(request: Request, error: Exception) -> Response:
-    """Raises what is no lack of descriptors."""
+    """Answer that the process has no descriptors left. Other system errors are raised again."""
     assert isinstance(error, OSError)
     if error.errno not in (errno.EMFILE, errno.ENFILE):
         raise error
@@ -112,7 +121,7 @@ async def system_error(request: Request, error: Exception) -> Response:
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """What the router itself refuses: an unknown path or method."""
+    """Answer for paths and methods that the router does not know."""
     assert isinstance(error, HTTPException)
     kind = _FROM_STATUS.get(error.status_code, errors.InvalidRequest)
     path = f"{request.method} {request.url.path}"
@@ -121,6 +130,7 @@ async def http_error(request: Request, error: Exception) -> Response:
 
 
 async def internal_error(request: Request, error: Exception) -> Response:
+    """Answer for errors that nobody expected; they are logged elsewhere, with a traceback."""
     body = _ErrorBody(message="The server had an error while processing your request.", type="server_error")
     return _json(_Error(error=body).model_dump_json(), 500)
 

@@ -1,4 +1,4 @@
-"""What every endpoint wants to know of its request."""
+"""What all endpoints read from their requests."""
 
 from collections.abc import Awaitable, Callable
 
@@ -18,7 +18,7 @@ Answering = Callable[[Request], Awaitable[ASGIApp]]
 _READING = ("GET", "HEAD")
 
 Endpoint = tuple[str, str, Answering]
-"""A method, the template of a path, and what answers there."""
+"""A method, the template of a path, and the function that answers there."""
 
 
 def service(request: Request) -> Service:
@@ -31,13 +31,18 @@ def content_answer(request: Request, content: Content) -> ContentResponse:
 
 
 def namespace(request: Request) -> str:
-    """Whose containers the request is about."""
+    """Return the namespace that the request is for."""
     found: str = request.state.namespace
     return found
 
 
 def authenticated(answer: Answering) -> Answering:
-    """Look at nothing of a request before it is known whose it is; raises Unauthenticated or Forbidden."""
+    """Wrap an endpoint so that nothing of a request is read before its sender is known.
+
+    Raises:
+        Unauthenticated: if the request has no valid key.
+        Forbidden: if the key may only read, or the request may come from a web page.
+    """
 
     async def endpoint(request: Request) -> ASGIApp:
         authenticator: Authenticator = request.app.state.authenticator
@@ -52,7 +57,8 @@ def authenticated(answer: Answering) -> Answering:
 
 
 def admitted(answer: Answering) -> Answering:
-    """The same for what is about the server itself."""
+    """Wrap an endpoint about the server itself, so that it checks whether the sender may see it. Raises as
+    ``authenticated``."""
 
     async def endpoint(request: Request) -> ASGIApp:
         authenticator: Authenticator = request.app.state.authenticator
@@ -63,7 +69,7 @@ def admitted(answer: Answering) -> Answering:
 
 
 def _check_characters(request: Request) -> None:
-    """NUL is in no id and no name, and PostgreSQL cannot even be asked for it."""
+    """Refuse NUL, which no id or name contains, and which cannot be sent to PostgreSQL."""
     if "\0" in request.scope["path"]:
         raise NotFound("Invalid URL: it contains a NUL character.")
     for name, value in request.query_params.items():
@@ -72,5 +78,10 @@ def _check_characters(request: Request) -> None:
 
 
 def page_query(request: Request, listing: type[Listing] = Listing) -> PageQuery:
+    """Read the page that a listing's query asks for.
+
+    Raises:
+        InvalidRequest: if a parameter is out of range.
+    """
     asked = parsed(listing, dict(request.query_params))
     return PageQuery(asked.limit, asked.order, asked.after)

@@ -1,4 +1,4 @@
-"""Reading request bodies: as JSON or as a form, within limits of size and time."""
+"""Reads request bodies, as JSON or as forms, within limits of size and time."""
 
 import asyncio
 import hashlib
@@ -19,25 +19,36 @@ Model = TypeVar("Model", bound=BaseModel)
 _JSON_MAX_BYTES = 1024 * 1024
 
 _FORM_OVERHEAD = 128 * 1024
-"""How much larger than its file a form may be, judged by its Content-Length."""
+"""How much larger than its file a form may be, in bytes. What exceeds this by Content-Length must be the file's."""
 
 _KEY_MAX_LENGTH = 255
 
 Expect = Callable[[str | None, int, str | None], Awaitable[None]]
-"""Told of a file that is about to be sent: its name, None while that is not known, its size at least, and the request's
-idempotency key. It raises what refuses the file."""
+"""Called for a file before it arrives, with its name (None while it is not known), its size in bytes at least, and the
+idempotency key of the request. Raises an error to refuse the file."""
 
 
 class ClientGone(Exception):
-    """The client closed the connection before its request was complete; there is no one to answer."""
+    """The client disconnected before its request was complete, so there is nobody to answer."""
 
 
 def media_type(request: Request) -> str:
+    """Return the media type of the body, in lower case and without parameters; "" if the request names none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_json(request: Request, kind: type[Model]) -> tuple[Model, Once | None]:
-    """The body as a model, and the request's idempotency key."""
+    """Read the body as JSON.
+
+    Returns:
+        The body as a model, and the request's idempotency key if it has one.
+
+    Raises:
+        UnsupportedMediaType: if the body is not JSON, or is compressed.
+        TooLarge: if it is larger than 1 MiB.
+        InvalidRequest: if it does not fit the model.
+        TimedOut: if it does not arrive in time.
+    """
     if media_type(request) not in ("application/json", ""):
         raise UnsupportedMediaType("Send the body as application/json.")
     body = bytearray()
@@ -49,10 +60,19 @@ async def read_json(request: Request, kind: type[Model]) -> tuple[Model, Once | 
 
 
 async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tuple[Form, Once | None]:
-    """The body as a form whose file goes to ``blob``, and the request's idempotency key.
+    """Read the body as a form whose file is written to ``blob``.
 
-    A file that may be large is refused before any of it is read, and, if that depends on its name, as soon as that is.
-    What is short is as soon read as looked at.
+    A file that may be too large is refused before any of it is read, or, if that depends on its name, as soon as the
+    name is known. Short bodies are read first, since that takes no longer than the check.
+
+    Returns:
+        The form, and the request's idempotency key if it has one.
+
+    Raises:
+        InvalidRequest: if the form is malformed.
+        TooLarge: if the file or the other fields exceed their limits.
+        UnsupportedMediaType: if the body is compressed.
+        TimedOut: if it does not arrive in time.
     """
     file_max = limits(request).max_upload_size
     boundary = boundary_of(request.headers["content-type"])
@@ -72,7 +92,7 @@ async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tup
 
 
 def _announced_size(request: Request) -> int | None:
-    """How large the file of a form is at least, by the length of the body; None if that is not told."""
+    """Return the least size of a form's file in bytes, by the body's Content-Length; None if there is none."""
     length = request.headers.get("content-length", "")
     return max(0, int(length) - _FORM_OVERHEAD) if length.isdecimal() else None
 
@@ -103,23 +123,28 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
 
 
 def limits(request: Request) -> Limits:
+    """Return the limits of this server."""
     found: Limits = request.app.state.limits
     return found
 
 
 def parsed(kind: type[Model], data: bytes | dict[str, str], *, within: str = "") -> Model:
-    """JSON, or the strings of a query or form, as a model; raises InvalidRequest with the parameter at fault.
+    """Parse JSON, or the strings of a query or form, into a model.
 
-    ``within`` is the parameter that the model is the value of, if it is not the whole body.
+    Args:
+        within: the parameter whose value this is, if it is not a whole body; it is part of the names in errors.
+
+    Raises:
+        InvalidRequest: if the data does not fit the model; names the first wrong parameter.
     """
     try:
         return kind.model_validate_json(data) if isinstance(data, bytes) else kind.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         param = ".".join(part for part in (within, *map(str, first["loc"])) if part) or None
-        said = first["msg"].removeprefix("Value error, ")
+        problem = first["msg"].removeprefix("Value error, ")
         raise InvalidRequest(
-            f"Invalid '{param}': {said}." if param else f"Invalid body: {said}.", param=param
+            f"Invalid '{param}': {problem}." if param else f"Invalid body: {problem}.", param=param
         ) from error
 
 

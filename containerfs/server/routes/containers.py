@@ -81,7 +81,7 @@ async def _upload(request: Request) -> Response:
     async with service(request).contents.receive() as blob:
         form, once = await read_upload(request, blob, expect)
         if form.filename is None:
-            # Some programs send the id of a file as a form, too.
+            # Some programs send a file id as a form.
             named = {name: form.fields[name] for name in ("path",) if name in form.fields}
             fields = parsed(CopyFile, {"file_id": _file_id_field(form.fields), **named})
             fields = fields.model_copy(update={"attributes": _attributes(form)})
@@ -107,7 +107,7 @@ async def _copy(request: Request) -> Response:
 
 
 def _attributes(form: Form) -> Attributes | None:
-    """The field ``attributes``, which is JSON."""
+    """Parse the field ``attributes``, which is JSON."""
     given = form.fields.get(ATTRIBUTES_FIELD)
     return None if given is None else parsed(Attributes, given.encode(), within=ATTRIBUTES_FIELD)
 

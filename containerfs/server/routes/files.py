@@ -62,7 +62,7 @@ def _purpose(form: Form) -> str:
 
 
 def _lifetime(form: Form) -> int | None:
-    """Seconds from ``expires_after``: as one part of JSON, or as ``expires_after[anchor]`` and ``…[seconds]``."""
+    """Return the seconds in ``expires_after``, sent as one part with JSON, or as one part for each of its fields."""
     whole = form.fields.get("expires_after")
     parts = {match[1]: value for name, value in form.fields.items() if (match := _EXPIRY_PART.fullmatch(name))}
     if whole is None:

@@ -1,4 +1,4 @@
-"""What those who run the server, or write programs for it, ask it: is it well, what did it do, what can it do."""
+"""Endpoints for operators and programmers: health, metrics, and the API's description."""
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -9,7 +9,7 @@ from containerfs.server.storage.base import PageQuery
 
 
 async def health(request: Request) -> Response:
-    """Answers 200 when the store answers."""
+    """Answer 200 if the store responds."""
     await service(request).containers.page("", PageQuery(limit=1))
     return JSONResponse({"status": "ok"})
 
@@ -21,13 +21,13 @@ async def metrics(request: Request) -> Response:
 
 
 async def description(request: Request) -> Response:
-    from containerfs.server.openapi import document  # slow to import, and seldom asked for
+    from containerfs.server.openapi import document  # slow to import, and rarely requested
 
     return JSONResponse(document())
 
 
 async def documentation(request: Request) -> Response:
-    from containerfs.server.documentation import page  # slow to import, and seldom asked for
+    from containerfs.server.documentation import page  # slow to import, and rarely requested
 
     return HTMLResponse(page())
 

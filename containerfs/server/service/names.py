@@ -1,21 +1,24 @@
-"""Names of uploaded files: which are taken, and what they are called in a container.
+"""Names of uploaded files: which are accepted, and their paths in containers.
 
-A name is a relative path of ordinary segments. All that Linux allows in a file name survives exactly; what could lead
-out of the container, or could not be a file name at all, is refused.
+A name is a relative path. Every file name that Linux allows is kept exactly. Names that could lead out of the
+container, or that no file can have, are refused.
 """
 
 from containerfs.api.paths import DATA_ROOT, NAME_MAX_BYTES
 from containerfs.server.errors import InvalidRequest
 
 PATH_MAX_BYTES = 4096
-"""The longest path that Linux takes. Source: limits.h, PATH_MAX."""
+"""The longest path on Linux, in bytes. Source: limits.h, PATH_MAX."""
 
 
 def checked_name(name: str, *, param: str = "file") -> str:
-    """The name itself.
+    """Return the name if it is allowed.
+
+    Args:
+        param: the parameter that an error names.
 
     Raises:
-        InvalidRequest: if it is not a relative path without ``.``, ``..``, empty or over-long segments.
+        InvalidRequest: if it is not a relative path, or has a segment that is ``.``, ``..``, empty or too long.
     """
     if problem := _problem(name):
         raise InvalidRequest(f"Invalid file name: {problem}.", param=param, code="invalid_file_name")
@@ -23,23 +26,27 @@ def checked_name(name: str, *, param: str = "file") -> str:
 
 
 def is_directory(name: str) -> bool:
-    """Whether a name is that of a directory, which is kept, without content, where no file makes it."""
+    """Tell whether a name is a directory's. Only directories without files are stored, and they have no content."""
     return name.endswith("/")
 
 
 def checked_container_name(name: str, *, param: str = "file") -> str:
-    """The same for a name in a container, where directories are, too. Raises InvalidRequest."""
+    """Return the name if it is allowed in a container, where names may also be those of directories.
+
+    Raises:
+        InvalidRequest: as ``checked_name``.
+    """
     checked_name(name.removesuffix("/"), param=param)
     return name
 
 
 def container_path(name: str) -> str:
-    """Where an upload of this name lies in its container: ``a/b.txt`` at ``/mnt/data/a/b.txt``."""
+    """Return the path of a file in its container: ``/mnt/data/a/b.txt`` for ``a/b.txt``."""
     return DATA_ROOT + name
 
 
 def file_name(path: str) -> str:
-    """The inverse of ``container_path``."""
+    """Return the name of a file by its path in its container, the inverse of ``container_path``."""
     return path.removeprefix(DATA_ROOT)
 
 

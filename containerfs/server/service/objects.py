@@ -1,6 +1,6 @@
-"""From requests to records, and from records to the objects that go over the wire.
+"""Turns requests into records, and records into the objects that are sent.
 
-Objects are the union of what the seed schema and the published one have.
+The objects have the fields of the published API and those of the API's first description.
 """
 
 from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, FileAttributes
@@ -11,7 +11,13 @@ from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord
 def container_record(
     id: str, namespace: str, request: CreateContainer, default_rule: ExpiryRule | None, now: int, file_count: int
 ) -> ContainerRecord:
-    """A new container, as it was asked for, with so many files."""
+    """Make the record of a new container.
+
+    Args:
+        default_rule: the expiry rule if the request has none.
+        now: in Unix seconds.
+        file_count: how many files it is created with.
+    """
     rule, policy = request.expires_after or default_rule, request.network_policy
     return ContainerRecord(
         id=id,
@@ -61,7 +67,7 @@ def container_file_object(record: ContainerFileRecord) -> ContainerFile:
 
 
 def attributes_record(request: Attributes | None) -> dict[str, int] | None:
-    """What is to be kept of attributes; None of none."""
+    """Return the attributes to store; None if there are none."""
     given: dict[str, int] = {} if request is None else request.model_dump(exclude_none=True)
     return given or None
 

@@ -1,4 +1,4 @@
-"""Refusals of the service, in the API's own words where it has some."""
+"""Refusals of the service, worded as the published API words them, where it does."""
 
 from containerfs.server.errors import Conflict, NotFound, Overloaded
 from containerfs.server.storage.base import RecordedAnswer

@@ -1,5 +1,6 @@
 """A large file that is fetched in pieces, several at a time."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_several_are_under_way_at_a_time_and_each_byte_is_fetched_once(reader: R
     assert read(reader) == CONTENT
     (first, *later) = asked(remote)
     assert first == (0, len(CONTENT))
-    assert all(stop == start for (_, stop), (start, _) in zip(later, later[1:], strict=False))
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(later))
     assert later[-1][1] == len(CONTENT)
     assert max(stop - start for start, stop in later) == PIECE
 
