@@ -1,1 +1,1 @@
-"""What the server keeps: rows that describe (metadata), and blobs that hold the bytes."""
+"""The server's store: rows with the metadata, and blobs with the bytes."""

@@ -1,9 +1,9 @@
-"""Copies a store of SQLite and files while servers use it. The copy is a data directory like any other.
+"""Copies a store of SQLite and files while servers use it. The copy is an ordinary data directory.
 
-The rows are copied first, as of one moment (SQLite's online backup); then the blobs that they name, which no server
-deletes meanwhile, and which never change. So each row has its bytes. The new rows take the place of those of the backup
-before only when all of their bytes are safe on disk, and what no row names any more goes last: the directory holds a
-whole backup at any time, and a later one copies no more than what is new.
+First the rows are copied, as of one moment (SQLite's online backup). Then the blobs that they name are copied, which do
+not change, and which no server deletes in the meantime. So every row has its bytes. The new rows replace those of the
+previous backup once all of their bytes are safe on the disk, and blobs that no row names are removed last. So the
+directory holds a complete backup at any time, and the next backup only copies new blobs.
 """
 
 import contextlib
@@ -20,22 +20,23 @@ from containerfs.server.storage.local import without_deletions
 from containerfs.server.storage.open import DATABASE, holds_store
 
 _MARKS_OF_A_SERVER = (f"{DATABASE}-wal", "reserve")
-"""The one is there while a server runs, the other once it has added something."""
+"""The first exists while a server runs, the second once a server has added something."""
 
 _BLOBS_AT_ONCE = 1000
-"""Copied, then flushed to disk together: a flush for each takes longer than the copy of a small one."""
+"""Blobs that are copied and then flushed together. Flushing one takes longer than copying a small one."""
 
 _NAMED = "SELECT blob, bytes FROM container_files UNION SELECT blob, bytes FROM files"
 
 
 @dataclass(slots=True)
 class Backup:
-    """What a backup has.
+    """The contents of a backup.
 
     Attributes:
-        blobs, bytes: the contents in it; copies that share their bytes count once.
+        blobs: how many contents it has; copies that share their bytes count once.
+        bytes: the size of all of them together.
         copied: how many of them are new.
-        missing: contents that rows name, and that the store itself has not, or not whole.
+        missing: contents that rows name, and that are missing or incomplete in the store itself.
     """
 
     blobs: int = 0
@@ -45,10 +46,10 @@ class Backup:
 
 
 def back_up(data_dir: Path, destination: Path) -> Backup:
-    """Copy a store into a directory, which is created, or has the backup before, and is brought up to date.
+    """Copy a store into a directory, which is created, or holds the previous backup and is updated.
 
     Raises:
-        StoreError: if there is no store, or the directory cannot take a backup; the message says why.
+        StoreError: if there is no store, or the directory cannot take a backup.
     """
     _check(data_dir, destination)
     try:
@@ -93,12 +94,14 @@ class _Copy:
             contextlib.closing(sqlite3.connect(self._source / DATABASE)) as source,
             contextlib.closing(sqlite3.connect(self._rows)) as copy,
         ):
-            source.backup(copy)  # in one step: in several, it would start again whenever a server writes
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file; a server that opens it makes it WAL again
+            source.backup(copy)  # in one step, because a copy in several steps starts again whenever a server writes
+            copy.execute(
+                "PRAGMA journal_mode = DELETE"
+            )  # makes it one file; a server that opens it switches to WAL again
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[Iterator[tuple[str, int]]]:
-        """The blobs that the copied rows name, and their sizes."""
+        """Return the blobs that the copied rows name, with their sizes."""
         with contextlib.closing(sqlite3.connect(self._rows)) as rows:
             yield iter(rows.execute(_NAMED))
 
@@ -113,7 +116,8 @@ class _Copy:
         self._backup.copied += len(copied)
 
     def _copy_blob(self, blob: str, size: int) -> bool:
-        """Whether it was copied, which it is not if it is there, or not in the store either."""
+        """Copy a blob, and return whether that was done. It is not if the copy exists, or the store does not have the
+        blob."""
         self._backup.blobs += 1
         self._backup.bytes += size
         if _size(_path(self._destination, blob)) == size:
@@ -127,7 +131,7 @@ class _Copy:
         return True
 
     def _remove_others(self) -> None:
-        """Remove what no row names, and what a backup that was cut short has left."""
+        """Remove what no row names, and what an interrupted backup has left."""
         with contextlib.closing(sqlite3.connect(self._destination / DATABASE)) as rows:
             for path in (self._destination / "blobs").glob("*/*"):
                 if not rows.execute(f"SELECT 1 FROM ({_NAMED}) WHERE blob = ?", (path.name,)).fetchone():

@@ -1,13 +1,12 @@
-"""The interfaces of the two stores, and the records that pass through them.
+"""The interfaces of the two stores, and the records that they exchange.
 
-A store is a pair. Rows say what exists; blobs hold the bytes and say nothing. A blob belongs to the rows that name it,
-several of which may name the same one, and the rows account for every blob: it is recorded as new before it is there,
-live from the moment on in which a row names it, dead from that in which none does any more, and forgotten when it is
-deleted. A crash leaves a blob that is new until its lease ends, or dead: never a row without its bytes, nor bytes that
-no one knows of. ``schema.py`` has the states.
+A store is a pair. Rows say what exists, and blobs hold the bytes. One or several rows name a blob. The rows account for
+every blob: it is recorded as new before it is stored, is live while a row names it, dead when no row does any more, and
+forgotten after it is deleted. So a crash leaves at most a blob that is new until its lease ends, or a dead one. It
+never leaves a row without its bytes, or bytes that nothing accounts for. ``schema.py`` shows the states.
 
-Rules of the service are functions over a ``Transaction``, handed to ``MetadataStore.read`` or ``write``. They are plain
-synchronous code, so that one text of them runs on any database, in whatever way the store runs it.
+The rules of the service are functions of a ``Transaction``, passed to ``MetadataStore.read`` or ``write``. They are
+synchronous, so that the same code works with every database, wherever the store runs it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,34 +20,38 @@ T = TypeVar("T")
 
 
 class StoreError(Exception):
-    """The store cannot be opened or used as it is; the message is one line that says what to do."""
+    """The store cannot be opened or used. The message is one line, and says what to do."""
 
 
 class OutOfSpaceError(Exception):
-    """There is no room left for what was to be stored; nothing of it was."""
+    """There is no space for what was to be stored. Nothing of it was stored."""
 
 
 class StoreUnavailableError(Exception):
-    """The store does not answer. What was to be changed may have been, if its outcome was lost."""
+    """The store does not answer. If the result of a change was lost, it may have happened."""
 
 
 class BlobNotFoundError(Exception):
-    """There is no such blob (any more)."""
+    """There is no such blob, or it was deleted."""
 
 
 LEASE_S = 3600
 """How long a new blob is kept for a row to name it, in seconds."""
 
 LINGER_S = 3600
-"""How long a dead blob is kept for those who read it, where the store does not keep it for them."""
+"""How long a dead blob is kept for those that are reading it, in seconds, if the file system does not keep it for them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
-    """A container as stored. Times are Unix seconds; ``lifetime`` is in seconds, None for a container that stays.
+    """A container as stored. Times are in Unix seconds.
 
-    ``anchor``, ``span`` and ``unit`` are the expiry rule as it was given: ``span`` times ``unit`` (``days`` or
-    ``minutes``) after ``anchor``.
+    Attributes:
+        expires_at: None for a container that does not expire.
+        anchor: where the expiry rule counts from: ``created_at`` or ``last_active_at``; None without a rule.
+        span: the rule's length, in ``unit``.
+        unit: ``days`` or ``minutes``.
     """
 
     id: str
@@ -67,10 +70,15 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True)
 class ContainerFileRecord:
-    """A file in a container as stored; ``file_id`` is the id of the file that it was copied from.
+    """A file of a container as stored.
 
-    ``attributes`` are what its client keeps with it, as it was given. A path that ends in ``/`` is a directory's, which
-    has no bytes.
+    Attributes:
+        path: absolute; one that ends in ``/`` is a directory's, which has no bytes.
+        bytes: the size of its content.
+        created_at: in Unix seconds.
+        blob: the name of its content.
+        file_id: the id of the file that it was copied from, if it is a copy.
+        attributes: what its client keeps with it.
     """
 
     id: str
@@ -85,7 +93,8 @@ class ContainerFileRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A file of ``/v1/files`` as stored."""
+    """A file of ``/files`` as stored. Times are in Unix seconds; ``expires_at`` is None for a file that does not
+    expire."""
 
     id: str
     namespace: str
@@ -99,7 +108,12 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """What a request with an ``Idempotency-Key`` was answered: ``digest`` names the request, ``body`` is JSON."""
+    """The answer to a request with an idempotency key.
+
+    Attributes:
+        digest: of the request.
+        body: of the answer, as JSON.
+    """
 
     digest: str
     body: str
@@ -107,13 +121,13 @@ class RecordedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is in a namespace.
+    """What a namespace contains.
 
     Attributes:
-        containers: those that have not expired.
-        files: in these, and of ``/files``.
-        bytes: of these files; copies, which share their bytes, count each.
-        expired_bytes: of what has expired or was deleted, and is still to be removed.
+        containers: the number of containers that have not expired.
+        files: the number of files in these, and of ``/files``.
+        bytes: of these files, where each copy counts.
+        expired_bytes: of files that have expired or were deleted, and whose rows are still to be removed.
     """
 
     namespace: str
@@ -125,7 +139,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """An API key as stored, by its SHA-256. ``expires_at`` is None for one that stays."""
+    """An API key as stored.
+
+    Attributes:
+        sha256: of the secret, as hexadecimal digits.
+        read_only: whether the key may only read.
+        created_at: in Unix seconds.
+        expires_at: in Unix seconds; None for a key that does not expire.
+    """
 
     id: str
     name: str
@@ -138,7 +159,14 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a namespace may have, None for any number, and what it has, all that is not removed yet included."""
+    """What a namespace may hold, and what it holds, including what is still to be removed.
+
+    Attributes:
+        max_bytes: None for no limit.
+        max_files: None for no limit.
+        bytes: the bytes that it holds.
+        files: the number of files that it holds.
+    """
 
     namespace: str
     max_bytes: int | None
@@ -148,6 +176,7 @@ class Quota:
 
     @property
     def is_exceeded(self) -> bool:
+        """Whether the namespace holds more than it may."""
         return (self.max_bytes is not None and self.bytes > self.max_bytes) or (
             self.max_files is not None and self.files > self.max_files
         )
@@ -155,7 +184,13 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Which part of a listing: at most ``limit`` items after the item ``after``, by creation in ``order``."""
+    """A part of a listing.
+
+    Attributes:
+        limit: the largest number of items, at least 1.
+        order: by time of creation, ``asc`` or ``desc``.
+        after: the id of the item that the page follows; None for the first page.
+    """
 
     limit: int
     order: Order = "desc"
@@ -163,11 +198,11 @@ class PageQuery:
 
 
 class QuotaExceededError(Exception):
-    """A namespace would have more than its ``quota`` allows.
+    """A namespace would hold more than its quota allows.
 
     Attributes:
-        quota: with the numbers as they would be.
-        size: of the file that does not fit, in bytes, at least.
+        quota: with the numbers as they would become.
+        size: a lower bound for the size of the file that does not fit, in bytes.
     """
 
     def __init__(self, quota: Quota, size: int) -> None:
@@ -176,29 +211,30 @@ class QuotaExceededError(Exception):
 
 
 class UnknownCursorError(Exception):
-    """``PageQuery.after`` names nothing that is, or lately was, in the listing."""
+    """``PageQuery.after`` names an item that is not in the listing, and was not recently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a step of removing things did: how many rows it deleted, and the blobs that are dead now."""
+    """The result of removing rows: how many were removed, and the blobs that are dead now."""
 
     rows: int
     garbage: Sequence[str] = ()
 
 
 class Transaction(Protocol):
-    """The rows, as one transaction sees them.
+    """The rows as one transaction sees them.
 
-    Listings are in order of creation, total and stable: by ``created_at``, then by order of insertion. Each returns up
-    to one item more than ``limit``, which tells that there are more, and raises ``UnknownCursorError``. An item that
-    was deleted stays good as a cursor until ``forget`` is called for a later time.
+    Listings have a total, stable order: by ``created_at``, and then by insertion. Each returns up to one item more than
+    ``limit``, which shows that there are more, and raises UnknownCursorError. A deleted item may be used as a cursor
+    until ``forget`` is called for a later time.
 
-    ``now`` is in Unix seconds everywhere. What has expired at ``now`` is not found.
+    ``now`` is always in Unix seconds. Items that have expired at ``now`` are not found.
 
-    No method does more work than its ``limit`` says, or than one row takes: other writers wait for a transaction.
+    Other writers wait for a transaction. So no method does more work than ``limit`` allows, or than one row takes.
 
-    Transactions may run side by side. What is read with ``lock``, for writing only, stays as it is until the end.
+    Transactions may run concurrently. Rows that are read with ``lock``, which only writing transactions may use, do not
+    change until the transaction ends.
     """
 
     def insert_container(self, record: ContainerRecord) -> None: ...
@@ -208,41 +244,55 @@ class Transaction(Protocol):
     def containers(self, namespace: str, query: PageQuery, now: int, name: str | None) -> list[ContainerRecord]: ...
 
     def touch_container(self, id: str, last_active_at: int, expires_at: int | None, added: int) -> None:
-        """Record activity; ``added`` is how many files came (or, negative, went). What has expired stays so."""
+        """Record activity in a container, unless it has expired.
+
+        Args:
+            last_active_at: in Unix seconds.
+            expires_at: the new time of expiry, in Unix seconds; None for none.
+            added: how many files it has gained; negative for files that it has lost.
+        """
         ...
 
     def rename_container(self, id: str, name: str) -> None: ...
 
     def end_container(self, id: str) -> None:
-        """Let a container have expired, for ever."""
+        """Make a container expire, for good."""
         ...
 
     def remove_container(self, id: str, now: int, limit: int) -> Removal:
-        """Delete up to ``limit`` rows of an expired container: its files, what is kept of deleted ones, then itself."""
+        """Delete up to ``limit`` rows of an expired container: its files, the places of deleted files, and then the
+        container."""
         ...
 
     def expired_containers(self, now: int, limit: int) -> list[str]:
-        """Those that no other transaction has asked for."""
+        """Return the ids of expired containers, except those that another transaction is working on."""
         ...
 
     def insert_container_file(self, record: ContainerFileRecord, replaced_id: str | None, now: int) -> list[str]:
-        """Insert a row, in place of another of its container; returns the other's blob if that is dead now.
+        """Insert a file into a container that is locked or new.
 
-        The container must be locked, or new. Raises BlobNotFoundError if the new row's blob is dead or unknown, and
-        QuotaExceededError.
+        Args:
+            replaced_id: the file of the same container that it replaces, if there is one.
+
+        Returns:
+            The blob of the replaced file, if that is dead now.
+
+        Raises:
+            BlobNotFoundError: if the blob of the new file is dead or unknown.
+            QuotaExceededError: if the namespace may not hold it.
         """
         ...
 
     def insert_container_files(self, records: Sequence[ContainerFileRecord]) -> None:
-        """Insert the files of a container that is new. Raises as ``insert_container_file`` does."""
+        """Insert the files of a new container. Raises as ``insert_container_file`` does."""
         ...
 
     def set_attributes(self, id: str, attributes: Mapping[str, int] | None) -> None:
-        """Have a file of a container keep these, and no others."""
+        """Replace all attributes of a container's file."""
         ...
 
     def container_file(self, container_id: str, id: str) -> ContainerFileRecord | None:
-        """The file with this id or, failing that, the newest copied from the file with this id."""
+        """Return the file with this id; if there is none, the newest copy of the file with this id."""
         ...
 
     def container_file_at(self, container_id: str, path: str) -> ContainerFileRecord | None: ...
@@ -250,19 +300,24 @@ class Transaction(Protocol):
     def container_files(self, container_id: str, query: PageQuery) -> list[ContainerFileRecord]: ...
 
     def source(self, namespace: str, id: str, now: int) -> FileRecord | ContainerFileRecord | None:
-        """What can be copied by this id: a file, or a file of any container, of the namespace."""
+        """Return the file of ``/files``, or of any container of the namespace, that has this id."""
         ...
 
     def sources(self, namespace: str, ids: Collection[str], now: int) -> Mapping[str, FileRecord | ContainerFileRecord]:
-        """The same for many ids; those that cannot be copied are left out."""
+        """Return the files with these ids, as ``source`` does. Unknown ids are left out."""
         ...
 
     def delete_container_file(self, id: str, now: int) -> list[str]:
-        """Delete a row; returns its blob if that is dead now."""
+        """Delete a row, and return its blob if that is dead now."""
         ...
 
     def insert_file(self, record: FileRecord) -> None:
-        """Raises BlobNotFoundError if its blob is dead or unknown, and QuotaExceededError."""
+        """Insert a file of ``/files``.
+
+        Raises:
+            BlobNotFoundError: if its blob is dead or unknown.
+            QuotaExceededError: if the namespace may not hold it.
+        """
         ...
 
     def file(self, namespace: str, id: str, now: int, *, lock: bool = False) -> FileRecord | None: ...
@@ -270,78 +325,85 @@ class Transaction(Protocol):
     def files(self, namespace: str, query: PageQuery, now: int, purpose: str | None) -> list[FileRecord]: ...
 
     def delete_file(self, id: str, now: int) -> list[str]:
-        """Delete a row; returns its blob if that is dead now."""
+        """Delete a row, and return its blob if that is dead now."""
         ...
 
     def expired_files(self, now: int, limit: int) -> list[str]:
-        """Those that no other transaction has asked for."""
+        """Return the ids of expired files of ``/files``, except those that another transaction is working on."""
         ...
 
     def claim_key(self, namespace: str, key: str, digest: str, since: int, now: int) -> RecordedAnswer | None:
-        """Claim an idempotency key, so that ``record_answer`` may follow; waits for others that have claimed it.
+        """Claim an idempotency key, for ``record_answer`` to follow. Waits for other transactions that have claimed it.
 
-        Returns the answer if one was recorded for the key at or after ``since``: then it is not claimed.
+        Args:
+            digest: of the request.
+            since: in Unix seconds; older answers do not count.
+
+        Returns:
+            The recorded answer, if there is one. The key is not claimed then.
         """
         ...
 
     def is_claimed(self, namespace: str, key: str) -> bool:
-        """Whether an answer was recorded for a key."""
+        """Tell whether an answer is recorded for a key."""
         ...
 
     def record_answer(self, namespace: str, key: str, body: str) -> None:
-        """Record the answer to the request that has claimed a key, in the same transaction."""
+        """Record the answer to the request that has claimed a key in this transaction."""
         ...
 
     def lease_blobs(self, blobs: Collection[str], until: int) -> None:
-        """Record new blobs, under names that are used for the first time."""
+        """Record new blobs, whose names were never used before. The leases end at ``until``, in Unix seconds."""
         ...
 
     def abandon_blob(self, blob: str, now: int) -> list[str]:
-        """Let a blob be dead if it is new; returns it if it was."""
+        """Mark a blob as dead if it is new, and return it if it was."""
         ...
 
     def due_blobs(self, now: int, limit: int) -> list[str]:
-        """Some of the blobs that are to be deleted, dead ones and those whose lease has ended, which are dead then.
+        """Return up to ``limit`` blobs to delete: dead ones, and those whose lease has ended, which are marked as dead.
 
-        Nobody else is given these, until they are so late that whoever was has died.
+        No other caller gets them, unless they are still there so late that the caller must have died.
         """
         ...
 
     def forget_blobs(self, blobs: Collection[str]) -> None:
-        """Drop what is known of dead blobs, once they are deleted."""
+        """Remove the record of dead blobs that were deleted."""
         ...
 
     def usage(self, now: int) -> list[Usage]:
-        """What is in each namespace that has anything, by name. Looks at every row: only for ``survey``."""
+        """Return what each namespace contains that is not empty, sorted by name. Reads every row, so use it in
+        ``survey`` only."""
         ...
 
     def keys(self) -> list[KeyRecord]:
-        """All API keys, oldest first."""
+        """Return all API keys, oldest first."""
         ...
 
     def insert_key(self, key: KeyRecord) -> bool:
-        """Whether it was inserted, which it is not if another key has its name."""
+        """Insert a key, and return whether that was possible. It is not if another key has its name."""
         ...
 
     def delete_key(self, id: str) -> bool:
-        """Whether there was one."""
+        """Delete a key, and return whether there was one."""
         ...
 
     def quotas(self) -> list[Quota]:
-        """Those of all namespaces that have one, by name."""
+        """Return the quotas of all namespaces that have one, sorted by name."""
         ...
 
-    def quota(self, namespace: str) -> Quota | None: ...
+    def quota(self, namespace: str) -> Quota | None:
+        """Return the quota of a namespace, if it has one."""
 
     def set_quota(self, namespace: str, max_bytes: int | None, max_files: int | None) -> None:
-        """Bound what a namespace may have, counting what it has; without either bound it has no quota any more.
+        """Limit what a namespace may hold, after counting what it holds. Without limits, it no longer has a quota.
 
-        Others who write wait meanwhile.
+        Other writers wait in the meantime.
         """
         ...
 
     def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
-        """Drop up to ``limit`` deleted cursors, and as many recorded answers, that are older."""
+        """Remove up to ``limit`` older places of deleted items, and as many older recorded answers."""
         ...
 
 
@@ -350,7 +412,8 @@ def nothing() -> None:
 
 
 class MetadataStore(Protocol):
-    """Where the rows are, for several servers at once. Raises StoreUnavailableError if they cannot be had."""
+    """Keeps the rows, for several servers at once. All methods raise StoreUnavailableError if the rows cannot be
+    reached."""
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one consistent snapshot."""
@@ -359,112 +422,127 @@ class MetadataStore(Protocol):
     async def write(
         self, work: Callable[[Transaction], T], *, frees: bool = False, first: Callable[[], None] = nothing
     ) -> T:
-        """Run ``work``, then make it durable: it has happened when this returns, or not at all when it raises.
+        """Run ``work`` and make its changes durable. They have happened when this returns, and not at all if it raises.
 
-        ``first`` is called once before, in the thread that goes on to run ``work``, and may take long; where it raises,
-        nothing else is done. What has to be stored before a row names it needs no hop to another thread by this.
+        ``work`` may run more than once, after a conflict with another writer, and must have no effects outside its
+        transaction. If the task is cancelled in the meantime, the cancellation is raised once the outcome is known.
 
-        With ``frees``, for what deletes or adds nothing, it happens on a full disk, too; without, that raises
-        OutOfSpaceError.
+        Args:
+            frees: whether the change deletes or adds nothing, so that it must work on a full disk too.
+            first: called once, in the thread that then runs ``work``, and may take long. If it raises, nothing else is
+                done. It saves a hop to another thread for what has to be stored before a row names it.
 
-        ``work`` may be run more than once (after a conflict with another writer) and must have no effects but on its
-        transaction. A task cancelled meanwhile learns of it once the outcome is settled.
+        Raises:
+            OutOfSpaceError: if the disk is full.
         """
         ...
 
     async def survey(self, work: Callable[[Transaction], T]) -> T:
-        """The same as ``read``, for what may take long: no one else waits for it."""
+        """Run ``work`` as ``read`` does, without making others wait for it. It may take long."""
         ...
 
     async def close(self) -> None: ...
 
 
 class BlobWriter(Protocol):
-    """One blob in the making."""
+    """Writes one new blob."""
 
     @property
     def name(self) -> str | None:
-        """What it is called, once it is stored."""
+        """The blob's name, once it is stored."""
         ...
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
+        """The number of bytes written so far."""
         ...
 
     async def write(self, data: bytes | memoryview) -> None:
-        """Append. May return before the bytes are written; errors then come with a later call.
+        """Append bytes. May return before they are written, so that errors are raised by a later call.
 
         Raises:
-            OutOfSpaceError: if there is no room.
+            OutOfSpaceError: if there is no space.
         """
         ...
 
     async def commit(self) -> str:
-        """End the blob and return its name. It is stored once ``publish`` has returned, too.
+        """End the blob and return its name. The blob is stored once ``publish`` has returned as well.
 
         Raises:
-            OutOfSpaceError: if there is no room.
+            OutOfSpaceError: if there is no space.
         """
         ...
 
     def publish(self) -> None:
-        """Make the bytes of a committed blob durable, in any thread; ``open`` finds it from now on. May take long.
+        """Make the bytes of a committed blob durable, so that ``open`` finds it. May be called in any thread, and may
+        take long.
 
         Raises:
-            OutOfSpaceError: if there is no room.
+            OutOfSpaceError: if there is no space.
         """
         ...
 
 
 class BlobReader(Protocol):
-    """An open blob; it stays readable for as long as a dead blob is kept, at least."""
+    """An open blob. It can be read at least as long as dead blobs are kept."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The number of bytes."""
 
     async def seek(self, start: int, stop: int) -> None:
-        """Say which bytes are going to be read, in order. Raises BlobNotFoundError if the blob is not there."""
+        """Announce which bytes will be read, in order.
+
+        Raises:
+            BlobNotFoundError: if there is no such blob.
+        """
         ...
 
     async def address(self, seconds: float) -> str | None:
-        """A URL from which anyone can get the blob for so long; None if the store has no such."""
+        """Return a URL from which anybody can fetch the blob for so many seconds; None if the store has none."""
         ...
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes at ``offset``, at least one unless ``offset`` is at or after the end."""
+        """Return up to ``size`` bytes at ``offset``: at least one, unless ``offset`` is at or after the end."""
         ...
 
     async def close(self) -> None: ...
 
 
 class BlobStore(Protocol):
-    """Where the bytes are. Blobs never change. Safe for use by several servers at once."""
+    """Keeps the bytes, for several servers at once. Blobs never change."""
 
     def writer(self) -> AbstractAsyncContextManager[BlobWriter]:
-        """A new blob. One that is not committed when the context ends is gone; one that is committed is new, as the
-        rows have it, until a row names it."""
+        """Give a writer for a new blob, until the context ends.
+
+        A blob that is not committed by then is removed. One that is committed stays new, as the rows have it, until a
+        row names it.
+        """
         ...
 
     async def open(self, blob: str, size: int) -> BlobReader:
-        """Open a blob, which has so many bytes.
+        """Open a blob of ``size`` bytes.
 
         Raises:
-            BlobNotFoundError: if there is no such blob; ``BlobReader.seek`` may find that out, too.
-            OSError: if it has another number of bytes; the same holds.
+            BlobNotFoundError: if there is no such blob; may also be raised by ``BlobReader.seek``.
+            OSError: if the blob has another size; may also be raised by ``BlobReader.seek``.
         """
         ...
 
     async def discard(self, blobs: Collection[str]) -> None:
-        """Free the room of dead blobs now, if those who read them can go on."""
+        """Free the space of dead blobs now, if those that are reading them can go on."""
         ...
 
     async def delete(self, blobs: Collection[str]) -> bool:
-        """Delete dead blobs, those too that were never there; whether they are gone, and not to be asked for again."""
+        """Delete dead blobs; some of them may never have been stored.
+
+        Returns:
+            Whether they are gone. If not, they are to be deleted again later.
+        """
         ...
 
     async def sweep_unfinished(self) -> None:
-        """Remove what writers that died have left of blobs that were not committed, if the store has such."""
+        """Remove what dead writers left of blobs that they did not commit."""
         ...
 
     async def close(self) -> None: ...

@@ -1,7 +1,7 @@
-"""Names for new blobs, each recorded as new before anything is stored under it.
+"""Names for new blobs, which are recorded before anything is stored under them.
 
-They are leased some at a time, as recording them is a transaction. One that is not used, or whose upload comes to
-nothing, is deleted when its lease ends.
+Several are leased at a time, because recording them is a transaction. If a name is not used, or its upload fails, it is
+removed when the lease ends.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from containerfs.server.storage.base import LEASE_S, MetadataStore
 _AT_ONCE = 16
 
 _RESERVE_S = LEASE_S / 2
-"""What is left of a lease at least when it is given away: time to store the blob, and to name it."""
+"""The time that is left of a lease at least when its name is taken, in seconds: to store the blob and insert a row."""
 
 
 class Leases:
@@ -27,7 +27,7 @@ class Leases:
         self._leasing = asyncio.Lock()
 
     async def take(self) -> str:
-        """The name of a new blob, which has half an hour to be stored, and named by a row."""
+        """Return the name of a new blob. It must be stored, and named by a row, within half an hour."""
         async with self._leasing:
             if not self._names or time.time() >= self._good_until:
                 names = [new_name() for _ in range(_AT_ONCE)]
@@ -37,11 +37,11 @@ class Leases:
             return self._names.pop()
 
     async def record(self, names: Collection[str]) -> None:
-        """Lease names that were chosen by ``new_name``."""
+        """Lease names that ``new_name`` returned."""
         until = int(time.time()) + LEASE_S
         await self._metadata.write(lambda tx: tx.lease_blobs(names, until))
 
 
 def new_name() -> str:
-    """A name that no blob had before."""
+    """Return a name that no blob ever had."""
     return secrets.token_hex(16)

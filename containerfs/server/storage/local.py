@@ -1,11 +1,11 @@
-"""Blobs as files below one directory.
+"""Blobs as files below a directory.
 
-``blobs/BL/BLOB`` is a blob: written, fsynced, its directory fsynced. A large one is ``tmp/…`` in the making, and then
-renamed. Its writer holds an advisory lock (flock(2)) on it, which the kernel drops however the process ends. So an
-unlocked temporary file belongs to no one, with no clock or grace period involved.
+``blobs/BL/BLOB`` is a blob; it was fsynced, and so was its directory. A large one is written as ``tmp/…`` and then
+renamed. Its writer holds an advisory lock (flock(2)) on it, which the kernel releases however the process ends. So a
+temporary file without a lock is garbage, whatever its age.
 
-Whoever deletes blobs holds a shared lock on ``blobs`` meanwhile. While another has it alone, for a backup, nothing is
-deleted, and what should have been is dead, and deleted later.
+Deleting blobs takes a shared lock on ``blobs``. While a backup holds it exclusively, nothing is deleted: blobs that
+should have been are dead, and deleted later.
 """
 
 import asyncio
@@ -22,20 +22,25 @@ from containerfs.server.storage.reserve import Reserve, out_of_space
 from containerfs.server.storage.threads import settled
 
 _FLUSH_SIZE = 1024 * 1024
-"""Bytes gathered before they go to a thread: at a megabyte the hop (0.1 ms) no longer shows, and a writer holds two."""
+"""Bytes that are gathered before a thread writes them. At 1 MiB, the hop to the thread (0.1 ms) hardly matters, and a
+writer holds two such pieces."""
 
 
 class LocalBlobStore:
     """The BlobStore on a local file system."""
 
     def __init__(self, directory: Path, reserve: Reserve, leases: Leases) -> None:
-        """Create what is missing below ``directory``; raises OSError if that cannot be done."""
+        """Create what is missing below ``directory``.
+
+        Raises:
+            OSError: if that is not possible.
+        """
         self._reserve, self._leases = reserve, leases
         self._blobs = directory / "blobs"
         self._unfinished = directory / "tmp"
         for part in (self._blobs, self._unfinished):
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part.chmod(0o700)  # a store that was copied here has the modes that the copy gave it
+            part.chmod(0o700)  # a store that was copied has the modes that the copying program gave it
 
     @contextlib.asynccontextmanager
     async def writer(self) -> AsyncIterator["LocalBlobWriter"]:
@@ -86,14 +91,15 @@ class LocalBlobStore:
 
 
 class LocalBlobWriter:
-    """Gathers what is written and hands it to a thread, one piece there while the next is gathered.
+    """Gathers bytes and passes them to a thread, which writes one piece while the next is gathered.
 
-    A blob of a single piece gets its file when it is whole, under its own name: that is leased, so what a crash leaves
-    there is deleted when the lease ends. A longer one is written to a temporary file, which is renamed.
+    A blob of one piece is written under its own name once it is complete. The name is leased, so what a crash leaves
+    there is deleted when the lease ends. A longer blob is written to a temporary file, which is renamed.
     """
 
     def __init__(self, unfinished: Path, finished: Path, reserve: Reserve, leases: Leases) -> None:
-        """Write to the file ``unfinished``, if need be, and to one below the directory ``finished``."""
+        """Prepare to write a file below the directory ``finished``, and, for a large blob, the file ``unfinished``
+        first."""
         self._path, self._finished, self._reserve, self._leases = unfinished, finished, reserve, leases
         self.name: str | None = None
         self.size = 0
@@ -137,7 +143,7 @@ class LocalBlobWriter:
 
     async def close(self) -> None:
         try:
-            # Who commits has seen the outcome of every piece; without that, no one cares for it.
+            # A commit has raised the errors of all pieces. Without a commit, they do not matter.
             with contextlib.suppress(OSError, OutOfSpaceError):
                 await self._flushed()
         finally:
@@ -151,7 +157,7 @@ class LocalBlobWriter:
         self._flushing = asyncio.get_running_loop().run_in_executor(None, self._append, pieces)
 
     async def _flushed(self) -> None:
-        """Wait for the piece under way, also when cancelled: the file must not be closed under its thread."""
+        """Wait until the current piece is written, even if cancelled: the thread must not find its file closed."""
         flushing, self._flushing = self._flushing, None
         if flushing is not None:
             await settled(flushing)
@@ -166,7 +172,7 @@ class LocalBlobWriter:
 
 
 class LocalBlobReader:
-    """An open blob. What the page cache holds is read at once, the rest in a thread."""
+    """An open blob. What is in the page cache is read at once, and the rest in a thread."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -193,7 +199,7 @@ class LocalBlobReader:
 
 @contextlib.contextmanager
 def without_deletions(directory: Path) -> Iterator[None]:
-    """Have no server delete a blob from the store in a directory, until the context ends."""
+    """Keep all servers from deleting blobs of the store in a directory, until the context ends."""
     with _held(directory / "blobs", fcntl.LOCK_EX):
         yield
 
@@ -204,7 +210,7 @@ def _path(directory: Path, blob: str) -> Path:
 
 @contextlib.contextmanager
 def _held(directory: Path, lock: int) -> Iterator[bool]:
-    """Hold a lock on a directory, if it can be had; whether it is held."""
+    """Try to take a lock on a directory, and yield whether that succeeded."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         held = True
@@ -223,11 +229,11 @@ def _create_locked(path: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
             return fd
-        os.close(fd)  # a sweep was quicker than the lock
+        os.close(fd)  # a sweep removed it before it was locked
 
 
 def _hold(path: Path) -> int | None:
-    """A descriptor that keeps writers off the file until it is closed; None if one holds it, or there is no file."""
+    """Lock a file against its writer. Returns a descriptor, or None if a writer has the lock or the file is gone."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -241,7 +247,8 @@ def _hold(path: Path) -> int | None:
 
 
 async def _close(fd: int) -> None:
-    """Close, in a thread if the file is deleted: the last close frees its blocks, which takes long for a large one."""
+    """Close a file; if it is deleted, in a thread, because the last close frees its blocks, which takes long for large
+    files."""
     if os.fstat(fd).st_nlink:
         os.close(fd)
     else:

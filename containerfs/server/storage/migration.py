@@ -1,7 +1,7 @@
-"""How a store gets its tables, and how one of an older version becomes one of this version.
+"""Creates the tables of a store, and migrates stores of older versions.
 
-Migrations are alembic's, in ``migrations/versions``. They expand first and contract in a later version, so that servers
-of the version before go on with a store that was migrated. A new store is made as it is, and has seen them all.
+The migrations are alembic's, in ``migrations/versions``. A migration only adds; what is no longer needed is removed by
+a later version, so that servers of the previous version keep working. A new store is created in its latest form.
 """
 
 from pathlib import Path
@@ -12,19 +12,19 @@ from containerfs.server.storage.base import StoreError
 from containerfs.server.storage.schema import metadata, revision
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
-"""All that this version knows, oldest first. It works with the last."""
+"""All revisions that this version knows, oldest first. It works with the last one."""
 
 
 class OutdatedError(StoreError):
-    """The store is to be created or migrated first."""
+    """The store must be created or migrated first."""
 
 
 def check(connection: Connection) -> None:
-    """Look whether the store is one of this version.
+    """Check that the store has the revision of this version.
 
     Raises:
-        OutdatedError: if there is none, or an older one.
-        StoreError: if it is of a newer version.
+        OutdatedError: if there is no store, or an older one.
+        StoreError: if the store is newer.
     """
     found = _revision(connection)
     if found is None:
@@ -38,10 +38,10 @@ def check(connection: Connection) -> None:
 
 
 def prepare(connection: Connection) -> None:
-    """Create the tables in an empty database, or bring an older store forward, in the connection's transaction.
+    """Create the tables in an empty database, or migrate an older store, within the connection's transaction.
 
     Raises:
-        StoreError: if the store was made by a newer version.
+        StoreError: if the store is newer.
     """
     try:
         check(connection)
@@ -57,13 +57,13 @@ def _revision(connection: Connection) -> str | None:
     tables = inspect(connection)
     if tables.has_table(revision.name):
         return connection.scalar(select(revision.c.version_num))
-    if tables.has_table("schema_version"):  # which stores had before there was alembic
+    if tables.has_table("schema_version"):  # stores had this before they used alembic
         return f"{connection.scalar(select(literal_column('version')).select_from(table('schema_version'))):04}"
     return None
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command  # slow to import, and seldom needed
+    from alembic import command  # slow to import, and rarely needed
     from alembic.config import Config
 
     if not inspect(connection).has_table(revision.name):

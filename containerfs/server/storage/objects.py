@@ -1,8 +1,8 @@
-"""Blobs as objects in a bucket: of S3, or of what speaks as it does, of Google Cloud Storage, or of Azure.
+"""Blobs as objects in a bucket, on S3 or a compatible store, Google Cloud Storage or Azure.
 
-A small blob is one PUT, made when it is committed. A large one is a multipart upload, which becomes an object when it
-is completed, after its lease was recorded; one that is given up is aborted, so that nothing of it is kept. No other
-request goes to the bucket for an upload, and one GET for a download.
+A small blob is one PUT, sent when it is committed. A large one is a multipart upload, which becomes an object when it
+is completed, after its lease was recorded. One that is given up is aborted, so that nothing is left of it. There are no
+other requests for an upload, and a download is one GET.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ logger = logging.getLogger("containerfs.server")
 
 _PART_SIZE = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 4
-"""With the part that is being filled, and what waits for it, 48 MiB for an upload at most."""
+"""Together with the part that is being filled, and what waits to be sent, an upload takes up to 48 MiB."""
 
 _PIECE_SIZE = 1024 * 1024
-"""Bytes that are handed over to be sent at a time."""
+"""Bytes that are passed on to be sent at a time."""
 
 _PAUSE = timedelta(seconds=30)
-"""The longest that the bucket may take to go on with what it sends; to take a part, twice as long."""
+"""The longest pause in an answer of the bucket. Taking a part may last twice as long."""
 
 _CONNECT = timedelta(seconds=5)
 
 _NO_LIMIT = timedelta(days=7)
-"""For those who read slowly."""
+"""For downloads by slow clients."""
 
 _CHUNK_SIZE = 256 * 1024
 
@@ -55,17 +55,21 @@ _S3_SETTINGS = {
     **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), _PLACE),
     **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), _CREDENTIAL),
 }
-"""What may be in the environment."""
+"""What the environment may contain."""
 
 
 class ObjectBlobStore:
-    """The BlobStore in a bucket, or below a prefix in one."""
+    """The BlobStore in a bucket, or below a prefix in a bucket."""
 
     def __init__(self, url: str, leases: Leases) -> None:
-        """``url`` is as ``s3://BUCKET/PREFIX``; the environment has all else, in the names of each service's own tools.
+        """Prepare to use a bucket; no request is sent.
+
+        Args:
+            url: for example ``s3://BUCKET/PREFIX``. Everything else comes from the environment, under the names that
+                the tools of each service use.
 
         Raises:
-            StoreError: if it cannot be used.
+            StoreError: if the URL or the environment is invalid.
         """
         self._leases = leases
         _check_environment(url)
@@ -88,13 +92,13 @@ class ObjectBlobStore:
         return ObjectBlobReader(self._read, blob, size)
 
     async def discard(self, blobs: Collection[str]) -> None:
-        """They stay for those who read them."""
+        """Do nothing: dead blobs are kept for those that are reading them."""
 
     async def delete(self, blobs: Collection[str]) -> bool:
         if blobs:
             try:
                 await self._delete(list(blobs))
-            except BlobNotFoundError:  # at which Google's and Azure's stop, and S3 does not
+            except BlobNotFoundError:  # Google and Azure stop there; S3 does not report it
                 await self._delete_each(blobs)
         return True
 
@@ -113,13 +117,13 @@ class ObjectBlobStore:
             await obstore.delete_async(self._written, blobs)
 
     async def sweep_unfinished(self) -> None:
-        """Buckets forget by a rule of theirs what was not completed: docs/SCALING.md."""
+        """Do nothing: a rule of the bucket removes incomplete uploads (docs/SCALING.md)."""
 
     async def close(self) -> None: ...
 
 
 class ObjectBlobWriter:
-    """Gathers a blob while it is small, and sends it as it comes when it is not."""
+    """Keeps a small blob until it is complete, and sends a large one while it arrives."""
 
     def __init__(self, store: _Bucket, leases: Leases) -> None:
         self._store, self._leases = store, leases
@@ -151,7 +155,7 @@ class ObjectBlobWriter:
         return name
 
     def publish(self) -> None:
-        """Nothing is left to be done."""
+        """Do nothing: a committed blob is in the bucket."""
 
     async def close(self) -> None:
         if self._large is not None and self.name is None:
@@ -163,11 +167,11 @@ class ObjectBlobWriter:
 
 
 class _Aborted(Exception):
-    """The source of an upload fails."""
+    """Raised by the source of an upload that is given up."""
 
 
 class _Multipart:
-    """A multipart upload under way, fed through a queue that holds little."""
+    """A multipart upload in progress. Its data comes through a queue of one piece."""
 
     def __init__(self, store: _Bucket) -> None:
         self.name = new_name()
@@ -193,7 +197,7 @@ class _Multipart:
             await self._storing
 
     async def abort(self) -> None:
-        """Have the source fail, which aborts the upload, and wait until it is."""
+        """Make the source of the upload fail, which aborts the upload, and wait until that is done."""
         self._is_aborted = True
         if not self._storing.done():
             await self._put_if_awaited(b"")
@@ -201,12 +205,12 @@ class _Multipart:
 
     async def _put(self, piece: bytes | None) -> None:
         await self._put_if_awaited(piece)
-        if self._storing.done():  # before it was all there, and so with an error
+        if self._storing.done():  # it ended before it was complete, so with an error
             with _translated(self.name):
                 self._storing.result()
 
     async def _put_if_awaited(self, piece: bytes | None) -> None:
-        """Put a piece into the queue, unless the upload ends meanwhile."""
+        """Put a piece into the queue, unless the upload ends first."""
         putting = asyncio.ensure_future(self._pieces.put(piece))
         try:
             await asyncio.wait((putting, self._storing), return_when=asyncio.FIRST_COMPLETED)
@@ -221,7 +225,7 @@ class _Multipart:
 
 
 class ObjectBlobReader:
-    """A blob that is read in order, by one GET for the span that was asked for."""
+    """A blob that is read in order, with one GET for the announced range."""
 
     def __init__(self, store: _Bucket, blob: str, size: int) -> None:
         self._store, self._blob = store, blob
@@ -241,7 +245,7 @@ class ObjectBlobReader:
     async def address(self, seconds: float) -> str | None:
         try:
             return await obstore.sign_async(self._store, "GET", self._blob, timedelta(seconds=seconds))
-        except BaseError as error:  # some of Google's credentials have no key to sign with
+        except BaseError as error:  # some of Google's credentials cannot sign
             logger.warning("an address for a content cannot be signed; the content is sent instead: %s", _line(error))
             return None
 
@@ -259,20 +263,24 @@ class ObjectBlobReader:
         return piece
 
     async def close(self) -> None:
-        self._chunks = None  # which ends the request
+        self._chunks = None  # this ends the request
 
 
 def _check_environment(url: str) -> None:
-    """Raises StoreError for what the library takes of S3's settings, and then fails of at every request."""
+    """Check the settings of S3, because the library accepts invalid ones and then fails at every request.
+
+    Raises:
+        StoreError: if a value is invalid.
+    """
     for name, allowed in _S3_SETTINGS.items() if url.startswith(("s3:", "s3a:")) else ():
         value = os.environ.get(name)
         if value is not None and not allowed.fullmatch(value):
-            raise StoreError(f"contents cannot be kept in {url}: {name} has a value that it cannot have")
+            raise StoreError(f"contents cannot be kept in {url}: the value of {name} is invalid")
 
 
 def _bucket(url: str, client: "ClientConfig") -> _Bucket:
     retry: RetryConfig = {"max_retries": 2, "retry_timeout": _PAUSE}
-    # An endpoint that the environment names may be of a private network, without TLS.
+    # The environment may name an endpoint in a private network, without TLS.
     client = {"connect_timeout": _CONNECT, "allow_http": True, **client}
     store = from_url(url, client_options=client, retry_config=retry)
     if not isinstance(store, S3Store | GCSStore | AzureStore):
@@ -291,5 +299,5 @@ def _translated(blob: str) -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    """What an error says before it goes into how it came about."""
+    """Return the first line of an error, which comes before the details."""
     return str(error).partition("\n")[0]

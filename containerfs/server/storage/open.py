@@ -1,6 +1,6 @@
-"""Open the pair of stores that a server runs on.
+"""Opens the pair of stores that a server uses.
 
-What is in files is for its owner alone, whatever the umask and the mode of a data directory that was there before.
+Files are accessible to their owner only, whatever the umask, and whatever the mode of an existing data directory.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ DATABASE = "metadata.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The rows and the bytes."""
+    """A pair of stores."""
 
     metadata: MetadataStore
     blobs: BlobStore
@@ -35,13 +35,13 @@ class Stores:
         """Open a pair of stores.
 
         Args:
-            database_url: ``sqlite:////PATH``, a file that is created or migrated if need be, or
-                ``postgresql://USER:PASSWORD@HOST/DATABASE``, a database that has been.
-            blobs_url: ``file:///PATH``, a directory, which is created if it is missing, or ``s3://BUCKET/PREFIX``,
+            database_url: ``sqlite:////PATH``, a file that is created or migrated if necessary, or
+                ``postgresql://USER:PASSWORD@HOST/DATABASE``, a database that was migrated.
+            blobs_url: ``file:///PATH``, a directory that is created if it is missing, or ``s3://BUCKET/PREFIX``,
                 ``gs://…`` or ``az://…``.
 
         Raises:
-            StoreError: if they cannot be opened, with the reason in one line.
+            StoreError: if a store cannot be opened. The message is one line.
         """
         metadata = open_metadata(database_url)
         return cls(metadata, _open_blobs(blobs_url, Leases(metadata)))
@@ -52,38 +52,39 @@ class Stores:
 
 
 def open_stores(data_dir: Path, database_url: str | None = None, blobs_url: str | None = None) -> Stores:
-    """The stores in a directory, which is created if need be, or where a URL says. Raises StoreError as ``open``."""
+    """Open the stores in a directory, which is created if necessary, or at the given URLs. Raises as ``Stores.open``
+    does."""
     return Stores.open(database_url or sqlite_url(data_dir), blobs_url or data_dir.absolute().as_uri())
 
 
 def sqlite_url(data_dir: Path) -> str:
-    """Where the rows are of a store in a directory."""
+    """Return the URL of the database in a store's directory."""
     return URL.create("sqlite", database=str(data_dir.absolute() / DATABASE)).render_as_string()
 
 
 def holds_store(data_dir: Path) -> bool:
-    """Whether there is a store in a directory."""
+    """Tell whether there is a store in a directory."""
     return (data_dir / DATABASE).is_file()
 
 
 def contents_directory(data_dir: Path, blobs_url: str | None = None) -> Path | None:
-    """The directory that has the contents of these stores, if one has."""
+    """Return the directory that holds the contents of these stores; None if they are in an object store."""
     url = urlsplit(blobs_url or data_dir.absolute().as_uri())
     return Path(unquote(url.path)) if url.scheme == "file" else None
 
 
 def open_metadata(database_url: str) -> MetadataStore:
-    """The rows alone. Raises StoreError as ``Stores.open`` does."""
+    """Open the rows alone. Raises as ``Stores.open`` does."""
     url = database(database_url)
     if url.get_backend_name() == "postgresql":
-        from containerfs.server.storage.postgres import PostgresMetadataStore  # a driver that few servers need
+        from containerfs.server.storage.postgres import PostgresMetadataStore  # few servers need this driver
 
         return PostgresMetadataStore(url)
     return _open_sqlite(Path(url.database or ""))
 
 
 def migrate_database(database_url: str) -> None:
-    """Create or migrate a store's tables. Raises StoreError as ``Stores.open`` does."""
+    """Create or migrate the tables of a store. Raises as ``Stores.open`` does."""
     url = database(database_url)
     if url.get_backend_name() == "postgresql":
         from containerfs.server.storage.postgres import migrate
@@ -94,7 +95,11 @@ def migrate_database(database_url: str) -> None:
 
 
 def database(database_url: str) -> URL:
-    """What a URL of a database says. Raises StoreError if it is none of a database that can be used."""
+    """Parse the URL of a database.
+
+    Raises:
+        StoreError: if it is not the URL of a database that can be used.
+    """
     try:
         url = make_url(database_url)
     except ArgumentError as error:
@@ -116,7 +121,7 @@ def _open_sqlite(path: Path) -> MetadataStore:
 
 def _open_blobs(blobs_url: str, leases: Leases) -> BlobStore:
     if urlsplit(blobs_url).scheme != "file":
-        from containerfs.server.storage.objects import ObjectBlobStore  # a library that few servers need
+        from containerfs.server.storage.objects import ObjectBlobStore  # few servers need this library
 
         return ObjectBlobStore(blobs_url, leases)
     directory = contents_directory(Path(), blobs_url)
@@ -136,7 +141,7 @@ def _usable(directory: Path) -> Iterator[None]:
 
 
 def _make_private(database: Path) -> None:
-    """Create the database's file, from which SQLite takes the mode of those that it adds; mend those that are there."""
+    """Create the database's file, whose mode SQLite uses for further files, and correct the modes of existing ones."""
     os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
@@ -145,7 +150,7 @@ def _make_private(database: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Alone among those who open this store: SQLite waits for no one while it makes a new file a WAL database."""
+    """Keep others from opening this store, because SQLite does not wait while a new file becomes a WAL database."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

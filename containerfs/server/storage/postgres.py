@@ -1,7 +1,7 @@
 """The rows in a PostgreSQL database: where and how transactions run.
 
-They run in threads, each on a connection of its own, side by side with those of other processes, at READ COMMITTED:
-what a transaction relies on is locked (``statements.py``), and one that meets a deadlock is run again. Reads have a
+They run in threads, each on its own connection, concurrently with those of other processes, at READ COMMITTED. What a
+transaction relies on is locked (``statements.py``), and a transaction that meets a deadlock is repeated. Reads have a
 snapshot.
 """
 
@@ -28,30 +28,35 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECTIONS = 8
-"""Of each process: as many transactions at a time. More do not make a process quicker, which has one interpreter."""
+"""The number of connections of a process, and so of concurrent transactions. More do not make a process faster, because
+it has one interpreter."""
 
 _PATIENCE_S = 5
-"""How long to wait for a connection to be made."""
+"""How long to wait for a new connection, in seconds."""
 
 _STATEMENT_LIMIT_MS = 30_000
-"""How long a statement may take, its wait for locks included."""
+"""How long a statement may take, including waiting for locks, in milliseconds."""
 
 _ATTEMPTS = 10
 
 _CONFLICTS = ("40001", "40P01")
-"""Serialization failure, deadlock. Source: PostgreSQL's appendix A, for this and the next."""
+"""Serialization failure and deadlock. Source: PostgreSQL's appendix A, also for the next."""
 
 _FULL = ("53100",)
 
 _MIGRATION_LOCK = 0x636F6E7461696E
-"""The advisory lock of those who migrate."""
+"""The advisory lock that a migration takes."""
 
 
 class PostgresMetadataStore:
     """The MetadataStore in a PostgreSQL database."""
 
     def __init__(self, url: URL) -> None:
-        """Connect to a database that has been migrated. Raises StoreError if that cannot be done, or has not."""
+        """Connect to a database.
+
+        Raises:
+            StoreError: if that is not possible, or the database was not migrated.
+        """
         engine = _engine(url)
         self._writing = engine
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -87,10 +92,10 @@ class PostgresMetadataStore:
 
 
 def migrate(url: URL) -> None:
-    """Create the tables in an empty database, or update them; only one process at a time does this.
+    """Create the tables in an empty database, or migrate them. Only one process at a time does this.
 
     Raises:
-        StoreError: if it cannot be done, with the reason in one line.
+        StoreError: if that is not possible. The message is one line.
     """
     engine = _engine(url)
     try:
@@ -108,7 +113,7 @@ def _engine(url: URL) -> Engine:
     engine = create_engine(
         url.update_query_dict({**own, **url.query, "options": options}),
         isolation_level="READ COMMITTED",
-        pool_size=_CONNECTIONS + 1,  # one to survey with
+        pool_size=_CONNECTIONS + 1,  # another one for surveys
         max_overflow=0,
         pool_use_lifo=True,
     )
@@ -117,8 +122,12 @@ def _engine(url: URL) -> Engine:
 
 
 def _prepare_nothing_behind_a_pooler(connection: "psycopg.Connection", _: object) -> None:
-    """A pooler such as PgBouncer lends the database's connections to one client after the other, with what they have
-    prepared: under the same name there may be another client's statement. It does not pass on their process ids."""
+    """Do not prepare statements if a pooler such as PgBouncer is in between.
+
+    A pooler lends the database's connections to one client after another, with their prepared statements, so the same
+    name may belong to another client's statement. It does not pass on the process ids of the connections, which gives
+    it away.
+    """
     [pid] = connection.execute("SELECT pg_backend_pid()").fetchone() or [None]
     connection.rollback()
     if pid != connection.info.backend_pid:
@@ -127,7 +136,7 @@ def _prepare_nothing_behind_a_pooler(connection: "psycopg.Connection", _: object
 
 @contextlib.contextmanager
 def _opening(url: URL) -> Iterator[None]:
-    """Errors say which database it is, without its password."""
+    """Translate errors; the messages name the database without its password."""
     name = url.set(drivername="postgresql", query={}).render_as_string()
     try:
         yield
@@ -155,12 +164,12 @@ def _attempt(connection: Connection, work: Callable[[Transaction], T]) -> T:
     try:
         transaction.commit()
     except DBAPIError as error:
-        raise _translated(error) from error  # it may have happened: it is not done again
+        raise _translated(error) from error  # it may have happened, so it is not repeated
     return result
 
 
 def _is_worth_another(error: DBAPIError) -> bool:
-    """Of a conflict, and of a connection that broke before anything could be committed."""
+    """Tell whether to repeat a transaction: after a conflict, or if the connection broke before a commit."""
     return _state(error) in _CONFLICTS or error.connection_invalidated
 
 

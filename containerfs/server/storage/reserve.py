@@ -1,8 +1,9 @@
-"""Room kept back on a store's disk, so that what frees room can be done when there is none left.
+"""Space that is held back on the disk of a store, so that deleting works when the disk is full.
 
-The reserve is a file of allocated blocks that holds nothing. SQLite writes before it frees, so whoever deletes gives
-the reserve up when the disk is full, and makes it again of what was freed. Until that succeeds nothing is added to the
-store, so that an upload cannot take what the next deletion needs. Safe for use by several threads and servers at once.
+The reserve is a file of allocated blocks that are not used. SQLite has to write before it frees anything. So when the
+disk is full, a deletion gives up the reserve, and creates it again from the space that it has freed. Until that
+succeeds, nothing is added to the store, so that no upload can take the space that the next deletion needs. Several
+threads and servers may use it at once.
 """
 
 import contextlib
@@ -14,10 +15,11 @@ from pathlib import Path
 from containerfs.server.storage.base import OutOfSpaceError
 
 _MAX_BYTES = 32 * 1024 * 1024
-"""Some times what a transaction writes that deletes 500 rows of a large store: a page in each of four indexes."""
+"""A few times as much as a transaction writes that deletes 500 rows of a large store: a page in each of four indexes.
+"""
 
 _SHARE = 16
-"""At most this part of the disk, where it is small."""
+"""On a small disk, the reserve is at most one sixteenth of it."""
 
 
 class Reserve:
@@ -27,7 +29,11 @@ class Reserve:
         self._path = directory / "reserve"
 
     def require(self) -> None:
-        """Make the reserve if it is not there. Raises OutOfSpaceError if there is no room for it."""
+        """Create the reserve if it is missing.
+
+        Raises:
+            OutOfSpaceError: if there is no space for it.
+        """
         disk = os.statvfs(self._path.parent)
         size = min(_MAX_BYTES, disk.f_blocks * disk.f_frsize // _SHARE)
         if self._size() >= size:
@@ -38,14 +44,15 @@ class Reserve:
             self._allocate(size)
 
     def give_up(self) -> bool:
-        """Free the reserve; whether there was one."""
+        """Free the reserve, and return whether there was one."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
             return True
         return False
 
     def _size(self) -> int:
-        """Smaller than wanted if a crash cut the allocation short: the file grows with its blocks."""
+        """Return the size of the reserve in bytes. It is too small if a crash interrupted the allocation, which makes
+        the file grow."""
         try:
             return self._path.stat().st_size
         except FileNotFoundError:
@@ -64,7 +71,7 @@ class Reserve:
 
 @contextlib.contextmanager
 def out_of_space() -> Iterator[None]:
-    """Raise OutOfSpaceError for the errors of the system that mean it."""
+    """Raise OutOfSpaceError for those system errors that mean a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,18 +1,19 @@
 """The tables of a store, in SQLite and in PostgreSQL.
 
-``seq`` is the order of insertion: it breaks ties between items created in the same second, which makes the order of a
-listing total. ``departed`` keeps the places of deleted items for a while, so that a cursor that names one still works.
+``seq`` is the order of insertion. It orders items that were created in the same second, so that the order of a listing
+is total. ``departed`` keeps the places of deleted items for a while, so that they can still be used as cursors.
 
-``blobs`` accounts for all bytes, and has a row for them before they are there and until they are gone:
+``blobs`` accounts for all bytes. It has a row for them before they are stored, and until they are deleted:
 
     lease            first row names it       last row is gone         deleted, then forgotten
     ───────► new ─────────────────────► live ─────────────────► dead ──────────────────────────►
               └── the lease ends, or the upload is given up ──────┘
 
-``copies`` is how many rows name a blob. ``due_at`` is when a lease ends, and when a dead blob is to be deleted.
+``copies`` is the number of rows that name a blob. ``due_at`` is the time when a lease ends, or when a dead blob is to
+be deleted.
 
-What PostgreSQL does otherwise: its indexes take no more than 2.7 kB of a row, so long names are in them as a digest;
-and those who write do so side by side.
+PostgreSQL differs in two ways. Its indexes take at most 2.7 kB of a row, so they contain digests of long names. And its
+writers run concurrently.
 """
 
 from typing import Any
@@ -42,7 +43,8 @@ _SEQ = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class indexed(ReturnTypeFromArgs[str]):
-    """What an index has of a text: on PostgreSQL a digest, on SQLite the text itself. Compare both, it and the text."""
+    """Return what indexes contain of a text: a digest on PostgreSQL, and the text itself on SQLite. Compare this and
+    the text."""
 
     inherit_cache = True
 
@@ -188,8 +190,8 @@ quotas = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("files", BigInteger, nullable=False),
 )
-"""What a namespace may have, and has. There is no row for one that may have anything, so that those who write to it do
-not wait for each other."""
+"""What namespaces may hold, and what they hold. A namespace without a quota has no row, so that its writers do not wait
+for each other."""
 
 revision = Table(
     "alembic_version",
@@ -197,7 +199,7 @@ revision = Table(
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
-"""Which of the migrations the store has seen last. Source: alembic, whose table this is."""
+"""The last migration of the store. Source: alembic, which defines this table."""
 
 
 @event.listens_for(metadata, "before_create")
@@ -208,6 +210,7 @@ def _for_postgresql(_: MetaData, connection: Connection, **given: Any) -> None:
 
 
 def keep_writers_out(connection: Connection) -> None:
-    """Wait for those who add or delete files, and have others wait until the transaction ends, as on SQLite they do."""
+    """Wait for those that add or delete files, and make others wait until the transaction ends, as SQLite does by
+    itself."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE container_files, files IN SHARE MODE")

@@ -1,4 +1,4 @@
-"""The rows in SQL: a Transaction on a connection of SQLAlchemy Core, in statements that SQLite and PostgreSQL take."""
+"""The rows in SQL: a Transaction on a connection of SQLAlchemy Core, with statements for SQLite and PostgreSQL."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,13 +26,13 @@ from containerfs.server.storage.base import (
 from containerfs.server.storage.schema import NEW, container_files, containers, departed, files
 
 _AGAIN_S = 300
-"""After so many seconds a blob that was to be deleted, and was not, is somebody else's to delete."""
+"""After how many seconds another server may delete a blob that one server was to delete, and has not."""
 
 Record = TypeVar("Record", ContainerRecord, ContainerFileRecord, FileRecord, RecordedAnswer, Quota)
 
 
 class SqlTransaction:
-    """A Transaction on one SQL connection, inside a database transaction that the store began and will end."""
+    """A Transaction on one SQL connection, within a database transaction that the store begins and ends."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -59,7 +59,7 @@ class SqlTransaction:
     def remove_container(self, id: str, now: int, limit: int) -> Removal:
         blobs = self._names(statements.blobs_of_some_files, container_id=id, limit=limit)
         rows = self._delete_files(id, limit) if blobs else 0
-        # Its files need no places any more: listing them is a 404 from now on.
+        # The places of its files are not needed any more, because listing them is a 404 from now on.
         rows += self._delete(statements.delete_some_places_of, listing=id, limit=limit - rows)
         if rows < limit:
             self._depart(containers, id, now)
@@ -70,7 +70,7 @@ class SqlTransaction:
         return list(self._connection.scalars(statements.expired(containers), {"now": now, "limit": limit}))
 
     def insert_container_file(self, record: ContainerFileRecord, replaced_id: str | None, now: int) -> list[str]:
-        self._use(record.blob)  # first: the other row may be the last that names the same blob
+        self._use(record.blob)  # first, because the other row may be the last that names the same blob
         released = self._depart(container_files, replaced_id, now) if replaced_id else []
         self._run(statements.insertion(container_files), **asdict(record))
         self._charge(container_files, record.container_id, record.bytes, 1)
@@ -79,7 +79,9 @@ class SqlTransaction:
     def insert_container_files(self, records: Sequence[ContainerFileRecord]) -> None:
         if not records:
             return
-        self._use_all(sorted(record.blob for record in records))  # in one order, so that no two wait for each other
+        self._use_all(
+            sorted(record.blob for record in records)
+        )  # in a fixed order, so that no two transactions wait for each other
         self._connection.execute(statements.insertion(container_files), [asdict(record) for record in records])
         size = sum(record.bytes for record in records)
         self._charge(container_files, records[0].container_id, size, len(records))
@@ -210,7 +212,7 @@ class SqlTransaction:
         wanted: str | None = None,
         **values: object,
     ) -> list[Record]:
-        """One page of ``listing``; with ``wanted``, only of the rows whose column ``filter_by`` is that."""
+        """Return one page of ``listing``; with ``wanted``, only rows with this value in the column ``filter_by``."""
         values |= {"listing": listing, "limit": query.limit + 1, "filter": wanted}
         if query.after is not None:
             values["place_created_at"], values["place_seq"] = self._place(table, listing, query.after)
@@ -227,7 +229,7 @@ class SqlTransaction:
         raise UnknownCursorError(id)
 
     def _depart(self, table: Table, id: str, now: int) -> list[str]:
-        """Delete a row and keep its place in the listing; returns its blob, if it has one."""
+        """Delete a row and keep its place in the listing; return its blob if it has one."""
         row = self._connection.execute(statements.row_and_place(table), {"id": id}).first()
         if row is None:
             return []
@@ -243,7 +245,7 @@ class SqlTransaction:
         return [blob]
 
     def _delete_files(self, container_id: str, limit: int) -> int:
-        """Delete some files of a container; how many there were."""
+        """Delete some files of a container, and return how many."""
         some = {"container_id": container_id, "limit": limit}
         size = int(self._connection.scalar(statements.bytes_of_some_files, some) or 0)
         rows = self._delete(statements.delete_some_files, **some)
@@ -251,7 +253,7 @@ class SqlTransaction:
         return rows
 
     def _charge(self, table: Table, listing: str, more_bytes: int, more_files: int) -> None:
-        """Count what was inserted or deleted, after that: whoever sets a quota counts what was there before."""
+        """Count what was inserted or deleted. This comes last, because a new quota counts what was there before."""
         charge, charged, of = {
             container_files: (statements.charge_container, statements.quota_of_container, "container_id"),
             files: (statements.charge_namespace, statements.quota, "namespace"),
@@ -264,7 +266,7 @@ class SqlTransaction:
                 raise QuotaExceededError(quota, more_bytes)
 
     def _delete(self, statement: Delete, **values: object) -> int:
-        """How many rows it deleted."""
+        """Delete rows, and return how many."""
         return self._connection.execute(statement, values).rowcount
 
     def _use(self, blob: str) -> None:
@@ -275,11 +277,11 @@ class SqlTransaction:
         used = self._connection.execute(statements.use_blob, [{"used": blob} for blob in blobs])
         if used.rowcount != len(blobs):
             for blob in blobs:
-                self._use(blob)  # which says which
+                self._use(blob)  # which names it
 
     def _release(self, blobs: Iterable[str], now: int) -> list[str]:
-        """Take note that for each of the blobs a row has gone that named it; returns those that are dead now."""
-        released = sorted(Counter(blobs).items())  # in one order, so that no two transactions wait for each other
+        """Note that a row for each of the blobs is gone; return the blobs that are dead now."""
+        released = sorted(Counter(blobs).items())  # in a fixed order, so that no two transactions wait for each other
         if not released:
             return []
         rows = [{"blob": blob, "released": rows, "dead_until": now + LINGER_S} for blob, rows in released]
@@ -288,7 +290,8 @@ class SqlTransaction:
         return [dead for some in parts for dead in self._names(statements.dead_blobs, **statements.names_of(some))]
 
     def _names(self, statement: Select[Any], **values: object) -> list[str]:
-        """What a statement says in one row: at every row the driver would let other threads have the interpreter."""
+        """Return the names that a statement yields, as one row, because the driver gives up the interpreter at every
+        row."""
         names = self._connection.scalar(statement, values)
         return str(names).split("\n") if names else []
 

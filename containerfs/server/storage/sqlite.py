@@ -1,8 +1,8 @@
 """The rows in one SQLite file: where and when transactions run.
 
-Reads run in the calling thread: they take less than the hop to another one would, and in WAL mode wait for no writer.
-Threads that write take turns, since SQLite takes one writer at a time; other servers on the same file are waited for
-(``busy_timeout``). ``synchronous=FULL`` makes each commit durable before it is acknowledged.
+Reads run in the calling thread. They take less time than a hop to another thread, and in WAL mode they do not wait for
+writers. There is one writing thread, because SQLite has one writer at a time; it waits for other servers on the same
+file (``busy_timeout``). With ``synchronous=FULL``, a commit is durable before it is acknowledged.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ from containerfs.server.storage.threads import settled
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 30.0
-"""How long a write waits for another server's."""
+"""How long a write waits for another server's, in seconds."""
 
 _WRITERS = 8
 """Threads that write: in most of their time, they make contents durable that rows are to name."""
 
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
-"""What a full disk is called: for the files, and for the index of the WAL, which is mapped into memory."""
+"""The errors of a full disk: for the files, and for the index of the WAL, which is mapped into memory."""
 
 
 class SqliteMetadataStore:
     """The MetadataStore in one SQLite file."""
 
     def __init__(self, path: Path, reserve: Reserve) -> None:
-        """Open the store, creating or migrating it.
+        """Open the store, and create or migrate it if necessary.
 
         Raises:
-            StoreError: if that cannot be done, with the reason in one line.
+            StoreError: if that is not possible. The message is one line.
         """
         self._reserve = reserve
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
@@ -104,12 +104,13 @@ class SqliteMetadataStore:
             return work(SqlTransaction(self._writer))
 
     def _restart_wal(self) -> None:
-        """Make the next transaction overwrite the WAL, which otherwise grows to 4 MB before it starts again."""
-        with contextlib.suppress(sqlite3.OperationalError):  # the database has to grow first, and cannot
+        """Make the next transaction overwrite the WAL, which otherwise grows to 4 MB before it is reused."""
+        with contextlib.suppress(sqlite3.OperationalError):  # the database would have to grow first, and cannot
             self._writer.connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
 
     def _connect(self) -> tuple[Connection, Connection]:
-        """Connections to write and to read with. SQLite makes files for them, on a full disk in the reserve's place."""
+        """Return connections for writing and reading. SQLite creates files for them, on a full disk in the space of the
+        reserve."""
         try:
             return self._prepared()
         except OutOfSpaceError:
@@ -125,13 +126,13 @@ class SqliteMetadataStore:
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin when we say so, not when the driver guesses
+    connection.isolation_level = None  # otherwise the driver guesses when to begin transactions
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin(connection: Connection) -> None:
-    # By way of the driver: SQLAlchemy's own execution takes as long as a query.
+    # Through the driver, because SQLAlchemy's own execution takes as long as a query.
     connection.connection.cursor().execute(connection.get_execution_options()["begin"])
 
 

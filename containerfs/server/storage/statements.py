@@ -1,6 +1,6 @@
-"""The statements, each built once: building one takes SQLAlchemy several times as long as SQLite takes to run it.
+"""The statements. Each is built once: building it takes SQLAlchemy several times as long as it takes SQLite to run it.
 
-Parameters are named after the columns they meet; ``now`` is in Unix seconds.
+Parameters are named after the columns that they are compared with; ``now`` is in Unix seconds.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ LISTINGS: dict[Table, ColumnElement[str]] = {
     container_files: container_files.c.container_id,
     files: files.c.namespace,
 }
-"""What a listing of each table is of."""
+"""The column by which each table's listings are told apart."""
 
 NAMESPACE: BindParameter[str] = bindparam("namespace")
 CONTAINER: BindParameter[str] = bindparam("container_id")
@@ -86,7 +86,7 @@ LIMIT: BindParameter[int] = bindparam("limit")
 
 
 def _records(table: Table) -> Select[Any]:
-    """Select the columns that make up a record, in its order."""
+    """Select the columns of a record, in its order."""
     return select(*(table.c[field.name] for field in fields(_RECORDS[table])))
 
 
@@ -95,17 +95,17 @@ def _alive(table: Table) -> ColumnElement[bool]:
 
 
 def _locked(statement: Select[Any]) -> Select[Any]:
-    """No one else changes its rows until the transaction ends, and it has them as they are then."""
+    """Lock the rows of a query until the transaction ends, and read them as they are then."""
     return statement.with_for_update(key_share=True)
 
 
 NAMES_AT_ONCE = 100
-"""How many names a statement has: always as many, so that it is prepared once. Ones of any number of parameters took
-2 MB each in SQLite's cache of statements."""
+"""The number of names in a statement. It is constant, so that the statement is prepared once: statements with varying
+numbers of parameters took 2 MB each in SQLite's cache."""
 
 
 def names_of(some: Sequence[str]) -> dict[str, str]:
-    """The parameters of such a statement for up to so many names."""
+    """Return the parameters of such a statement, for up to so many names."""
     return {f"name_{number}": some[min(number, len(some) - 1)] for number in range(NAMES_AT_ONCE)}
 
 
@@ -167,8 +167,8 @@ container_files_of_ids = (
     .where(_is_one_of(container_files.c.id), containers.c.namespace == NAMESPACE, _alive(containers))
 )
 
-# The rows that are deleted together. Each is one statement that returns one row: at every row the driver lets other
-# threads have the interpreter, and the writing thread waits for it to come back from a busy event loop.
+# Rows that are deleted together. Each statement returns one row: the driver gives up the interpreter at every row, and
+# the writing thread then waits until a busy event loop gives it back.
 
 _some_files = (
     select(container_files.c.seq, container_files.c.blob, container_files.c.bytes)
@@ -204,7 +204,7 @@ claim_key = text(
     "DO UPDATE SET digest = excluded.digest, body = '', answered_at = excluded.answered_at "
     "WHERE answers.answered_at < :since"
 )
-"""Text, since both databases take it, and SQLAlchemy has another construct for each."""
+"""As text, because both databases accept it, while SQLAlchemy has a different construct for each."""
 
 record_answer = (
     update(answers)
@@ -337,7 +337,7 @@ _of_namespace = union_all(
 bytes_and_files = select(
     cast(func.coalesce(func.sum(_of_namespace.c.bytes), 0), BigInteger), func.count(_of_namespace.c.bytes)
 )
-"""What a namespace has, expired or not."""
+"""What a namespace holds, expired or not."""
 
 
 @cache
@@ -352,26 +352,31 @@ def deletion(table: Table) -> Delete:
 
 @cache
 def expired(table: Table) -> Select[Any]:
-    """Those that no other transaction is removing."""
+    """Select expired rows that no other transaction is removing."""
     return select(table.c.id).where(table.c.expires_at <= NOW).limit(LIMIT).with_for_update(skip_locked=True)
 
 
 @cache
 def place(table: Table) -> Select[Any]:
-    """Where an item is in a listing."""
+    """Select the place of an item in a listing."""
     return select(table.c.created_at, table.c.seq).where(table.c.id == ID, LISTINGS[table] == LISTING)
 
 
 @cache
 def row_and_place(table: Table) -> Select[Any]:
-    """What is to be known of a row: the listing that it is in, its place there, and, if it has, its blob and size."""
+    """Select what is needed to delete a row: its listing, its place there, and its blob and size if it has one."""
     blob = [table.c.blob, table.c.bytes] if "blob" in table.c else []
     return select(LISTINGS[table], table.c.created_at, table.c.seq, *blob).where(table.c.id == ID).with_for_update()
 
 
 @cache
 def page(table: Table, order: Order, *, continued: bool, filter_by: str | None = None) -> Select[Any]:
-    """A page of a listing: of those alive, after a place if ``continued``, with a given ``filter_by`` column."""
+    """Select a page of a listing, without expired rows.
+
+    Args:
+        continued: whether the page follows a place.
+        filter_by: a column that must have a given value.
+    """
     statement = _records(table).where(LISTINGS[table] == LISTING)
     if "expires_at" in table.c:
         statement = statement.where(_alive(table))

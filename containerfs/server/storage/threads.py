@@ -1,4 +1,4 @@
-"""Work in threads, which goes on to its end whether or not the task that waits for it is cancelled."""
+"""Waits for work in threads, which continues even if the task that waits for it is cancelled."""
 
 import asyncio
 from typing import TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 async def settled(future: asyncio.Future[T]) -> T:
-    """The outcome of work in a thread; a cancellation is raised only when that work is over."""
+    """Return the result of work in a thread. A cancellation is raised once that work is done."""
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""What alembic runs: the migrations, in the transaction of a connection that it is given."""
+"""Run by alembic: applies the migrations in the transaction of the connection that it is given."""
 
 from alembic import context
 

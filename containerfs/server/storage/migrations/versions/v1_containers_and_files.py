@@ -1,4 +1,4 @@
-"""Containers and files. Stores of this version are SQLite's, and were made whole."""
+"""Containers and files. Stores of this revision are in SQLite, and were created in this form."""
 
 revision = "0001"
 down_revision = None

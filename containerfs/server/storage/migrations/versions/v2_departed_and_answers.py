@@ -1,4 +1,4 @@
-"""Places of deleted items, and answers to idempotency keys. Stores of this version are SQLite's."""
+"""Adds places of deleted items, and answers to idempotency keys. Stores of this revision are in SQLite."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Indexes of names; secrets of network policies are forgotten. Stores of this version are SQLite's."""
+"""Adds indexes of names, and removes the secrets of network policies. Stores of this revision are in SQLite."""
 
 import json
 
@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.create_index("containers_name", "containers", ["namespace", "name", "created_at", "seq"])
     op.create_index("files_purpose", "files", ["namespace", "purpose", "created_at", "seq"])
     connection = op.get_bind()
-    connection.exec_driver_sql("PRAGMA secure_delete = ON")  # else what is overwritten stays readable in the file
+    connection.exec_driver_sql("PRAGMA secure_delete = ON")  # otherwise overwritten text stays readable in the file
     policies = sa.select(containers.c.seq, containers.c.network_policy).where(containers.c.network_policy.is_not(None))
     for seq, policy in connection.execute(policies).all():
         if policy.pop("domain_secrets", None) is not None:

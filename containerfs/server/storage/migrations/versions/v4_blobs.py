@@ -1,4 +1,4 @@
-"""An account of all bytes, in place of indexes by which to look for those that no row names."""
+"""Adds an account of all blobs, which replaces the indexes that were used to find blobs that no row names."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def upgrade() -> None:
 
 
 def _account_for_orphans(connection: sa.Connection) -> None:
-    """Files beside the database that no row names are dead."""
+    """Record the files next to the database that no row names as dead blobs."""
     found = sa.text("INSERT OR IGNORE INTO blobs (name, state, copies, due_at) VALUES (:name, 'dead', 0, :due_at)")
     due_at = int(time.time()) + _LINGER_S
     if rows := [{"name": name, "due_at": due_at} for name in _names(connection)]:

@@ -1,4 +1,4 @@
-"""Attributes of files."""
+"""Adds attributes of files."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""API keys, and what namespaces may hold."""
+"""Adds API keys, and quotas of namespaces."""
 
 import sqlalchemy as sa
 from alembic import op
