@@ -29,7 +29,7 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         """Prepare to send; the first request connects."""
         if http is not None:
             return cls(options, http)
-        verify = tls(options.uds, options.ca_file)
+        verify = tls(options.base_url, options.uds, options.ca_file)
         wire = httpx.AsyncHTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         with proxy_blamed(options.proxy):
             own = httpx.AsyncClient(

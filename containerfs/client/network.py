@@ -3,11 +3,11 @@
 import ipaddress
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -114,19 +114,41 @@ def proxy_blamed(proxy: Proxy | None) -> Iterator[None]:
         raise ContainerFSError(f"{proxy.variable} names a proxy that cannot be used ({type(error).__name__})") from None
 
 
-@cache
-def tls(uds: str | None, ca_file: str | None) -> ssl.SSLContext:
+def tls(url: str, uds: str | None, ca_file: str | None) -> ssl.SSLContext:
     """How to check certificates: as httpx does; on a Unix socket, where none are met, by trusting nobody.
-
-    Shared by all clients: reading the certificate authorities takes 25 ms, and all else in opening a client 1 ms.
 
     Raises:
         ContainerFSError: if the authorities cannot be read.
     """
     if uds is not None:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return _UsualAuthorities() if url.startswith("http:") and ca_file is None else authorities(ca_file)
+
+
+@cache
+def authorities(ca_file: str | None) -> ssl.SSLContext:
+    """How to check certificates with these authorities, or with the usual ones.
+
+    Shared by all clients: reading the authorities takes 25 ms and 1 MB, and all else in opening a client 1 ms.
+    """
     try:
         return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
     except OSError as error:  # ssl.SSLError is one
         setting = "ca_file" if ca_file else "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
         raise ContainerFSError(f"{setting} cannot be used: {error}") from error
+
+
+class _UsualAuthorities(ssl.SSLContext):
+    """The usual authorities, which are read when they are first needed: a redirect may lead from http to https."""
+
+    def __new__(cls) -> Self:
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        authorities(None).set_alpn_protocols(alpn_protocols)
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        return authorities(None).wrap_socket(*args, **options)
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        return authorities(None).wrap_bio(*args, **options)

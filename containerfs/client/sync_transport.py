@@ -28,7 +28,7 @@ class SyncTransport(Transport[httpx.Client]):
         """Prepare to send; the first request connects."""
         if http is not None:
             return cls(options, http)
-        verify = tls(options.uds, options.ca_file)
+        verify = tls(options.base_url, options.uds, options.ca_file)
         wire = httpx.HTTPTransport(uds=options.uds, limits=LIMITS, verify=verify) if options.uds else None
         with proxy_blamed(options.proxy):
             own = httpx.Client(transport=wire, limits=LIMITS, verify=verify, trust_env=False, **route(options.proxy))

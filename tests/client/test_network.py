@@ -1,6 +1,11 @@
 """Proxies and certificates: what the environment names is used, named in errors, and blamed where it cannot be used."""
 
 import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -8,11 +13,12 @@ import pytest
 
 from containerfs import APIConnectionError, AsyncClient, Client, ContainerFSError, Content
 from containerfs.cli.service import service_settings
-from containerfs.client.network import Proxy, route, tls
+from containerfs.client.network import Proxy, authorities, route
 from containerfs.config import load
 from containerfs.mount.service import connect as connect_mount
 from tests.client.service import CONTENT, Reply, Service
 
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
 PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
 UNUSABLE = ["nonsense://x", "http://[::1", "http://x:port"]
 
@@ -79,7 +85,7 @@ def test_certificates_that_cannot_be_used(
     with pytest.raises(ContainerFSError, match="ca_file"):
         colour(base_url="https://x/v1", ca_file=tmp_path / "missing.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no.pem"))
-    tls.cache_clear()
+    authorities.cache_clear()
     with pytest.raises(ContainerFSError, match="SSL_CERT_FILE"):
         connect(colour, "https://x/v1")
 
@@ -155,3 +161,57 @@ def test_what_no_proxy_lists_is_named_as_httpx_names_it(monkeypatch: pytest.Monk
     assert route_taken == {"proxy": "http://proxy", "mounts": dict.fromkeys(listed | loopback)}
     assert route(None) == {}
     httpx.Client(**route_taken).close()
+
+
+@pytest.fixture
+def secure_storage() -> Iterator[str]:
+    """A server that answers over TLS with CONTENT, with a certificate that nobody accepts by default."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with (
+                    connection,
+                    contextlib.suppress(OSError),
+                    context.wrap_socket(connection, server_side=True) as secured,
+                ):
+                    secured.recv(65536)
+                    secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(CONTENT), CONTENT))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://localhost:{listener.getsockname()[1]}/content"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def redirected_content(colour: type[Client] | type[AsyncClient], service: Service, to: str) -> bytes:
+    service.replies(Reply(b"", 302, {"Location": to}))
+    if colour is Client:
+        with Client(base_url=service.url, max_retries=0) as client:
+            assert authorities.cache_info().currsize == 0, "they are not read before they are needed"
+            return client.files.content("f").read()
+
+    async def read() -> bytes:
+        async with AsyncClient(base_url=service.url, max_retries=0) as client:
+            assert authorities.cache_info().currsize == 0
+            return await (await client.files.content("f")).read()
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("colour", [Client, AsyncClient])
+def test_a_redirect_to_https_is_followed_with_the_usual_authorities(
+    service: Service, secure_storage: str, monkeypatch: pytest.MonkeyPatch, colour: type[Client] | type[AsyncClient]
+) -> None:
+    authorities.cache_clear()
+    with pytest.raises(APIConnectionError, match="certificate"):
+        redirected_content(colour, service, secure_storage)
+    authorities.cache_clear()
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda: ssl.create_default_context(cafile=CERTIFICATE))
+    assert redirected_content(colour, service, secure_storage) == CONTENT
+    authorities.cache_clear()
