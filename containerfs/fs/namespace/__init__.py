@@ -1,1 +1,1 @@
-"""Names: nodes and the tree of them, listings and when to ask for them, attributes, and special names."""
+"""Names: the tree of nodes, listings and when to request them, attributes, and special names."""

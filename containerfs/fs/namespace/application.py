@@ -1,7 +1,8 @@
-"""Listings applied to the tree: what the service says, except where this mount knows better.
+"""Applies listings to the tree: shows what the service has, except where this mount knows better.
 
-A listing never touches a file that is open or written here. What it says about such a file is a transition of its
-state, and takes effect once the file is closed. Changes made here after a listing was started are not undone by it.
+A listing never touches a file that is open or was written here. What it says about such a file is a transition of the
+file's state, which takes effect once the file is closed. Changes that were made here after a listing was requested are
+not undone by it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +19,13 @@ from containerfs.fs.types import RemoteContainer, RemoteFile
 
 @dataclass
 class FileListing:
-    """One listing of a container's files, and what is kept for them here.
+    """A listing of a container's files, and what is kept for them on this machine.
 
     Attributes:
-        started: monotonic time at which it was asked for.
-        files: newest first.
-        kept: attributes, by key.
-        keeps_directories: whether the service keeps directories without files, so that what it does not list is gone.
+        started: monotonic time of the request.
+        files: the files, newest first.
+        kept: their attributes, by key.
+        keeps_directories: whether the service keeps directories without files, so that unlisted ones are gone.
     """
 
     started: float
@@ -40,14 +41,16 @@ def apply_containers(
     kept: Mapping[str, Attributes] = MappingProxyType({}),
     held: Sequence[RemoteContainer] = (),
 ) -> None:
-    """Take over a listing of containers, newest first, that was asked for at ``started``.
+    """Apply a listing of containers to the tree.
 
     Args:
-        kept: what was set here for the containers themselves, by id.
-        held: those that are not listed and of which this machine holds content.
+        listed: the containers, newest first.
+        started: monotonic time of the request.
+        kept: the attributes that were set here for the containers themselves, by id.
+        held: unlisted containers of which this machine holds content.
     """
     oldest_first = list(reversed(listed))
-    oldest_first.sort(key=lambda remote: remote.created_at)  # stable: many are of one second
+    oldest_first.sort(key=lambda remote: remote.created_at)  # a stable sort, because many have the same second
     seen = {remote.id for remote in oldest_first}
     held_ids = {remote.id for remote in held}
     for directory in tree.containers():
@@ -68,14 +71,14 @@ def apply_containers(
 def _take_over(tree: Tree, known: ContainerDirectory, remote: RemoteContainer, started: float) -> None:
     if known.remote.name == remote.name:
         known.remote = remote
-    elif known.changed_at < started:  # it was renamed elsewhere
+    elif known.changed_at < started:  # renamed elsewhere
         known.remote = remote
         if not known.gone:
             tree.root.remove(known)
 
 
 def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing) -> None:
-    """Take over a listing of a container's files."""
+    """Apply a listing of a container's files to the tree."""
     container.kept_attributes = listing.kept
     _share_known(container, listing.files)
     replaced = tree.replaced(container)
@@ -91,7 +94,7 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
     for file_id, place in shown.items():
         node = container.by_id.get(file_id)
         if node is not None and not node.local and not place.is_at(node):
-            tree.remove_with_empty_parents(node)  # its place may be another's before it gets the new one
+            tree.remove_with_empty_parents(node)  # another node may get its place before it gets its new one
             if type(node) is not place.kind:
                 del container.by_id[file_id]
     for file_id, place in shown.items():
@@ -105,7 +108,7 @@ def apply_files(tree: Tree, container: ContainerDirectory, listing: FileListing)
 
 
 def _share_known(container: ContainerDirectory, files: list[RemoteFile]) -> None:
-    """Replace listed values by known ones that are equal: a million of them take a third of a GB."""
+    """Replace listed values by equal known ones, because a million of them take a third of a GB."""
     for place, remote in enumerate(files):
         node = container.by_id.get(remote.id)
         known = None if node is None else node.remote
@@ -114,7 +117,7 @@ def _share_known(container: ContainerDirectory, files: list[RemoteFile]) -> None
 
 
 def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Mapping[str, Shown], started: float) -> None:
-    """Remove what a listing does not have, unless it came after the listing was started, or something replaced it."""
+    """Remove files that are not in a listing, unless they are newer than the listing, or something replaced them."""
     places = {(place.path, place.kind) for place in shown.values()}
     for file_id in container.by_id.keys() - shown.keys():
         node = container.by_id[file_id]
@@ -130,7 +133,7 @@ def _drop_absent(tree: Tree, container: ContainerDirectory, shown: Mapping[str, 
 
 
 def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
-    """Have a node stand for what is listed, at its place, unless this mount knows better."""
+    """Let a node stand for a listed file, at its place, unless this mount knows better."""
     path, kind, remote = place
     node = container.by_id.get(remote.id)
     if node is not None:
@@ -145,7 +148,7 @@ def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
     parent = tree.make_directory(container, parent_path)
     there = parent.children.get(name)
     if isinstance(there, FileNode) and type(there) is not kind:
-        return  # what was made here has the name; it is known once that is on the service what both are
+        return  # a file made here has the name; both are shown once that file is on the service
     if isinstance(there, FileNode) and there is not node:
         tree.change(there, transitions.listed, remote, held=there.opens > 0)
         if not there.local:
@@ -162,7 +165,7 @@ def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
 def _kept_directories(
     tree: Tree, container: ContainerDirectory, listed: Sequence[RemoteFile], started: float
 ) -> dict[str, RemoteFile]:
-    """The directories that the service keeps, by path. A listing says nothing of those that were changed here since."""
+    """Return the directories that the service keeps, by path, except those that were changed here since the request."""
     found = {remote.path[:-1]: remote for remote in reversed(listed) if remote.is_directory}
     for path, known in container.directories.items():
         there = tree.find_in(container, path)
@@ -172,7 +175,7 @@ def _kept_directories(
 
 
 def _drop_directories(tree: Tree, container: ContainerDirectory, started: float) -> None:
-    """Directories without files are gone once the service does not keep them, and nothing of them is to be sent."""
+    """Remove directories without files that the service no longer keeps, unless something of them is to be sent."""
     for node in [node for node in container.below() if isinstance(node, Directory) and not node.children]:
         is_kept = node.path in container.directories or directory_key(node.path) in container.kept_attributes
         if not is_kept and node.changed_at < started:
@@ -181,7 +184,7 @@ def _drop_directories(tree: Tree, container: ContainerDirectory, started: float)
 
 
 def _apply_directories(tree: Tree, container: ContainerDirectory) -> None:
-    """Show the directories that are kept, by the service or here, and what was set for others."""
+    """Show the directories that the service or this machine keeps, and apply what was set for the others."""
     for path, remote in container.directories.items():
         directory = tree.make_directory(container, path)
         directory.kept = True

@@ -1,9 +1,9 @@
-"""What the API cannot hold is kept on this machine: modes, owners, times, names and empty directories.
+"""Keeps on this machine what the API cannot hold: modes, owners, times, names and empty directories.
 
-If a service stores them, it has the last word, except about what was set here and has not been sent yet.
+If a service stores them, its values count, except for what was set here and has not been sent yet.
 
-A file's attributes are keyed by its id, a directory's by its path. There is a row only if something was set here;
-everything else follows from what the service says. Losing this store loses no content.
+The attributes of a file have its id as their key, those of a directory its path. A row exists only if something was set
+here; everything else follows from what the service says. If this database is lost, no content is lost.
 """
 
 import logging
@@ -22,14 +22,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What was set here for one file or directory; None where nothing was.
+    """What was set here for one file or directory. Fields that were not set are None.
 
     Attributes:
         mode: permission bits.
-        atime, mtime: nanoseconds since the epoch.
-        path: the name that was asked for, where the service chose another.
-        size: in bytes, learned from the service where its listing leaves it out.
-        sent: whether the service has got mode, owner and time, so that what it says of them counts.
+        uid: user id of the owner.
+        gid: group id of the owner.
+        atime: time of the last access, in nanoseconds since 1970.
+        mtime: time of the last change, in nanoseconds since 1970.
+        path: the name that was asked for, if the service chose another.
+        size: in bytes, if it was learned from the service but is not in its listings.
+        sent: whether the service has mode, owner and time, so that its values count.
     """
 
     mode: int | None = None
@@ -43,11 +46,11 @@ class Attributes:
 
     @property
     def unsent(self) -> bool:
-        """Whether there is something that a service which keeps attributes does not have."""
+        """Whether something was set that a service which keeps attributes does not have yet."""
         return self.mtime is not None and not self.sent
 
     def carried(self) -> FileAttributes:
-        """What of it a service can keep."""
+        """The attributes that a service can keep."""
         return FileAttributes(self.mode, self.uid, self.gid, self.mtime)
 
 
@@ -55,7 +58,7 @@ NOTHING = Attributes()
 
 
 def shown_attributes(kept: Attributes | None, told: FileAttributes | None) -> Attributes | None:
-    """The attributes to show, from what is kept here and what the service says; None if there are none."""
+    """Combine what is kept here with what the service says; None if there is nothing."""
     if told is None or (kept is not None and kept.unsent):
         return kept
     return replace(kept or NOTHING, mode=told.mode, uid=told.uid, gid=told.gid, mtime=told.mtime)
@@ -78,20 +81,21 @@ def directory_key(path: str) -> str:
 
 
 def file_id(key: str) -> str:
-    """The id in a ``file_key``."""
+    """Return the file id in a ``file_key``."""
     return key.removeprefix(_FILE)
 
 
 def directory_path(key: str) -> str | None:
-    """The path in a ``directory_key``; None of a file's."""
+    """Return the path in a ``directory_key``; None for the key of a file."""
     return key.removeprefix(_DIRECTORY) if key.startswith(_DIRECTORY) else None
 
 
 class AttributeStore:
-    """Attributes of one service's containers, in SQLite; several mounts may share it. Thread-safe.
+    """The attributes of one service's containers, in SQLite. Several mounts may share it. Thread-safe.
 
     Args:
-        path: of the database; created if missing, and started afresh (the old one kept beside it) if it is damaged.
+        path: of the database. It is created if it is missing. If it is damaged, it is kept under another name, and a
+            new one is created.
         service: names the service.
     """
 
@@ -103,7 +107,7 @@ class AttributeStore:
             self._db = _open(path)
 
     def load(self, container_id: str) -> dict[str, Attributes]:
-        """All that is kept for a container, by ``file_key`` or ``directory_key``."""
+        """Return everything that is kept for a container, by ``file_key`` or ``directory_key``."""
         rows = self._run(
             f"SELECT key, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND container = ?",
             [(self._service, container_id)],
@@ -111,7 +115,7 @@ class AttributeStore:
         return {row[0]: _read(row[1:]) for row in rows}
 
     def load_containers(self) -> dict[str, Attributes]:
-        """What is kept for the containers themselves, by their id."""
+        """Return what is kept for the containers themselves, by their id."""
         rows = self._run(
             f"SELECT container, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND key = ?",
             [(self._service, directory_key(""))],
@@ -119,7 +123,7 @@ class AttributeStore:
         return {row[0]: _read(row[1:]) for row in rows}
 
     def unsent(self) -> list[tuple[str, str, Attributes]]:
-        """What a service that keeps attributes does not have: container ids, keys, attributes."""
+        """Return what a service that keeps attributes does not have yet: container ids, keys and attributes."""
         rows = self._run(
             f"SELECT container, key, {', '.join(_COLUMNS)} FROM attributes WHERE service = ? AND sent IS NULL",
             [(self._service,)],
@@ -128,9 +132,9 @@ class AttributeStore:
         return [each for each in found if each[2].unsent]
 
     def note_sent(self, container_id: str, key: str, attributes: Attributes) -> None:
-        """The service has got these. Of a directory nothing is kept here any more.
+        """Record that the service has these attributes. Those of directories are then no longer kept here.
 
-        What another mount has set meanwhile stays as it is.
+        Values that another mount has set in the meantime do not change.
         """
         change = "UPDATE attributes SET sent = 1" if directory_path(key) is None else "DELETE FROM attributes"
         same = " AND ".join(f"CAST({name} AS TEXT) IS CAST(? AS TEXT)" for name in _COLUMNS)  # times may be integers
@@ -159,19 +163,19 @@ class AttributeStore:
             self._db.close()
 
     def _run(self, statement: str, parameters: list[tuple[object, ...]]) -> list[tuple[Any, ...]]:
-        """Run a statement for each tuple of parameters, in one transaction; returns the rows of a SELECT."""
+        """Run a statement once for each tuple of parameters, in one transaction. Returns the rows of a SELECT."""
         rows: list[tuple[Any, ...]] = []
         try:
             with self._lock, self._db:
                 for values in parameters:
                     rows += self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:  # attributes are worth less than the operation that sets them
+        except sqlite3.Error as error:  # losing attributes is better than failing the operation that sets them
             log.error("The local attributes could not be kept: %s", error)
         return rows
 
 
 def _written(attributes: Attributes) -> list[int | str | None]:
-    """As SQLite takes it, whose integers end with nanoseconds of the year 2262."""
+    """Convert a value for SQLite, whose integers end with nanoseconds in the year 2262."""
     values = {name: getattr(attributes, name) for name in _COLUMNS}
     return [str(value) if name in _TIMES and value is not None else value for name, value in values.items()]
 
@@ -185,10 +189,10 @@ def _read(row: tuple[Any, ...]) -> Attributes:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """The database, made or started afresh if need be.
+    """Open the database, and create it or replace a damaged one.
 
-    One mount at a time does this: SQLite does not wait for its lock while it switches a database to WAL, and what one
-    mount has just started afresh must not be set aside by another.
+    One mount at a time does this. SQLite does not wait for locks while it switches a database to WAL, and a new
+    database must not be set aside by another mount.
     """
     try:
         return _connect(path)

@@ -1,4 +1,4 @@
-"""Listings of files that are under way: awaited by all who want them, and looked into before they are complete."""
+"""Listings that are being requested: many can wait for one, and take what has arrived before it is complete."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ from containerfs.fs.namespace.nodes import ContainerDirectory
 from containerfs.fs.tasks import Task
 from containerfs.fs.types import RemoteFile
 
-_AT_ONCE = 0.1  # seconds; a listing that takes no longer is shown when it is complete, with types and attributes
+_AT_ONCE = 0.1  # seconds; a faster listing is shown once it is complete, with types and attributes
 
 
 class Flight(Task[None]):
-    """One listing, once for all who wait for it.
+    """A listing that is being requested, for all who wait for it.
 
     Args:
-        list_: lists, and takes over what is listed; is given the flight.
+        list_: requests and applies the listing; it is passed the flight.
 
     Attributes:
-        started: the monotonic time at which it was asked for.
+        started: monotonic time of the request.
     """
 
     def __init__(self, list_: Callable[["Flight"], None]) -> None:
@@ -35,15 +35,15 @@ class Flight(Task[None]):
         return bool(self._arrived)
 
     def add(self, files: list[RemoteFile]) -> None:
-        """These have arrived, and more is to come."""
+        """Add files that have arrived; more will follow."""
         with self._changed:
             self._arrived += files
             self._changed.notify_all()
 
     def beyond(self, count: int) -> list[RemoteFile]:
-        """What has arrived after the first ``count`` files, once there is anything; nothing once it is complete.
+        """Wait for files after the first ``count``, and return them; none if the listing is complete.
 
-        A listing that is fast is waited for.
+        If the listing may be complete soon, this waits for that.
 
         Raises:
             FsError: as ``result``.
@@ -65,11 +65,11 @@ class Flight(Task[None]):
 
 
 class Arrival:
-    """A listing under way, as somebody sees it who takes what arrives, part by part.
+    """A listing in progress, for a caller who takes its files as they arrive.
 
     Args:
         container: whose files are listed.
-        or_older: a block in which errors of the listing are survived if there is an older one.
+        or_older: a context in which errors of the listing are ignored if there is an older listing.
     """
 
     def __init__(
@@ -79,19 +79,19 @@ class Arrival:
         self.started = flight.started
         self._flight = flight
         self._or_older = or_older
-        self._count = 0  # files that were taken
+        self._count = 0  # number of files taken so far
 
     def has_begun(self) -> bool:
-        """Wait until something has arrived, or all has; returns whether there is more to come. Raises FsError."""
+        """Wait until some files or all have arrived, and return whether more will follow. Raises FsError."""
         with self._or_older():
             return bool(self._flight.beyond(0))
         return False
 
     def next(self) -> list[RemoteFile]:
-        """What has arrived since, once there is anything; nothing if there is nothing more to wait for.
+        """Wait for further files, and return them; none if the listing is complete.
 
         Raises:
-            FsError: the listing failed, and there is no older one.
+            FsError: if the listing failed, and there is no older one.
         """
         files: list[RemoteFile] = []
         with self._or_older():

@@ -1,8 +1,9 @@
-"""The names that a directory will have, whatever else a listing under way brings.
+"""The names that a directory will certainly have, whatever else an incomplete listing brings.
 
-Which of several files has a name depends on all of them, and so does what it is: a file, a link, a directory. That the
-name is there does not, as ``shown.certain_name`` says. So names are shown as they arrive, files without what they are.
-What this mount knows better, and what only all files together show, is shown when the listing is complete.
+All files of a listing together decide which of several files gets a name, and what is shown under it: a file, a link or
+a directory. But that the name exists is certain as soon as one of them has arrived (``shown.certain_name``). So names
+are shown as they arrive, files without their type. What this mount knows better, and what only the complete listing
+shows, is shown when the listing is complete.
 """
 
 from collections.abc import Container, Iterable, Iterator
@@ -16,17 +17,18 @@ from containerfs.fs.types import RemoteFile
 def foreseen(
     tree: Tree, directory: Directory, files: Iterable[RemoteFile], replaced: Container[str], started: float
 ) -> Iterator[tuple[str, Foreseen, Directory | None]]:
-    """The names that files give to a directory; with the directories themselves, which have to be held to stay these.
+    """Return the names that files give to a directory, and its directories, which stay the same nodes while they are
+    held.
 
-    Wants the tree's lock held.
+    The tree's lock must be held.
 
     Args:
         files: with the paths and sizes that were set here.
-        replaced: ids of files that something else stands for here.
-        started: monotonic time at which the listing was asked for.
+        replaced: ids of files whose names stand for something else here.
+        started: monotonic time of the listing's request.
 
     Raises:
-        NotFound: the directory is gone.
+        NotFound: if the directory is gone.
     """
     container, place = directory.container, directory.path
     for remote in files:

@@ -1,11 +1,11 @@
 """When the tree asks the service: listings with an expiry, each requested once however many wait for it.
 
-A listing is requested because somebody looks, never by a clock: on hosted services any request may keep a container
-alive, and billed. Names that a listing does not have are known to be absent until it expires, so looking them up costs
-no request. While the service does not answer, the last listing is shown.
+Listings are requested because somebody looks, never by a clock: on hosted services, any request may keep a container
+alive, and cost money. A name that is not in a listing is known to be absent until the listing expires, so looking it up
+costs no request. While the service does not answer, the last listing is shown.
 
-The expiry counts from when a listing arrived, so that one that took longer than the expiry is used too. Changes made
-here are compared with when it was requested.
+The expiry is counted from when a listing arrived, so that a listing is useful even if it took longer than that. Changes
+that are made here are compared with the time of its request.
 """
 
 import functools
@@ -32,27 +32,27 @@ from containerfs.fs.types import RemoteContainer, RemoteFile
 
 log = logging.getLogger(__name__)
 
-_MOST_FILES = 1_000_000  # listed at a time; containers looked at longest ago are forgotten first
+_MOST_FILES = 1_000_000  # listed at a time; those that were looked at longest ago are forgotten first
 _ABSENT_IDS = 10_000
 _PAGE = 100  # containers that one request lists
-_REQUESTS = 10  # that looking at containers whose listing has expired takes, where they are not more than a thousand
+_REQUESTS = 10  # for looking at containers whose listing has expired, up to a thousand of them
 
 Take = Callable[[Flight], None]
-"""Lists something, and takes over what is listed, to be believed unless a later flight has been begun by then."""
+"""Requests a listing and applies it, to be believed unless a later flight has started by then."""
 
 
 class Holdings(Protocol):
     """What this machine holds of containers that have ended."""
 
     def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
-        """The containers of which there is content here, and which are not among all that the service lists."""
+        """Return the containers of which content is held, and which are not in ``listed``, a complete listing."""
 
     def whole_files(self, container_id: str) -> list[RemoteFile]:
-        """The files of a container of which the whole content is here, newest first."""
+        """Return the files of a container whose complete content is held, newest first."""
 
 
 class NoHoldings:
-    """Shows nothing of containers that have ended."""
+    """Holds nothing, so that containers that have ended are not shown."""
 
     def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
         return []
@@ -62,11 +62,11 @@ class NoHoldings:
 
 
 class MetadataCache:
-    """Keeps the tree as fresh as ``expiry`` asks.
+    """Keeps the tree as fresh as its expiry demands.
 
     Args:
-        expiry: seconds for which a listing is believed.
-        holdings: what is shown of containers that have ended.
+        expiry: how long a listing is believed, in seconds.
+        holdings: finds what to show of containers that have ended.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class MetadataCache:
         self._expiry = expiry
         self._root_listed_at = 0.0
         self._root_pages = 1
-        self._vouched = 0  # requests since the containers were listed. Guarded by _flights_lock
+        self._vouched = 0  # number of requests since the containers were listed. Guarded by _flights_lock
         self._root_asked_at = 0.0  # guarded by the tree's lock
         self._root_expired_at = 0.0  # when it was last invalidated; guarded by the tree's lock
         self._workers = workers
@@ -98,11 +98,11 @@ class MetadataCache:
         self._listed = _ListedContainers(tree)  # guarded by the tree's lock
 
     def fresh(self, container: ContainerDirectory) -> bool:
-        """Whether the container's files were listed within the expiry."""
+        """Tell whether the container's files were listed within the expiry."""
         return self._is_fresh(container.listed_at)
 
     def vouches(self, container: ContainerDirectory) -> bool:
-        """Whether a listing of its files shows that the container exists, and was not invalidated since."""
+        """Tell whether a listing of its files shows that the container exists, and was not invalidated since."""
         if self.fresh(container):
             return container.asked_at >= self._root_expired_at
         with self._flights_lock:
@@ -111,13 +111,13 @@ class MetadataCache:
 
     @property
     def root_fresh(self) -> bool:
-        """Whether the containers were listed within the expiry."""
+        """Tell whether the containers were listed within the expiry."""
         return self._is_fresh(self._root_listed_at)
 
     def expire(self, container: ContainerDirectory | None) -> None:
-        """Make the next look ask again: for a container's files, or, with None, for the containers.
+        """Make the next look request a new listing: of a container's files, or, with None, of the containers.
 
-        A listing that is under way will not be believed: what it says may be older.
+        A listing that is being requested now will not be believed, because it may be older.
         """
         with self._tree.lock:
             with self._flights_lock:
@@ -130,7 +130,11 @@ class MetadataCache:
             self._absent.clear()
 
     def ask(self, container: ContainerDirectory | None) -> None:
-        """List a container's files, or, with None, the containers, now. Raises FsError rather than use an older one."""
+        """List a container's files now, or, with None, the containers.
+
+        Raises:
+            FsError: if that fails, even if there is an older listing.
+        """
         self.expire(container)
         if container is None:
             self._list_containers(has_older=False)
@@ -138,18 +142,27 @@ class MetadataCache:
             self._list_files(container, has_older=False)
 
     def refresh_containers(self) -> None:
-        """List the containers, if the last listing has expired. Raises FsError where there is none to fall back to."""
+        """List the containers if the last listing has expired.
+
+        Raises:
+            FsError: if that fails and there is no older listing.
+        """
         self._list_containers(has_older=self._root_asked_at > 0)
 
     def refresh_files(self, container: ContainerDirectory) -> None:
-        """List a container's files, likewise. Raises NotFound if the container is gone."""
+        """List a container's files if the last listing has expired.
+
+        Raises:
+            NotFound: if the container is gone.
+            FsError: if that fails and there is no older listing.
+        """
         self._list_files(container, has_older=_is_known(container))
 
     def look_into(self, container: ContainerDirectory) -> Arrival | None:
-        """List a container's files, likewise, and wait no longer than until some have arrived.
+        """Refresh a container's files as ``refresh_files`` does, but wait only until some of them have arrived.
 
         Returns:
-            The listing of which more is to come; None if all has.
+            The listing, if more of it will follow; None if it is complete.
         """
         key, has_older = container.remote.id, _is_known(container)
         flight = self._begin(key, lambda: self.fresh(container), lambda flight: self._take_files(container, flight))
@@ -159,11 +172,11 @@ class MetadataCache:
         return arrival if arrival.has_begun() else None
 
     def may_vouch(self, container: ContainerDirectory) -> bool:
-        """Whether to list a container's files to check that it exists, rather than to list the containers.
+        """Decide whether to list a container's files to check that it exists, rather than list the containers.
 
-        A few containers are cheaper to ask for one by one, and their files are looked at next. For many, the containers
-        are listed: both together take ten requests at most; where the containers alone take more, as many as those are.
-        Files whose listing is still believed are not asked for again, and say nothing new.
+        A few containers are cheaper to check one by one, and their files are probably looked at next. If there are
+        many, the containers are listed: both together take at most ten requests, or as many as listing the containers
+        takes. Files whose listing is still believed are not listed again.
         """
         if self.fresh(container):
             return False
@@ -175,14 +188,14 @@ class MetadataCache:
             return True
 
     def drop(self, container: ContainerDirectory) -> None:
-        """The service says that a container is gone: it leaves the root, whose containers are listed again."""
+        """Remove a container that the service no longer has from the root, and list the containers again."""
         self.expire(None)
         held = bool(self._holdings.whole_files(container.remote.id))
         with self._tree.lock:
             self._tree.expire(container, held=held)
 
     def find_unlisted(self, container_id: str) -> ContainerDirectory | None:
-        """The container with an id, also where no listing has it; None if the service knows none."""
+        """Find a container by its id even if no listing has it; None if the service has none."""
         with self._tree.lock:
             known = self._tree.container(container_id)
             if known is not None and not known.gone:
@@ -223,7 +236,7 @@ class MetadataCache:
             kept = self._attributes.load_containers()
             held = self._holdings.ended(listed)
             with self._tree.lock:
-                if started < self._root_asked_at:  # one that was begun later has arrived before
+                if started < self._root_asked_at:  # a listing that was requested later has arrived first
                     return
                 apply_containers(self._tree, listed, started, kept, held)
                 self._root_asked_at = started
@@ -248,7 +261,7 @@ class MetadataCache:
             if presence is Presence.HELD:  # what was set here was set after the service told of the file
                 files = [replace(file, attributes=None) if file_key(file.id) in kept else file for file in files]
             with self._tree.lock:
-                if started < container.asked_at:  # one that was begun later has arrived before
+                if started < container.asked_at:  # a listing that was requested later has arrived first
                     return
                 if container.presence is not presence:  # it has ended meanwhile, or has not after all
                     return
@@ -319,7 +332,8 @@ def _is_known(container: ContainerDirectory) -> bool:
 
 
 class _ListedContainers(LRUCache[str, int]):
-    """How many files each listed container has, within a bound; what is forgotten is listed again when looked at."""
+    """How many files each listed container has, for a limited number of containers. Others are listed again when
+    needed."""
 
     def __init__(self, tree: Tree) -> None:
         super().__init__(_MOST_FILES, getsizeof=lambda files: min(max(files, 1), _MOST_FILES))

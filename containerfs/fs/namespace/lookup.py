@@ -1,9 +1,9 @@
-"""From a name in a directory to a node, asking the service no more than necessary.
+"""From a name in a directory to a node, with as few requests as possible.
 
 A container is known from the listing of containers. Once that has expired, a listing of the container's own files
-proves that it exists as well, and is what a program that looks inside needs next, unless many containers are looked at.
-So ``ls`` of a container costs one request for each hundred files, and ``cat`` at most one listing. Files that are open
-or being written are known without asking.
+proves that it exists as well. A program that looks inside needs that listing next anyway, unless it looks at many
+containers. So ``ls`` of a container costs one request for each hundred files, and ``cat`` at most one listing. Files
+that are open or being written are known without a request.
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,24 @@ from containerfs.fs.namespace.nodes import EXPIRED, ContainerDirectory, Director
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.types import RemoteFile
 
-_PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # the service's own programs open it below that. Source: limits.h, PATH_MAX
-_SHORTEST_ID = 16  # a name that might be the id of a container that no listing has
+_PATH_MAX_BYTES = 4095 - len(DATA_ROOT)  # so that programs at the service can open it there. Source: limits.h, PATH_MAX
+_SHORTEST_ID = 16  # a name that may be the id of an unlisted container
 
 
 def check_length(name: str) -> None:
-    """Raises NameTooLong for a name that Linux does not take. (The kernel lets FUSE have up to 1,024 bytes.)"""
+    """Raise NameTooLong if a name is longer than Linux allows. The kernel accepts up to 1,024 bytes from FUSE."""
     size = len(name.encode(errors="surrogateescape"))
     if size > NAME_MAX_BYTES:
         raise types.NameTooLong(f"{name[:40]!r}...: {size} bytes, {NAME_MAX_BYTES} at most")
 
 
 def check_new(parent: Directory, name: str) -> None:
-    """Raises InvalidName, NameTooLong for a name that cannot be given in a directory."""
+    """Check that a directory can get a new entry with a name.
+
+    Raises:
+        InvalidName: if no file can have it.
+        NameTooLong: if it is too long.
+    """
     check_length(name)
     try:
         name.encode()
@@ -41,21 +46,27 @@ def check_new(parent: Directory, name: str) -> None:
 
 
 def check_new_file(parent: Directory, name: str, kind: type[FileNode] = FileNode) -> None:
-    """The same for a file, or a link. Raises NotPermitted for a file whose name stands for a link."""
+    """Check that a directory can get a new file or link with a name.
+
+    Raises:
+        InvalidName: if no file can have it.
+        NameTooLong: if it is too long.
+        NotPermitted: if a file would have the name that a link is stored under.
+    """
     if kind is FileNode and name.endswith(SUFFIX):
         raise types.NotPermitted(f"{name!r} stands for a symbolic link; 'ln -s' makes one")
     check_new(parent, kind.stored_name(name))
 
 
 def check_path(path: str) -> None:
-    """Raises NameTooLong for a path below a container that a service does not take."""
+    """Raise NameTooLong if a path below a container is longer than a service accepts."""
     size = len(path.encode(errors="surrogateescape"))
     if size > _PATH_MAX_BYTES:
         raise types.NameTooLong(f"{size} bytes below the container, {_PATH_MAX_BYTES} at most")
 
 
 class Lookup:
-    """Finds nodes by their names. Every method raises ``FsError``."""
+    """Finds nodes by name. Every method raises ``FsError``."""
 
     def __init__(self, tree: Tree, metadata: MetadataCache, names: NamePolicy) -> None:
         self._tree = tree
@@ -63,11 +74,11 @@ class Lookup:
         self._names = names
 
     def child(self, parent: Directory, name: str) -> Node:
-        """The node that a directory has under a name. A container is found under its id too.
+        """Return the node with a name in a directory. Containers are found by their id too.
 
         Raises:
-            NotFound: nothing.
-            Gone: the directory is not there any more itself.
+            NotFound: if there is none.
+            Gone: if the directory itself is gone.
         """
         check_length(name)
         known = self._known(parent, name)
@@ -87,28 +98,33 @@ class Lookup:
         return found
 
     def find(self, parent: Directory, name: str) -> Node | None:
-        """The same; None where there is nothing."""
+        """Return the node with a name in a directory; None if there is none."""
         try:
             return self.child(parent, name)
         except types.NotFound:
             return None
 
     def file(self, parent: Directory, name: str) -> FileNode:
-        """The file that a directory has under a name. Raises as ``child``, and IsADirectory."""
+        """Return the file with a name in a directory. Raises as ``child`` does, and IsADirectory."""
         node = self.child(parent, name)
         if not isinstance(node, FileNode):
             raise types.IsADirectory(name)
         return node
 
     def directory(self, parent: Directory, name: str) -> Directory:
-        """The directory that a directory has under a name. Raises as ``child``, and NotADirectory."""
+        """Return the directory with a name in a directory. Raises as ``child`` does, and NotADirectory."""
         node = self.child(parent, name)
         if not isinstance(node, Directory):
             raise types.NotADirectory(name)
         return node
 
     def check(self, node: Node) -> None:
-        """Check that a node still exists, asking the service if necessary. Raises Gone, NotFound."""
+        """Check that a node still exists, with a request if necessary.
+
+        Raises:
+            Gone: if it does not.
+            NotFound: if its container does not.
+        """
         if isinstance(node, ContainerDirectory) and not node.gone:
             if self._container(node.name) is not node:
                 raise types.Gone(f"{node.name!r} is another container by now")
@@ -120,21 +136,25 @@ class Lookup:
             self.container_of(node)
 
     def container_of(self, node: Node) -> ContainerDirectory:
-        """The container that a node is in. Raises Gone once it is in none, or that is not there any more."""
+        """Return the container that a node is in.
+
+        Raises:
+            Gone: if it is in none any more, or the container is gone.
+        """
         with self._tree.lock:
             try:
                 container = node.container
             except types.NotFound as error:
                 raise types.Gone(str(error)) from error
             there = self._tree.container(container.remote.id)
-        if there is None:  # which the service may have said once, and by mistake
+        if there is None:  # the service may have said so by mistake
             there = self._metadata.find_unlisted(container.remote.id)
         if there is not container:
             raise types.Gone(f"{container.name!r} is not there any more")
         return container
 
     def _expired(self) -> Directory:
-        """Where the containers are that have ended. Raises NotFound: nothing is shown of any."""
+        """Return the directory of containers that have ended. Raises NotFound if there are none to show."""
         self._metadata.refresh_containers()
         with self._tree.lock:
             if not self._tree.root.expired.visible():
@@ -142,7 +162,7 @@ class Lookup:
             return self._tree.root.expired
 
     def _ended(self, name: str) -> ContainerDirectory:
-        """The container that a name stands for among those that have ended. Raises NotFound."""
+        """Return the container with a name among those that have ended. Raises NotFound."""
         self._metadata.refresh_containers()
         with self._tree.lock:
             found = self._tree.root.expired.children.get(name)
@@ -151,7 +171,7 @@ class Lookup:
             return found
 
     def _container(self, name: str) -> ContainerDirectory:
-        """The container that a name of the root, or an id, stands for. Raises NotFound."""
+        """Return the container with a name or id in the root. Raises NotFound."""
         known = self._listed(name)
         if known is not None and (self._metadata.root_fresh or self._metadata.vouches(known)):
             return known
@@ -169,33 +189,40 @@ class Lookup:
         return found
 
     def refresh(self, container: ContainerDirectory) -> None:
-        """List a container's files, if that is due. A container that turns out to be gone leaves the root.
+        """List a container's files if that is due. If the container turns out to be gone, it leaves the root.
 
-        Of one that has ended, what this machine holds is listed, unless the service has it after all.
+        For a container that has ended, the files that this machine holds are listed, unless the service has it after
+        all.
         """
         if not self._is_over(container):
             with self._noticing_the_end(container):
                 self._metadata.refresh_files(container)
 
     def look_into(self, container: ContainerDirectory) -> Arrival | None:
-        """The same, without waiting for more than the first files; returns what ``arrived`` waits for, if anything."""
+        """Refresh as ``refresh`` does, but wait only for the first files. Returns what to pass to ``arrived``, if more
+        follows."""
         if self._is_over(container):
             return None
         with self._noticing_the_end(container):
             return self._metadata.look_into(container)
 
     def arrived(self, arrival: Arrival) -> list[RemoteFile]:
-        """The next files of a listing under way, as soon as there are any; none if nothing more is waited for."""
+        """Wait for the next files of a listing and return them; none if it is complete."""
         with self._noticing_the_end(arrival.container):
             return arrival.next()
 
     def ask(self, container: ContainerDirectory) -> None:
-        """List a container's files now, likewise. Raises FsError: nothing older will do."""
+        """List a container's files now.
+
+        Raises:
+            FsError: if that fails, even if there is an older listing.
+        """
         with self._noticing_the_end(container):
             self._metadata.ask(container)
 
     def _is_over(self, container: ContainerDirectory) -> bool:
-        """Whether a container has ended, the service does not have it after all, and this machine holds nothing."""
+        """Tell whether a container has ended, the service really does not have it, and this machine holds nothing of
+        it."""
         if container.presence is Presence.OPEN:
             self._metadata.find_unlisted(container.remote.id)
         return container.presence is Presence.OPEN

@@ -1,8 +1,8 @@
-"""Nodes: what the mount shows under one name.
+"""Nodes: each is what the mount shows under one name.
 
-A file's node holds the state of its content, which the functions of ``fs.transitions`` change, through ``Tree.change``
-only. All else that nodes hold is guarded by the tree's lock. There may be a million of them: they have slots, share
-what they can, and get a lock when they need one.
+The node of a file holds the state of its content. Only ``Tree.change`` changes that, with the functions of
+``fs.transitions``. The tree's lock guards everything else in nodes. There may be a million nodes, so they have slots,
+share what they can, and get a lock only when they need one.
 """
 
 import functools
@@ -24,20 +24,22 @@ from containerfs.fs.types import Attr, RemoteContainer, RemoteFile
 _DAY = 24 * 3600 * 1_000_000_000  # in nanoseconds
 _FILE_MODE, _DIRECTORY_MODE, _LINK_MODE = 0o644, 0o755, 0o777
 EXPIRED = ".expired"
-"""What the root shows containers under that have ended."""
+"""The directory in the root that shows containers that have ended."""
 SEVERAL = object()
-"""The kernel may remember attributes of more than one content."""
+"""The kernel may remember the attributes of more than one content."""
 _making_locks = threading.Lock()
 
 
 class Node:
-    """Something that has a name.
+    """Something with a name.
 
     Attributes:
-        parent: the directory that it is in; None for the root, and once it is gone.
-        ino: constant while the mount shows it, across renames and overwrites.
-        changed_at: monotonic time of the last change made here; listings begun before say nothing about it.
-        known: how many times the kernel was told of it, and has not forgotten it.
+        parent: its directory; None for the root, and for nodes that are gone.
+        name: its name in that directory.
+        ino: its inode number, which stays the same while the mount shows it, through renames and overwrites.
+        changed_at: monotonic time of the last change that was made here; listings requested earlier do not count for
+            it.
+        known: how many times the kernel was told of the node without forgetting it.
     """
 
     __slots__ = ("atime", "changed_at", "ctime", "gid", "ino", "known", "mode", "mtime", "name", "parent", "uid")
@@ -56,16 +58,16 @@ class Node:
 
     @property
     def concealed(self) -> bool:
-        """Whether it is there for those only who have it open."""
+        """Whether it only exists for programs that have it open."""
         return False
 
     @property
     def links(self) -> int:
-        """How many names it has."""
+        """The number of its names."""
         return 1
 
     def accessed(self) -> bool:
-        """Note that a program reads it, now and then only; returns whether that moved the time.
+        """Record that a program reads the node, but not every time. Returns whether the time of access changed.
 
         Source: mount(8), relatime.
         """
@@ -76,20 +78,20 @@ class Node:
         return True
 
     def inherit(self, parent: "Directory") -> None:
-        """Take over what a directory with the set-group-ID bit gives to what is made in it. Source: inode(7)."""
+        """Take over what a directory with the set-group-ID bit passes on to new entries. Source: inode(7)."""
         if parent.mode & stat.S_ISGID:
             self.gid = parent.gid
             self.mode |= stat.S_ISGID if isinstance(self, Directory) else 0
 
     def touch(self, *, modified: bool = True) -> None:
-        """Note a change made here, now."""
+        """Record a change that was made here, now."""
         self.ctime = time.time_ns()
         self.changed_at = time.monotonic()
         if modified:
             self.mtime = self.ctime
 
     def apply(self, kept: Attributes) -> None:
-        """Take over what was set for this node earlier."""
+        """Apply the attributes that were set for this node earlier."""
         self.mode = self.default_mode if kept.mode is None else kept.mode
         self.uid = self.uid if kept.uid is None else kept.uid
         self.gid = self.gid if kept.gid is None else kept.gid
@@ -97,12 +99,17 @@ class Node:
         self.atime = self.mtime if kept.atime is None else kept.atime
 
     def attr(self, size: int = 0, blocks: int | None = None) -> Attr:
-        """What ``stat`` shows; ``size``, in bytes, and ``blocks``, of 512, of a file. Source: stat(2)."""
+        """Return what ``stat`` shows. Source: stat(2).
+
+        Args:
+            size: of a file, in bytes.
+            blocks: of a file, in units of 512 bytes.
+        """
         mode, times = self.kind | self.mode, (self.atime, self.mtime, self.ctime)
         return Attr(self.ino, mode, size, self.uid, self.gid, *times, self.links, blocks)
 
     def attributes(self) -> Attributes:
-        """What of a node the service cannot hold."""
+        """Return the attributes that the API cannot hold."""
         return Attributes(
             None if self.mode == self.default_mode else self.mode,
             None if self.uid == os.getuid() else self.uid,
@@ -113,12 +120,12 @@ class Node:
 
     @property
     def fetchable(self) -> RemoteFile | None:
-        """What of the service's is its content, and nothing else; None if there is no such file."""
+        """The file of the service that is its whole content; None if there is none."""
         return None
 
     @property
     def path(self) -> str:
-        """Below the container (or the root, for a container); "" for the container itself once it is asked for."""
+        """Its path below the container; "" for the container itself. For a container, its path below the root."""
         names: list[str] = []
         node: Node = self
         while node.parent is not None and not isinstance(node, ContainerDirectory):
@@ -128,7 +135,11 @@ class Node:
 
     @property
     def container(self) -> "ContainerDirectory":
-        """The container that it is in. Raises NotFound once it is in none."""
+        """The container that it is in.
+
+        Raises:
+            NotFound: if it is in none any more.
+        """
         node: Node | None = self
         while node is not None and not isinstance(node, ContainerDirectory):
             node = node.parent
@@ -138,11 +149,11 @@ class Node:
 
 
 class Foreseen(NamedTuple):
-    """What is known of a node that will have a name once a listing is complete.
+    """A node that will have a name once a listing is complete.
 
     Attributes:
         ino: its inode number.
-        kind: the bits of a mode that tell its type; 0 where that is not known yet.
+        kind: the bits of a mode that tell its type; 0 if that is not known yet.
     """
 
     ino: int
@@ -150,14 +161,15 @@ class Foreseen(NamedTuple):
 
 
 Entry: TypeAlias = tuple[str, Node | Foreseen]
-"""What reading a directory tells: a name, and what has it."""
+"""An entry of a directory: a name, and what has it."""
 
 
 class Directory(Node):
     """A directory: the root, a container, or a part of the paths of a container's files.
 
     Attributes:
-        kept: made or emptied here; it stays while it holds no file, which the service knows nothing of.
+        kept: whether it was created or emptied here. Then it stays without files, although the service does not have
+            it.
     """
 
     __slots__ = ("__weakref__", "children", "kept")
@@ -170,22 +182,22 @@ class Directory(Node):
         self.kept = False
 
     def add(self, node: Node, name: str) -> None:
-        """Put a node into the directory, in place of what has that name."""
+        """Put a node into the directory, in place of the one with that name."""
         node.name, node.parent = name, self
         self.children[name] = node
 
     def remove(self, node: Node) -> None:
-        """Take a node out of the directory."""
+        """Remove a node from the directory."""
         if self.children.get(node.name) is node:
             del self.children[node.name]
         node.parent = None
 
     def visible(self) -> list[tuple[str, Node]]:
-        """What programs see in it: without containers that have gone."""
+        """Return the entries that programs see, which leaves out containers that are gone."""
         return [entry for entry in self.children.items() if not entry[1].concealed]
 
     def below(self) -> Iterator[Node]:
-        """Everything below, each directory before what is in it."""
+        """Yield everything below, each directory before its entries."""
         waiting = list(self.children.values())
         while waiting:
             node = waiting.pop()
@@ -194,15 +206,15 @@ class Directory(Node):
                 waiting += node.children.values()
 
     def files(self) -> Iterator["FileNode"]:
-        """All files below."""
+        """Yield all files below."""
         return (node for node in self.below() if isinstance(node, FileNode))
 
 
 class Root(Directory):
-    """The root: the containers that there are, and below ``.expired`` what this machine holds of those that have ended.
+    """The root: the containers, and below ``.expired`` what this machine holds of containers that have ended.
 
     Attributes:
-        expired: holds the latter; it is shown while it shows something.
+        expired: the directory of containers that have ended; shown only if it is not empty.
     """
 
     __slots__ = ("expired",)
@@ -221,7 +233,7 @@ class Root(Directory):
 
 
 class Presence(Enum):
-    """Whether the service has a container, and if not, what it is here for."""
+    """Whether the service has a container, and if not, why it is shown."""
 
     THERE = "on the service"
     HELD = "ended; what the cache holds of it is shown"
@@ -232,14 +244,14 @@ class ContainerDirectory(Directory):
     """A container, as a directory of the root, or of ``.expired`` once it has ended.
 
     Attributes:
-        remote: what the service says of it.
-        listed_at: monotonic time at which the listing that is shown arrived; 0 if none has.
-        asked_at: when it was asked for.
-        pages: how many requests that listing took.
-        by_id: its files by their id on the service.
-        presence: ``Tree`` alone assigns it.
+        remote: the container as the service describes it.
+        listed_at: monotonic time when the current listing arrived; 0 if there is none.
+        asked_at: monotonic time when that listing was requested.
+        pages: the number of requests that it took.
+        by_id: the container's files by their id on the service.
+        presence: changed by ``Tree`` only.
         kept_attributes: what was set here for its files and directories, by key.
-        directories: those that the service keeps, by path.
+        directories: the directories that the service keeps, by path.
     """
 
     __slots__ = ("asked_at", "by_id", "directories", "kept_attributes", "listed_at", "pages", "presence", "remote")
@@ -256,7 +268,7 @@ class ContainerDirectory(Directory):
 
     @property
     def gone(self) -> bool:
-        """Whether the service has dropped it."""
+        """Whether the service no longer has it."""
         return self.presence is not Presence.THERE
 
     @property
@@ -268,13 +280,15 @@ class FileNode(Node):
     """A file.
 
     Attributes:
-        state: what is true of its content. ``Tree.change`` alone assigns it.
-        opens, writers: how many handles are open, and how many of them to write.
-        closing: how many of these programs have closed, as it seems, so that they are released soon.
-        told: the content whose attributes the kernel may remember, by ``state.identity``; ``SEVERAL``, or None where
-            that is not known.
-        pages: the content of which it may remember pages, likewise.
-        number: by which the kernel knows the file; None while it does not.
+        state: the state of its content, changed by ``Tree.change`` only.
+        opens: the number of open handles.
+        writers: the number of handles that are open for writing.
+        closing: the number of writing programs that seem to have closed the file, so that their handles are released
+            soon.
+        told: the content whose attributes the kernel may remember, by ``state.identity``; ``SEVERAL``, or None if it is
+            not known.
+        pages: the content of which the kernel may remember pages, likewise.
+        number: the kernel's number for the file; None while it has none.
     """
 
     __slots__ = ("_lock", "closing", "number", "opens", "pages", "state", "told", "writers")
@@ -292,7 +306,7 @@ class FileNode(Node):
 
     @property
     def lock(self) -> "threading.RLock":
-        """Guards the state's replacement, and the bytes in its staged data. Never held across the network."""
+        """Guards replacing the state, and the bytes of its staged data. Never held across the network."""
         if self._lock is None:
             with _making_locks:
                 self._lock = self._lock or threading.RLock()
@@ -300,20 +314,20 @@ class FileNode(Node):
 
     @staticmethod
     def stored_name(name: str) -> str:
-        """Under which name the service has what is shown under this one."""
+        """Return the name under which the service stores what is shown under this name."""
         return name
 
     @property
     def stored_path(self) -> str:
-        """Where below its container the service has it."""
+        """The path below its container under which the service stores it."""
         parent, slash, name = self.path.rpartition("/")
         return parent + slash + self.stored_name(name)
 
     def tell(self) -> StagedFile | RemoteFile | None:
-        """The kernel is about to be told the attributes; returns the content that they are of.
+        """Note that the kernel is told the attributes now, and return the content that they belong to.
 
-        Without a lock, which would cost each file of a long listing 100 bytes: of two contents that are told of at one
-        time the older one may be noted alone. Whoever opens the file has the kernel forget both then, as it should.
+        There is no lock, because that would cost each file of a long listing 100 bytes. If two contents are told at the
+        same time, only the older one may be noted. Then opening the file makes the kernel forget both, as it should.
         """
         content = state.content(self.state)
         shown = content.id if isinstance(content, RemoteFile) else content
@@ -322,7 +336,7 @@ class FileNode(Node):
 
     @property
     def remote(self) -> RemoteFile | None:
-        """What the service has under the name; None where it never had anything."""
+        """The file that the service has under the name; None if there never was one."""
         return state.base(self.state).remote
 
     @property
@@ -344,17 +358,17 @@ class FileNode(Node):
 
     @property
     def held(self) -> bool:
-        """Whether a program has it open, or may open it, since the kernel has found it."""
+        """Whether a program has it open, or may open it, because the kernel knows it."""
         return self.opens > 0 or self.known > 0
 
     @property
     def dirty(self) -> bool:
-        """Whether there is something here that the service is to get and does not have."""
+        """Whether there is content here that the service does not have yet."""
         return isinstance(self.state, state.Staged | state.Torn | state.Due | state.Uploading)
 
     @property
     def known_size(self) -> int | None:
-        """In bytes; None where the service has not said it yet."""
+        """The size in bytes; None if the service has not told it yet."""
         match state.content(self.state):
             case StagedFile() as data:
                 return data.size
@@ -365,7 +379,7 @@ class FileNode(Node):
 
 
 class Link(FileNode):
-    """A symbolic link; its target is its content."""
+    """A symbolic link. Its target is its content."""
 
     __slots__ = ()
     kind = stat.S_IFLNK
@@ -378,11 +392,11 @@ class Link(FileNode):
 
 @functools.lru_cache(maxsize=1024)
 def nanoseconds(seconds: int) -> int:
-    """A time of the service as nodes have it; for all files of one second the same object, to save memory."""
+    """Convert a time of the service. Returns the same object for all files with the same second, to save memory."""
     return seconds * 1_000_000_000
 
 
 def inode(identity: str) -> int:
-    """An inode number that is the same for one id across mounts."""
+    """Return the inode number for an id, which is the same in all mounts."""
     digest = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1 | 1 << 32

@@ -1,8 +1,8 @@
-"""The path under which each listed file is shown: pure, and the same for the same listing.
+"""The path under which each listed file is shown. Pure, and always the same for the same listing.
 
-If several files have the same path, the newest gets it and the others get their id appended; so does a file whose name
-a directory has. A file that stands for a symbolic link is shown as a link, unless something else has its name. Every
-segment fits Linux's limits.
+If several files have the same path, the newest gets it, and the ids of the others are appended to theirs. The same
+happens to a file with the name of a directory. A file that stands for a symbolic link is shown as a link, unless
+something else has its name. Every segment fits Linux's limits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,19 +17,19 @@ from containerfs.fs.types import RemoteFile
 
 
 class Shown(NamedTuple):
-    """Where a file is shown, as what kind of node, and what the service says of it."""
+    """Where a file is shown, as which kind of node, and what the service says about it."""
 
     path: str
     kind: type[FileNode]
     remote: RemoteFile
 
     def is_at(self, node: FileNode) -> bool:
-        """Whether a node is what is to be shown, and there."""
+        """Tell whether a node is of the right kind, and at the right place."""
         return type(node) is self.kind and node.path == self.path
 
 
 def set_here(remote: RemoteFile, kept: Mapping[str, Attributes]) -> RemoteFile:
-    """A file with the path and the size that were set or learned here."""
+    """Return a file with the path and size that were set or learned here."""
     known = kept.get(file_key(remote.id))
     if known is None or (known.path is None and (remote.size is not None or known.size is None)):
         return remote
@@ -37,15 +37,17 @@ def set_here(remote: RemoteFile, kept: Mapping[str, Attributes]) -> RemoteFile:
 
 
 def certain_name(place: str, remote: RemoteFile) -> tuple[str, bool]:
-    """The name that a file, ``set_here``, gives to a directory, whatever other files there are.
+    """Return the name that a file gives to a directory, whatever other files there are.
 
-    Should something else have the name after all, as another file of that path or a directory may, it is there too.
+    If something else gets the name after all, such as another file with that path or a directory, the name still
+    exists.
 
     Args:
         place: the path of the directory.
+        remote: the file, as ``set_here`` returns it.
 
     Returns:
-        The name, or "" for none; and whether it is certain to be a directory's.
+        The name, or "" for none; and whether it is certainly that of a directory.
     """
     path = link_path(remote.path) if may_be_link(remote.path, remote.size) else remote.path
     path, above = fitting(path, remote.id), f"{place}/" if place else ""
@@ -56,12 +58,12 @@ def certain_name(place: str, remote: RemoteFile) -> tuple[str, bool]:
 def shown_paths(
     files: Sequence[RemoteFile], kept: Mapping[str, Attributes], directories: Iterable[str] = ()
 ) -> dict[str, Shown]:
-    """Where each file of a listing is shown, by its id.
+    """Return where each file of a listing is shown, by its id.
 
     Args:
         files: newest first.
         kept: what was set here for the container's files and directories, by key.
-        directories: paths of those that the service keeps.
+        directories: the paths of directories that the service keeps.
     """
     wanted: dict[str, Shown] = {}
     links: dict[str, Shown] = {}
@@ -90,7 +92,7 @@ def shown_paths(
 
 
 def free_name(directory: Directory, name: str, identity: str) -> str:
-    """``name``, fitted to what Linux takes; with the id where it is taken."""
+    """Return ``name``, shortened if necessary, and with the id if it is taken."""
     name = fitting(name, identity)
     while name in directory.children:
         name = distinct(name, identity)
@@ -98,13 +100,14 @@ def free_name(directory: Directory, name: str, identity: str) -> str:
 
 
 def distinct(path: str, identity: str) -> str:
-    """A name that only this id has: ``NAME (ID)``."""
+    """Return a name that only this id has: ``NAME (ID)``."""
     return fitting(f"{path} ({encode_name(identity)})", identity)
 
 
 def fitting(path: str, identity: str) -> str:
-    """The path with each segment short enough for Linux; one that is cut ends in a hash, so that it stays distinct."""
-    if len(path) * 4 <= NAME_MAX_BYTES:  # the most that UTF-8 makes of it
+    """Shorten the segments of a path to what Linux allows. A shortened segment ends in a hash, so that it stays
+    distinct."""
+    if len(path) * 4 <= NAME_MAX_BYTES:  # the longest that UTF-8 can make it
         return path
     return "/".join(_fitting_segment(segment, identity) for segment in path.split("/"))
 
@@ -118,7 +121,7 @@ def _fitting_segment(segment: str, identity: str) -> str:
 
 
 def _directories(paths: Iterable[str]) -> set[str]:
-    """All directories that paths lead through."""
+    """Return all directories that paths lead through."""
     found: set[str] = set()
     for path in paths:
         directory = path.rpartition("/")[0]

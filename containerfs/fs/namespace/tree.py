@@ -1,8 +1,8 @@
 """The tree of names: which containers, directories and files the mount shows, and under which names.
 
-The tree holds what the service listed, and what only this mount knows: files that are being written, scratch names,
-directories that were created here and are empty. Invariants: a name is unique in its directory and legal; a container
-keeps its name while it lives; a file of the service stands for one node at most; a file that is being deleted on the
+The tree holds what the service listed, and what only this mount knows: files that are being written, scratch names, and
+empty directories that were created here. Invariants: a name is unique in its directory, and legal. A container keeps
+its name while it exists. A file of the service is shown by at most one node. A file that is being deleted on the
 service is not shown, whatever listings say.
 """
 
@@ -38,12 +38,12 @@ P = ParamSpec("P")
 
 @dataclass(slots=True)
 class Suspect:
-    """What an upload whose result nobody wants may have left on the service; it is not shown until that is known.
+    """What an upload with an unknown result may have left on the service. It is not shown until that is known.
 
     Attributes:
-        size: in bytes; None where that is not known.
-        since: Unix seconds before which it cannot have been created.
-        known: file ids that are not it.
+        size: in bytes; None if it is not known.
+        since: it cannot have been created before this time, in Unix seconds.
+        known: the ids of files that are not it.
     """
 
     path: str
@@ -52,23 +52,23 @@ class Suspect:
     known: frozenset[str] = frozenset()
 
     def may_be(self, remote: RemoteFile) -> bool:
-        """Whether a listed file, that no node stands for, may be it."""
+        """Tell whether a listed file that no node stands for may be it."""
         return remote.path == self.path and self.fits(remote)
 
     def fits(self, remote: RemoteFile) -> bool:
-        """Whether a file may be it, whatever it is called. Some services store what was cut short on its way."""
+        """Tell whether a file may be it, whatever its name is. Some services store uploads that were cut short."""
         recent = not remote.created_at or remote.created_at >= self.since
         small = remote.size is None or self.size is None or remote.size <= self.size
         return recent and small and remote.id not in self.known
 
 
 class Tree:
-    """All nodes. Every method wants ``lock`` held by its caller, who needs it for longer than one call.
+    """All nodes. ``lock`` must be held for every method; callers hold it across several calls.
 
     Attributes:
-        released: a condition of the lock, notified when no program has some file open any more.
-        unfinished: the files of which something is due, or on its way to the service; in that order.
-        suspects: by container id and the key of the attempt that may have left them.
+        released: a condition of the lock, notified when no program has a certain file open any more.
+        unfinished: the files that are due or being uploaded, in that order.
+        suspects: by container id, and by the key of the attempt that may have left them.
     """
 
     def __init__(self, kernel: KernelMemory | None = None) -> None:
@@ -79,9 +79,9 @@ class Tree:
         self.unfinished: dict[FileNode, None] = {}
         self.suspects: dict[str, dict[str, Suspect]] = {}
         self._by_container: dict[str, ContainerDirectory] = {}
-        # By container id: files that are being deleted (endless), or were, at which monotonic time.
+        # By container id: files that are being deleted (infinity), or the monotonic time when they were.
         self._deleted: dict[str, dict[str, float]] = {}
-        # By container and path: what listings have left out, or will bring, and programs may know.
+        # By container and path: directories that are not listed, or not yet, but that programs may know.
         self._vanished: WeakValueDictionary[tuple[ContainerDirectory, str], Directory] = WeakValueDictionary()
         self._removed: WeakValueDictionary[str, ContainerDirectory] = WeakValueDictionary()  # likewise, by id
 
@@ -94,7 +94,7 @@ class Tree:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> State:
-        """Apply a transition to a file's state; returns the new state. The one place that assigns it."""
+        """Apply a transition to a file's state, and return the new state. Nothing else assigns it."""
         with node.lock:
             before, read = node.remote, state.identity(node.state)
             node.state = transition(node.state, *args, **kwargs)
@@ -113,20 +113,20 @@ class Tree:
         return node.state
 
     def _follow(self, node: FileNode, before: object, *, same_bytes: bool) -> None:
-        """See to what the kernel remembers of a file whose content was ``before``."""
+        """Update what the kernel remembers of a file whose content was ``before``."""
         now = state.identity(node.state)
         if now == before:
             return
         if same_bytes:
             node.told = now if node.told == before else node.told
             node.pages = now if node.pages == before else node.pages
-        elif node.opens:  # else it is told when the file is opened
+        elif node.opens:  # otherwise it is told when the file is opened
             self._kernel.forget_read(node)
 
-    # Looking
+    # Finding nodes
 
     def find_in(self, directory: Directory, path: str) -> Node | None:
-        """The node at a path from a directory, as far as the tree knows."""
+        """Return the node at a path below a directory, if the tree has one."""
         node: Node | None = directory
         for name in path.split("/"):
             if name:
@@ -134,24 +134,25 @@ class Tree:
         return node
 
     def containers(self) -> list[ContainerDirectory]:
-        """All containers, listed or not."""
+        """Return all containers, listed or not."""
         return list(self._by_container.values())
 
     def describe(self, container_id: str) -> RemoteContainer | None:
-        """What the service said of a container, if it is known. The one method that needs no lock."""
+        """Return what the service said about a container, if it is known. The only method that needs no lock."""
         known = self._by_container.get(container_id)
         return None if known is None else known.remote
 
     def container(self, container_id: str) -> ContainerDirectory | None:
-        """The container with an id, if it is known."""
+        """Return the container with an id, if it is known."""
         return self._by_container.get(container_id)
 
     # Containers and directories
 
     def add_container(self, remote: RemoteContainer, *, listed: bool = True) -> ContainerDirectory:
-        """Show a container: under its name; where that is taken, with its id. Unlisted ones are found by id only.
+        """Show a container under its name, or with its id if the name is taken. Unlisted ones are found by their id
+        only.
 
-        One that was taken to have ended is back.
+        A container that seemed to have ended is shown in the root again.
         """
         directory = self._by_container.get(remote.id)
         if directory is None:
@@ -167,14 +168,14 @@ class Tree:
         return directory
 
     def _place(self, directory: ContainerDirectory, parent: Directory, name: str, presence: Presence) -> None:
-        """Move a container into the root or among those that have ended; its files are listed again from there."""
+        """Move a container into the root, or to those that have ended. Its files will be listed again from there."""
         if directory.parent is not None:
             directory.parent.remove(directory)
         directory.name, directory.parent, directory.presence = name, parent, presence
         directory.listed_at = directory.asked_at = 0.0
 
     def rename_container(self, directory: ContainerDirectory, remote: RemoteContainer, name: str) -> None:
-        """A container was given another name, which is free, and another id if it was made again, empty."""
+        """Give a container another name, which is free, and another id if it was created again."""
         self._by_container.pop(directory.remote.id, None)
         self._by_container[remote.id] = directory
         directory.remote = remote
@@ -193,10 +194,10 @@ class Tree:
         self._removed[directory.remote.id] = directory
 
     def expire(self, directory: ContainerDirectory, *, held: bool = False) -> None:
-        """The service dropped a container: its name is free, and whoever has files of it open reads on.
+        """Handle a container that the service has dropped. Its name is free, and programs with open files read on.
 
         Args:
-            held: whether the cache holds content of it, to be shown.
+            held: whether the cache holds content of it, which is shown.
         """
         if not held and not any(node.local for node in directory.files()):
             self.remove_container(directory)
@@ -212,7 +213,7 @@ class Tree:
         self.root.expired.add(directory, free_name(self.root.expired, name, remote.id))
 
     def has_ended(self, node: Node) -> bool:
-        """Whether a node is in a container that has ended, or is where those are."""
+        """Tell whether a node is in a container that has ended, or is the directory of those."""
         place: Node | None = node
         while place is not None and not isinstance(place, ContainerDirectory):
             if place is self.root.expired:
@@ -221,7 +222,8 @@ class Tree:
         return place is not None and place.gone
 
     def make_directory(self, container: ContainerDirectory, path: str) -> Directory:
-        """The directory at a path below a container, with its parents; files in the way step aside."""
+        """Return the directory at a path below a container. Creates it and its parents; files in the way get other
+        names."""
         directory: Directory = container
         for name in path.split("/") if path else ():
             child = directory.children.get(name)
@@ -236,7 +238,7 @@ class Tree:
         return directory
 
     def forget_files(self, container: ContainerDirectory) -> None:
-        """Forget what was listed of a container; nothing of it is in use."""
+        """Forget the listed files of a container, none of which is in use."""
         for node in list(container.below()):
             if isinstance(node, Directory):
                 self._vanish(container, node)
@@ -245,7 +247,8 @@ class Tree:
         container.by_id.clear()
 
     def foresee_directory(self, parent: Directory, name: str) -> Directory:
-        """The directory that a listing under way leads through, which it will be as long as somebody holds it."""
+        """Return the directory that an incomplete listing leads through. It will be shown as the same node if somebody
+        holds it."""
         child = parent.children.get(name)
         if isinstance(child, Directory):
             return child
@@ -255,18 +258,19 @@ class Tree:
         return foreseen
 
     def _directory(self, container: ContainerDirectory, parent: Directory, name: str) -> Directory:
-        """One that is to be shown: that which was there before, if somebody still knows it."""
+        """Return a directory to be shown: the previous node, if somebody still knows it."""
         known = self._vanished.pop((container, _path_in(parent, name)), None)
         return Directory(name, secrets.randbits(63), container.ctime) if known is None else known
 
     def _vanish(self, container: ContainerDirectory, directory: Directory) -> None:
-        """A directory is about to be no more. If it comes back, programs that are in it are where they were."""
+        """Remember a directory that disappears, so that programs in it find themselves in the same one if it comes
+        back."""
         self._vanished[container, directory.path] = directory
 
     # Files
 
     def move(self, node: Node, parent: Directory, name: str) -> None:
-        """Give a node another place."""
+        """Move a node to another place."""
         old_parent = node.parent
         if old_parent is not None:
             old_parent.remove(node)
@@ -277,13 +281,13 @@ class Tree:
         node.touch(modified=False)
 
     def attach(self, node: FileNode, parent: Directory, name: str) -> None:
-        """Put a file back that was detached."""
+        """Put a detached file back."""
         parent.add(node, name)
         if node.remote is not None:
             node.container.by_id[node.remote.id] = node
 
     def detach(self, node: FileNode) -> None:
-        """Take a file out of its directory. The directory stays, empty or not, until it is removed by name."""
+        """Take a file out of its directory. The directory stays, even if it is empty, until it is removed by name."""
         parent = node.parent
         if parent is None:
             return
@@ -292,7 +296,7 @@ class Tree:
         parent.remove(node)
 
     def remove_with_empty_parents(self, node: Node) -> None:
-        """Take a node out, and its parents if the service has no more of them since they hold no file."""
+        """Remove a node, and those parents that the service no longer has because they have no files left."""
         directory = node.parent
         while directory is not None:
             if isinstance(node, Directory):
@@ -303,7 +307,7 @@ class Tree:
             node, directory = directory, directory.parent
 
     def apply_pending(self, node: FileNode) -> None:
-        """Take over, once a file is neither open nor due, what listings said of it meanwhile."""
+        """Apply what listings said in the meantime about a file that is no longer open or due."""
         if node.opens or node.parent is None or not isinstance(node.state, state.Stored | state.Outdated):
             return
         container = node.container
@@ -319,7 +323,7 @@ class Tree:
             self.remove_with_empty_parents(node)
 
     def apply_kept(self, container: ContainerDirectory, file_id: str) -> None:
-        """Give a file the attributes that are kept for it."""
+        """Apply the attributes that are kept for a file."""
         node = container.by_id.get(file_id)
         if node is None or node.local or node.remote is None:
             return
@@ -330,36 +334,36 @@ class Tree:
     # What is not shown
 
     def hide_ids(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """Show these files no more, whatever listings say: they are being deleted."""
+        """Stop showing files that are being deleted, whatever listings say."""
         self._deleted.setdefault(container_id, {}).update(dict.fromkeys(file_ids, math.inf))
 
     def show_ids(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """These files were not deleted after all, but for those that are gone by now."""
+        """Show files again that were not deleted after all, unless they are gone by now."""
         for file_id in file_ids:
             if self.is_being_deleted(container_id, file_id):
                 del self._deleted[container_id][file_id]
 
     def ids_deleted(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """These files are gone: only listings that were begun before now still have them."""
+        """Record that files are deleted. Only listings that were requested earlier can still have them."""
         deleted = self._deleted.setdefault(container_id, {})
         deleted.update(dict.fromkeys(file_ids, time.monotonic()))
 
     def forget_deleted(self, container_id: str, started: float) -> None:
-        """A listing that was begun at ``started`` was taken over: what was deleted before is in no later one."""
+        """Forget deletions before ``started``, the monotonic time of the request of a listing that was applied."""
         deleted = self._deleted.get(container_id, {})
         for file_id in [file_id for file_id, at in deleted.items() if at <= started]:
             del deleted[file_id]
 
     def is_being_deleted(self, container_id: str, file_id: str) -> bool:
-        """Whether a file is being deleted here: what deletes it decides what becomes of its node."""
+        """Tell whether a file is being deleted here, which then decides about its node."""
         return self._deleted.get(container_id, {}).get(file_id) == math.inf
 
     def replaced(self, container: ContainerDirectory) -> set[str]:
-        """The ids of the files that stand for a name until the content is stored that has it here."""
+        """Return the ids of the files whose names stand for newer content that is not stored yet."""
         return {file_id for node in container.files() for file_id in state.base(node.state).stale}
 
     def is_shown(self, container: ContainerDirectory, remote: RemoteFile, started: float) -> bool:
-        """Whether a file of a listing that was begun at ``started`` is there, as far as this mount knows."""
+        """Tell whether to show a file of a listing that was requested at ``started``, a monotonic time."""
         container_id = container.remote.id
         if self._deleted.get(container_id, {}).get(remote.id, -math.inf) > started:
             return False
