@@ -95,6 +95,7 @@ class Settings(BaseSettings):
             the service has no other place for them.
         keep_alive: names or ids of containers to keep alive while they are mounted.
         inode32: whether to use 32-bit inode numbers, for programs that need them.
+        streaming_uploads: whether to begin to upload large files while they are written, where that is safe.
         prefetch: whether to fetch files that will probably be read next.
         thumbnails: whether thumbnailers get all files, or only ``small`` ones and those that are on this machine.
         log_file: log of a mount in the background; in ``cache_dir`` by default.
@@ -130,6 +131,7 @@ class Settings(BaseSettings):
     keep_attributes: bool = False
     keep_alive: list[str] = []
     inode32: bool = False
+    streaming_uploads: Literal["auto", "off"] = "auto"
     prefetch: Literal["auto", "off"] = "auto"
     thumbnails: Literal["small", "all"] = "small"
     log_file: Path | None = None

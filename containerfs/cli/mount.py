@@ -74,6 +74,9 @@ def mount(
     inode32: Annotated[
         bool | None, typer.Option("--inode32", help="Use 32-bit inode numbers, for 32-bit programs.")
     ] = None,
+    streaming_uploads: Annotated[
+        str | None, typer.Option(help="Begin to upload large files while they are written: auto or off.")
+    ] = None,
     prefetch: Annotated[str | None, typer.Option(help="Fetch small files ahead: auto or off.")] = None,
     thumbnails: Annotated[str | None, typer.Option(help="Files that thumbnailers may download: small or all.")] = None,
     foreground: Annotated[
@@ -115,6 +118,7 @@ def mount(
             write_back=write_back,
             read_only=read_only,
             inode32=inode32,
+            streaming_uploads=streaming_uploads,
             prefetch=prefetch,
             thumbnails=thumbnails,
             log_file=log_file,
@@ -210,6 +214,7 @@ def _told(settings: "Settings", fuse_options: str, *, foreground: bool) -> "Moun
         write_back=settings.write_back != "off",
         strict=settings.write_back == "strict",
         read_only=settings.read_only,
+        streaming_uploads=settings.streaming_uploads == "auto",
         prefetch=settings.prefetch == "auto",
         all_thumbnails=settings.thumbnails == "all",
         up_limit=settings.bwlimit[0],

@@ -107,6 +107,7 @@ def describe(mountpoint: Path, told: Document, now: float) -> list[str]:
         f" {wording.counted(cache['entries'], 'file')}",
         f"uploads: {_uploads(uploads)}",
         *_indented([_upload(each) for each in uploads["files"]]),
+        *_indented([_streaming(each) for each in uploads["streaming"]]),
         *_indented([_failure(each) for each in uploads["failed"]]),
         *_indented([_elsewhere(each) for each in uploads["elsewhere"]]),
         f"downloads: {len(told['downloads'])} under way",
@@ -125,13 +126,22 @@ def _mounted(told: Document) -> str:
 
 
 def _uploads(uploads: Document) -> str:
-    under_way = sum(each["sent"] is not None for each in uploads["files"])
-    waiting = len(uploads["files"]) - under_way
+    begun = sum(each["sent"] is not None for each in uploads["files"])
+    under_way, waiting = begun + len(uploads["streaming"]), len(uploads["files"]) - begun
     return f"{under_way} under way, {waiting} waiting, {len(uploads['failed'])} failed"
 
 
 def _upload(told: Document) -> list[str]:
     return _transfer(told, told["sent"]) if told["sent"] is not None else [*_name_and_size(told), "waiting"]
+
+
+def _streaming(told: Document) -> list[str]:
+    return [
+        wording.shown(told["name"]),
+        f"{wording.size(told['sent'])} so far",
+        f"{wording.size(told['rate'])}/s",
+        "while it is written",
+    ]
 
 
 def _transfer(told: Document, done: int) -> list[str]:

@@ -48,8 +48,9 @@ class FormBody:
         replayable: whether iterating once more would give the same bytes.
 
     Args:
-        fields: the form's other fields, in the order in which they are sent.
-        file: the file and its name; sent last, as the field ``file``.
+        fields: the form's other fields, in the order in which they are sent. Those that are functions are sent after
+            the file: they are called then.
+        file: the file and its name, sent as the field ``file``.
         progress: called with the file's bytes as they are sent.
     """
 
@@ -58,15 +59,19 @@ class FormBody:
         self._progress = progress
         boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={boundary}"
-        delimiter = f"--{boundary}\r\n"
-        parts = [f"{delimiter}{_disposition(name)}\r\n\r\n{value}\r\n" for name, value in flattened(fields)]
-        self._head = "".join([*parts, delimiter, self._upload.headers(), "\r\n\r\n"]).encode()
+        self._delimiter = f"--{boundary}\r\n"
+        self._later: dict[str, Callable[[], object]] = {}
+        for name, value in fields.items():
+            if callable(value):
+                self._later[name] = value
+        before = self._parts({name: value for name, value in fields.items() if name not in self._later})
+        self._head = "".join([before, self._delimiter, self._upload.headers(), "\r\n\r\n"]).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
 
     @property
     def length(self) -> int | None:
         size = self._upload.source.size
-        return None if size is None else len(self._head) + size + len(self._tail)
+        return None if size is None or self._later else len(self._head) + size + len(self._tail)
 
     @property
     def replayable(self) -> bool:
@@ -88,12 +93,22 @@ class FormBody:
         for chunk in self._upload.source:
             sent += len(chunk)
             yield chunk, sent
-        yield self._tail, sent
+        yield self._end(), sent
 
     def report(self, sent: int) -> None:
         """Tell the caller that so many of the file's bytes have been sent."""
         if self._progress:
             self._progress(sent, self._upload.source.size)
+
+    def _parts(self, fields: Mapping[str, object]) -> str:
+        return "".join(f"{self._delimiter}{_disposition(name)}\r\n\r\n{value}\r\n" for name, value in flattened(fields))
+
+    def _end(self) -> bytes:
+        """What follows the file's content."""
+        if not self._later:
+            return self._tail
+        fields = self._parts({name: value() for name, value in self._later.items()})
+        return f"\r\n{fields}".encode() + self._tail.removeprefix(b"\r\n")
 
 
 Body = JsonBody | FormBody
@@ -137,8 +152,9 @@ class Source:
         replayable: whether it can be read once more from its start.
     """
 
-    def __init__(self, chunks: Callable[[], Iterator[bytes]], size: int | None) -> None:
+    def __init__(self, chunks: Callable[[], Iterator[bytes]], size: int | None, *, rewinds: bool = False) -> None:
         self._chunks = chunks
+        self._rewinds = rewinds or size is not None
         self._started = False
         self.size = size
 
@@ -150,7 +166,7 @@ class Source:
             return cls._opened(lambda: open(content, "rb"), os.stat(content).st_size)
         if _reads_at_offsets(content):
             size = content.size
-            return cls(lambda: _chunks_at_offsets(content, size), size)
+            return cls(lambda: _chunks_at_offsets(content, size), size, rewinds=True)
         if isinstance(content, io.TextIOBase) or not hasattr(content, "read"):
             raise TypeError(
                 "Expected bytes, a binary file, a path (os.PathLike), an UploadSource or a tuple, "
@@ -165,7 +181,7 @@ class Source:
 
     @property
     def replayable(self) -> bool:
-        return self.size is not None or not self._started
+        return self._rewinds or not self._started
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes, from the start.
@@ -196,13 +212,24 @@ def _chunks_of_file(open_: Callable[[], AbstractContextManager[IO[bytes]]], size
             raise SourceChangedError(size, None if not left else size - left)
 
 
-def _chunks_at_offsets(source: UploadSource, size: int) -> Iterator[bytes]:
+def _chunks_at_offsets(source: UploadSource, size: int | None) -> Iterator[bytes]:
+    if size is None:
+        yield from _chunks_to_the_end(source)
+        return
     for offset in range(0, size, CHUNK_SIZE):
         wanted = min(CHUNK_SIZE, size - offset)
         chunk = source.read_at(offset, wanted)
         if len(chunk) < wanted:
             raise SourceChangedError(size, offset + len(chunk))
         yield chunk
+
+
+def _chunks_to_the_end(source: UploadSource) -> Iterator[bytes]:
+    offset, chunk = 0, source.read_at(0, CHUNK_SIZE)
+    while chunk:
+        yield chunk
+        offset += len(chunk)
+        chunk = source.read_at(offset, CHUNK_SIZE) if len(chunk) == CHUNK_SIZE else b""
 
 
 def _unpacked(file: FileTypes) -> tuple[str | None, FileContent, str | None, Mapping[str, str] | None]:

@@ -50,8 +50,9 @@ class UploadSource(Protocol):
     """
 
     @property
-    def size(self) -> int:
-        """In bytes; constant while an upload runs."""
+    def size(self) -> int | None:
+        """In bytes; None as long as that is not known: then no length is announced, and the content ends where
+        ``read_at`` returns less than it was asked for. Constant while an upload runs, once it is known."""
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The ``size`` bytes starting at ``offset``; fewer only at the end."""
@@ -130,7 +131,8 @@ class RequestOptions(TypedDict, total=False):
     Attributes:
         extra_headers: further HTTP headers; ``omit`` as a value removes a default header.
         extra_query: further query parameters.
-        extra_body: further fields of the JSON body or the form; not sent with GET.
+        extra_body: further fields of the JSON body or the form; not sent with GET. A field of a form with a file may be
+            a function: it is called once the file was sent, and what it returns follows the file.
         timeout: for this request, in seconds; None means no limit.
     """
 

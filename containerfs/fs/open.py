@@ -52,6 +52,7 @@ from containerfs.fs.writing.replay import Replay
 from containerfs.fs.writing.schedule import Schedule
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.staging import Staging
+from containerfs.fs.writing.streaming import StreamingUploads
 from containerfs.fs.writing.uploads import Uploader
 
 _PAUSE = 0.5  # seconds between two attempts to reach the service
@@ -99,12 +100,14 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     prefetcher = Prefetcher(fetcher, cache)
     listing_ahead = ListingAhead(tree, lookup, metadata)
     # Writing
-    staging = Staging(journal, fetcher, tree)
+    streams = options.streaming_uploads and not options.write_back and not options.read_only
+    streaming = StreamingUploads(remote, tree, names, enabled=streams)
+    staging = Staging(journal, fetcher, tree, streaming)
     deletions = Deletions(remote, tree, journal, cache, attributes, schedule)
     updates = AttributeUpdates(remote, tree, attributes, journal, deletions, schedule)
     settlement = Settlement(remote, tree, journal, attributes, deletions, schedule)
     courier = Courier(remote, journal, settlement, staging, options.patience)
-    attempts = Attempts(remote, tree, journal, settlement)
+    attempts = Attempts(remote, tree, journal, settlement, streaming)
     acceptance = Acceptance(tree, journal, cache, attributes, updates, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)
     commits = Commits(tree, journal, durability, uploader, names)
@@ -112,7 +115,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     moves = Moves(
         tree, journal, durability, uploader, deletions, settlement, commits, removals, attributes, updates, names
     )
-    backlog = Backlog(remote, tree, journal, uploader, deletions, settlement, updates, schedule)
+    backlog = Backlog(remote, tree, journal, uploader, deletions, settlement, updates, schedule, streaming)
     momentary = MomentaryFiles(remote, tree, journal, deletions, settlement)
     endings = Endings(remote, tree, momentary, remote.used_at, options.keep_alive, read_only=options.read_only)
     try:
@@ -172,6 +175,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
             schedule.close,
             durability.close,
             uploader.close,
+            streaming.close,
             prefetcher.close,
             listing_ahead.close,
             workers.close,

@@ -17,6 +17,8 @@ class Options:
         write_back: whether close() returns once a crash of the mount does not lose a file, and one of the machine soon.
         strict: whether no crash of the machine loses it either, with ``write_back``.
         read_only: whether changes are refused.
+        streaming_uploads: whether to begin to upload large files while they are written, if close() waits for the
+            service, and that stores whole uploads only.
         prefetch: whether to fetch files that will probably be read next.
         all_thumbnails: whether thumbnailers may have large files downloaded.
         container: name or id of the one that is the root of the mount; None shows all of them below it.
@@ -35,6 +37,7 @@ class Options:
     write_back: bool = False
     strict: bool = False
     read_only: bool = False
+    streaming_uploads: bool = True
     prefetch: bool = True
     all_thumbnails: bool = False
     container: str | None = None

@@ -41,9 +41,12 @@ class PacedSource:
     """Content that is sent no faster than a limit allows. Implements ``UploadSource`` over another one."""
 
     def __init__(self, source: UploadSource, pace: Pace) -> None:
-        self.size = source.size
         self._source = source
         self._pace = pace
+
+    @property
+    def size(self) -> int | None:
+        return self._source.size
 
     def read_at(self, offset: int, size: int) -> bytes:
         """In pieces, each of which is progress."""

@@ -44,16 +44,17 @@ class UploadRequest:
 
     Attributes:
         path: below the container.
-        source: the content. It may raise ``FsError`` to abandon the upload.
+        source: the content. It may raise ``FsError`` to abandon the upload. Where the service stores ``whole_uploads``,
+            its size need not be known before it was read.
         key: the idempotency key: the same for each attempt to store this content under this path.
-        attributes: to be kept with it, where the service keeps any.
+        attributes: to be kept with it, where the service keeps any; or what tells them once the content was read.
     """
 
     container_id: str
     path: str
     source: UploadSource
     key: str
-    attributes: FileAttributes | None = None
+    attributes: FileAttributes | Callable[[], FileAttributes | None] | None = None
 
 
 class Remote(Protocol):

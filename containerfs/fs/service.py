@@ -36,6 +36,7 @@ _PAGE = 100  # the most that the API gives at once
 _CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
 _CONNECT_TIMEOUT = 3.0  # seconds
 _ANSWER_TIMEOUT, _STORED_PER_SECOND = 60.0, 10 << 20  # seconds for the answer to an upload; bytes that earn one more
+_LONG_ANSWER_TIMEOUT = 600.0  # seconds for the answer to an upload whose size is not known when it begins
 _PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # with a service that is asked too often
 _ENOUGH = 0.8  # of the patience: a retry gives up when the next attempt would be too late
 _CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
@@ -178,11 +179,13 @@ class ApiRemote:
             made = self._client.containers.files.create(container_id, file=file, extra_body=fields)
         return self._file(made, container_id)
 
-    def _attributes_field(self, attributes: FileAttributes | None) -> dict[str, object]:
+    def _attributes_field(
+        self, attributes: FileAttributes | Callable[[], FileAttributes | None] | None
+    ) -> dict[str, object]:
         """The field of a form, where the service keeps attributes."""
         if attributes is None or not self.dialect.attributes:
             return {}
-        return {"attributes": json.dumps(_on_the_wire(attributes))}
+        return {"attributes": (lambda: _as_json(attributes())) if callable(attributes) else _as_json(attributes)}
 
     def delete_file(self, container_id: str, file_id: str) -> None:
         with suppress(types.NotFound), self._call():
@@ -331,6 +334,10 @@ def _on_the_wire(attributes: FileAttributes) -> dict[str, int]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _as_json(attributes: FileAttributes | None) -> str | None:
+    return None if attributes is None else json.dumps(_on_the_wire(attributes))
+
+
 def _kept(attributes: models.FileAttributes | None) -> FileAttributes | None:
     if attributes is None:
         return None
@@ -369,6 +376,8 @@ def _is_answer(error: errors.APIError) -> bool:
     return not isinstance(error, errors.APIConnectionError)
 
 
-def _upload_timeout(size: int) -> Timeout:
+def _upload_timeout(size: int | None) -> Timeout:
     """How long an upload may stand still, and its answer take: storing much takes long."""
+    if size is None:
+        return Timeout(_ANSWER_TIMEOUT, read=_LONG_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT)
     return Timeout(_ANSWER_TIMEOUT + size / _STORED_PER_SECOND, connect=_CONNECT_TIMEOUT)

@@ -35,13 +35,20 @@ class StagedFile:
     Args:
         path: of the file; created by ``create``, or left by an earlier mount.
         sealed: whether it is closed, so that nothing is to be written to it any more.
+
+    Attributes:
+        in_sequence: how many bytes it has, if each was written once, in sequence from the start; None once that is not
+            so. Those bytes have never changed, and will not as long as it is.
+        grown: set whenever ``in_sequence`` changes, for whoever follows the file; None if nobody does.
     """
 
-    __slots__ = ("_fd", "_lock", "path", "sealed")
+    __slots__ = ("_fd", "_lock", "grown", "in_sequence", "path", "sealed")
 
     def __init__(self, path: Path, *, sealed: bool = False) -> None:
         self.path = path
         self.sealed = sealed
+        self.in_sequence: int | None = None
+        self.grown: threading.Event | None = None
         self._fd: int | None = None
         self._lock = threading.Lock()  # guards the descriptor, and is held while it is used
 
@@ -51,6 +58,7 @@ class StagedFile:
         staged = cls(path)
         with disk_errors():
             staged._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        staged.in_sequence = 0
         return staged
 
     @property
@@ -70,17 +78,26 @@ class StagedFile:
     def write(self, data: memoryview, offset: int) -> int:
         """Write all of ``data`` at ``offset``. Raises NoSpace."""
         with self._lock, disk_errors():
-            return write_all(self._descriptor(), data, offset)
+            self._begin_write(offset)
+            written = write_all(self._descriptor(), data, offset)
+            self._end_write(offset + written)
+            return written
 
     def append(self, data: memoryview) -> int:
         """Write all of ``data`` at the end. Raises NoSpace."""
         with self._lock, disk_errors():
             descriptor = self._descriptor()
-            return write_all(descriptor, data, os.fstat(descriptor).st_size)
+            offset = os.fstat(descriptor).st_size
+            self._begin_write(offset)
+            written = write_all(descriptor, data, offset)
+            self._end_write(offset + written)
+            return written
 
     def truncate(self, size: int) -> None:
         """Cut or extend the file to ``size`` bytes. Raises NoSpace, TooLarge."""
         with self._lock, disk_errors():
+            if size != self.in_sequence:
+                self._break_sequence()
             os.ftruncate(self._descriptor(), size)
 
     @property
@@ -92,6 +109,7 @@ class StagedFile:
     def allocate(self, mode: int, offset: int, size: int) -> None:
         """Allocate, punch out or zero a range. Source: fallocate(2). Raises NoSpace, TooLarge, NotSupported."""
         with self._lock:
+            self._break_sequence()
             fallocate(self._descriptor(), mode, offset, size)
 
     def sync(self) -> None:
@@ -103,6 +121,7 @@ class StagedFile:
         """Take over the first ``size`` bytes of another file, by reference where the disk can. Raises NoSpace."""
         done = 0
         with self._lock, disk_errors():
+            self._break_sequence()
             descriptor = self._descriptor()
             while done < size:
                 copied = os.copy_file_range(fd, descriptor, min(size - done, _COPY_BLOCK), done, done)
@@ -153,6 +172,24 @@ class StagedFile:
         """Delete the file."""
         self.rest()
         self.path.unlink(missing_ok=True)
+
+    def _begin_write(self, offset: int) -> None:
+        """Before bytes change, so that nobody takes them for those that were there. Wants the lock held."""
+        if offset != self.in_sequence:
+            self._break_sequence()
+
+    def _end_write(self, end: int) -> None:
+        """Wants the lock held."""
+        if self.in_sequence is not None:
+            self.in_sequence = end
+            if self.grown is not None:
+                self.grown.set()
+
+    def _break_sequence(self) -> None:
+        """Wants the lock held."""
+        self.in_sequence = None
+        if self.grown is not None:
+            self.grown.set()
 
     def _descriptor(self) -> int:
         """Opened on first use. Wants the lock held. Raises Failed if the file is gone, TooManyOpenFiles."""

@@ -93,6 +93,7 @@ class Status:
             "uploads": {
                 "pending": outstanding.pending,
                 "files": [_upload(each) for each in outstanding.uploads],
+                "streaming": [_upload(each) for each in outstanding.streaming],
                 "failed": [_failed(each) for each in outstanding.failed],
                 "set_aside": len(outstanding.set_aside),
                 "elsewhere": [

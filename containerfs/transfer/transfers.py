@@ -269,7 +269,8 @@ def _write(output: int, data: memoryview) -> None:
 
 
 def _digest_of(source: UploadSource) -> bytes:
-    hashed = new_hash()
-    for offset in range(0, source.size, _BLOCK):
-        hashed.update(source.read_at(offset, _BLOCK))
+    hashed, offset = new_hash(), 0
+    while block := source.read_at(offset, _BLOCK):
+        hashed.update(block)
+        offset += len(block)
     return hashed.digest()

@@ -20,6 +20,7 @@ DIRECTORIES = ("a", "b")
 NAMES = ("x", "y", "z.tmp", "long name.txt")
 PATHS = [f"{directory}/{name}" for directory in DIRECTORIES for name in NAMES]
 _PAGE = 4096  # bytes
+_LINES = [1, 1, 10, 10, 400, 4000] * 5 + [400_000]  # of a content; the last is uploaded while it is written
 _PAUSE = 0.1  # seconds between two tries to end a doubt
 _DEAD = {errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV}
 _REFUSALS = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR}  # nothing was done
@@ -160,7 +161,7 @@ class Writer:
         """That no other operation has written; often of the same size as another's."""
         self._number += 1
         line = f"{self._name}, operation {self._number:06}\n".encode()
-        return line * self._random.choice([1, 1, 10, 10, 400, 4000])
+        return line * self._random.choice(_LINES)
 
     def _write_down(self, outcome: str, kind: str, path: str, **more: str) -> None:
         self._log.write(json.dumps({"outcome": outcome, "kind": kind, "path": path, **more}) + "\n")

@@ -178,6 +178,20 @@ def test_fields_come_before_the_file_and_objects_are_flattened() -> None:
     assert [line.split('name="')[1].split('"')[0] for line in form.splitlines() if " name=" in line] == wanted
 
 
+def test_fields_that_are_functions_follow_the_file() -> None:
+    asked: list[int] = []
+    body = FormBody({"a": lambda: f"after {asked}", "b": "before", "c": lambda: None}, ("n", Growing(b"12345", asked)))
+    form = b"".join(body).decode()
+    assert [line.split('name="')[1].split('"')[0] for line in form.splitlines() if " name=" in line] == [
+        "b",
+        "file",
+        "a",
+    ]
+    assert form.partition("12345\r\n")[2].startswith("--")
+    assert "\r\n\r\nafter [5]\r\n--" in form
+    assert body.length is None
+
+
 def test_json_is_as_the_sdk_sends_it() -> None:
     assert JsonBody({"name": "\u00e9", "n": [1, None, True]}).encoded == '{"name":"é","n":[1,null,true]}'.encode()
 
@@ -267,6 +281,42 @@ def test_a_source_is_read_again_for_a_retry(client: Client, service: Service, no
     assert service.requests[0].body == service.requests[1].body
 
 
+class Growing:
+    """A source whose size is not known until all of it was read, as ``ended`` tells."""
+
+    def __init__(self, content: bytes, ended: list[int]) -> None:
+        self._content = content
+        self.ended = ended
+
+    @property
+    def size(self) -> int | None:
+        return self.ended[0] if self.ended else None
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        read = self._content[offset : offset + size]
+        if len(read) < size and not self.ended:
+            self.ended.append(offset + len(read))
+        return read
+
+
+@pytest.mark.parametrize("size", [0, 5, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 3 * CHUNK_SIZE])
+def test_a_source_of_unknown_size_is_sent_in_chunks_to_its_end(client: Client, service: Service, size: int) -> None:
+    source = Growing(bytes(size), [])
+    client.containers.files.create("c", file=("a", source))
+    (request,) = service.requests
+    assert "content-length" not in request.headers
+    assert b"\r\n\r\n" + bytes(size) + b"\r\n--" in request.body
+    assert source.size == size
+
+
+def test_a_source_of_unknown_size_is_read_again_for_a_retry(
+    client: Client, service: Service, no_waiting: list[float]
+) -> None:
+    service.replies(Reply(status=503))
+    client.containers.files.create("c", file=("a", Growing(b"12345", [])))
+    assert [b"\r\n\r\n12345\r\n--" in request.body for request in service.requests] == [True, True]
+
+
 def test_a_source_that_ends_early_fails_clearly(client: Client) -> None:
     with pytest.raises(containerfs.SourceChangedError) as raised:
         client.containers.files.create("c", file=("a", Letters(b"12345", found=3)))
@@ -278,6 +328,28 @@ class Abandoned(Letters):
         if offset:
             raise InterruptedError
         return super().read_at(offset, size)
+
+
+class AbandonedGrowing:
+    size = None
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if offset:
+            raise InterruptedError
+        return bytes(size)
+
+
+def test_an_abandoned_upload_in_chunks_has_neither_the_end_of_its_form_nor_the_last_chunk() -> None:
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        served = pool.submit(lambda: receive_all(listener, received))
+        with Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1") as client:
+            with pytest.raises(InterruptedError):
+                client.containers.files.create("c", file=("a", AbandonedGrowing()))
+            served.result(60)
+    body = b"".join(received).partition(b"\r\n\r\n")[2]
+    assert body.count(b"--\r\n") == 0
+    assert body.endswith(bytes(1000) + b"\r\n")
 
 
 def test_an_abandoned_upload_ends_its_connection_with_the_body_incomplete() -> None:

@@ -11,11 +11,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from containerfs.api.dialect import Dialect
+from containerfs.client import UploadSource
 from containerfs.fs import types
 from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
 from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
 Fault = Callable[[str, str], None]
+
+
+def chunks_to_the_end(source: UploadSource, size: int) -> Iterator[bytes]:
+    """What a source has, as long as its size is not known."""
+    offset = 0
+    while chunk := source.read_at(offset, size):
+        yield chunk
+        offset += len(chunk)
 
 
 def no_fault(operation: str, subject: str) -> None:
@@ -158,14 +167,18 @@ class MemoryRemote:
             return self._found(container_id)
 
     def upload(self, request: UploadRequest) -> RemoteFile:
-        size = request.source.size
-        content = b"".join(
-            request.source.read_at(offset, min(self.chunk, size - offset)) for offset in range(0, size, self.chunk)
-        )
-        assert len(content) == size
+        content = self._read(request.source)
+        assert len(content) == request.source.size
         with self._storing("upload", request.path):
             self._container(request.container_id)
             return self._once(request.key, (request.container_id, request.path, content))
+
+    def _read(self, source: UploadSource) -> bytes:
+        if source.size is None:
+            assert self.dialect.whole_uploads
+            return b"".join(chunks_to_the_end(source, self.chunk))
+        pieces = range(0, source.size, self.chunk)
+        return b"".join(source.read_at(offset, min(self.chunk, source.size - offset)) for offset in pieces)
 
     def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
         assert self.dialect.copies_by_path

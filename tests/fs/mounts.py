@@ -51,6 +51,7 @@ def crash(filesystem: Paths) -> None:
     """End a file system as ``kill -9`` ends its process: nothing more is written, and the kernel drops its locks."""
     _ended.add(filesystem)
     filesystem._backlog._schedule.close()
+    filesystem._backlog._streaming.close()  # whose connections end
     journal = filesystem._files._journal
     journal._database.close()
     os.close(journal._ownership._fd)

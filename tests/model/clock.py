@@ -51,6 +51,7 @@ def no_clock() -> Iterator[None]:
         mock.patch(f"{writing}.settlement._LOOKS", (0.0, LATER, LATER, LATER)),
         mock.patch(f"{writing}.settlement._EARLY", 0.0),  # the time until a look has passed whenever one is made
         mock.patch(f"{writing}.commits._TEMPORARY_DELAY", LATER),
+        mock.patch(f"{writing}.streaming._FROM", 4),  # bytes: nearly every file is
         mock.patch("os.sync"),  # power cuts are not modelled
     ):
         yield

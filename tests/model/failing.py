@@ -124,10 +124,17 @@ class FailingMounts:
         self.contested: dict[str, set[bytes]] = {}  # paths that another client wrote to at the same time
 
     def begin(
-        self, replaces: str, tells: bool, copies: bool, idempotency: bool, write_back: bool, there: set[str]
+        self,
+        replaces: str,
+        tells: bool,
+        copies: bool,
+        idempotency: bool,
+        write_back: bool,
+        streams: bool,
+        there: set[str],
     ) -> None:
         self.remote.replaces, self.remote.tells_replaced = replaces, tells
-        self.remote.dialect = Dialect(idempotency=idempotency, copies_by_path=copies)
+        self.remote.dialect = Dialect(idempotency=idempotency, copies_by_path=copies, whole_uploads=streams)
         self.write_back, self._replaces = write_back, replaces != "nothing"
         self.container = self.remote.made("box")
         run_one_by_one(self.faults)

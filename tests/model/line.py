@@ -11,13 +11,17 @@ from containerfs.client.types import UploadSource
 from containerfs.fs import types
 from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
 from containerfs.fs.types import RemoteContainer, RemoteFile
-from tests.fs.memory import MemoryRemote
+from tests.fs.memory import MemoryRemote, chunks_to_the_end
 
 T = TypeVar("T")
 
 STORING = ("down", "cut", "lost", "late", "too large", "full", "killed before", "killed after")
 """What can happen to an upload or a copy: nothing is sent; it is sent and not stored (also a 503); it is stored, and
 the answer is lost (or garbage); it is stored long after the client gave up; 413; 507; the mount is killed."""
+
+BREAKING = ("down", "too large", "full")
+"""What happens to an upload that begins while its file is written, as long as it is. A kill waits until it was, for the
+program is to wait for it, too."""
 
 HOLDING = ("held", "held when sent")
 """It takes its time, until a test lets it go on."""
@@ -176,6 +180,9 @@ class Line:
         if fault == "held":
             self._faults.hold()
             fault = None
+        if request.source.size is None and fault in BREAKING:
+            request.source.read_at(0, 1)
+            return self._meet(fault, "store", lambda: self._remote.upload(request), request.path)
         sent = UploadRequest(request.container_id, request.path, _Sent(request.source), request.key)
         return self._meet(fault, "store", lambda: self._remote.upload(sent), request.path)
 
@@ -238,8 +245,8 @@ class _Sent:
     """What was read of a source."""
 
     def __init__(self, source: UploadSource) -> None:
-        self._content = b"".join(source.read_at(offset, 4096) for offset in range(0, source.size, 4096))
-        self.size = source.size
+        self._content = b"".join(chunks_to_the_end(source, 4096))
+        self.size = len(self._content)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return self._content[offset : offset + size]

@@ -36,14 +36,15 @@ def some_fault(chance: Random) -> Fault | None:
 
 def drawn(chance: Random) -> History:
     """A history."""
-    begin = {name: chance.random() < 0.5 for name in ("tells", "copies", "idempotency", "write_back")}
+    begin: dict[str, Any] = {name: chance.random() < 0.5 for name in ("tells", "copies", "idempotency", "write_back")}
     there = {path for path in PATHS if chance.random() < 0.4}
     names = [*STEPS, "write", "append", "rename"]
     steps = []
     for name in (chance.choice(names) for _ in range(chance.randint(2, 12))):
         values = {key: draw(chance) for key, draw in STEPS[name].items()}
         steps.append((name, {**values, "fault": some_fault(chance)}))
-    return {**begin, "replaces": chance.choice(["nothing", "new id"]), "there": there}, steps
+    begin |= {"replaces": chance.choice(["nothing", "new id"]), "there": there}
+    return {**begin, "streams": chance.random() < 0.5}, steps
 
 
 def what_goes_wrong(history: History) -> str | None:

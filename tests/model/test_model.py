@@ -46,6 +46,12 @@ def _no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("containerfs.fs.reading.marker.sync_disk", lambda path: None)
 
 
+@pytest.fixture(autouse=True)
+def _small_files_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a service lets files be uploaded while they are written."""
+    monkeypatch.setattr("containerfs.fs.writing.streaming._FROM", 10)
+
+
 class Mounts(RuleBasedStateMachine):
     """Programs on two mounts; ``self.files`` is what should be."""
 
@@ -204,6 +210,15 @@ class Mounts(RuleBasedStateMachine):
         assume(content)
         programs.put(self.mounts[0], fh, content, offset)
         file.write(offset, content)
+
+    @precondition(lambda self: any(writable for _, _, writable in self.handles))
+    @rule(pick=some_pick, content=some_bytes)
+    def write_on(self, pick: int, content: bytes) -> None:
+        writable = [(fh, file) for fh, file, writable in self.handles if writable]
+        fh, file = writable[pick % len(writable)]
+        assume(content)
+        programs.put(self.mounts[0], fh, content, len(file.content))
+        file.write(len(file.content), content)
 
     @precondition(lambda self: any(writable for _, _, writable in self.handles))
     @rule(pick=some_pick, size=some_offset)
@@ -380,3 +395,13 @@ def test_mounts_of_any_dialect_agree_with_the_model(replaces: str, copies: bool,
         return lambda options: Paths(open_over(remote, options))
 
     run(new_service, 8)
+
+
+def test_mounts_that_upload_files_while_they_are_written_agree_with_the_model() -> None:
+    def new_service() -> Opener:
+        remote = MemoryRemote()
+        remote.replaces, remote.chunk = "new id", 10
+        remote.dialect = Dialect(copies_by_path=True, idempotency=True, whole_uploads=True)
+        return lambda options: Paths(open_over(remote, options))
+
+    run(new_service, 20)

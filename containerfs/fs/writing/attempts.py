@@ -22,6 +22,7 @@ from containerfs.fs.writing.delivery import Delivery
 from containerfs.fs.writing.journal import Journal, Transaction
 from containerfs.fs.writing.records import Attempt, Entry
 from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.streaming import StreamingUpload, StreamingUploads
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +100,14 @@ class Overtaken(Exception):
 class Attempts:
     """Begins attempts, and notes why they failed. Thread-safe."""
 
-    def __init__(self, remote: Remote, tree: Tree, journal: Journal, settlement: Settlement) -> None:
+    def __init__(
+        self, remote: Remote, tree: Tree, journal: Journal, settlement: Settlement, streaming: StreamingUploads
+    ) -> None:
         self._remote = remote
         self._tree = tree
         self._journal = journal
         self._settlement = settlement
+        self._streaming = streaming
 
     def begin(self, node: FileNode, busy: Set[tuple[str, str]]) -> Sending | None:
         """Note the attempt in the journal, and begin; None if nothing is to be done now.
@@ -127,7 +131,8 @@ class Attempts:
             with self._journal.transaction() as tx:
                 entry = tx.put(entry_of(node, version.content)) if version.entry is None else version.entry
                 earlier = self._earlier(entry, version.content)
-                attempt = earlier or _new_attempt(node, version.content, entry)
+                streaming = None if earlier is not None else self._streamed(node, version.content)
+                attempt = earlier or _new_attempt(node, version.content, entry, streaming)
                 if earlier is None:
                     tx.begin(attempt)
             self._tree.change(node, transitions.begun, entry)
@@ -136,7 +141,7 @@ class Attempts:
             self._settlement.begun(attempt.key)
             attributes = node.attributes().carried()
         digest = self._journal.noted_digest(entry)
-        delivery = Delivery(attempt, version.content, digest, earlier is not None, attributes)
+        delivery = Delivery(attempt, version.content, digest, earlier is not None, attributes, streaming)
         return Sending(node, begun.version, entry, delivery)
 
     def _is_overtaken(self, layer: Due) -> bool:
@@ -157,6 +162,12 @@ class Attempts:
         """An earlier request for the same content, whose answer was lost."""
         name = content.path.name if isinstance(content, StagedFile) else None
         return next((attempt for attempt in self._journal.attempts(entry) if attempt.data == name), None)
+
+    def _streamed(self, node: FileNode, content: StagedFile | RemoteFile) -> StreamingUpload | None:
+        """The upload that began while the content was written; the attempt continues it, under its key."""
+        if not isinstance(content, StagedFile):
+            return None
+        return self._streaming.of(content, node.container.remote.id, node.stored_path)
 
     def end(self, sending: Sending) -> None:
         """An attempt is not under way any more, whatever became of it."""
@@ -282,10 +293,12 @@ class Attempts:
             self._journal.discard(content)
 
 
-def _new_attempt(node: FileNode, content: StagedFile | RemoteFile, entry: int) -> Attempt:
+def _new_attempt(
+    node: FileNode, content: StagedFile | RemoteFile, entry: int, streaming: StreamingUpload | None
+) -> Attempt:
     staged = content if isinstance(content, StagedFile) else None
     return Attempt(
-        key=f"containerfs-{uuid.uuid4()}",
+        key=f"containerfs-{uuid.uuid4()}" if streaming is None else streaming.key,
         container_id=node.container.remote.id,
         path=node.stored_path,
         size=content.size,

@@ -19,6 +19,7 @@ from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Deletion
 from containerfs.fs.writing.schedule import Schedule
 from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.streaming import StreamingUploads
 from containerfs.fs.writing.uploads import Uploader
 
 _REMEDY = "change the file, or ask for it: 'containerfs sync'"
@@ -93,10 +94,12 @@ class Outstanding:
     """All that is not on the service at one moment: each file is in one of the lists, once.
 
     Attributes:
+        streaming: files that are uploaded while they are written; none of them is due, and none is counted.
         elsewhere: files that are another mount's to upload.
     """
 
     uploads: list[Upload]
+    streaming: list[Upload]
     failed: list[FailedUpload]
     elsewhere: list[Elsewhere]
 
@@ -124,6 +127,7 @@ class Backlog:
         settlement: Settlement,
         updates: AttributeUpdates,
         schedule: Schedule,
+        streaming: StreamingUploads,
     ) -> None:
         self._remote = remote
         self._tree = tree
@@ -133,6 +137,7 @@ class Backlog:
         self._settlement = settlement
         self._updates = updates
         self._schedule = schedule
+        self._streaming = streaming
 
     def outstanding(self) -> Outstanding:
         """What is not on the service now."""
@@ -149,11 +154,16 @@ class Backlog:
                 else:
                     failed.append(self._failed(node, failure))
             failed += self._set_aside()
+            streaming = [
+                Upload(self._name(node), None, upload.source.sent, upload.source.rate.per_second())
+                for node, upload in self._streaming.under_way().items()
+                if node not in self._tree.unfinished
+            ]
         elsewhere = [
             Elsewhere(name, _size_on_disk(self._journal.staged(data).path if data else None), pid)
             for name, data, pid in self._journal.due_elsewhere()
         ]
-        return Outstanding(uploads, failed, elsewhere)
+        return Outstanding(uploads, streaming, failed, elsewhere)
 
     def _failed(self, node: FileNode, failure: state.Failure) -> FailedUpload:
         remedy = failure.remedy or (_REMEDY if failure.lasting else "")

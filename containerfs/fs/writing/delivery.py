@@ -20,6 +20,7 @@ from containerfs.fs.writing.records import Attempt
 from containerfs.fs.writing.schedule import Job
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.staging import Staging
+from containerfs.fs.writing.streaming import GrowingSource, StreamingUpload
 
 _NOT_OF_THE_ANSWER = (types.NotFound, types.Damaged, types.Cancelled, types.KeyConflict)
 _TRIES = 3  # at least, in a row, where answers are lost
@@ -36,6 +37,7 @@ class Delivery:
         content: staged data, or a file of the service whose content is stored under another name.
         expected: the digest that was noted when the content was closed; None if none was.
         attributes: of the file when it began.
+        streaming: the upload that began while the content was written, and that is continued first; None if none did.
         lost: whether a request was sent whose answer did not arrive.
         digest: of the content, once it was sent or looked for.
         cancelled: set once nobody wants the result any more.
@@ -46,8 +48,9 @@ class Delivery:
     expected: str | None
     lost: bool
     attributes: FileAttributes | None = None
+    streaming: StreamingUpload | None = None
     digest: str | None = None
-    source: SealedSource | None = None
+    source: SealedSource | GrowingSource | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -55,6 +58,17 @@ class Delivery:
         self.cancelled.set()
         if self.source is not None:
             self.source.cancel()
+
+    def read_from(self, source: SealedSource | GrowingSource) -> None:
+        """What is sent from now on comes from here."""
+        self.source = source
+        if self.cancelled.is_set():
+            source.cancel()
+
+    def note_digest(self) -> None:
+        """If all of the content was read, that is known by now."""
+        if self.digest is None and self.source is not None:
+            self.digest = self.source.digest
 
     @property
     def sent(self) -> int:
@@ -69,7 +83,7 @@ class Delivery:
     @property
     def moved_at(self) -> float:
         """The monotonic time at which it has last got on: by then, or soon, its answer is to be expected."""
-        return NEVER if self.source is None else self.source.moved_at + self.source.size / _STORED_PER_SECOND
+        return NEVER if self.source is None else self.source.moved_at + (self.attempt.size or 0) / _STORED_PER_SECOND
 
 
 class Courier:
@@ -113,13 +127,10 @@ class Courier:
         if isinstance(delivery.content, RemoteFile) and self._remote.dialect.copies_once:
             return self._copy(delivery, delivery.content)
         with self._staged(delivery.content, delivery.attempt.key) as staged, staged.opened() as fd:
-            delivery.source = _Watched(fd, staged.size, delivery.expected, job)
-            if delivery.cancelled.is_set():
-                delivery.source.cancel()
             try:
-                return self._upload(delivery, delivery.source, staged)
+                return self._upload(delivery, _Watched(fd, staged.size, delivery.expected, job), staged, job)
             finally:
-                delivery.digest = delivery.digest or delivery.source.digest
+                delivery.note_digest()
 
     def _copy(self, delivery: Delivery, source: RemoteFile) -> RemoteFile:
         tries = _Tries(delivery, self._patience, self._remote.unanswered)
@@ -130,7 +141,7 @@ class Courier:
                 if not tries.again_after(error):
                     raise
 
-    def _upload(self, delivery: Delivery, source: SealedSource, staged: StagedFile) -> RemoteFile:
+    def _upload(self, delivery: Delivery, source: SealedSource, staged: StagedFile, job: Job) -> RemoteFile:
         attempt = delivery.attempt
         request = UploadRequest(attempt.container_id, attempt.path, source, attempt.key, delivery.attributes)
         tries = _Tries(delivery, self._patience, self._remote.unanswered)
@@ -138,7 +149,10 @@ class Courier:
             if delivery.lost and (found := self._find(delivery, staged)):
                 return found
             try:
-                stored = self._remote.upload(request)
+                stored = self._continued(delivery, job)
+                if stored is None:
+                    delivery.read_from(source)
+                    stored = self._remote.upload(request)
                 self._settlement.note_stored(attempt.path, stored.path)
                 return stored
             except types.Unreachable as error:
@@ -147,6 +161,15 @@ class Courier:
                 if delivery.lost and (found := self._find(delivery, staged)):
                     return found
                 raise
+
+    def _continued(self, delivery: Delivery, job: Job) -> RemoteFile | None:
+        """What the upload has stored that began while the content was written; None if none did, or it broke off."""
+        streaming, delivery.streaming = delivery.streaming, None
+        if streaming is None:
+            return None
+        streaming.source.progress = job.progress
+        delivery.read_from(streaming.source)
+        return streaming.finish(delivery.attributes, delivery.expected)
 
     def _find(self, delivery: Delivery, staged: StagedFile) -> RemoteFile | None:
         """What an earlier request has stored. Nothing is looked for where sending again tells it."""

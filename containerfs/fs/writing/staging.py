@@ -12,15 +12,17 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.journal import Journal
+from containerfs.fs.writing.streaming import StreamingUploads
 
 
 class Staging:
     """Makes files writable. Thread-safe."""
 
-    def __init__(self, journal: Journal, fetcher: Fetcher, tree: Tree) -> None:
+    def __init__(self, journal: Journal, fetcher: Fetcher, tree: Tree, streaming: StreamingUploads) -> None:
         self._journal = journal
         self._fetcher = fetcher
         self._tree = tree
+        self._streaming = streaming
 
     def write(self, node: FileNode, data: memoryview, offset: int | None) -> int:
         """Write all of ``data`` at ``offset``, or at the end where that is None; on this machine only.
@@ -111,8 +113,10 @@ class Staging:
                 if staged is not None:
                     written = staged.append(data) if offset is None else staged.write(data, offset)
                     node.touch()
-                    return written
+                    break
             self.stage(node)
+        self._streaming.follow(node, staged)
+        return written
 
     def _copy(self, content: StagedFile | RemoteFile | None, keep: int | None) -> StagedFile:
         copy = self._journal.stage()
