@@ -1,5 +1,5 @@
 """Reading files of the service: the content cache, the downloads that fill it, and fetching ahead of readers.
 
-It knows files by what the service says about them (``RemoteFile``). It knows neither the names that a mount shows nor
-what was written here.
+Files are known here by what the service says about them (``RemoteFile``), not by the names that a mount shows. What was
+written here is unknown too.
 """

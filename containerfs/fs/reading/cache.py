@@ -1,13 +1,13 @@
 """The content cache: one sparse file on disk for each file id, filled as it is read.
 
-The content of a file id never changes, so cached content is never revalidated and never out of date. It is keyed by
-service, container and file id, and outlives the mount. Invariants: a pinned entry is never evicted by its own mount; a
-file name in the cache is a hash, whatever a service calls its files. Several mounts may share a cache. A lock excludes
-them from each other while they open, note, rename or delete its files, so that none sees another's change half done. A
+The content of a file id never changes, so cached content is never revalidated and never out of date. Its key consists
+of service, container and file id, and it outlives the mount. Invariants: a mount never evicts an entry that it has
+pinned. A file name in the cache is a hash, whatever a service calls its files. Several mounts may share a cache. A lock
+excludes them from each other while they open, note, rename or delete its files, so that none sees a half-done change. A
 file that one mount evicts stays with those that have it open.
 
-A cache that was in use when the machine (not the mount) went down may contain ranges that never reached the disk, and
-is emptied.
+If the machine (not the mount) went down while the cache was in use, some ranges may never have reached the disk, so the
+cache is emptied.
 """
 
 import json
@@ -34,21 +34,21 @@ from containerfs.fs.types import RemoteContainer, RemoteFile, digest
 log = logging.getLogger(__name__)
 
 _SHARDS = "[0-9a-f][0-9a-f]"
-_KEYS = 4096  # remembered: each is asked for several times while its file is open
-_AT_ONCE = 16  # files deleted while others wait, which takes about a millisecond
-_PAUSE = 0.001  # seconds in between: without it, who lets go of a lock is the first to have it again
+_KEYS = 4096  # keys remembered: each is needed several times while its file is open
+_AT_ONCE = 16  # files deleted at a time, which takes about a millisecond
+_PAUSE = 0.001  # seconds in between; without a pause, the thread that releases a lock is the first to take it again
 _LEARNT_AT_ONCE = 1000
 
 
 class ContentCache:
-    """All cached content, within a budget of bytes. Thread-safe.
+    """All cached content, within a budget. Thread-safe.
 
     Args:
-        directory: created if missing; nobody else's.
-        budget: bytes to keep at most, not counting what is pinned.
-        service: names the service; content of different services never mixes.
-        account: tells whose containers are asked for, once they have ended.
-        describe: what is known of a container, by its id.
+        directory: created if it is missing; used for nothing else.
+        budget: how many bytes to keep, not counting pinned entries.
+        service: names the service. Content of different services never mixes.
+        account: tells whose containers are shown once they have ended.
+        describe: returns what is known of a container, by its id.
 
     Raises:
         Failed: if no thread can be started.
@@ -63,7 +63,7 @@ class ContentCache:
         self._pinned: dict[str, CacheEntry] = {}
         self._evictable = Evictable(budget)
         self._closed = False
-        self._used = False  # whether any content was, or may have been, changed
+        self._used = False  # whether any content may have been changed
         self._learnt = threading.Event()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._names = FileLock(directory / "lock")  # held while files of the cache are opened, noted, renamed, deleted
@@ -81,7 +81,12 @@ class ContentCache:
             raise types.Failed(f"no thread can be started ({error}): raise the limit on processes") from error
 
     def pin(self, file: RemoteFile) -> CacheEntry:
-        """The entry of a file, kept until ``unpin``; created empty if it is new. Raises NoSpace, TooManyOpenFiles."""
+        """Return the entry of a file, which is kept until ``unpin``. A new one is empty.
+
+        Raises:
+            NoSpace: if the disk is full.
+            TooManyOpenFiles: if no descriptor is left.
+        """
         key = self._key(file.container_id, file.id)
         with self._lock:
             entry = self._pinned.get(key)
@@ -95,22 +100,24 @@ class ContentCache:
             return entry
 
     def pin_without_room(self, file: RemoteFile) -> CacheEntry:
-        """An entry that holds nothing, of a file for which the disk has no room. Raises TooManyOpenFiles."""
+        """Return an entry that cannot hold anything, for a file for which the disk has no space. Raises
+        TooManyOpenFiles."""
         with disk_errors():
             entry = CacheEntry(file, NOWHERE)
         entry.pins = 1
         return entry
 
     def has(self, file: RemoteFile) -> bool:
-        """Whether there is anything of a file here."""
+        """Tell whether the cache has anything of a file."""
         return self._path(self._key(file.container_id, file.id)).exists()
 
     def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
-        """The containers of which there is content here, and which are not among all that the service lists."""
+        """Return the containers of which the cache has content, and which are not in ``listed``, a complete listing."""
         return self._index.ended(listed)
 
     def whole_files(self, container_id: str) -> list[RemoteFile]:
-        """The files of a container of which the whole content is here, newest first, as the service told of them."""
+        """Return the files of a container whose complete content is cached, newest first, as the service described
+        them."""
         found = []
         for key, file in self._index.files(container_id):
             path = self._path(key)
@@ -121,12 +128,12 @@ class ContentCache:
         return found
 
     def repin(self, entry: CacheEntry) -> None:
-        """Keep an entry, that is pinned, for one more ``unpin``."""
+        """Pin a pinned entry once more; it needs one more ``unpin``."""
         with self._lock:
             entry.pins += 1
 
     def unpin(self, entry: CacheEntry) -> None:
-        """Let go of an entry; the last one to do so makes it evictable."""
+        """Release an entry. After the last release it can be evicted."""
         with self._lock:
             entry.pins -= 1
             if not entry.pins:
@@ -134,12 +141,12 @@ class ContentCache:
                     self._close(entry)
 
     def adopt(self, file: RemoteFile, staged: Path) -> None:
-        """Take a file that was just uploaded as the content of its id: reading it back costs no request.
+        """Take over the file of an upload as the content of its id, so that reading it back costs no request.
 
-        Existing readers of the id keep the old content: some services give what replaces a file the same id.
+        Existing readers of the id keep the old content, because some services give a replacement the same id.
 
         Raises:
-            FsError: it cannot be moved here, and is where it was.
+            FsError: if it cannot be moved here. It stays where it was.
         """
         key = self._key(file.container_id, file.id)
         path = self._path(key)
@@ -155,17 +162,18 @@ class ContentCache:
             self._index.note(key, file, size)
 
     def drop(self, container_id: str, file_id: str) -> None:
-        """Forget content that nobody will ask for again, since its id is gone. Existing readers keep it."""
+        """Forget content whose id is gone, so that nobody will ask for it. Existing readers keep it."""
         with self._lock, self._names:
             self._discard(self._key(container_id, file_id))
 
     def shrink(self) -> None:
-        """Evict all that is not pinned: the disk is full."""
+        """Evict everything that is not pinned, because the disk is full."""
         self._learnt.wait()
         self._evict(budget=0)
 
     def usage(self) -> dict[str, int]:
-        """Bytes and entries that are evictable, entries that are pinned, and the budget in bytes."""
+        """Return the bytes and number of entries that can be evicted, the number of pinned entries, and the budget in
+        bytes."""
         with self._lock:
             return {
                 "bytes": self._evictable.total,
@@ -175,7 +183,7 @@ class ContentCache:
             }
 
     def close(self) -> None:
-        """Leave the cache usable for the next mount. What is pinned stays open, until those who use it let go of it."""
+        """Leave the cache usable for the next mount. Pinned entries stay open until they are released."""
         self._closed = True
         self._background.shutdown(cancel_futures=True)
         self._learnt.set()
@@ -197,12 +205,12 @@ class ContentCache:
             return CacheEntry(file, path)
 
     def _close(self, entry: CacheEntry) -> None:
-        """Close an entry, and keep what it has. Needs both locks held."""
+        """Close an entry, and keep what it has. Both locks must be held."""
         key = self._key(entry.file.container_id, entry.file.id)
-        if self._pinned.get(key) is entry:  # else what was uploaded has replaced it
+        if self._pinned.get(key) is entry:  # otherwise an upload has replaced it
             del self._pinned[key]
         if entry.evicted:
-            entry.close()  # its name is nobody's, or another's
+            entry.close()  # its name is unused, or belongs to another file
             return
         kept = 0
         try:
@@ -229,7 +237,8 @@ class ContentCache:
         self._index.clear()
 
     def _forget_file(self, key: str) -> None:
-        """Delete a file. Needs both locks held. The content goes before its note: without one it passes for whole."""
+        """Delete a file. Both locks must be held. The content is deleted before its note, because without a note it
+        counts as complete."""
         path = self._path(key)
         path.unlink(missing_ok=True)
         path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
@@ -240,16 +249,16 @@ class ContentCache:
         self._forget_file(key)
 
     def _keep(self, key: str, size: int) -> None:
-        """Allow a file to be evicted. Needs both locks held. Large amounts are evicted little by little."""
+        """Allow a file to be evicted. Both locks must be held. Large amounts are evicted little by little."""
         self._evictable.keep(key, size)
         for evicted in self._evictable.take_excess(_AT_ONCE):
             self._forget_file(evicted)
         if self._evictable.total > self._evictable.budget:
-            with suppress(RuntimeError):  # closed, or as many threads as there may be
+            with suppress(RuntimeError):  # closed, or no more threads can be started
                 self._background.submit(self._evict)
 
     def _evict(self, budget: int | None = None) -> None:
-        """Delete what is beyond the budget, a little at a time: an operation that comes waits for that little only."""
+        """Delete what exceeds the budget, a few files at a time, so that operations never wait long."""
         while not self._closed:
             with self._lock, self._names:
                 evicted = self._evictable.take_excess(_AT_ONCE, budget)
@@ -260,7 +269,7 @@ class ContentCache:
             time.sleep(_PAUSE)
 
     def _learn(self) -> None:
-        """Find out what an earlier mount left."""
+        """Read what earlier mounts left."""
         try:
             found = sorted(self._on_disk(), reverse=True)
             for start in range(0, len(found), _LEARNT_AT_ONCE):
@@ -274,7 +283,7 @@ class ContentCache:
         self._evict()
 
     def _on_disk(self) -> Iterator[tuple[float, str, int]]:
-        """When each file was used last, its key, and how many bytes it takes."""
+        """Yield when each file was used last, its key, and how many bytes it takes."""
         for shard in self._directory.glob(_SHARDS):
             with suppress(FileNotFoundError), os.scandir(shard) as files:
                 for file in files:
@@ -287,7 +296,7 @@ class ContentCache:
 
 
 def _sum_up(staged: Path) -> int:
-    """Put its checksums behind a content; returns its size. Raises OSError."""
+    """Append the checksums to a content, and return its size in bytes. Raises OSError."""
     fd = os.open(staged, os.O_RDWR | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size

@@ -1,7 +1,7 @@
-"""One stream of a file's content from the service, resumed after an interruption, until nobody wants more of it.
+"""One stream of a file's content from the service, resumed after interruptions, until nobody wants more of it.
 
-Invariant: a download ends by itself, with a reason in ``failure`` if it could not continue; waiting for it is therefore
-bounded by the client's timeouts.
+Invariant: a download ends by itself, with a reason in ``failure`` if it could not continue. So waiting for it is
+limited by the client's timeouts.
 """
 
 import threading
@@ -16,13 +16,13 @@ from containerfs.fs.reading.readahead import ReadAhead, Step
 from containerfs.fs.remote import Remote, Stream
 from containerfs.fs.types import RemoteFile
 
-_IDLE = 10.0  # seconds after which a paused stream gives its connection back
-_GATHERED, _GATHERING = 1 << 20, 0.01  # bytes and seconds after which what came is stored
+_IDLE = 10.0  # seconds after which a paused stream returns its connection
+_GATHERED, _GATHERING = 1 << 20, 0.01  # bytes and seconds after which received data is stored
 _ATTEMPTS = 3  # without progress
 
 
 class Destination(Protocol):
-    """What a download fills, shared with those who wait for its bytes. Safe to call from any thread."""
+    """What a download fills, shared with those that wait for its bytes. Safe to call from any thread."""
 
     changed: threading.Condition
     """Guards the downloads' fields and what ``next_step`` depends on; notified whenever one of them changes."""
@@ -32,19 +32,28 @@ class Destination(Protocol):
 
     @property
     def size(self) -> int | None:
-        """In bytes; None while it is unknown."""
+        """The size in bytes; None while it is unknown."""
 
     def learn_size(self, size: int) -> None:
-        """The service announces ``size`` bytes. Raises Failed if it is known to have another size."""
+        """Take over the size that the service announces, in bytes.
+
+        Raises:
+            Failed: if the file is known to have another size.
+        """
 
     def store(self, ahead: ReadAhead, data: bytes) -> None:
-        """Keep what a stream brings at its position, and move the position on. Raises NoSpace, Failed."""
+        """Store what a stream brings at its position, and advance the position.
+
+        Raises:
+            NoSpace: if the disk is full.
+            Failed: if the content cannot be stored.
+        """
 
     def next_step(self, ahead: ReadAhead) -> Step:
-        """What a stream does next. Needs ``changed`` held."""
+        """Return what a stream does next. ``changed`` must be held."""
 
     def ended(self, download: "Download") -> None:
-        """The download does nothing more; its ``failure`` is set. Called once."""
+        """Called once, when the download does nothing more and its ``failure`` is set."""
 
 
 class Download:
@@ -54,10 +63,10 @@ class Download:
         ahead: where it begins, and how far it goes.
 
     Attributes:
-        ahead: where it is by now.
-        started: whether a thread runs it, or has.
-        failure: why it could not go on.
-        moved_at: the monotonic time at which it has brought something last.
+        ahead: where it is now.
+        started: whether a thread runs it, or has run it.
+        failure: why it could not continue.
+        moved_at: monotonic time when it last brought something.
     """
 
     def __init__(self, remote: Remote, destination: Destination, ahead: ReadAhead) -> None:
@@ -69,7 +78,7 @@ class Download:
         self._destination = destination
 
     def run(self) -> None:
-        """Stream until done. Ends in ``failure`` rather than an exception: those who wait raise it."""
+        """Stream until done. Errors end in ``failure`` instead of being raised, and are raised to those that wait."""
         failure: types.FsError | None = None
         try:
             self._stream()
@@ -81,7 +90,7 @@ class Download:
             self.end(failure)
 
     def end(self, failure: types.FsError | None) -> None:
-        """End it, run or not."""
+        """End the download, whether it has started or not."""
         self.failure = failure
         self._destination.ended(self)
 
@@ -110,7 +119,7 @@ class Download:
             destination.store(ahead, chunk)
             ahead.arrives(answered_after, waited, is_part=stream.is_part)
             self.moved_at = time.monotonic()
-            # After the last byte the end of the answer is read as well: only then is its connection used again.
+            # After the last byte, the end of the answer is read too, because only then can its connection be reused.
             if ahead.position not in (destination.size, ahead.end) and not self._goes_on():
                 return
             since = time.monotonic()
@@ -121,14 +130,15 @@ class Download:
             raise types.Unreachable(f"{path!r} broke off after {here} of {size} bytes")
 
     def _end(self) -> int | None:
-        """Where what is asked for ends; of a large file always a range, for the answer tells whether it is heeded."""
+        """Return where the request ends. Of a large file a range is always requested, to see whether the service
+        supports ranges."""
         end, size = self.ahead.end, self._destination.size
         if end is None:
             return size if size is not None and size >= LARGE else None
         return end if size is None else min(end, size)
 
     def _goes_on(self) -> bool:
-        """Whether there is more to fetch; pauses while the stream is far enough ahead of its readers."""
+        """Tell whether there is more to fetch. Pauses while the stream is far enough ahead of its readers."""
         changed = self._destination.changed
         with changed:
             while (step := self._destination.next_step(self.ahead)) is Step.PAUSE:
@@ -138,10 +148,10 @@ class Download:
 
 
 def gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in larger chunks, since each chunk that is stored wakes every reader.
+    """Yield the same bytes in larger chunks, because each stored chunk wakes every reader.
 
-    It does not hold up a slow stream: a chunk that comes 10 ms after the last one was passed on is passed on at once.
-    The rest of a burst waits for the next chunk, or for the end.
+    A slow stream is not delayed: a chunk that arrives 10 ms after the previous one was yielded is yielded at once. The
+    rest of a burst waits for the next chunk, or for the end.
     """
     gathering: list[bytes] = []
     size, since = 0, time.monotonic()

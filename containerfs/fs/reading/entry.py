@@ -1,9 +1,9 @@
-"""One file id's content on this disk: an open descriptor of a sparse file, and which of its bytes are there.
+"""The content of one file id on this disk: an open descriptor of a sparse file, and which of its bytes are present.
 
-Invariants: a byte inside the present ranges was the service's when it was stored, and is compared with a checksum when
-it is read. A content that is complete ends in a trailer with its checksums. One that is there in part has a note beside
-it: what is present, with the checksums. What has neither counts for nothing, so that a mount may be killed, and the
-machine lose its power, at any moment.
+Invariants: bytes inside the present ranges came from the service, and are compared with a checksum when they are read.
+A complete content ends in a trailer with its checksums. A partial one has a note beside it, with the present ranges and
+their checksums. A file that has neither counts as empty. So the mount may be killed, and the machine may lose power, at
+any moment.
 """
 
 import json
@@ -24,23 +24,23 @@ log = logging.getLogger(__name__)
 
 NOTE_SUFFIX = ".ranges"
 NOWHERE = Path("/dev/full")
-"""Takes nothing: every write says that the disk is full. Source: full(4)."""
+"""A file that is always full: every write fails with ENOSPC. Source: full(4)."""
 
 
 class CacheEntry:
-    """The content of one file id, as long as it is open. Who opens or closes one holds the lock of the cache's names.
+    """The content of one file id while it is open. The lock of the cache's names must be held to open or close it.
 
     Attributes:
-        file: what the service says of it.
-        fd: a descriptor to read from; the bytes outside ``present`` mean nothing.
-        pins: how many use it. Guarded by the cache.
+        file: the file as the service describes it.
+        fd: a descriptor to read from. The bytes outside ``present`` mean nothing.
+        pins: the number of users; guarded by the cache.
         lock: guards ``size``, ``present``, ``complete`` and the checksums.
         size: in bytes; None until it is known.
-        present: which bytes are here.
-        complete: whether all of them are; may be read without the lock. It becomes false again if some prove damaged.
+        present: the bytes that are here.
+        complete: whether all bytes are here. May be read without the lock. Becomes false again if some are damaged.
 
     Raises:
-        OSError: it cannot be opened. Nothing stays open then.
+        OSError: if it cannot be opened. Nothing stays open then.
     """
 
     def __init__(self, file: RemoteFile, path: Path) -> None:
@@ -61,21 +61,21 @@ class CacheEntry:
 
     @property
     def evicted(self) -> bool:
-        """Whether its name is another file's by now, or nobody's: readers go on, and what they have is not kept."""
+        """Whether its name is gone or belongs to another file. Readers go on, and what they have is not kept."""
         return self.path == NOWHERE or not os.fstat(self.fd).st_nlink
 
     @property
     def was_completed(self) -> bool:
-        """Whether the content is complete since it was opened, and was not before."""
+        """Whether the content was completed since it was opened."""
         return self.complete and not self._was_complete
 
     def has(self, start: int, stop: int) -> bool:
-        """Whether ``[start, stop)``, as far as the file has it, is present."""
+        """Tell whether the bytes ``[start, stop)`` are present, up to the end of the file."""
         with self.lock:
             return self.present.covers(start, stop if self.size is None else min(stop, self.size))
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write bytes that the service sent; they count once they are added. Raises NoSpace."""
+        """Write bytes of the service. They count once ``add`` is called. Raises NoSpace."""
         with disk_errors():
             write_all(self.fd, data, offset)
         self._make_room(offset + len(data))
@@ -85,15 +85,15 @@ class CacheEntry:
                 self._sums[start // BLOCK] = checksum(view[start - offset : stop - offset])
 
     def add(self, start: int, stop: int) -> None:
-        """Count ``[start, stop)`` as present. Needs the lock held."""
+        """Count ``[start, stop)`` as present. The lock must be held."""
         self.present.add(start, stop)
-        for block in {start // BLOCK, (stop - 1) // BLOCK}:  # those in between were written in one go
+        for block in {start // BLOCK, (stop - 1) // BLOCK}:  # those in between were written whole
             self._sum_up(block)
         self._noted = False
         self.complete = self._is_complete()
 
     def learn_size(self, size: int) -> None:
-        """Take over the size that nobody knew. Needs the lock held."""
+        """Set the size, which was unknown. The lock must be held."""
         self.size = size
         self._make_room(size)
         self._sum_up((size - 1) // BLOCK)
@@ -101,9 +101,11 @@ class CacheEntry:
         self.complete = self._is_complete()
 
     def read_into(self, buffer: memoryview, offset: int) -> int | None:
-        """Read what is present at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end.
+        """Read the present bytes at ``offset``.
 
-        Returns None if they prove damaged; those are not present any more.
+        Returns:
+            The number of bytes, smaller than ``buffer`` only at the end of the file; None if they are damaged, and so
+            no longer present.
         """
         stop = self._readable(offset, offset + len(buffer))
         if stop is None or stop <= offset:
@@ -117,29 +119,30 @@ class CacheEntry:
         return read if self._is_sound(offset, stop, view[:read]) else None
 
     def is_sound(self, start: int, stop: int) -> bool:
-        """Whether ``[start, stop)``, which is present, is what was stored; what is not is not present any more."""
+        """Compare the present bytes ``[start, stop)`` with their checksums. Damaged ones are no longer present."""
         found = [self._is_sound(at, end, None) for at, end in sums.pieces(start, stop)]
         return all(found)
 
     def note(self) -> None:
-        """Note on disk what is present, unless that is noted or the file is evicted. Raises OSError."""
+        """Save which bytes are present, unless that is saved already or the file is evicted. Raises OSError."""
         if not self.evicted:
             self._put(self._prepare_note())
 
     def close(self) -> int:
-        """Note what is present, close, and return how many bytes are kept. Raises OSError; it is closed even so."""
+        """Save which bytes are present, close the file, and return how many bytes are kept. Raises OSError, but closes
+        all the same."""
         try:
             evicted = self.evicted
             note = None if evicted else self._prepare_note()
         finally:
-            os.close(self.fd)  # before the note, which needs a descriptor: this may have been the last
+            os.close(self.fd)  # before writing the note, which needs a descriptor, and this may be the last one
         if evicted:
             return 0
         self._put(note)
         return self.present.total()
 
     def _readable(self, start: int, stop: int) -> int | None:
-        """How far a read of ``[start, stop)`` gets; None if some of it was dropped just now."""
+        """Return where a read of ``[start, stop)`` ends; None if some of it was just dropped."""
         if self.complete and self.size is not None:
             return min(stop, self.size)
         with self.lock:
@@ -165,13 +168,13 @@ class CacheEntry:
         return start < stop and self.present.covers(start, stop)
 
     def _sum_up(self, block: int) -> None:
-        """Take the checksum of a block that was put together from parts, once it is whole. Needs the lock held."""
+        """Compute the checksum of a block that arrived in parts, once it is complete. The lock must be held."""
         if block >= 0 and self._is_whole(block):
             start, stop = self._bounds(block)
             self._sums[block] = checksum(os.pread(self.fd, stop - start, start))
 
     def _is_sound(self, start: int, stop: int, data: memoryview | None) -> bool:
-        """Compare the blocks that ``[start, stop)`` touches with their checksums; ``data``, what was read."""
+        """Compare the blocks that ``[start, stop)`` touches with their checksums. ``data`` is what was read."""
         whole: Iterable[int] = sums.blocks(start, stop)
         if not self.complete:
             with self.lock:
@@ -194,7 +197,7 @@ class CacheEntry:
         return found == self._sums[block]
 
     def _drop(self, damaged: list[int], start: int, stop: int) -> None:
-        """Count blocks, or where none is whole the range, as present no more."""
+        """Count blocks as no longer present; if no block is complete, the range."""
         log.warning("%s was damaged on this machine's disk; what is needed of it is fetched again", self.path)
         with self.lock:
             for first, last in map(self._bounds, damaged):
@@ -204,10 +207,10 @@ class CacheEntry:
             self._noted = False
             self.complete = self._is_complete()
 
-    # What the disk says
+    # Loading and saving
 
     def _prepare_note(self) -> str | None:
-        """The note, unless the content is complete, which then has its trailer; "" where all is noted already."""
+        """Return the note to write; "" if the content is complete, and so has a trailer, or if everything is saved."""
         with self.lock:
             noted, self._noted = self._noted, True
             if noted:
@@ -237,9 +240,9 @@ class CacheEntry:
         return self.size is not None and self.present.covers(0, self.size)
 
     def _load(self) -> bool:
-        """Find out what is present; returns whether the disk says exactly that."""
+        """Find out which bytes are present, and return whether the disk says exactly that."""
         note = self.path.with_suffix(NOTE_SUFFIX)
-        if not os.path.exists(note):  # as of most, for which asking costs less than an exception
+        if not os.path.exists(note):  # true of most files, and cheaper to check than to handle an exception
             return self._load_complete()
         try:
             noted = json.loads(note.read_text())
@@ -252,13 +255,14 @@ class CacheEntry:
     def _load_complete(self) -> bool:
         found = sums.read(self.fd)
         if found is None or self.size not in (None, found[0]):
-            return True  # nothing is here, and nothing says otherwise
+            return True  # there is nothing, and no note
         self.size, self._sums = found
         self.present.add(0, self.size)
         return True
 
     def _load_range(self, start: int, stop: int, found: "array[int]") -> None:
-        """Take over a noted range. Parts of blocks, at its ends, are compared now, and blocks when they are read."""
+        """Load a range from the note. Parts of blocks at its ends are verified now, and whole blocks when they are
+        read."""
         if not 0 <= start < stop <= os.fstat(self.fd).st_size:
             raise ValueError("noted is more than there is")
         self._make_room(stop)

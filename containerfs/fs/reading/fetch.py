@@ -1,9 +1,9 @@
-"""Reading files of the service through the content cache: all readers of a file share its entry and its downloads.
+"""Reads files of the service through the content cache. All readers of a file share its entry and its downloads.
 
-The first reader of a range starts a download, and others wait for it. A far seek starts another download there if the
-service supports ranges; otherwise it waits for the one that is running.
+The first reader of a range starts a download, and others wait for it. A seek far ahead starts another download there if
+the service supports ranges; otherwise it waits for the running one.
 
-A file's ``changed`` is the innermost lock: neither the cache nor the service is called while it is held.
+A file's ``changed`` is the innermost lock: while it is held, neither the cache nor the service is called.
 """
 
 import threading
@@ -22,9 +22,9 @@ from containerfs.fs.remote import Remote
 from containerfs.fs.tasks import Task, Workers
 from containerfs.fs.types import RemoteFile
 
-_READINGS = 3  # of what proves damaged; each time it is fetched again
-_FEW = 0.4  # seconds to wait for a file that has stalled
-_STREAMS = 4  # per file; random readers would otherwise pile up streams
+_READINGS = 3  # reads of damaged content; each fetches it again
+_FEW = 0.4  # seconds to wait for a stalled file
+_STREAMS = 4  # for each file; otherwise random readers would start ever more streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Fetch:
 
     Attributes:
         size: in bytes; None while it is unknown.
-        present: bytes of it that are here.
-        rate: at which more come, in bytes a second.
+        present: the number of bytes that are here.
+        rate: in bytes per second.
     """
 
     file: RemoteFile
@@ -44,7 +44,7 @@ class Fetch:
 
 
 class Fetcher:
-    """Opens files of the service to be read. Thread-safe."""
+    """Opens files of the service for reading. Thread-safe."""
 
     def __init__(self, remote: Remote, cache: ContentCache, workers: Workers) -> None:
         self._remote = remote
@@ -54,10 +54,10 @@ class Fetcher:
         self._shared: WeakValueDictionary[CacheEntry, _SharedFile] = WeakValueDictionary()
 
     def open(self, file: RemoteFile) -> "Reader":
-        """Open a file, without asking the service. Close the reader when it is done.
+        """Open a file without sending a request. Close the reader when done.
 
         Raises:
-            TooManyOpenFiles: no descriptor is left.
+            TooManyOpenFiles: if no descriptor is left.
         """
         entry = self._pin(file)
         with self._lock:
@@ -77,43 +77,46 @@ class Fetcher:
             return self._cache.pin_without_room(file)
 
     def under_way(self) -> list[Fetch]:
-        """The files that are being downloaded now."""
+        """Return the files that are being downloaded now."""
         with self._lock:
             files = list(self._shared.values())
         return [fetch for file in files if (fetch := file.fetch()) is not None]
 
     def has(self, file: RemoteFile) -> bool:
-        """Whether there is anything of a file here."""
+        """Tell whether the cache has anything of a file."""
         return self._cache.has(file)
 
     def evict(self) -> None:
-        """Drop all cached content that nobody has open."""
+        """Drop all cached content that is not open."""
         self._cache.shrink()
 
 
 class Reader:
-    """One opening of a file. Thread-safe, but nothing may run when it is closed.
+    """One opening of a file. Thread-safe, except that no other method may be running when it is closed.
 
     Attributes:
-        fd: a descriptor of the content, to be used once that is ensured. It is closed with the reader.
+        fd: a descriptor of the content, to be used after ``ensure_all``. It is closed with the reader.
     """
 
     def __init__(self, shared: "_SharedFile") -> None:
         self.fd = shared.entry.fd
         self._shared = shared
         self._entry = shared.entry
-        self._passing: PassingStream | None = None  # set with what the readers share locked
+        self._passing: PassingStream | None = None  # set while the shared lock is held
         shared.enter()
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
+        """Read into ``buffer`` at ``offset``, and wait for the bytes if necessary.
 
-        Waits until they are in the cache; where the disk has no room for them, they pass by it.
+        If the disk has no space for them, they bypass the cache.
+
+        Returns:
+            The number of bytes, smaller than ``buffer`` only at the end of the file.
 
         Raises:
-            NotFound: the service has dropped the file.
-            Unreachable: it broke off repeatedly, or does not answer.
-            Failed: it sent something else than it had announced.
+            NotFound: if the service no longer has the file.
+            Unreachable: if the service does not answer, or breaks off repeatedly.
+            Failed: if the service sends something else than it announced.
         """
         passing = None if self._passing is None else self._pass_by()
         if passing is None or self._entry.has(offset, offset + len(buffer)):
@@ -140,11 +143,12 @@ class Reader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the cache has all of the file."""
+        """Tell whether the cache has the whole file."""
         return self._entry.complete
 
     def ensure_all(self) -> int:
-        """Wait until the cache has all of the file; returns its size in bytes. Raises as ``read_into``, and NoSpace."""
+        """Wait until the cache has the whole file, and return its size in bytes. Raises as ``read_into`` does, and
+        NoSpace."""
         entry = self._entry
         while not entry.complete:
             with entry.lock:
@@ -154,16 +158,16 @@ class Reader:
         return entry.size
 
     def ensure_sound(self, size: int | None) -> int:
-        """Wait until the whole file is in the cache, and compare what it begins with with its checksums.
+        """Wait until the cache has the whole file, and compare its first bytes with their checksums.
 
         Args:
-            size: how many bytes of it to compare; None for all.
+            size: how many bytes to compare; None for all.
 
         Returns:
-            The size of the file, in bytes.
+            The size of the file in bytes.
 
         Raises:
-            NoSpace: the disk is full.
+            NoSpace: if the disk is full.
             FsError: as ``read_into``.
         """
         for _ in range(_READINGS):
@@ -173,16 +177,17 @@ class Reader:
         raise types.Failed(f"this machine's disk damages what is stored of {self._entry.file.path!r}")
 
     def close(self) -> None:
-        """Close it. Without readers a file's downloads stop, but for a small rest; what came so far is kept."""
+        """Close the reader. Without readers, a file's downloads stop, unless little is missing. What has arrived is
+        kept."""
         self._shared.leave()
         if self._passing is not None:
             self._passing.close()
 
 
 class _SharedFile:
-    """A file while it is open or a download of it runs: its entry, its readers and its downloads.
+    """A file that is open or being downloaded: its entry, its readers and its downloads.
 
-    ``changed`` guards all that, and is notified whenever some of it changes.
+    ``changed`` guards all of that, and is notified whenever some of it changes.
 
     Attributes:
         stalled: whether somebody has given up waiting, and nothing has arrived since.
@@ -203,30 +208,30 @@ class _SharedFile:
     # For readers
 
     def enter(self) -> None:
-        """One more reader, for whom the entry is pinned."""
+        """Add a reader, for whom the entry is pinned."""
         with self.changed:
             self.readers += 1
 
     def leave(self) -> None:
-        """One reader fewer."""
+        """Remove a reader."""
         with self.changed:
             self.readers -= 1
             self.changed.notify_all()
         self._cache.unpin(self.entry)
 
     def fetch(self) -> Fetch | None:
-        """How its downloads get on; None if none runs."""
+        """Return the progress of its downloads; None if there are none."""
         with self.changed:
             if not self.downloads:
                 return None
             return Fetch(self.file, self.size, self.entry.present.total(), self._rate.per_second())
 
     def stream_past(self) -> PassingStream:
-        """A way to the content that needs no room on the disk."""
+        """Return a stream of the content that needs no space on the disk."""
         return PassingStream(self._remote, self.file)
 
     def read_past(self, passing: PassingStream, buffer: memoryview, offset: int) -> int:
-        """Read as ``Reader.read_into``. The next reader after one that gave up waiting starts another stream."""
+        """Read as ``Reader.read_into`` does. If a reader has given up waiting, the next one starts another stream."""
         size = len(buffer)
         try:
             data = self._workers.do(lambda: passing.read(offset, size))
@@ -237,7 +242,7 @@ class _SharedFile:
         return len(data)
 
     def ensure(self, start: int, stop: int) -> None:
-        """Wait until the bytes ``[start, stop)``, as far as the file has them, are in the cache."""
+        """Wait until the bytes ``[start, stop)`` are in the cache, up to the end of the file."""
         download: Download | None = None
         while True:
             with self.changed:
@@ -256,16 +261,19 @@ class _SharedFile:
             self._start(begun)
 
     def _wait(self, download: Download) -> None:
-        """Wait for a moment, or until something changes. Raises what the deadline does. Needs ``changed`` held."""
+        """Wait for a moment, or until something changes. Raises what the deadline raises. ``changed`` must be held."""
         try:
             deadline.wait(self.changed, download.moved_at, _FEW if self.stalled else None)
         except types.Unreachable:
-            self.stalled = download.ahead.abandoned = True  # the next reader starts another stream, and is less patient
+            self.stalled = download.ahead.abandoned = (
+                True  # the next reader starts another stream, and waits for less time
+            )
             self.changed.notify_all()
             raise
 
     def _missing(self, start: int, stop: int) -> int | None:
-        """The first byte that is wanted and not here; the stream that passed here learns how far readers are."""
+        """Return the first missing byte of a range. The stream that fetched the bytes before it learns that they are
+        read."""
         size = self.entry.size
         if size is not None:
             stop = min(stop, size)
@@ -278,7 +286,7 @@ class _SharedFile:
         return None
 
     def _download(self, offset: int, stop: int) -> Download:
-        """The download that brings ``offset``: one under way, or a new one, not yet started."""
+        """Return the download that will bring ``offset``: a running one, or a new one, which is not started yet."""
         download = next((each for each in self.downloads if each.ahead.will_reach(offset)), None)
         if download is None:
             is_probe = stop - offset <= SMALL and not self._follows(offset)
@@ -291,7 +299,7 @@ class _SharedFile:
         return download
 
     def _next_piece(self, stop: int, *, waits: bool) -> Download | None:
-        """Another download beside those under way, not yet started, for a reader that reads up to ``stop``."""
+        """Return a further download, which is not started yet, for a reader that reads up to ``stop``."""
         streams = [download.ahead for download in self.downloads]
         ahead = self._pieces.next(stop, streams, self.entry.present, self.size, waits=waits)
         if ahead is None:
@@ -301,14 +309,14 @@ class _SharedFile:
         return download
 
     def _follows(self, offset: int) -> bool:
-        """Whether what is before ``offset`` was read, or is being fetched: the file is read on from there."""
+        """Tell whether the file is read on at ``offset``: the bytes before it were read, or are being fetched."""
         small = self.size is not None and self.size <= SMALL
         if not offset or small or self.entry.present.end_of(offset - 1) >= offset:
             return True
         return any(download.ahead.will_reach(offset - 1) for download in self.downloads)
 
     def _make_way(self) -> None:
-        """Abandon the oldest download without end if there are as many as there may be."""
+        """Abandon the oldest unlimited download if there are as many as allowed."""
         going_on = [download for download in self.downloads if download.ahead.end is None]
         going_on = [download for download in going_on if not download.ahead.abandoned]
         if len(going_on) >= _STREAMS:
@@ -316,7 +324,8 @@ class _SharedFile:
             self.changed.notify_all()
 
     def _start(self, download: Download) -> None:
-        """Run a download: as a task if the file is small, else on a thread. It keeps the entry pinned until it ends."""
+        """Run a download: as a task if the file is small, and otherwise on a thread. The entry stays pinned until it
+        ends."""
         self._cache.repin(self.entry)
         if self.size is not None and self.size <= SMALL:
             try:
@@ -326,7 +335,7 @@ class _SharedFile:
             return
         try:
             threading.Thread(target=download.run, name="download", daemon=True).start()
-        except RuntimeError as error:  # the process has as many threads as it may have
+        except RuntimeError as error:  # no more threads can be started
             download.end(types.Failed(f"download of {self.file.path!r}: {error}"))
 
     # For downloads

@@ -1,7 +1,7 @@
-"""What is complete in the cache, by container and with its names: for containers that the service no longer lists.
+"""An index of complete files in the cache, by container and name, for containers that the service no longer lists.
 
-A database next to the cached content, which may be lost without harm: files it does not know are merely not shown once
-their container has ended. Notes are written a second later, all at once.
+It is a database next to the cached content, and may be lost without harm: files that are not in it are just not shown
+once their container has ended. Notes are written a second later, all at once.
 """
 
 import json
@@ -37,27 +37,29 @@ DELETE FROM containers WHERE owner = ?1 AND id = ?2
 """
 
 Describe = Callable[[str], RemoteContainer | None]
-"""What is known of a container, by its id."""
+"""Returns what is known of a container, by its id."""
 
 
 class Index:
-    """Files and their containers, of all services. Thread-safe; never fails, for content is worth more than its name.
+    """Files and their containers, of all services. Thread-safe. It never fails, because content is worth more than its
+    name.
 
     Args:
-        path: of the database. Whoever makes one holds a lock that excludes other mounts meanwhile.
-        service, account: whose containers are asked for and noted here.
-        describe: is to take no lock.
+        path: of the database. A lock that excludes other mounts must be held while an index is created.
+        service: names the service whose containers are noted here.
+        account: tells whose containers are noted here.
+        describe: returns what is known of a container; must take no lock.
     """
 
     def __init__(self, path: Path, service: str, account: str, describe: Describe) -> None:
         self._owner = digest(json.dumps([service, account]))
         self._describe = describe
-        self._lock = threading.Lock()  # guards the next three; never held while the disk is waited for
-        self._noted: dict[str, tuple[object, ...] | None] = {}  # by key; None for what is to be forgotten
-        self._named: dict[str, RemoteContainer] = {}  # likewise to be written, by id
+        self._lock = threading.Lock()  # guards the next three; never held while waiting for the disk
+        self._noted: dict[str, tuple[object, ...] | None] = {}  # by key; None for those to be forgotten
+        self._named: dict[str, RemoteContainer] = {}  # by id, also to be written
         self._timer: threading.Timer | None = None
-        self._disk = threading.RLock()  # guards what follows; taken first. Held while what was noted is being written
-        self._containers: list[tuple[Any, ...]] = []  # as the database had them at _read_at, and none was changed since
+        self._disk = threading.RLock()  # guards what follows; taken first. Held while notes are being written
+        self._containers: list[tuple[Any, ...]] = []  # as in the database at _read_at; none has changed since
         self._read_at = -math.inf
         self._db: sqlite3.Connection | None = None
         try:
@@ -66,7 +68,7 @@ class Index:
             _complain(error)
 
     def note(self, key: str, file: RemoteFile, size: int) -> None:
-        """The content of a file is whole in the cache, under a key."""
+        """Note that the cache has the complete content of a file under a key."""
         attributes = None if file.attributes is None else json.dumps(astuple(file.attributes))
         container = self._describe(file.container_id)
         if container is not None:
@@ -75,17 +77,17 @@ class Index:
         self._put(key, (key, self._owner, file.container_id, file.id, file.path, size, file.created_at, attributes))
 
     def forget(self, key: str) -> None:
-        """It is not, any more."""
+        """Note that the content under a key is no longer complete."""
         self._put(key, None)
 
     def clear(self) -> None:
-        """Nothing is."""
+        """Note that the cache is empty."""
         with self._disk, self._lock:
             self._noted.clear()
         self._run([("DELETE FROM files", ())])
 
     def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
-        """The containers of which something was noted, and which are not among all that the service lists."""
+        """Return the containers with noted files that are not in ``listed``, a complete listing."""
         self.write()
         there = {container.id: container for container in listed}
         changes: list[tuple[str, tuple[object, ...]]] = []
@@ -102,7 +104,7 @@ class Index:
         return found
 
     def files(self, container_id: str) -> list[tuple[str, RemoteFile]]:
-        """What was noted of a container, with the keys, newest first."""
+        """Return the noted files of a container with their keys, newest first."""
         self.write()
         rows = self._run(
             [
@@ -116,7 +118,7 @@ class Index:
         return [(key, _file(container_id, *values)) for key, *values in rows]
 
     def write(self) -> None:
-        """Write what was noted so far."""
+        """Write the notes."""
         with self._disk:
             with self._lock:
                 noted, self._noted, self._timer = self._noted, {}, None
@@ -127,7 +129,7 @@ class Index:
                 self._run(changes)
 
     def close(self) -> None:
-        """Write what was noted, and end."""
+        """Write the notes, and end."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -143,12 +145,12 @@ class Index:
             if self._timer is None and self._db is not None:
                 timer = threading.Timer(_DELAY, self.write)
                 timer.daemon = True
-                with suppress(RuntimeError):  # as many threads as there may be: the next one that is noted tries again
+                with suppress(RuntimeError):  # no more threads can be started; the next note tries again
                     timer.start()
                     self._timer = timer
 
     def _known_containers(self) -> list[tuple[Any, ...]]:
-        """The containers of which something was noted: id, name, time of creation, and whether something still is."""
+        """Return the noted containers: id, name, time of creation, and whether they still have noted files."""
         with self._disk:
             if time.monotonic() >= self._read_at + _DELAY:
                 self._containers = self._run([(_HELD, (self._owner,))])
@@ -160,7 +162,7 @@ class Index:
         return "REPLACE INTO containers VALUES (?, ?, ?, ?)", values
 
     def _run(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> list[tuple[Any, ...]]:
-        """Run statements in one transaction; returns the rows that they select."""
+        """Run statements in one transaction, and return the rows that they select."""
         rows: list[tuple[Any, ...]] = []
         with self._disk:
             if self._db is None:
@@ -195,7 +197,7 @@ def _file(container_id: str, id_: str, path: str, size: int, created_at: int, at
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """The database; a damaged one is created again."""
+    """Open the database. A damaged one is replaced by a new one."""
     try:
         return _connect(path)
     except sqlite3.DatabaseError as error:
@@ -209,7 +211,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10, check_same_thread=False)
     try:
-        db.execute("PRAGMA synchronous = OFF")  # after a crash of the machine the cache is emptied anyway
+        db.execute("PRAGMA synchronous = OFF")  # after a crash of the machine, the cache is emptied anyway
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(_SCHEMA)
     except BaseException:

@@ -1,7 +1,7 @@
-"""The mark of a mount that uses the cache: an empty file whose name says in which boot of the machine it was made.
+"""The mark of a mount that uses the cache: an empty file whose name says in which boot of the machine it was created.
 
-A mark from an earlier boot means that the machine went down while the cache was in use, so parts of it may never have
-reached the disk. Everything is in the name, so that a mark is never found half written.
+A mark from an earlier boot means that the machine went down while the cache was in use, so parts of the cache may never
+have reached the disk. All information is in the name, so that a mark is never found half written.
 """
 
 import os
@@ -13,13 +13,13 @@ from pathlib import Path
 from containerfs.fs import types
 from containerfs.fs.disk import boot_id, sync_disk
 
-_PATIENCE = 5.0  # seconds for which the end of a mount waits for the disk
+_PATIENCE = 5.0  # seconds that the end of a mount waits for the disk
 
 
 class UseMarker:
-    """One mount's sign in the cache's directory.
+    """The mark of one mount in the cache's directory.
 
-    The caller of ``enter`` holds a lock that excludes other mounts; ``leave`` needs none.
+    The caller of ``enter`` must hold a lock that excludes other mounts; ``leave`` needs none.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -28,24 +28,26 @@ class UseMarker:
         self._path = directory / f"in-use-{self._boot}-{os.getpid()}-{time.monotonic_ns()}"
 
     def enter(self) -> bool:
-        """Put the sign up; returns whether the machine has gone down while the cache was in use."""
+        """Create the mark, and return whether the machine went down while the cache was in use."""
         before = [other for other in self._all() if _boot_of(other) != self._boot]
         self._path.touch(0o600)
         return bool(before)
 
     def forget_earlier_boots(self) -> None:
-        """Remove the signs of mounts that went down with the machine, once their content is gone."""
+        """Remove the marks of earlier boots, after the content of their mounts is deleted."""
         for other in self._all():
             if _boot_of(other) != self._boot:
                 other.unlink(missing_ok=True)
 
     def leave(self, *, used: bool) -> None:
-        """Remove the sign once all that was written is on the disk; a disk that is too busy for that keeps it.
+        """Remove the mark once everything that was written is on the disk. If the disk is too busy for that, the mark
+        stays.
 
-        The signs of mounts that were killed go as well: what they had written is on the disk by then, too.
+        The marks of mounts that were killed are removed too, because what they had written is on the disk by then as
+        well.
 
         Args:
-            used: whether this mount may have changed anything; if not, there is nothing to wait for.
+            used: whether this mount may have changed anything. If not, there is nothing to wait for.
         """
         if not used:
             self._path.unlink(missing_ok=True)
@@ -60,7 +62,7 @@ class UseMarker:
                 marker.unlink(missing_ok=True)
 
     def _sync(self) -> None:
-        with suppress(types.FsError):  # what is damaged has wrong checksums
+        with suppress(types.FsError):  # checksums reveal what is damaged
             sync_disk(self._directory)
 
     def _all(self) -> list[Path]:

@@ -1,7 +1,7 @@
-"""A file that is read past the cache, because the disk has no room for it: one stream, and the last bytes it brought.
+"""Reads a file past the cache, because the disk has no space for it: one stream, and the bytes it brought last.
 
-Readahead requests several pieces at a time, which arrive in any order. So the bytes that came a little earlier are kept
-in memory, and those that lie a little ahead are waited for; for anything else the stream starts again.
+The kernel's readahead requests several pieces at a time, which arrive in any order. So the most recent bytes are kept
+in memory, and bytes a little further ahead are waited for. For anything else, the stream starts again.
 """
 
 import threading
@@ -14,15 +14,15 @@ from containerfs.fs.tasks import moved
 from containerfs.fs.types import RemoteFile
 
 _HELD = 4 << 20  # bytes
-_SKIPPED = 4 << 20  # bytes to read and drop rather than send another request
+_SKIPPED = 4 << 20  # bytes that are read and dropped to avoid another request
 _ATTEMPTS = 3  # without progress
 
 
 class PassingStream:
-    """Reads one file. Thread-safe: those who read it wait for each other, and so for the network.
+    """Reads one file. Thread-safe: readers wait for each other, and so for the network.
 
     Attributes:
-        closed: whether it is read no more.
+        closed: whether it can no longer be read.
     """
 
     def __init__(self, remote: Remote, file: RemoteFile) -> None:
@@ -34,14 +34,14 @@ class PassingStream:
         self._stream = ExitStack()
         self._chunks: Iterator[bytes] | None = None
         self._held = bytearray()
-        self._start = 0  # of what is held
+        self._start = 0  # of the bytes that are held
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes at ``offset``, fewer than ``size`` only at the end of the file.
+        """Return the bytes at ``offset``, fewer than ``size`` only at the end of the file.
 
         Raises:
-            NotFound: the service has dropped the file.
-            Unreachable: it broke off repeatedly, or does not answer; or the stream is closed.
+            NotFound: if the service no longer has the file.
+            Unreachable: if the service does not answer, or breaks off repeatedly; or if the stream is closed.
         """
         try:
             with self._lock:
@@ -50,7 +50,7 @@ class PassingStream:
             self._give_back()
 
     def close(self) -> None:
-        """Give the connection back, once nobody waits for what it brings. Waits for nothing."""
+        """Return the connection once nobody waits for its bytes. Does not wait for that."""
         self.closed = True
         self._give_back()
 
@@ -75,13 +75,13 @@ class PassingStream:
         return self._start + len(self._held)
 
     def _begin(self, offset: int) -> None:
-        """Stream from ``offset`` on next; nothing is held any more."""
+        """Start streaming at ``offset``, with nothing in memory."""
         self._stop()
         self._held.clear()
         self._start = offset
 
     def _take(self) -> bool:
-        """Hold the next bytes of the stream as well; returns False at the end of the file."""
+        """Receive the next bytes of the stream; return False at the end of the file."""
         for attempt in range(_ATTEMPTS):
             if self._end == self._size:
                 return False
@@ -111,7 +111,7 @@ class PassingStream:
         return next(self._chunks, b"")
 
     def _trim(self, offset: int) -> None:
-        """Let go of what came long ago, but for what is wanted now."""
+        """Drop the oldest bytes, except those that are needed now."""
         surplus = min(len(self._held) - _HELD, offset - self._start)
         if surplus > 0:
             del self._held[:surplus]

@@ -1,8 +1,8 @@
-"""Whether a large file is fetched in pieces, several at a time, and where the next one begins. Decisions only.
+"""Whether to fetch a large file in pieces, several at a time, and where the next one begins. Decisions only.
 
-One connection does not fill a wire that is long, nor does one to a service that paces each of them. So once a reader in
-sequence waits for such a stream, what is ahead of it is fetched in pieces. Where a service is near and quick, the
-processor is the limit, and one stream costs least.
+One connection does not fill a long wire, or one of a service that limits each connection. So once a sequential reader
+waits for such a stream, what is ahead of it is fetched in pieces. If the service is near and fast, the processor is the
+limit, and one stream costs the least.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,8 @@ from containerfs.fs.reading.readahead import MAX_AHEAD, MiB, ReadAhead
 
 PIECE = 16 * MiB
 AT_ONCE = 4
-LARGE = 64 * MiB  # files below it are not worth more connections
-_BEGINNING = 8 * MiB  # bytes that one stream brings before
+LARGE = 64 * MiB  # smaller files are not worth more connections
+_BEGINNING = 8 * MiB  # bytes that one stream brings first
 
 
 class Pieces:
@@ -25,14 +25,14 @@ class Pieces:
     def next(
         self, wanted: int, streams: Iterable[ReadAhead], present: Ranges, size: int | None, *, waits: bool
     ) -> ReadAhead | None:
-        """The next piece to fetch, if it is time for one.
+        """Return the next piece to fetch, if it is time for one.
 
         Args:
-            wanted: up to which offset a reader reads now.
-            streams: those of the file that are under way.
-            present: which bytes of the file are here.
-            size: of the file, in bytes; None while it is unknown.
-            waits: whether the reader waits for its bytes.
+            wanted: the offset up to which a reader is reading.
+            streams: the running streams of the file.
+            present: the bytes of the file that are here.
+            size: of the file in bytes; None while it is unknown.
+            waits: whether the reader is waiting for its bytes.
         """
         if size is None or size < LARGE:
             return None
@@ -50,7 +50,7 @@ class Pieces:
 
 
 def _begin(wanted: int, streams: Iterable[ReadAhead], size: int) -> int | None:
-    """Where the first piece begins, up to which the stream that the reader waits for goes on."""
+    """Return where the first piece begins, which is where the stream that the reader waits for will end."""
     for stream in streams:
         if stream.end is None and stream.will_reach(wanted) and stream.is_slow:
             frontier = stream.position + PIECE

@@ -1,4 +1,4 @@
-"""Fetching ahead: the next small files of a directory that is being read through, in parallel."""
+"""Fetches the next small files of a directory that is being read through, in parallel."""
 
 import threading
 from collections.abc import Hashable
@@ -14,12 +14,12 @@ from containerfs.fs.reading.scans import Scan, Siblings
 from containerfs.fs.types import RemoteFile
 
 _WORKERS = 32
-_LARGEST = 4 << 20  # bytes; the time for larger files goes into their content, not into asking for them
-_SCANS = 64  # directories remembered
+_LARGEST = 4 << 20  # bytes; larger files spend their time on content, not on round trips
+_SCANS = 64  # number of directories remembered
 
 
 class Prefetcher:
-    """Notices scans, and fetches ahead of them. Thread-safe."""
+    """Detects scans of directories, and fetches ahead of them. Thread-safe."""
 
     def __init__(self, fetcher: Fetcher, cache: ContentCache) -> None:
         self._fetcher = fetcher
@@ -29,12 +29,13 @@ class Prefetcher:
         self._pool = ThreadPoolExecutor(_WORKERS, "prefetch")
 
     def opened(self, directory: Hashable, name: str, siblings: Siblings[RemoteFile]) -> None:
-        """A file was opened to be read. Never waits for the service, and never fails.
+        """Called when a file is opened for reading. Never waits for the service, and never fails.
 
         Args:
-            directory: identifies the directory that the file is in.
+            directory: identifies the directory of the file.
             name: of the file in its directory.
-            siblings: is read before this returns; the caller holds what guards the directory.
+            siblings: the entries of the directory, read before this returns. The caller holds the lock that guards
+                them.
         """
         with self._lock:
             scan = self._scans.get(directory)
@@ -42,11 +43,11 @@ class Prefetcher:
                 scan = self._scans[directory] = Scan()
             following = scan.opened(name, siblings)
         for file in following:
-            with suppress(RuntimeError):  # closed, or as many threads as there may be: nobody waits for it
+            with suppress(RuntimeError):  # closed, or no more threads can be started; nobody waits for it
                 self._pool.submit(self._fetch, file)
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start no more downloads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, file: RemoteFile) -> None:
@@ -59,4 +60,4 @@ class Prefetcher:
             finally:
                 reader.close()
         except types.FsError:
-            pass  # who opens the file asks again, and is told
+            pass  # whoever opens the file will request it again, and get the error

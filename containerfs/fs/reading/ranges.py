@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class Ranges:
-    """Half-open ranges ``[start, stop)`` of byte offsets, held as few as possible. Not thread-safe."""
+    """The smallest number of half-open ranges ``[start, stop)`` of byte offsets. Not thread-safe."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._starts: list[int] = []
@@ -17,7 +17,7 @@ class Ranges:
             self.add(start, stop)
 
     def add(self, start: int, stop: int) -> None:
-        """Add a range; it merges with those that it overlaps or touches. An empty one changes nothing."""
+        """Add a range, merging it with those that it overlaps or touches. An empty range changes nothing."""
         if start >= stop:
             return
         first = bisect_left(self._stops, start)
@@ -29,7 +29,7 @@ class Ranges:
         self._stops[first:last] = [stop]
 
     def remove(self, start: int, stop: int) -> None:
-        """Take a range out, as far as it is in."""
+        """Remove a range, as far as it is present."""
         if start >= stop:
             return
         before = Ranges((first, min(last, start)) for first, last in self)
@@ -38,16 +38,16 @@ class Ranges:
         self._starts, self._stops = before._starts, before._stops
 
     def end_of(self, offset: int) -> int:
-        """Where the bytes that are present from ``offset`` on end; ``offset`` itself if that byte is missing."""
+        """Return where the present bytes from ``offset`` on end; ``offset`` itself if that byte is missing."""
         index = bisect_right(self._starts, offset) - 1
         return max(offset, self._stops[index]) if index >= 0 else offset
 
     def covers(self, start: int, stop: int) -> bool:
-        """Whether every byte of ``[start, stop)`` is present."""
+        """Tell whether every byte of ``[start, stop)`` is present."""
         return self.end_of(start) >= stop
 
     def total(self) -> int:
-        """How many bytes are present."""
+        """Return the number of present bytes."""
         return sum(self._stops) - sum(self._starts)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

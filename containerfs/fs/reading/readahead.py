@@ -1,9 +1,9 @@
 """How far one stream of a file runs ahead of its readers, and which reads wait for it. Decisions only.
 
-A stream runs ahead by as much as was read from it in sequence, within bounds, and pauses there: ``head`` of a large
-file fetches about a mebibyte, and a copy keeps the connection busy. A read somewhere in a file is more often the only
-one there than the first of many. It is answered by a *probe*, a stream of a few bytes that ends by itself, so that its
-connection can be reused. A reader that continues where a probe ends gets an unlimited stream.
+A stream runs ahead by as much as was read from it in sequence, within limits, and then pauses: ``head`` of a large file
+fetches about a mebibyte, and a copy keeps the connection busy. A read somewhere in a file is usually not followed by
+others there. So it is served by a *probe*, a stream of a few bytes that ends by itself, so that its connection can be
+reused. A reader that continues where a probe ends gets an unlimited stream.
 """
 
 from enum import Enum, auto
@@ -12,12 +12,12 @@ from containerfs.fs.reading.ranges import Ranges
 
 MiB = 1 << 20
 
-SMALL = 1 * MiB  # up to this size, handing over to a thread costs more than it brings
+SMALL = 1 * MiB  # for smaller files, a thread costs more than it gains
 MAX_AHEAD = 64 * MiB
 _MIN_AHEAD = 1 * MiB
-PROBE = 128 * 1024  # bytes that a read here or there fetches
-_JUMP = 4 * MiB  # forward seeks up to this far wait for the stream, further ones send another request
-_FAR = 0.01  # seconds that a service takes to answer if it is not near
+PROBE = 128 * 1024  # bytes that a random read fetches
+_JUMP = 4 * MiB  # seeks up to this far ahead wait for the stream; longer ones send another request
+_FAR = 0.01  # seconds; a service that takes longer to answer is not near
 _SLOW = 100e6  # bytes a second; this machine takes more
 
 
@@ -34,14 +34,14 @@ class ReadAhead:
 
     Args:
         start: the offset of its first byte.
-        end: where it ends by itself; None for a stream without end.
+        end: where it ends by itself; None for an unlimited stream.
 
     Attributes:
         start: the offset of its first byte.
-        position: the offset of the byte that comes next.
-        end: where it ends by itself; None for a stream without end.
-        abandoned: whether it gives way to another stream.
-        is_slow: whether other streams beside it would bring more.
+        position: the offset of the next byte.
+        end: where it ends by itself; None for an unlimited stream.
+        abandoned: whether it makes way for another stream.
+        is_slow: whether further streams beside it would help.
     """
 
     def __init__(self, start: int, end: int | None = None) -> None:
@@ -52,38 +52,42 @@ class ReadAhead:
         self._ranged = True
 
     def restart(self, offset: int) -> None:
-        """The service ignores ranges: the stream begins at ``offset``, and is the only way to all that follows."""
+        """Handle a service that ignores ranges: the stream starts at ``offset``, and all later bytes come from it
+        alone."""
         self._ranged, self.start, self.position, self.end = False, offset, offset, None
 
     def arrives(self, answered_after: float, waited: float, *, is_part: bool) -> None:
-        """Learn how quickly the stream comes.
+        """Learn how fast the stream is.
 
         Args:
             answered_after: seconds from the request to the head of its answer.
-            waited: seconds for which its bytes were waited for since.
-            is_part: whether the service answered with a part of the file, so that it can be asked for others.
+            waited: seconds spent waiting for its bytes since then.
+            is_part: whether the service answered with a part of the file, so that other parts can be requested.
         """
         is_far = answered_after >= _FAR or self.position - self.start < _SLOW * waited
         self.is_slow = is_part and is_far
 
     def will_reach(self, offset: int) -> bool:
-        """Whether waiting for this stream is the quickest way to the byte at ``offset``."""
+        """Tell whether waiting for this stream is the fastest way to the byte at ``offset``."""
         distance = offset - self.position
         if self.abandoned or distance < 0 or (self.end is not None and offset >= self.end):
             return False
         return distance <= _JUMP or not self._ranged
 
     def want(self, stop: int) -> bool:
-        """Go on to ``stop`` and as much further as was read in sequence; returns whether that is a change."""
+        """Extend the stream to ``stop``, and as much further as was read in sequence. Returns whether that changes
+        anything."""
         limit = stop + min(max(stop - self.start, _MIN_AHEAD), MAX_AHEAD)
         moved = limit > self._limit
         self._limit = max(limit, self._limit)
         return moved
 
     def passed(self, start: int, stop: int) -> bool:
-        """A reader reads ``[start, stop)``, which is present: keep ahead of it if it follows this stream.
+        """Called when a reader reads the present bytes ``[start, stop)``, to stay ahead of it if it follows this
+        stream.
 
-        Returns whether the stream goes further for it.
+        Returns:
+            Whether the stream goes further because of it.
         """
         if self.end is not None:
             return False
@@ -91,21 +95,21 @@ class ReadAhead:
         return follows and self.want(stop)
 
     def next_step(self, present: Ranges, size: int | None, *, read: bool) -> Step:
-        """What to do now.
+        """Decide what to do now.
 
         Args:
-            present: which bytes of the file are here.
-            size: of the file, in bytes; None while it is unknown.
-            read: whether anyone has the file open.
+            present: the bytes of the file that are here.
+            size: of the file in bytes; None while it is unknown.
+            read: whether anybody has the file open.
         """
         here = present.end_of(self.position)
         if self.abandoned or (size is not None and here >= size):
             return Step.END
         end = size if self.end is None else self.end
         if not read and (end is None or end - self.position > SMALL):
-            return Step.END  # a small rest is worth keeping the connection for
+            return Step.END  # a small rest is worth the connection
         if self.end is not None:
             return Step.FETCH if max(here, self.position) < self.end else Step.END
         if self._ranged and here > self.position:
-            return Step.END  # another stream has been here
+            return Step.END  # another stream has brought these bytes
         return Step.PAUSE if self.position >= self._limit else Step.FETCH

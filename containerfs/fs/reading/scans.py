@@ -1,8 +1,9 @@
 """Whether a directory is being read through, in which order, and which files come next. Decisions only.
 
 Programs read directories in one of three orders: as listed, by name, or by inode number (cp). The first two files of
-one of these orders start a scan, or any three in a row. The files that follow are fetched further and further ahead, so
-that copying many small files does not cost a round trip each. Files that are opened here and there start nothing.
+one of these orders start a scan, and so do any three in a row. The files after them are fetched further and further
+ahead, so that copying many small files does not cost a round trip for each. Opening single files here and there starts
+nothing.
 """
 
 from collections import deque
@@ -14,44 +15,45 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _FIRST_WINDOW, _WIDEST_WINDOW = 16, 64  # files
-_GAP = 4  # files of the order that a scan may leave out: they are cached already, or of no interest to it
-_AT_FIRST, _IN_A_ROW = 2, 3  # files that begin a scan, at the beginning of a directory and elsewhere
-_LOOK = 256  # files; for each this many looked at without result, one opened file is not looked at
-_SAMPLE = 1000  # files among which it shows whether an order is worth establishing; of so few it always is
+_GAP = 4  # files that a scan may skip, because they are cached, or the program does not want them
+_AT_FIRST, _IN_A_ROW = 2, 3  # files that start a scan, at the beginning of a directory and elsewhere
+_LOOK = 256  # files; after looking at so many in vain, one opened file is ignored
+_SAMPLE = 1000  # files in a sample that tells whether sorting is worthwhile; with fewer files it always is
 
 
 class Sibling(Protocol[T_co]):
-    """What has a name in a directory."""
+    """An entry of a directory."""
 
     @property
     def ino(self) -> int: ...
     @property
     def fetchable(self) -> T_co | None:
-        """None for a directory, and for a file of which the service has nothing to fetch, such as one being written."""
+        """The file to fetch; None for a directory, and for a file of which the service has nothing, such as one being
+        written."""
 
 
 Siblings = Mapping[str, Sibling[T]]
-"""What is in a directory by name, in the order of its listing."""
+"""The entries of a directory by name, in the order of its listing."""
 
 Key = Callable[[str], str | int]
 
 
 class Scan(Generic[T]):
-    """How one directory is being read: which files were opened last, and, once that is known, in which order."""
+    """How one directory is being read: the files that were opened last, and the order once it is known."""
 
     def __init__(self) -> None:
         self._recent: deque[str] = deque(maxlen=_IN_A_ROW)
         self._order: list[str] = []
-        self._position: dict[str, int] = {}  # of a name in the order
-        self._named = 0  # up to which position of the order
+        self._position: dict[str, int] = {}  # position of each name in the order
+        self._named = 0  # position in the order up to which files were fetched
         self._window = _FIRST_WINDOW
-        self._without_look = 0  # opened files
+        self._without_look = 0  # number of opened files
 
     def opened(self, name: str, siblings: Siblings[T]) -> list[T]:
-        """A file was opened; returns the files that are to be fetched now.
+        """Called when a file is opened. Returns the files to fetch now.
 
         Args:
-            siblings: is read through where an order has to be found.
+            siblings: read if an order has to be found.
         """
         follows = self._follows(name)
         self._recent.append(name)
@@ -66,14 +68,14 @@ class Scan(Generic[T]):
         return [sibling.fetchable for sibling in there if sibling.fetchable is not None]
 
     def _follows(self, name: str) -> bool:
-        """Whether a file is one of the next in the order that was found, and not of a new pass through it."""
+        """Tell whether a file is one of the next in the known order, and not the start of a new pass."""
         if not self._recent or name not in self._position or self._recent[-1] not in self._position:
             return False
         place = self._position[name]
         return 0 <= place - self._position[self._recent[-1]] <= _GAP and self._named - place <= _WIDEST_WINDOW
 
     def _look(self, siblings: Siblings[T]) -> bool:
-        """Whether a scan begins here. Among a hundred thousand files, a look takes about two milliseconds."""
+        """Decide whether a scan starts here. Among a hundred thousand files, this takes about two milliseconds."""
         if len(self._recent) < _IN_A_ROW:
             return len(self._recent) == _AT_FIRST and len(siblings) <= _SAMPLE and self._find_order(siblings)
         if self._without_look:
@@ -84,7 +86,7 @@ class Scan(Generic[T]):
         return found
 
     def _find_order(self, siblings: Siblings[T]) -> bool:
-        """Look for an order in which the last files follow each other: as listed, by name, by inode number."""
+        """Find an order in which the last files follow each other: as listed, by name, or by inode number."""
         if not all(name in siblings for name in self._recent):
             return False
         names = list(siblings)
@@ -95,7 +97,7 @@ class Scan(Generic[T]):
         )
 
     def _try_sorted(self, names: list[str], key: Key) -> bool:
-        """Sort, if a sample does not show that the last files are apart."""
+        """Sort, unless a sample shows that the last files are not next to each other."""
         places = [key(name) for name in self._recent]
         if not all(before < after for before, after in pairwise(places)):  # type: ignore[operator]
             return False

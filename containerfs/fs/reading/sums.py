@@ -1,7 +1,7 @@
-"""Checksums of a content, one for each block, so that damage by the disk is noticed when it is read.
+"""Checksums of contents, one for each block, to detect damage by the disk when it is read.
 
-A complete content has them at the end of its file, in a trailer that verifies itself; for a partial one, they are in
-its note.
+A complete content has them at the end of its file, in a trailer that is itself verified. For a partial content, they
+are in its note.
 """
 
 import os
@@ -14,25 +14,26 @@ import xxhash
 from containerfs.fs.disk import write_all
 
 BLOCK = 64 * 1024
-"""Bytes under one checksum. A read of one byte reads and checks as many: 10 microseconds or so."""
+"""The number of bytes under one checksum. Reading one byte reads and verifies a whole block, in about 10 microseconds.
+"""
 
 _PIECE = 16 * BLOCK
-_FOOTER = struct.Struct("<8sQQ")  # magic, size of the content, checksum of all that is before it in the trailer
+_FOOTER = struct.Struct("<8sQQ")  # magic, size of the content, checksum of everything before it in the trailer
 _MAGIC = b"cfsums01"
 
 
 def checksum(data: bytes | memoryview) -> int:
-    """Of a block or a part of one. It detects damage, and no malice. Source: XXH3."""
+    """Return the checksum of a block, or of a part of one. It detects damage, not manipulation. Source: XXH3."""
     return xxhash.xxh3_64_intdigest(data)
 
 
 def blocks(start: int, stop: int) -> range:
-    """The numbers of the blocks that ``[start, stop)`` touches."""
+    """Return the numbers of the blocks that ``[start, stop)`` touches."""
     return range(start // BLOCK, -(-stop // BLOCK))
 
 
 def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """``[start, stop)``, cut where blocks begin."""
+    """Split ``[start, stop)`` where blocks begin."""
     while start < stop:
         end = min(stop, (start // BLOCK + 1) * BLOCK)
         yield start, end
@@ -40,12 +41,12 @@ def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def empty(size: int) -> "array[int]":
-    """Room for the checksums of a content of ``size`` bytes."""
+    """Return space for the checksums of a content of ``size`` bytes."""
     return array("Q", bytes(8 * len(blocks(0, size))))
 
 
 def of_file(fd: int, size: int) -> "array[int]":
-    """The checksums of the first ``size`` bytes of a file. Raises OSError."""
+    """Return the checksums of the first ``size`` bytes of a file. Raises OSError."""
     sums = array("Q")
     for start in range(0, size, _PIECE):
         piece = memoryview(os.pread(fd, min(_PIECE, size - start), start))
@@ -54,14 +55,14 @@ def of_file(fd: int, size: int) -> "array[int]":
 
 
 def append(fd: int, size: int, sums: "array[int]") -> None:
-    """Put the trailer behind a content of ``size`` bytes. Raises OSError."""
+    """Append the trailer to a content of ``size`` bytes. Raises OSError."""
     body = sums.tobytes()
     write_all(fd, body + _footer(body, size), size)
     os.ftruncate(fd, size + len(body) + _FOOTER.size)
 
 
 def read(fd: int) -> tuple[int, "array[int]"] | None:
-    """The size of a complete content, and its checksums; None if its file has no trailer, or a damaged one."""
+    """Return the size of a complete content and its checksums; None if its file has no trailer, or a damaged one."""
     length = os.fstat(fd).st_size
     if length < _FOOTER.size:
         return None
