@@ -141,17 +141,19 @@ def _attr(attr: Attr, ino: int) -> bytes:
 
 def _fields(attr: Attr, ino: int) -> tuple[int, ...]:
     _, mode, size, uid, gid, atime, mtime, ctime, nlink, blocks = attr
-    seconds, rest = divmod(mtime, _SECOND)
+    modified = changed = accessed = _moment(mtime)
+    if not atime == mtime == ctime:  # as they are of nearly all of a long listing
+        accessed, changed = _moment(atime), _moment(ctime)
     return (
         ino,
         size,
         -(-size // _BLOCK) if blocks is None else blocks,
-        atime // _SECOND & _UNSIGNED,
-        seconds & _UNSIGNED,
-        ctime // _SECOND & _UNSIGNED,
-        atime % _SECOND,
-        rest,
-        ctime % _SECOND,
+        accessed[0],
+        modified[0],
+        changed[0],
+        accessed[1],
+        modified[1],
+        changed[1],
         mode,
         nlink,
         uid,
@@ -160,6 +162,11 @@ def _fields(attr: Attr, ino: int) -> tuple[int, ...]:
         _IO_SIZE,
         0,
     )
+
+
+def _moment(time: int) -> tuple[int, int]:
+    """Of nanoseconds, the seconds and the rest."""
+    return time // _SECOND & _UNSIGNED, time % _SECOND
 
 
 def _split(seconds: float) -> tuple[int, int]:

@@ -105,8 +105,18 @@ class Node:
             size: of a file, in bytes.
             blocks: of a file, in units of 512 bytes.
         """
-        mode, times = self.kind | self.mode, (self.atime, self.mtime, self.ctime)
-        return Attr(self.ino, mode, size, self.uid, self.gid, *times, self.links, blocks)
+        return Attr(
+            self.ino,
+            self.kind | self.mode,
+            size,
+            self.uid,
+            self.gid,
+            self.atime,
+            self.mtime,
+            self.ctime,
+            self.links,
+            blocks,
+        )
 
     def attributes(self) -> Attributes:
         """Return the attributes that the API cannot hold."""
@@ -354,7 +364,7 @@ class FileNode(Node):
 
     @property
     def links(self) -> int:
-        return 0 if self.concealed else 1
+        return 0 if isinstance(self.state, state.Unlinked) else 1
 
     @property
     def held(self) -> bool:
