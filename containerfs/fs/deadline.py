@@ -7,9 +7,9 @@ Other threads have none: what they do ends by itself, and blocks nobody.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TypeVar
 
 from containerfs.fs import types
@@ -82,13 +82,18 @@ def current() -> Deadline | None:
     return getattr(_thread, "deadline", None)
 
 
-@contextmanager
-def operation(deadline: Deadline) -> Iterator[None]:
-    """Within the block, this thread serves an operation."""
-    _thread.deadline = deadline
-    try:
-        yield
-    finally:
+class Operation:
+    """A block within which this thread serves an operation."""
+
+    __slots__ = ("_deadline",)
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        _thread.deadline = self._deadline
+
+    def __exit__(self, *_: object) -> None:
         _thread.deadline = None
 
 

@@ -96,7 +96,7 @@ class FileSystem:
         Returns:
             A context manager. Methods called within it raise Interrupted as well.
         """
-        return deadline.operation(self._begin(interrupted))
+        return deadline.Operation(self._begin(interrupted))
 
     # Looking
 

@@ -30,7 +30,7 @@ def operation(
 ) -> Iterator[list[float]]:
     """This thread serves an operation; yields the times since when nothing has come, as its expiry tells them."""
     expired: list[float] = []
-    with deadline.operation(Deadline(patience, interrupted, expired.append, silent_since)):
+    with deadline.Operation(Deadline(patience, interrupted, expired.append, silent_since)):
         yield expired
 
 

@@ -90,8 +90,10 @@ class Lookup:
             return self._ended(name)
         if known is None and self._names.is_scratch(name):
             raise types.NotFound(name)
-        self.refresh(self.container_of(parent))
-        self.container_of(parent)
+        container = self.container_of(parent)
+        if not self._metadata.fresh(container):
+            self.refresh(container)
+            self.container_of(parent)
         found = self._known(parent, name)
         if found is None:
             raise types.NotFound(name)
@@ -132,8 +134,10 @@ class Lookup:
             self._metadata.refresh_containers()
             self.container_of(node)
         elif node not in (self._tree.root, self._tree.root.expired):
-            self.refresh(self.container_of(node))
-            self.container_of(node)
+            container = self.container_of(node)
+            if not self._metadata.fresh(container):
+                self.refresh(container)
+                self.container_of(node)
 
     def container_of(self, node: Node) -> ContainerDirectory:
         """Return the container that a node is in.
