@@ -170,20 +170,20 @@ class ContainerOperations:
     def readdirplus(self, caller: Caller, node: int, fh: int, size: int, offset: int) -> Answer:
         part = self._part(fh, offset, size, answers.FULL_ENTRY)
         found = self._fs.lookup_listed(fh, [child for _, child in part if isinstance(child, Node)])
-        numbers = self._tell_all(self._nodes.place(node), found)
-
-        def entry(name: bytes, child: Node | Foreseen, following: int) -> bytes:
+        numbers, validity = self._tell_all(self._nodes.place(node), found), self._validity
+        entries: list[bytes] = []
+        for following, (name, child) in enumerate(part, offset + 1):
+            ino = self._ino(child.ino)
             if isinstance(child, Foreseen) or child not in found:
-                return answers.unknown_entry(name, self._ino(child.ino), child.kind, following)
-            attr = found[child]
-            return answers.full_entry(name, numbers[child], attr, self._ino(attr.ino), following, self._validity)
+                entries.append(answers.unknown_entry(name, ino, child.kind, following))
+            else:
+                entries.append(answers.full_entry(name, numbers[child], found[child], ino, following, validity))
 
         def undelivered() -> None:
             for number in numbers.values():
                 self._untell(number)
 
-        answer = b"".join(entry(name, child, following) for following, (name, child) in enumerate(part, offset + 1))
-        return Answer(answer, undelivered)
+        return Answer(b"".join(entries), undelivered)
 
     def releasedir(self, caller: Caller, fh: int) -> None:
         self._listed.pop(fh, None)

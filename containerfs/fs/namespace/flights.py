@@ -3,14 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from containerfs.fs import deadline
 from containerfs.fs.namespace.nodes import ContainerDirectory
 from containerfs.fs.tasks import Task
 from containerfs.fs.types import RemoteFile
 
-_AT_ONCE = 0.1  # seconds; a faster listing is shown once it is complete, with types and attributes
+_SOON = 0.25  # seconds; a faster listing is shown once it is complete, with types and attributes
+_AT_A_TIME = 0.25  # seconds between the parts of a slower one: waking up for each page would cost more
+_FIRST = 100  # names in the first part: a program that asks about each waits there, and gets attributes for the rest
 
 
 class Flight(Task[None]):
@@ -40,16 +42,19 @@ class Flight(Task[None]):
             self._arrived += files
             self._changed.notify_all()
 
-    def beyond(self, count: int) -> list[RemoteFile]:
+    def beyond(self, count: int, not_before: float) -> list[RemoteFile]:
         """Wait for files after the first ``count``, and return them; none if the listing is complete.
 
-        If the listing may be complete soon, this waits for that.
+        Args:
+            not_before: monotonic time until which this waits for the complete listing.
 
         Raises:
             FsError: as ``result``.
         """
+        with suppress(TimeoutError):
+            deadline.result(self._outcome, lambda: self.moved_at, not_before)
+            return []
         with self._changed:
-            deadline.wait_for(self._changed, lambda: self.done, self.started + _AT_ONCE, lambda: self.moved_at)
             while len(self._arrived) <= count and not self.done:
                 deadline.wait(self._changed, self.moved_at)
             arrived = self._arrived[count:]
@@ -80,11 +85,12 @@ class Arrival:
         self._flight = flight
         self._or_older = or_older
         self._count = 0  # number of files taken so far
+        self._not_before = flight.started + _SOON
 
     def has_begun(self) -> bool:
         """Wait until some files or all have arrived, and return whether more will follow. Raises FsError."""
         with self._or_older():
-            return bool(self._flight.beyond(0))
+            return bool(self._flight.beyond(0, self._not_before))
         return False
 
     def next(self) -> list[RemoteFile]:
@@ -95,6 +101,7 @@ class Arrival:
         """
         files: list[RemoteFile] = []
         with self._or_older():
-            files = self._flight.beyond(self._count)
+            files = self._flight.beyond(self._count, self._not_before)[: None if self._count else _FIRST]
         self._count += len(files)
+        self._not_before = time.monotonic() + _AT_A_TIME
         return files
