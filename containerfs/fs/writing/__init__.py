@@ -1,1 +1,1 @@
-"""Writing: staged data, the journal, uploads and what lost ones left behind, deletions, renames."""
+"""Writing: staged data, the journal, uploads and what lost ones left behind, deletions, and renames."""

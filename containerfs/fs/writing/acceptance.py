@@ -1,6 +1,6 @@
-"""Acceptance: what is true once the service has stored a version.
+"""Records what is true once the service has stored a version.
 
-Journal and tree change together; what remains, such as deleting what was replaced, needs no locks and can be repeated.
+Journal and tree change together. What remains, such as deleting what was replaced, needs no locks and can be repeated.
 """
 
 import logging
@@ -26,11 +26,11 @@ from containerfs.fs.writing.settlement import Settlement
 
 log = logging.getLogger(__name__)
 
-_COPIED = 64 << 20  # bytes that are copied in the cache at most, rather than fetched again
+_COPIED = 64 << 20  # bytes up to which the cache copies content, rather than fetching it again
 
 
 class Acceptance:
-    """Takes over what the service has stored. Thread-safe."""
+    """Records what the service has stored. Thread-safe."""
 
     def __init__(
         self,
@@ -55,10 +55,11 @@ class Acceptance:
         self._attempts = attempts
 
     def accept(self, sending: Sending, stored: RemoteFile) -> None:
-        """Have journal and tree agree on what was stored, and do what follows from it.
+        """Record in journal and tree what was stored, and do what follows from it.
 
         Raises:
-            NoSpace, Failed: the journal cannot take it; nothing has changed.
+            NoSpace: if the disk has no space for the journal; nothing has changed.
+            Failed: if the journal cannot be written; nothing has changed.
         """
         with self._tree.lock:
             if not sending.is_wanted:
@@ -70,16 +71,17 @@ class Acceptance:
         finish()
 
     def give_way(self, node: FileNode, version: Version) -> bool:
-        """Drop a version that is due, since another mount has stored a later content; returns whether it still was due.
+        """Drop a due version because another mount has stored later content, and return whether it was still due.
 
         Raises:
-            NoSpace, Failed: the journal cannot take it; nothing has changed.
+            NoSpace: if the disk has no space for the journal; nothing has changed.
+            Failed: if the journal cannot be written; nothing has changed.
         """
         with self._tree.lock:
             layer = state.due(node.state)
             if layer is None or layer.version != version or version.entry is None or node.parent is None:
                 return False
-            container, stale = node.container, state.base(node.state).stale  # what was stored of it under other names
+            container, stale = node.container, state.base(node.state).stale  # what was stored for it under other names
             with self._journal.transaction() as tx:
                 tx.drop(version.entry)
                 tx.delete_later(container.remote.id, stale)
@@ -95,7 +97,7 @@ class Acceptance:
         return True
 
     def _unwanted(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
-        """The file was deleted meanwhile: what was stored is to go."""
+        """Handle a file that was deleted in the meantime: what was stored is deleted."""
         with self._journal.transaction() as tx:
             abandoned = self._end_attempt(tx, sending)
             tx.note_known(stored)
@@ -103,7 +105,7 @@ class Acceptance:
         self._tree.hide_ids(stored.container_id, [stored.id])
         under_way = state.uploading(sending.node.state)
         if under_way is not None and under_way.version == sending.version:
-            self._tree.change(sending.node, transitions.moved_on, frozenset())  # its name may come back
+            self._tree.change(sending.node, transitions.moved_on, frozenset())  # it may get a name again
 
         def finish() -> None:
             self._attempts.discard(sending)
@@ -114,7 +116,7 @@ class Acceptance:
         return finish
 
     def _misplaced(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
-        """The file was renamed meanwhile: it is uploaded once more, in place of what was stored."""
+        """Handle a file that was renamed in the meantime: it is uploaded again, to replace what was stored."""
         with self._journal.transaction() as tx:
             abandoned = self._end_attempt(tx, sending)
             tx.note_known(stored)
@@ -130,16 +132,16 @@ class Acceptance:
         return finish
 
     def _replace(self, sending: Sending, stored: RemoteFile) -> Callable[[], None]:
-        """The file is what was stored; what it replaces is to go."""
+        """Record that the file is what was stored, and delete what it replaces."""
         node, container_id = sending.node, stored.container_id
         under_way = state.uploading(node.state)
         assert under_way is not None
         stored = _measured(stored, under_way.version.content)
-        version = under_way.version  # whether it keeps what is old may have been decided since it was sent
+        version = under_way.version  # whether to keep the replaced files may have been decided since it was sent
         newer = self._newer(node, sending.delivery)
         replaced = state.remote_ids(state.base(node.state)) - newer - {stored.id}
         if newer:
-            node.container.listed_at = 0.0  # whether what was stored is still there, the next listing tells
+            node.container.listed_at = 0.0  # the next listing tells whether what was stored is still there
         gone = replaced & {stored.replaced_id}
         with self._journal.transaction() as tx:
             abandoned = self._end_attempts(tx, sending)
@@ -174,10 +176,10 @@ class Acceptance:
         return finish
 
     def _newer(self, node: FileNode, delivery: Delivery) -> frozenset[str]:
-        """Files that others may have stored after the version that has arrived.
+        """Return files that others may have stored after this version.
 
-        Where a request is sent again, the answer may be the first one's; since then, others may have replaced what was
-        stored. What is due to go in any case is older.
+        If the request was repeated, its answer may belong to the first one, and others may have replaced the file
+        since. Files that have to go in any case are older.
         """
         if not delivery.lost or self._courier.may_double:
             return frozenset()
@@ -185,7 +187,7 @@ class Acceptance:
         return state.remote_ids(bottom) - bottom.stale - delivery.attempt.known
 
     def _end_attempts(self, tx: Transaction, sending: Sending) -> bool:
-        """End what was tried. Returns whether an earlier request may have left something, or may still arrive."""
+        """End all attempts. Returns whether an earlier request may have left something, or may still arrive."""
         abandoned = self._end_attempt(tx, sending)
         for attempt in self._journal.attempts(sending.entry):  # of earlier versions
             tx.abandon(attempt.key, None)
@@ -193,7 +195,7 @@ class Acceptance:
         return abandoned
 
     def _end_attempt(self, tx: Transaction, sending: Sending) -> bool:
-        """End this attempt. Returns whether it was sent before, so that what arrived first may be there twice."""
+        """End this attempt. Returns whether it was sent before, so that the file may have been stored twice."""
         key, doubled = sending.delivery.attempt.key, sending.delivery.lost and self._courier.may_double
         if doubled:
             tx.abandon(key, sending.delivery.digest)
@@ -219,7 +221,7 @@ class Acceptance:
                 self._updates.set(stored.container_id, file_key(stored.id), kept)
 
     def _adopt(self, content: StagedFile | RemoteFile, stored: RemoteFile) -> None:
-        """What was uploaded, or copied there, is what would be read back: it costs no request."""
+        """Move what was uploaded, or copied on the service, into the cache: reading it back costs no request."""
         if isinstance(content, RemoteFile):
             self._adopt_copy(content, stored)
             return
@@ -228,15 +230,15 @@ class Acceptance:
             return
         try:
             self._cache.adopt(stored, content.path)
-        except (OSError, types.FsError) as error:  # it is on the service, and can be read from there
+        except (OSError, types.FsError) as error:  # it can be read from the service
             log.warning("The uploaded content of %r is not cached: %s", stored.path, error)
             content.remove()
 
     def _adopt_copy(self, source: RemoteFile, stored: RemoteFile) -> None:
-        """The service has copied a file: what is cached of it, if that is all, is the content of the copy, too."""
+        """Copy the cached content of a file, if it is complete, for the copy that the service has made."""
         if source.size is None or source.size > _COPIED or not self._cache.has(source):
             return
-        with suppress(types.FsError):  # it can be fetched
+        with suppress(types.FsError):  # it can be fetched again
             entry = self._cache.pin(source)
             try:
                 if not entry.complete or not entry.is_sound(0, source.size):
@@ -254,7 +256,8 @@ class Acceptance:
 
 
 def _measured(stored: RemoteFile, content: StagedFile | RemoteFile) -> RemoteFile:
-    """What was stored, with the blocks that it takes here, so that a sparse file goes on to be shown as one."""
+    """Return what was stored, with the blocks that it takes on this disk, so that a sparse file is still shown as
+    sparse."""
     if isinstance(content, StagedFile):
         with suppress(types.FsError):
             return replace(stored, blocks=content.blocks)

@@ -1,6 +1,6 @@
 """Attempts to upload: how one begins, and what is true once it has failed.
 
-The journal records an attempt before it is sent, so that after a crash it is known what may have reached the service.
+The journal records an attempt before it is sent. So it is known after a crash what may have reached the service.
 """
 
 import logging
@@ -35,12 +35,12 @@ def entry_of(
     digest: str | None = None,
     on_disk: bool = False,
 ) -> Entry:
-    """What the journal is to know of a content that is due for a node. Wants the tree's lock held.
+    """Return the journal's entry for content that is due. The tree's lock must be held.
 
     Args:
-        sequence: of the row that it takes the place of.
-        digest: of a content that is closed; None where it was not taken.
-        on_disk: whether a crash of the machine does not lose the content.
+        sequence: of the row that it replaces.
+        digest: of closed content; None if it was not computed.
+        on_disk: whether the content survives a crash of the machine.
     """
     container = node.container.remote
     data, source = (content.path.name, None) if isinstance(content, StagedFile) else (None, content)
@@ -61,7 +61,7 @@ def entry_of(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sending:
-    """A version of a file on its way, and its row in the journal."""
+    """A version of a file that is being sent, and its row in the journal."""
 
     node: FileNode
     version: Version
@@ -70,18 +70,16 @@ class Sending:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the file still waits for it. Wants the tree's lock held."""
+        """Tell whether the file still waits for it. The tree's lock must be held."""
         under_way = state.uploading(self.node.state)
         return under_way is not None and under_way.version == self.version and self.node.parent is not None
 
 
 class MustWait(types.Unreachable):
-    """Something else has to arrive first.
-
-    Another upload to the same path, or a copy, to another path, of what the service has there.
+    """Something else must be stored first: another upload to the same path, or a copy of what the service has there.
 
     Attributes:
-        for_long: it has failed, and waits for a later attempt.
+        for_long: whether that has failed, and waits for a later attempt.
     """
 
     def __init__(self, message: str, *, for_long: bool = False) -> None:
@@ -90,7 +88,7 @@ class MustWait(types.Unreachable):
 
 
 class Overtaken(Exception):
-    """Another mount has stored a later content than this version."""
+    """Another mount has stored later content than this version."""
 
     def __init__(self, version: Version) -> None:
         super().__init__("another mount has stored a later content")
@@ -98,7 +96,7 @@ class Overtaken(Exception):
 
 
 class Attempts:
-    """Begins attempts, and notes why they failed. Thread-safe."""
+    """Begins attempts, and records why they failed. Thread-safe."""
 
     def __init__(
         self, remote: Remote, tree: Tree, journal: Journal, settlement: Settlement, streaming: StreamingUploads
@@ -110,15 +108,16 @@ class Attempts:
         self._streaming = streaming
 
     def begin(self, node: FileNode, busy: Set[tuple[str, str]]) -> Sending | None:
-        """Note the attempt in the journal, and begin; None if nothing is to be done now.
+        """Record an attempt in the journal, and begin it; None if there is nothing to do now.
 
         Args:
             busy: container ids and paths to which something else is being uploaded.
 
         Raises:
-            MustWait: another file has to be stored first.
-            Overtaken: it is not to be stored any more.
-            NoSpace, Failed: the journal cannot take it.
+            MustWait: if another file must be stored first.
+            Overtaken: if the version must not be stored any more.
+            NoSpace: if the disk has no space for the journal.
+            Failed: if the journal cannot be written.
         """
         with self._tree.lock:
             layer = state.due(node.state)
@@ -145,7 +144,7 @@ class Attempts:
         return Sending(node, begun.version, entry, delivery)
 
     def _is_overtaken(self, layer: Due) -> bool:
-        """Whether another mount has stored a later content. What is part of a rename is stored in any case."""
+        """Tell whether another mount has stored later content. A part of a rename is stored in any case."""
         entry, moves = layer.version.entry, layer.version.keeps_old or isinstance(layer.version.content, RemoteFile)
         return entry is not None and not moves and self._journal.is_outdated(entry)
 
@@ -159,7 +158,7 @@ class Attempts:
             raise MustWait(f"{path!r} is to be stored first: its content is still at this path", for_long=failed)
 
     def _earlier(self, entry: int, content: StagedFile | RemoteFile) -> Attempt | None:
-        """An earlier request for the same content, whose answer was lost."""
+        """Return an earlier request for the same content whose answer was lost."""
         name = content.path.name if isinstance(content, StagedFile) else None
         return next((attempt for attempt in self._journal.attempts(entry) if attempt.data == name), None)
 
@@ -170,11 +169,11 @@ class Attempts:
         return self._streaming.of(content, node.container.remote.id, node.stored_path)
 
     def end(self, sending: Sending) -> None:
-        """An attempt is not under way any more, whatever became of it."""
+        """Record that an attempt has ended, whatever its result."""
         self._settlement.ended(sending.delivery.attempt.key)
 
     def put_off(self, node: FileNode, failure: Failure) -> Version | None:
-        """An attempt could not begin; returns the version that waits, None if nothing is due any more."""
+        """Record that an attempt could not begin. Returns the version that waits; None if nothing is due any more."""
         with self._tree.lock:
             layer = state.due(node.state)
             if layer is not None:
@@ -182,7 +181,7 @@ class Attempts:
             return None if layer is None else layer.version
 
     def renew(self, sending: Sending) -> None:
-        """Something else was stored under the key, which was cut on its way: the next attempt has another key."""
+        """Handle content under this key that was cut short on its way: the next attempt gets another key."""
         delivery = sending.delivery
         with self._tree.lock:
             with self._journal.transaction() as tx:
@@ -194,10 +193,10 @@ class Attempts:
         self.discard(sending)
 
     def yield_to_later(self, tx: Transaction, sending: Sending, stored: Set[str]) -> None:
-        """A version has to be sent once more; one that was closed since takes its place in the journal, too.
+        """Record that a version must be sent again. A version that was closed since replaces it in the journal too.
 
         Args:
-            stored: ids of what was stored of it, which is to be replaced.
+            stored: ids of files that were stored for it, and are to be replaced.
         """
         later = state.due(sending.node.state)
         if later is None or later.version.entry is None:
@@ -207,9 +206,9 @@ class Attempts:
             tx.replace_also(later.version.entry, stored)
 
     def fail(self, sending: Sending, error: Exception) -> Failure | None:
-        """Note why an attempt failed; returns that, or None if the file does not wait for it any more."""
+        """Record why an attempt failed, and return that; None if the file no longer waits for it."""
         delivery = sending.delivery
-        delivery.lost = delivery.lost or isinstance(error, types.Cancelled)  # some services store what was cut short
+        delivery.lost = delivery.lost or isinstance(error, types.Cancelled)  # some services store incomplete uploads
         digest = self._digest_for_journal(delivery)
         failure = Failure.of(error)
         with self._tree.lock:
@@ -224,7 +223,7 @@ class Attempts:
         return failure if wanted else None
 
     def set_aside_if_hopeless(self, sending: Sending, error: Exception) -> bool:
-        """Whether trying again would not help whatever happens: then somebody has to decide what becomes of it."""
+        """Set a version aside if no further attempt can succeed; somebody has to decide what to do with it."""
         container_gone = self._is_container_gone(sending.delivery.attempt, error)
         if not (container_gone or isinstance(error, types.Damaged)):
             return False
@@ -239,13 +238,13 @@ class Attempts:
                 if container_gone and node.parent is not None:
                     self._tree.expire(node.container)
                 self._tree.apply_pending(node)
-        except types.FsError:  # the journal has no room: it is tried again
+        except types.FsError:  # the journal has no space; tried again later
             return False
         log.error("%r is set aside (%s): 'containerfs recover' lists it", node.name, error)
         return True
 
     def _show_replaced(self, sending: Sending) -> None:
-        """What a version was to replace stays, and is shown again at the next look. Wants the tree's lock held."""
+        """Show what a version was to replace again, at the next look. The tree's lock must be held."""
         container = sending.node.container
         doomed = self._journal.doomed(container.remote.id, sending.entry)
         self._tree.show_ids(container.remote.id, state.remote_ids(sending.node.state) - doomed)
@@ -255,7 +254,10 @@ class Attempts:
         self, sending: Sending, failure: Failure, digest: str | None, *, wanted: bool, overtaken: bool
     ) -> None:
         key = sending.delivery.attempt.key
-        with suppress(types.FsError), self._journal.transaction() as tx:  # a full disk: what was noted still stands
+        with (
+            suppress(types.FsError),
+            self._journal.transaction() as tx,
+        ):  # the disk is full; the earlier record still applies
             if not sending.delivery.lost:
                 tx.end(key)
             elif not wanted or overtaken:
@@ -279,7 +281,7 @@ class Attempts:
         return False
 
     def _digest_for_journal(self, delivery: Delivery) -> str | None:
-        """The digest by which damage is noticed, and by which what was sent is recognized."""
+        """Return the digest that reveals damage, and by which sent content is recognized."""
         if delivery.digest is None and delivery.expected is None and isinstance(delivery.content, StagedFile):
             with suppress(types.FsError):
                 delivery.digest = delivery.content.digest()

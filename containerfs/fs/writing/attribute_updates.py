@@ -1,7 +1,7 @@
-"""Attributes on their way to a service that stores them: those that were set after the service got the file.
+"""Sends attributes that were set after the service got the file, to services that store them.
 
-An upload carries the attributes that its file has when it begins. Later changes, and attributes of directories, follow
-a moment later, all at once. Until the service has them, the store on this machine says so, and the next mount
+An upload includes the attributes that its file has when it begins. Later changes, and attributes of directories, follow
+a moment later, together. Until the service has them, the database on this machine says so, and the next mount
 continues.
 """
 
@@ -25,19 +25,19 @@ from containerfs.fs.writing.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
-_DELAY = 0.5  # seconds for which more is waited for: programs set mode, owner and times one after the other
+_DELAY = 0.5  # seconds to wait for more, because programs set mode, owner and times one after the other
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What has attributes: a file or a directory of a container, by the key under which they are kept."""
+    """A file or directory of a container, by the key of its attributes."""
 
     container_id: str
     key: str
 
 
 class AttributeUpdates:
-    """Sends attributes. Thread-safe; nothing here waits for the service but ``drain``."""
+    """Sends attributes. Thread-safe. Only ``drain`` waits for the service."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class AttributeUpdates:
         self._journal = journal
         self._deletions = deletions
         self._schedule = schedule
-        self._changed = threading.Condition()  # guards all below; notified when an attempt has ended
+        self._changed = threading.Condition()  # guards everything below; notified when an attempt has ended
         self._unsent: dict[Subject, Attributes] = {}
         self._failures: dict[Subject, int] = {}
         self._sending: set[Subject] = set()
 
     def set(self, container_id: str, key: str, attributes: Attributes) -> None:
-        """Attributes were set, and are kept here. What is set again before it was sent is sent once."""
+        """Keep attributes here, and send them soon. If they change again before that, they are sent once."""
         if self._is_sent(key):
             subject = Subject(container_id, key)
             with self._changed:
@@ -69,7 +69,7 @@ class AttributeUpdates:
             self._submit(subject, _DELAY)
 
     def removed(self, container: ContainerDirectory, path: str) -> None:
-        """A directory was removed: nothing of it is to be sent, and what the service has of it goes."""
+        """Handle the removal of a directory: nothing of it is sent, and the service deletes what it has of it."""
         subject = Subject(container.remote.id, directory_key(path))
         with self._changed:
             self._unsent.pop(subject, None)
@@ -80,13 +80,17 @@ class AttributeUpdates:
             self._delete(there)
 
     def replay(self) -> None:
-        """Take up what earlier mounts left."""
+        """Continue what earlier mounts left."""
         for container_id, key, attributes in self._attributes.unsent():
             self.set(container_id, key, attributes)
 
     def drain(self, until: float, containers: Set[str] | None = None) -> list[Subject]:
-        """Try now, once, whatever is not sent (of containers, by their ids), until that monotonic time; returns what
-        is left of it."""
+        """Send now, once, everything that is not sent, and return what is left.
+
+        Args:
+            until: monotonic time when to give up.
+            containers: the ids of the containers that matter.
+        """
 
         def wanted(subjects: Iterable[Subject]) -> set[Subject]:
             return {subject for subject in subjects if containers is None or subject.container_id in containers}
@@ -134,7 +138,7 @@ class AttributeUpdates:
             self._submit(each, 0.0)
 
     def _batch(self, subject: Subject) -> dict[Subject, Attributes]:
-        """What to send with one: nothing if that is being sent, or was. Needs the lock held."""
+        """Return what to send together; nothing if that is being sent, or was. The lock must be held."""
         if subject not in self._unsent or subject in self._sending:
             return {}
         if not self._remote.keeps_many_at_once:
@@ -148,7 +152,7 @@ class AttributeUpdates:
     def _deliver(self, subject: Subject, batch: dict[Subject, Attributes]) -> None:
         try:
             self._send(subject.container_id, batch)
-        except types.NotFound:  # the file, or its container, is gone
+        except types.NotFound:  # the file or its container is gone
             self._sent(batch)
         except types.FsError as error:
             self._failed(subject, error, batch)
@@ -180,14 +184,14 @@ class AttributeUpdates:
                 container.directories[path] = made
                 there = self._tree.find_in(container, path)
                 if there is not None:
-                    there.changed_at = time.monotonic()  # listings that were begun before do not have it
+                    there.changed_at = time.monotonic()  # listings that were requested earlier do not have it
             elif container is not None:
                 self._unlist(container, path, begun)
-        if not is_wanted:  # it was removed meanwhile
+        if not is_wanted:  # removed in the meantime
             self._delete(made)
 
     def _unlist(self, container: ContainerDirectory, path: str, begun: float) -> None:
-        """A directory that is being deleted may have been listed, unless it was created again here since ``begun``."""
+        """Forget a listed directory that is being deleted, unless it was created again here since ``begun``."""
         container.directories.pop(path, None)
         there = self._tree.find_in(container, path)
         if isinstance(there, Directory) and not there.children and there.changed_at < begun:
@@ -220,7 +224,7 @@ class AttributeUpdates:
                 if directory_path(subject.key) is None:
                     container.kept_attributes[subject.key] = replace(attributes, sent=True)
                 else:
-                    del container.kept_attributes[subject.key]  # as the service has it from now on
+                    del container.kept_attributes[subject.key]  # as the service will list it
         self._attributes.note_sent(subject.container_id, subject.key, attributes)
 
     def _failed(self, subject: Subject, error: types.FsError, batch: Iterable[Subject] = ()) -> None:
@@ -235,7 +239,7 @@ class AttributeUpdates:
                 self._submit(each, pause(failures))
 
     def _delete(self, directory: RemoteFile) -> None:
-        """Have the service forget a directory, whatever happens meanwhile."""
+        """Make the service delete a directory, whatever happens in the meantime."""
         with self._tree.lock, self._journal.transaction() as tx:
             tx.delete_later(directory.container_id, [directory.id])
             self._tree.hide_ids(directory.container_id, [directory.id])

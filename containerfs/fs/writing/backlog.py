@@ -1,6 +1,6 @@
 """The backlog: what is not on the service yet, for everybody who asks or waits.
 
-Nothing of it is ever dropped silently: it is in the journal, and listed here with the reason.
+Nothing is ever dropped silently: it is in the journal, and listed here with the reason.
 """
 
 import time
@@ -32,7 +32,7 @@ class Unfinished:
 
     Attributes:
         name: ``CONTAINER/PATH``.
-        reason: why not.
+        reason: why it is not there.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that is being uploaded, or is about to be.
+    """A file that is being uploaded, or will be soon.
 
     Attributes:
         name: ``CONTAINER/PATH``.
-        size: in bytes; None where that is not known.
-        sent: bytes of it; None while it waits for its turn.
-        rate: bytes a second.
+        size: in bytes; None if it is not known.
+        sent: the number of bytes sent; None while it waits for its turn.
+        rate: in bytes per second.
     """
 
     name: str
@@ -64,8 +64,10 @@ class FailedUpload(Unfinished):
     """A file whose upload failed.
 
     Attributes:
-        size: in bytes; None where that is not known.
-        retry_in: seconds until it is tried again by itself; None if it is not.
+        name: ``CONTAINER/PATH``.
+        size: in bytes; None if it is not known.
+        reason: why it failed.
+        retry_in: seconds until the next attempt; None if there will be none.
         remedy: what would help.
         set_aside: whether it can never be uploaded as it is.
     """
@@ -78,10 +80,10 @@ class FailedUpload(Unfinished):
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """A file that another process has to upload, which uses the same journal: of a mount that was detached, say.
+    """A file that another process is to upload, for example that of a mount that was detached.
 
     Attributes:
-        pid: None where that is not known.
+        pid: None if it is not known.
     """
 
     name: str
@@ -91,11 +93,10 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """All that is not on the service at one moment: each file is in one of the lists, once.
+    """Everything that is not on the service at one moment. Each file is in exactly one of the lists.
 
     Attributes:
-        streaming: files that are uploaded while they are written; none of them is due, and none is counted.
-        elsewhere: files that are another mount's to upload.
+        elsewhere: files that another mount is to upload.
     """
 
     uploads: list[Upload]
@@ -105,7 +106,7 @@ class Outstanding:
 
     @property
     def pending(self) -> int:
-        """How many files are being uploaded, or are about to be."""
+        """The number of files that are being uploaded, or will be soon."""
         return len(self.uploads) + sum(failed.retry_in == 0 for failed in self.failed)
 
     @property
@@ -115,7 +116,7 @@ class Outstanding:
 
 
 class Backlog:
-    """What is due. Thread-safe."""
+    """Everything that is due. Thread-safe."""
 
     def __init__(
         self,
@@ -140,9 +141,9 @@ class Backlog:
         self._streaming = streaming
 
     def outstanding(self) -> Outstanding:
-        """What is not on the service now."""
+        """Return what is not on the service now."""
         uploads, failed = [], []
-        with self._tree.lock:  # with which every change of a file's state, and of what is set aside, is made
+        with self._tree.lock:  # held for every change of a file's state, and of what is set aside
             under_way = self._uploader.under_way()
             for node in self._tree.unfinished:
                 delivery = under_way.get(node)
@@ -179,9 +180,12 @@ class Backlog:
         ]
 
     def expedite(self, within: set[FileNode] | None = None) -> list[FileNode]:
-        """Try now whatever is due (of ``within``), without waiting for it; returns what that is.
+        """Try everything that is due now, without waiting for it, and return what that is.
 
-        A service that is down may have just come back: it is looked for.
+        A service that was down may be back, so it is checked.
+
+        Args:
+            within: limits this to a directory.
         """
         self._remote.seek()
         nodes = [node for node in self._due() if within is None or node in within]
@@ -191,8 +195,15 @@ class Backlog:
         return nodes
 
     def drain_files(self, directory: Directory, timeout: float) -> list[Unfinished]:
-        """Try now, once, what is due of the files below a directory; returns those of them that are not on the service
-        then, or after ``timeout`` seconds. Attributes that were set in its container are waited for, too."""
+        """Try now, once, what is due of the files below a directory, and wait for it and for attributes set in its
+        container.
+
+        Args:
+            timeout: in seconds.
+
+        Returns:
+            Those files that are not on the service when that is done, or the time is over.
+        """
         deadline = time.monotonic() + timeout
         with self._tree.lock:
             files, containers = set(directory.files()), self._containers(directory)
@@ -201,7 +212,7 @@ class Backlog:
         return left
 
     def _containers(self, directory: Directory) -> set[str]:
-        """The ids of the containers that a directory is in or has. Wants the tree's lock held."""
+        """Return the ids of the containers that a directory is in or has. The tree's lock must be held."""
         if directory is self._tree.root:
             return {container.remote.id for container in self._tree.containers()}
         with suppress(types.NotFound):
@@ -212,13 +223,14 @@ class Backlog:
         under_way = self._uploader.under_way()
         for node in self.expedite(within):
             self._await(node, deadline)
-            if node in under_way and self._failure(node) is not None:  # that attempt had begun before
+            if node in under_way and self._failure(node) is not None:  # that attempt had begun earlier
                 self._uploader.ask([node])
                 self._await(node, deadline)
         return [self._unfinished(node) for node in self._due() if within is None or node in within]
 
     def drain(self, timeout: float) -> list[Unfinished]:
-        """Try now whatever is due, once; returns what is not on the service then, or after ``timeout`` seconds."""
+        """Try now, once, everything that is due, and return what is not on the service then, or after ``timeout``
+        seconds."""
         deadline = time.monotonic() + timeout
         left = self._drain_files(deadline)
         unset = [self._unset(subject) for subject in self._updates.drain(deadline)]
@@ -233,13 +245,13 @@ class Backlog:
             return list(self._tree.unfinished)
 
     def _await(self, node: FileNode, deadline: float) -> None:
-        """Wait until nothing is due of a file, an attempt fails, or the time is over."""
+        """Wait until nothing is due for a file, an attempt fails, or the time is over."""
         try:
             while self._failure(node) is None and (version := _version(node)) is not None:
                 self._uploader.wait(node, version, deadline)
         except types.Interrupted:
             raise
-        except Exception:  # why it failed is noted in its state, and logged
+        except Exception:  # the reason is in its state and in the log
             return
 
     def _failure(self, node: FileNode) -> state.Failure | None:
@@ -255,7 +267,7 @@ class Backlog:
             return node.name if node.parent is None else f"{node.container.name}/{node.path}"
 
     def _recorded(self) -> list[Unfinished]:
-        """Files that are still open, and of which something was synced: the next mount uploads them."""
+        """Return open files that were synced. The next mount would upload them."""
         with self._tree.lock:
             nodes = [
                 node

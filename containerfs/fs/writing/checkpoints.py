@@ -1,9 +1,9 @@
-"""Checkpoints: a thread writes the write-ahead log into its database, so that transactions do not have to.
+"""Checkpoints: a thread copies the write-ahead log into its database, so that transactions do not have to.
 
-SQLite's own checkpoints make the transaction that finds the log full wait for two fsyncs. Here a thread with a
-connection of its own does that while others commit. The log starts again once all of it was written while nobody
-committed. If that does not happen by itself, further transactions wait for it once the log is very long.
-Source: https://www.sqlite.org/wal.html
+With SQLite's own checkpoints, the transaction that finds the log full waits for two fsyncs. Here a thread with its own
+connection does that while others commit. The log starts over once all of it was copied while nobody was committing. If
+that does not happen by itself and the log gets very long, further transactions wait for it. Source:
+https://www.sqlite.org/wal.html
 """
 
 import logging
@@ -14,9 +14,9 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-_EVERY = 128  # transactions between two checkpoints: about three megabytes, for which the log has room
-_LONG = 4096  # pages of the log, above which transactions wait until it starts again
-_BUSY = 10.0  # seconds for which other connections are waited for
+_EVERY = 128  # transactions between two checkpoints: about three megabytes, for which the log has space
+_LONG = 4096  # pages of the log above which transactions wait until it starts over
+_BUSY = 10.0  # seconds to wait for other connections
 
 
 class Checkpoints:
@@ -31,11 +31,11 @@ class Checkpoints:
         self._transactions = 0
         self._is_long = False
         self._is_closed = False
-        self._changed = threading.Condition()  # guards all above; notified when any of it changes
+        self._changed = threading.Condition()  # guards everything above; notified when any of it changes
         self._thread: threading.Thread | None = None
 
     def committed(self) -> None:
-        """A transaction was committed, and no other is open on this thread."""
+        """Called after a commit, with no other transaction open on this thread."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_long)
             self._transactions += 1
@@ -46,7 +46,7 @@ class Checkpoints:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wait for a checkpoint that is under way, and begin no other."""
+        """Wait for a running checkpoint, and start no other."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -54,11 +54,11 @@ class Checkpoints:
             self._thread.join()
 
     def _start(self) -> None:
-        """Wants the condition held."""
+        """The condition must be held."""
         thread = threading.Thread(target=self._keep, name="checkpoints", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # no thread can be had: it is tried again after the next transactions
+        except RuntimeError as error:  # no thread can be started; tried again after the next transactions
             log.warning("The journal's log grows: no thread can be started (%s)", error)
             self._transactions = 0
         else:
@@ -68,11 +68,11 @@ class Checkpoints:
         while self._is_due():
             try:
                 self._checkpoint()
-            except sqlite3.DatabaseError as error:  # of a full disk, say: what was committed is in the log
+            except sqlite3.DatabaseError as error:  # for example on a full disk; what was committed is in the log
                 log.warning("The journal's log could not be written into its database: %s", error)
 
     def _is_due(self) -> bool:
-        """Wait until a checkpoint is due; False if none is to be made any more."""
+        """Wait until a checkpoint is due. Returns False if there will be none."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._transactions >= _EVERY)
             self._transactions = 0
@@ -83,7 +83,7 @@ class Checkpoints:
             _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages < _LONG:
                 return
-            # SQLite's locks are not fair: who commits all the time would keep this waiting.
+            # SQLite's locks are not fair: a thread that commits all the time would keep this one waiting.
             self._set_long(is_long=True)
             try:
                 db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()

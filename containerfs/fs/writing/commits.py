@@ -1,8 +1,8 @@
 """Commits: what a program wrote and closed, or synced, becomes due, and is recorded in the journal.
 
-From ``close`` on, the content does not change; a later write goes to a copy. When it reaches the disk and the service
-depends on its name, and on the mode of the mount: at once, or soon. What the journal has no room for is due all the
-same: closing fails, the file is listed as failed, and it is recorded and uploaded once there is room.
+From ``close`` on, the content does not change; a later write goes to a copy. Its name and the mode of the mount decide
+when it reaches the disk and the service: at once, or soon. If the journal has no space, it is due all the same: closing
+fails, the file is listed as failed, and it is recorded and uploaded once there is space.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.uploads import Uploader
 
-_TEMPORARY_DELAY = 10.0  # seconds for which a temporary name may become another one before it is uploaded
-_HASHED_AT_CLOSE = 256 << 10  # bytes: that takes less than what else closing a file does
+_TEMPORARY_DELAY = 10.0  # seconds that a temporary name has to become another one before it is uploaded
+_HASHED_AT_CLOSE = 256 << 10  # bytes; computing it takes less time than the rest of closing a file
 
 
 class Commits:
-    """Makes due what was written. Thread-safe; every method raises ``FsError``."""
+    """Makes due what was written. Thread-safe. Every method raises ``FsError``."""
 
     def __init__(
         self, tree: Tree, journal: Journal, durability: Durability, uploader: Uploader, names: NamePolicy
@@ -35,13 +35,14 @@ class Commits:
         self._names = names
 
     def commit(self, node: FileNode, *, lazily: bool) -> None:
-        """A program has closed a file: make what it wrote safe.
+        """Make what a program wrote to a file safe, when it closes the file.
 
         Args:
-            lazily: on this machine now, and on the service soon; else on the service before this returns.
+            lazily: whether it is enough that this machine has it now, and the service soon. Otherwise the service has
+                it when this returns.
 
         Raises:
-            FsError: it is not safe there; it stays staged, and is tried again unless that is pointless.
+            FsError: if it is not safe there. It stays staged, and is tried again unless that is pointless.
         """
         version = self.close(node)
         if version is None:
@@ -57,10 +58,11 @@ class Commits:
             self._uploader.wait(node, version)
 
     def close(self, node: FileNode) -> Version | None:
-        """Seal what was written, and note it; returns what is to reach the service, None if nothing is due.
+        """Seal what was written, and record it. Returns what the service is to get; None if nothing is due.
 
         Raises:
-            NoSpace, Failed: the journal could not take it.
+            NoSpace: if the disk has no space for the journal.
+            Failed: if the journal cannot be written.
         """
         with self._tree.lock:
             if not isinstance(node.state, Staged | Torn):
@@ -80,10 +82,10 @@ class Commits:
         return layer.version
 
     def let_go(self, node: FileNode) -> None:
-        """No program has a file open any more: what was written to it is due, or, after a write that failed, dropped.
+        """Handle the last close of a file: what was written is due, or, after a failed write, dropped.
 
         Raises:
-            FsError: the journal could not take it; it is listed as failed.
+            FsError: if the journal cannot be written; the file is listed as failed.
         """
         if isinstance(node.state, Torn):
             self.revert(node)
@@ -95,7 +97,7 @@ class Commits:
             self._tree.apply_pending(node)
 
     def revert(self, node: FileNode) -> None:
-        """After a write that failed, drop what was written. A file that was never closed is gone then."""
+        """Drop what was written, after a failed write. A file that was never closed is gone then."""
         with self._tree.lock:
             if not isinstance(node.state, Torn):
                 return
@@ -106,10 +108,10 @@ class Commits:
         self._journal.discard(data)
 
     def record(self, node: FileNode, *, durable: bool) -> None:
-        """Note what is being written, which goes on: a crash does not lose it.
+        """Record what is being written, and will be continued, so that a crash of the mount does not lose it.
 
         Args:
-            durable: not one of the machine either.
+            durable: whether a crash of the machine must not lose it either.
         """
         written = node.state
         if durable and isinstance(written, Staged):
@@ -124,7 +126,8 @@ class Commits:
             self._journal.sync()
 
     def keep_attributes(self, node: FileNode) -> None:
-        """Have what was set for a file outlive a crash, where the journal has the file; the service cannot hold it."""
+        """Record attributes of a file that the service cannot hold, if the journal has the file, so that they survive a
+        crash."""
         with self._tree.lock:
             entries = state.entries(node.state)
             if entries:
@@ -133,24 +136,24 @@ class Commits:
                         tx.note_attributes(entry, node.attributes())
 
     def make_durable(self, node: FileNode) -> None:
-        """Have what is due of a file on this machine's disk when this returns."""
+        """Make sure that what is due of a file is on this machine's disk when this returns."""
         self._have_on_disk(node, self._durability.now)
 
     def _have_on_disk(self, node: FileNode, have: Callable[[dict[int, StagedFile]], None]) -> None:
         layer = state.due(node.state)
         if layer is None or not isinstance(layer.version.content, StagedFile) or layer.version.entry is None:
-            return  # it has been uploaded meanwhile, or is about to be
+            return  # it was uploaded in the meantime, or soon will be
         try:
             have({layer.version.entry: layer.version.content})
         except types.FsError:
             still_due = state.due(node.state)
             if still_due is not None and still_due.version == layer.version:
-                raise  # else it was uploaded meanwhile
+                raise  # otherwise it was uploaded in the meantime
 
     def _try_to_note(
         self, node: FileNode, written: Staged | Torn, overtaken: state.Due | None
     ) -> tuple[int | None, types.FsError | None]:
-        """The row of what was closed, or why the journal could not take it."""
+        """Return the row of what was closed, or the reason why the journal could not be written."""
         try:
             return self._note_closed(node, written, overtaken), None
         except types.FsError as error:

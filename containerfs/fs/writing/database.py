@@ -43,18 +43,19 @@ _RESERVE = 4 << 20  # bytes that the log is given in advance: more than it needs
 
 
 class DatabaseDamaged(Exception):
-    """The file is not a database, or not a whole one."""
+    """The file is not a database, or is damaged."""
 
 
 class Database:
     """A connection. Thread-safe.
 
     Args:
-        path: of the database; created if missing. Only one process may open or close it at a time.
+        path: of the database, which is created if it is missing. Only one process may open or close it at a time.
 
     Raises:
-        DatabaseDamaged: it cannot be read.
-        NoSpace, Failed: it cannot be used.
+        DatabaseDamaged: if it cannot be read.
+        NoSpace: if the disk is full.
+        Failed: if it cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +73,12 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Change the database, whole or not at all. Raises NoSpace, Failed: nothing was changed."""
+        """Change the database, completely or not at all.
+
+        Raises:
+            NoSpace: if the disk is full; nothing has changed.
+            Failed: if it cannot be changed; nothing has changed.
+        """
         with self._lock, _damage_is_failure(), _database_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -80,13 +86,13 @@ class Database:
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:  # where the disk is full, SQLite has rolled it back already
+                if self._db.in_transaction:  # on a full disk, SQLite has already rolled it back
                     self._db.execute("ROLLBACK")
                 raise
         self._checkpoints.committed()
 
     def select(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows that a statement finds. Raises Failed."""
+        """Return the rows that a statement finds. Raises Failed."""
         with self._lock, _damage_is_failure(), _database_errors():
             return self._db.execute(statement, values).fetchall()
 
@@ -96,13 +102,13 @@ class Database:
             sync_path(self._log)
 
     def close(self) -> None:
-        """End the connection; the last one of all processes writes the log into the database."""
+        """Close the connection. The last one of all processes copies the log into the database."""
         self._checkpoints.close()
         with self._lock:
             self._db.close()
 
     def _reserve(self) -> None:
-        """Give the log its room, once there is some. Wants a transaction open, in which nobody else appends to it."""
+        """Allocate space for the log if there is any. A transaction must be open, so that nobody else appends to it."""
         if self._has_reserve:
             return
         with suppress(OSError):
@@ -152,7 +158,7 @@ def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _database_errors() -> Iterator[None]:
-    """A full disk is NoSpace; what the database cannot do at this moment is Failed; damage is left to the caller."""
+    """Translate errors: a full disk is NoSpace, other failures are Failed, and damage is left to the caller."""
     try:
         yield
     except sqlite3.OperationalError as error:

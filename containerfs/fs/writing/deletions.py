@@ -1,7 +1,7 @@
-"""Deletions: files on the service that have to go, each retried until it is gone.
+"""Deletions: files on the service that have to go. Each is retried until it is gone.
 
 A deletion is recorded in the journal together with its cause: the upload of what replaces the file, or the removal of
-its name. From then on, a DELETE that fails is nobody's error. It is retried, by the next mount too.
+its name. From then on, a failed DELETE is nobody's error. It is retried, by the next mount too.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Deletions:
-    """Carries out what the journal has of deletions. Thread-safe."""
+    """Carries out the deletions in the journal. Thread-safe."""
 
     def __init__(
         self,
@@ -42,42 +42,49 @@ class Deletions:
         self._attributes = attributes
         self._schedule = schedule
         self._failures: dict[Deletion, int] = {}
-        self._awaited: set[Deletion] = set()  # what somebody waits for the next attempt of
+        self._awaited: set[Deletion] = set()  # those whose next attempt somebody waits for
         self._lock = threading.Lock()  # guards the two above
         self._ended = threading.Condition(self._lock)  # notified when an attempt has ended
 
     def carry_out(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """Delete files whose deletion the journal has. What fails is tried again later, and is no error."""
+        """Delete files whose deletion is in the journal. Failures are retried later, and raise no error."""
         for file_id in sorted(file_ids):
             self._attempt(Deletion(container_id, file_id))
 
     def carry_out_later(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """The same in the background, many at a time."""
+        """Delete such files in the background, many at a time."""
         for file_id in sorted(file_ids):
             self._submit(Deletion(container_id, file_id), 0.0)
 
     def carry_out_patiently(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """The same when programs pause: nobody waits for it."""
+        """Delete such files when programs pause. Nobody waits for it."""
         for file_id in sorted(file_ids):
             self._submit(Deletion(container_id, file_id), PATIENCE, Manner.PATIENT)
 
     def delete(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """Delete files, or raise why one could not be deleted."""
+        """Delete files.
+
+        Raises:
+            FsError: if one could not be deleted.
+        """
         for file_id in sorted(file_ids):
             self._delete(Deletion(container_id, file_id))
 
     def replay(self) -> None:
-        """Take up what earlier mounts left."""
+        """Continue what earlier mounts left."""
         for deletion in self._journal.deletions():
             with self._tree.lock:
                 self._tree.hide_ids(deletion.container_id, [deletion.file_id])
             self._submit(deletion, 0.0)
 
     def retry_pending(self, until: float) -> list[Deletion]:
-        """Try now, once, whatever is not done, until that monotonic time; returns what is left, all of which was tried
-        unless the time is over.
+        """Try now, once, everything that is not done, and return what is left.
 
-        Raises Interrupted: nobody waits for it any more.
+        Args:
+            until: monotonic time when to give up; by then some may not have been tried.
+
+        Raises:
+            Interrupted: if nobody waits for it any more.
         """
         tried: set[Deletion] = set()
         left = self._journal.deletions()
@@ -98,7 +105,7 @@ class Deletions:
             deadline.wait_for(self._ended, lambda: not deletions & self._awaited, until)
 
     def note_gone(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """These files are gone, whoever deleted them: drop everything kept of them here."""
+        """Drop everything kept for files that are gone, whoever deleted them."""
         gone = list(file_ids)
         with self._tree.lock:
             self._tree.ids_deleted(container_id, gone)
@@ -107,7 +114,7 @@ class Deletions:
         self._attributes.forget(container_id, map(file_key, gone))
 
     def _attempt(self, deletion: Deletion) -> bool:
-        """Whether the file is gone; it is tried again if not."""
+        """Try to delete a file, and return whether it is gone. If not, it is retried."""
         try:
             return self._has_deleted(deletion)
         finally:

@@ -1,6 +1,6 @@
-"""Delivery: one version of a file sent to the service, exactly once, as far as a service allows.
+"""Delivery: sends one version of a file to the service, exactly once, as far as the service allows.
 
-If an answer is lost, a service that supports idempotency keys gets the same request again. On other services the file
+If an answer is lost, a service that supports idempotency keys gets the same request again. On other services, the file
 is looked for first, and accepted only if its content is ours.
 """
 
@@ -23,24 +23,23 @@ from containerfs.fs.writing.staging import Staging
 from containerfs.fs.writing.streaming import GrowingSource, StreamingUpload
 
 _NOT_OF_THE_ANSWER = (types.NotFound, types.Damaged, types.Cancelled, types.KeyConflict)
-_TRIES = 3  # at least, in a row, where answers are lost
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0  # seconds between two tries
-_STORED_PER_SECOND = 10 << 20  # bytes: the answer to a large upload may take longer
+_TRIES = 3  # at least, in a row, if answers are lost
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0  # seconds between tries
+_STORED_PER_SECOND = 10 << 20  # bytes; the answer to a larger upload may take longer
 
 
 @dataclass
 class Delivery:
-    """A version on its way.
+    """A version that is being delivered.
 
     Attributes:
-        attempt: as the journal has it.
+        attempt: as recorded in the journal.
         content: staged data, or a file of the service whose content is stored under another name.
-        expected: the digest that was noted when the content was closed; None if none was.
-        attributes: of the file when it began.
-        streaming: the upload that began while the content was written, and that is continued first; None if none did.
+        expected: the digest that was recorded when the content was closed; None if there is none.
+        attributes: those of the file when the delivery began.
         lost: whether a request was sent whose answer did not arrive.
         digest: of the content, once it was sent or looked for.
-        cancelled: set once nobody wants the result any more.
+        cancelled: set once nobody wants the result.
     """
 
     attempt: Attempt
@@ -72,17 +71,17 @@ class Delivery:
 
     @property
     def sent(self) -> int:
-        """Bytes."""
+        """The number of bytes sent."""
         return 0 if self.source is None else self.source.sent
 
     @property
     def rate(self) -> float:
-        """Bytes that are sent in a second."""
+        """Bytes per second."""
         return 0.0 if self.source is None else self.source.rate.per_second()
 
     @property
     def moved_at(self) -> float:
-        """The monotonic time at which it has last got on: by then, or soon, its answer is to be expected."""
+        """The monotonic time of the last progress. If it is later than now, the answer is expected by then."""
         return NEVER if self.source is None else self.source.moved_at + (self.attempt.size or 0) / _STORED_PER_SECOND
 
 
@@ -90,7 +89,7 @@ class Courier:
     """Sends versions of files. Thread-safe.
 
     Args:
-        patience: seconds for which one is sent again while the service is away, and nothing gets on.
+        patience: how many seconds to repeat a request while the service is away, without any progress.
     """
 
     def __init__(
@@ -104,15 +103,15 @@ class Courier:
 
     @property
     def may_double(self) -> bool:
-        """Whether a repeated request may be carried out twice."""
+        """Tell whether a repeated request may be carried out twice."""
         return not self._remote.dialect.idempotency
 
     def deliver(self, delivery: Delivery, job: Job) -> RemoteFile:
-        """Send a version; returns what the service stored.
+        """Send a version, and return what the service stored.
 
         Raises:
-            AnswerLost: it may have been stored, by this or an earlier request.
-            FsError: any other: it was not stored, or trying again is pointless.
+            AnswerLost: if this or an earlier request may have stored it.
+            FsError: any other error: it was not stored, or trying again is pointless.
         """
         try:
             return self._deliver(delivery, job)
@@ -123,7 +122,7 @@ class Courier:
 
     def _deliver(self, delivery: Delivery, job: Job) -> RemoteFile:
         if isinstance(delivery.content, RemoteFile) and delivery.content.path == delivery.attempt.path:
-            return delivery.content  # the file has got the name back under which the service has it
+            return delivery.content  # the file has its old name again, under which the service has it
         if isinstance(delivery.content, RemoteFile) and self._remote.dialect.copies_once:
             return self._copy(delivery, delivery.content)
         with self._staged(delivery.content, delivery.attempt.key) as staged, staged.opened() as fd:
@@ -172,7 +171,7 @@ class Courier:
         return streaming.finish(delivery.attributes, delivery.expected)
 
     def _find(self, delivery: Delivery, staged: StagedFile) -> RemoteFile | None:
-        """What an earlier request has stored. Nothing is looked for where sending again tells it."""
+        """Find what an earlier request has stored. Not done if repeating the request tells that."""
         if not self.may_double:
             return None
         delivery.digest = delivery.digest or staged.digest()
@@ -180,13 +179,13 @@ class Courier:
 
     @contextmanager
     def _staged(self, content: StagedFile | RemoteFile, key: str) -> Iterator[StagedFile]:
-        """The content on this machine's disk. What had to be fetched is removed."""
+        """Yield the content on this machine's disk. If it had to be fetched, it is removed afterwards."""
         if isinstance(content, StagedFile):
             yield content
             return
         fetched = self._staging.fetched(content)
         try:
-            # By then its source may be gone: what a request has left can be recognized by this alone.
+            # The source may be gone later, and then only this tells what a request has left.
             digest = fetched.digest()
             with self._journal.transaction() as tx:
                 tx.note_digest(key, digest)
@@ -196,10 +195,10 @@ class Courier:
 
 
 class _Tries:
-    """Decides whether a version is sent again within one attempt to upload it.
+    """Decides whether to repeat a request within one attempt to upload.
 
     Args:
-        expired: told since when nothing has come, by the monotonic clock, if the patience ends.
+        expired: called with the monotonic time of the last progress when the patience ends.
     """
 
     def __init__(self, delivery: Delivery, patience: float, expired: Callable[[float], object]) -> None:
@@ -210,7 +209,7 @@ class _Tries:
         self._made = 0
 
     def again_after(self, error: types.Unreachable) -> bool:
-        """Whether to try again, now that the pause before it is over."""
+        """Wait for the pause after an error, and return whether to try again."""
         delivery = self._delivery
         pause = min(_FIRST_PAUSE * 2.0**self._made, _LONGEST_PAUSE)
         self._made += 1
@@ -227,7 +226,7 @@ class _Tries:
 
 
 class _Watched(SealedSource):
-    """A source that notes at its job that the upload goes on."""
+    """A source of bytes that records progress of its job."""
 
     def __init__(self, fd: int, size: int, expected: str | None, job: Job) -> None:
         super().__init__(fd, size, expected)

@@ -1,9 +1,9 @@
 """Durability: when the journal reaches this machine's disk, so that a crash of the machine loses nothing.
 
-A crash of the mount loses nothing in any case: by then rows and staged files are in the kernel's memory. For the disk,
-either each change is synced before it is answered, or one sync a moment later covers everything that waits. Contents
-are synced before the log, and the journal has the digest of a content before it counts as safe: after a crash of the
-machine, content that did not reach the disk is recognised, and not uploaded.
+A crash of the mount never loses anything, because rows and staged files are in the kernel's memory by then. For the
+disk, either each change is synced before it is answered, or one sync a moment later covers everything that waits.
+Contents are synced before the log, and the journal has the digest of a content before it counts as safe. So content
+that did not reach the disk is recognized after a crash of the machine, and not uploaded.
 """
 
 import logging
@@ -20,15 +20,15 @@ from containerfs.fs.writing.schedule import Job, Manner, Schedule
 
 log = logging.getLogger(__name__)
 
-_DELAY = 0.3  # seconds for which further changes are waited for; with the sync itself it is to be less than one
+_DELAY = 0.3  # seconds to wait for further changes; with the sync itself, less than one second
 _NOTHING: Mapping[int, StagedFile] = MappingProxyType({})
 
 
 class Durability:
-    """Has contents and the journal's log on the disk. Thread-safe.
+    """Makes contents and the journal's log reach the disk. Thread-safe.
 
     Args:
-        strict: whether ``soon`` is ``now``.
+        strict: whether ``soon`` means ``now``.
     """
 
     def __init__(self, journal: Journal, schedule: Schedule, *, strict: bool) -> None:
@@ -38,17 +38,18 @@ class Durability:
         self._waiting: dict[int, StagedFile] = {}
         self._is_scheduled = False
         self._failures = 0  # in a row
-        self._lock = threading.Lock()  # guards all above
+        self._lock = threading.Lock()  # guards everything above
         self._syncing = threading.Lock()  # held during a sync in the background
 
     def now(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:
-        """Flush everything that the journal has so far to the disk.
+        """Flush everything in the journal to the disk.
 
         Args:
-            contents: closed contents that are to be on the disk as well, by the sequence of their rows.
+            contents: closed contents that must be on the disk too, by the sequence of their rows.
 
         Raises:
-            NoSpace, Failed: it is not.
+            NoSpace: if the disk is full.
+            Failed: if it cannot be flushed.
         """
         lacking = self._journal.without_digest(contents)
         if lacking:
@@ -61,7 +62,7 @@ class Durability:
         self._journal.sync()
 
     def soon(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:
-        """The same within a second; if the mount is strict, before this returns, and with the errors of ``now``."""
+        """Flush within a second; with ``strict``, before this returns, and with the errors of ``now``."""
         if self._strict:
             self.now(contents)
             return
@@ -70,7 +71,7 @@ class Durability:
             self._submit(_DELAY)
 
     def close(self) -> None:
-        """Flush what still waits, after the schedule has ended."""
+        """Flush what is still waiting, after the schedule has ended."""
         with self._syncing, self._lock:
             waiting, scheduled = dict(self._waiting), self._is_scheduled
         if scheduled:
@@ -80,7 +81,7 @@ class Durability:
                 log.warning("Files that were closed last may not be on this machine's disk: %s", error)
 
     def _submit(self, delay: float) -> None:
-        """Wants the lock held."""
+        """The lock must be held."""
         if not self._is_scheduled:
             self._is_scheduled = True
             self._schedule.submit("durability", delay, self._run, self._refused, Manner.BRIEF)
@@ -103,9 +104,9 @@ class Durability:
         self._try_again({}, error)
 
     def _try_again(self, waiting: dict[int, StagedFile], error: types.FsError) -> None:
-        """Of those that were uploaded meanwhile, nothing may be left that could be synced: that is no failure."""
+        """Schedule another try. Contents that were uploaded in the meantime may be gone, which is no failure."""
         left, delay = waiting, 0.0
-        with suppress(types.FsError):  # the journal cannot be read: all of them are tried again
+        with suppress(types.FsError):  # the journal cannot be read; try all of them again
             left = self._still_due(waiting)
         with self._lock:
             if len(left) == len(waiting):

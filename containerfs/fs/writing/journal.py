@@ -1,12 +1,12 @@
-"""The journal: what has to reach the service, in an SQLite database beside the staged files.
+"""The journal: what has to reach the service, in an SQLite database next to the staged files.
 
-Three tables: *entries* (a path is to hold a content), *attempts* (requests whose result is not known) and *deletions*
-(files of the service that are to go). What must be true together changes in one transaction. Several mounts of one
-service and key may share a journal; each row belongs to one of them, and a mount that starts takes over what mounts
-that are gone have left. The rows' sequence is the order in which things were written, across mounts.
+Three tables: *entries* (a path should hold a content), *attempts* (requests with unknown results) and *deletions*
+(files of the service that have to go). What must be true together changes in one transaction. Several mounts of one
+service and key may share a journal. Each row belongs to one of them, and a new mount takes over what dead mounts left.
+The sequence of the rows is the order in which things were written, across mounts.
 
-Staged data that no row names is removed when a mount begins, unless it was promised to be kept: then its row was lost,
-and it is set aside, as is all data of a database that was damaged. Nothing that was promised is ever deleted.
+When a mount begins, staged data that no row names is removed, unless it was promised to be kept. Then its row was lost,
+and it is set aside, as is all data of a damaged database. Nothing that was promised is ever deleted.
 """
 
 import json
@@ -45,7 +45,7 @@ from containerfs.fs.writing.records import (
 
 log = logging.getLogger(__name__)
 
-_FEW = 16  # files that are synced one by one; for more, the whole disk is synced once
+_FEW = 16  # files to sync one by one; for more, the whole disk is synced once
 
 _SELECT_ENTRIES = f"SELECT {', '.join(ENTRY_COLUMNS)} FROM entries WHERE set_aside IS NULL"
 
@@ -54,24 +54,24 @@ class Transaction:
     """Changes to the journal that happen together.
 
     Args:
-        db: with a transaction open.
+        db: a database with an open transaction.
         owner: of the rows that are added.
     """
 
     def __init__(self, db: sqlite3.Connection, owner: str) -> None:
         self._db = db
         self._owner = owner
-        self._dropped: set[str] = set()  # data of rows that are gone
+        self._dropped: set[str] = set()  # data of removed rows
 
     def unneeded(self) -> set[str]:
-        """The data that was promised to be kept for rows that are gone, and is so no more."""
+        """The data that was promised to be kept for removed rows, and is not needed any more."""
         named = "SELECT 1 FROM entries WHERE data = ?"
         return {name for name in self._dropped if self._db.execute(named, (name,)).fetchone() is None}
 
     # Entries
 
     def put(self, entry: Entry) -> int:
-        """Note what is due, in place of the row that the entry has; returns the sequence of the new row."""
+        """Record what is due, replacing the row that the entry has. Returns the sequence of the new row."""
         row = (
             *(self._owner, entry.container_id, entry.container_name, entry.path, entry.data),
             *(encode_file(entry.source), encode_ids(entry.replaces), encode_attributes(entry.attributes)),
@@ -89,12 +89,13 @@ class Transaction:
         return sequence
 
     def overtake(self, sequence: int, by: int) -> None:
-        """A later content takes the place of an entry; what its attempts left is looked for once that is stored."""
+        """Replace an entry by later content. What its attempts left is looked for once that content is stored."""
         self._db.execute("UPDATE attempts SET entry = ? WHERE entry = ?", (by, sequence))
         self._remove(sequence)
 
     def outdate_earlier(self, sequence: int) -> None:
-        """The service is about to have an entry: earlier ones of its path, of other mounts, are not to be replayed."""
+        """Record that the service will have an entry, so that earlier ones of its path, of other mounts, are not
+        replayed."""
         self._db.execute(
             "UPDATE entries SET outdated = 1 FROM entries AS later WHERE later.sequence = ?"
             " AND entries.owner != later.owner AND entries.container_id = later.container_id"
@@ -104,7 +105,7 @@ class Transaction:
         )
 
     def take_over(self, owner: str) -> None:
-        """Take over what a mount that is gone has left, except what is older than what the service has by now."""
+        """Take over what a dead mount left, except what is older than what the service has by now."""
         rows = self._db.execute("SELECT sequence FROM entries WHERE owner = ? AND outdated", (owner,)).fetchall()
         for (sequence,) in rows:
             self.drop(sequence)
@@ -112,14 +113,15 @@ class Transaction:
             self._db.execute(f"UPDATE {table} SET owner = ? WHERE owner = ?", (self._owner, owner))
 
     def drop(self, sequence: int) -> None:
-        """Nothing is due for an entry any more; what its attempts may have left on the service is to be removed."""
+        """Record that nothing is due for an entry. What its attempts may have left on the service is to be removed."""
         self._remove(sequence)
         self._db.execute("UPDATE attempts SET entry = NULL WHERE entry = ?", (sequence,))
 
     def move(self, sequence: int, path: str, replaces: Iterable[str]) -> None:
-        """An entry gets another path, and takes the place of these files. Attempts elsewhere are not its own."""
+        """Give an entry another path, where it replaces these files. Its attempts at the old path no longer count as
+        its own."""
         self._db.execute("UPDATE attempts SET entry = NULL WHERE entry = ? AND path != ?", (sequence, path))
-        # What a rename puts at a path is later than what was there: it takes a place of its own in the sequence.
+        # What a rename puts at a path is later than what was there, so it gets a new place in the sequence.
         self._db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'entries'")
         (moved,) = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
         self._db.execute(
@@ -128,34 +130,34 @@ class Transaction:
         )
 
     def replace_also(self, sequence: int, file_ids: Iterable[str]) -> None:
-        """Add to the files that an entry takes the place of."""
+        """Add to the files that an entry replaces."""
         for (text,) in self._db.execute("SELECT replaces FROM entries WHERE sequence = ?", (sequence,)).fetchall():
             merged = encode_ids(decode_ids(text) | frozenset(file_ids))
             self._db.execute("UPDATE entries SET replaces = ? WHERE sequence = ?", (merged, sequence))
 
     def note_attributes(self, sequence: int, attributes: Attributes) -> None:
-        """Note what was set for a file since."""
+        """Record attributes that were set for a file since."""
         self._db.execute(
             "UPDATE entries SET attributes = ? WHERE sequence = ?", (encode_attributes(attributes), sequence)
         )
 
     def note_failure(self, sequence: int, failure: Failure, digest: str | None) -> None:
-        """Note why the last attempt failed, and the digest of the content if it was taken."""
+        """Record why the last attempt failed, and the digest of the content if it was computed."""
         self._db.execute(
             "UPDATE entries SET error = ?, held = ?, digest = coalesce(digest, ?) WHERE sequence = ?",
             (failure.reason, failure.lasting, digest, sequence),
         )
 
     def note_closed(self, sequence: int, digest: str) -> None:
-        """Note the digest of what was closed."""
+        """Record the digest of what was closed."""
         self._db.execute("UPDATE entries SET digest = ? WHERE sequence = ?", (digest, sequence))
 
     def note_stored(self, sequence: int, stored: RemoteFile) -> None:
-        """The service has it; what it replaces stays until the rename that it is a part of is complete."""
+        """Record that the service has it. What it replaces stays until its rename is complete."""
         self._db.execute("UPDATE entries SET stored = ? WHERE sequence = ?", (encode_file(stored), sequence))
 
     def set_aside(self, sequence: int, reason: str) -> None:
-        """Stop showing and trying an entry, until somebody decides what to do with it."""
+        """Stop showing and trying an entry until somebody decides what to do with it."""
         self._db.execute("UPDATE entries SET set_aside = ? WHERE sequence = ?", (reason, sequence))
         self._db.execute("UPDATE attempts SET entry = NULL WHERE entry = ?", (sequence,))
 
@@ -174,7 +176,7 @@ class Transaction:
     # Attempts
 
     def begin(self, attempt: Attempt) -> None:
-        """A request is about to be sent."""
+        """Record a request that is about to be sent."""
         self._db.execute(
             "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -184,11 +186,11 @@ class Transaction:
         )
 
     def end(self, key: str) -> None:
-        """What became of a request is known."""
+        """Record that the result of a request is known."""
         self._db.execute("DELETE FROM attempts WHERE key = ?", (key,))
 
     def note_digest(self, key: str, digest: str | None) -> None:
-        """Note the digest of what a request has sent."""
+        """Record the digest of what a request has sent."""
         self._db.execute("UPDATE attempts SET digest = coalesce(digest, ?) WHERE key = ?", (digest, key))
 
     def abandon(self, key: str, digest: str | None) -> None:
@@ -196,7 +198,7 @@ class Transaction:
         self._db.execute("UPDATE attempts SET entry = NULL, digest = coalesce(digest, ?) WHERE key = ?", (digest, key))
 
     def note_known(self, stored: RemoteFile) -> None:
-        """A file of the service stands for a name: no request whose result is not known has left it."""
+        """Record that a file of the service has a name, so that no request with an unknown result has left it."""
         select = "SELECT key, path, known FROM attempts WHERE container_id = ?"
         for key, path, text in self._db.execute(select, (stored.container_id,)).fetchall():
             if may_be_named(stored.path, path):
@@ -204,24 +206,24 @@ class Transaction:
                 self._db.execute("UPDATE attempts SET known = ? WHERE key = ?", (known, key))
 
     def data_gone(self, name: str, digest: str | None) -> None:
-        """The content of requests is deleted here; its digest still tells what they have left on the service."""
+        """Record that the content of requests is deleted here. Its digest still tells what they left on the service."""
         self._db.execute("UPDATE attempts SET data = NULL, digest = coalesce(digest, ?) WHERE data = ?", (digest, name))
 
     # Deletions
 
     def delete_later(self, container_id: str, file_ids: Iterable[str]) -> None:
-        """Files of the service are to go."""
+        """Record files of the service that have to go."""
         rows = [(container_id, file_id, self._owner) for file_id in file_ids]
         self._db.executemany("INSERT OR REPLACE INTO deletions VALUES (?, ?, ?)", rows)
 
     def deleted(self, deletion: Deletion) -> None:
-        """A file is gone, or is to stay after all."""
+        """Record that a file is gone, or is to stay after all."""
         self._db.execute(
             "DELETE FROM deletions WHERE container_id = ? AND file_id = ?", (deletion.container_id, deletion.file_id)
         )
 
     def forget_container(self, container_id: str) -> None:
-        """A container is gone, and with it all that was to be deleted in it."""
+        """Record that a container is gone, with everything that was to be deleted in it."""
         self._db.execute("DELETE FROM deletions WHERE container_id = ?", (container_id,))
         self._db.execute("DELETE FROM attempts WHERE container_id = ?", (container_id,))
 
@@ -230,11 +232,11 @@ class Journal:
     """The journal of one service and key. Thread-safe.
 
     Args:
-        directory: of this journal; created if missing.
+        directory: of this journal; created if it is missing.
 
     Raises:
-        NoSpace: the disk is full.
-        Failed: it cannot be used; the message says why.
+        NoSpace: if the disk is full.
+        Failed: if it cannot be used. The message says why.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -256,12 +258,19 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Change the journal as a whole or not at all. Raises NoSpace, Failed: nothing was changed."""
+        """Change the journal, completely or not at all.
+
+        Raises:
+            NoSpace: if the disk is full; nothing has changed.
+            Failed: if it cannot be changed; nothing has changed.
+        """
         with self._database.transaction() as db:
             tx = Transaction(db, self._ownership.id)
             yield tx
             for name in tx.unneeded():
-                with suppress(FileNotFoundError):  # its content was missing, or was replaced while nobody had it
+                with suppress(
+                    FileNotFoundError
+                ):  # its content was missing, or was replaced while no program had it open
                     self.staged(name).release()
 
     def sync(self) -> None:
@@ -269,11 +278,11 @@ class Journal:
         self._database.sync()
 
     def stage(self) -> StagedFile:
-        """A new, empty staged file. Raises NoSpace, TooManyOpenFiles."""
+        """Create an empty staged file. Raises NoSpace, TooManyOpenFiles."""
         return StagedFile.create(self._data / f"{self._ownership.id}.{uuid.uuid4().hex}")
 
     def staged(self, name: str) -> StagedFile:
-        """The staged file of a row."""
+        """Return the staged file of a row."""
         return StagedFile(self._data / name, sealed=True)
 
     def sync_data(self, contents: Collection[StagedFile]) -> None:
@@ -294,54 +303,56 @@ class Journal:
             staged.remove()
 
     def is_needed(self, staged: StagedFile) -> bool:
-        """Whether an entry has this content, or an attempt with an unknown result had it."""
+        """Tell whether an entry has this content, or an attempt with an unknown result had it."""
         name = staged.path.name
         statement = "SELECT 1 FROM attempts WHERE data = ? UNION ALL SELECT 1 FROM entries WHERE data = ? LIMIT 1"
         return bool(self._database.select(statement, name, name))
 
     def entries(self) -> list[Entry]:
-        """What is due of this mount, in the order in which it was written. Unreadable rows are set aside."""
+        """Return what is due for this mount, in the order in which it was written. Unreadable rows are set aside."""
         rows = self._database.select(
             f"{_SELECT_ENTRIES} AND owner = ? ORDER BY coalesce(moved, sequence)", self._ownership.id
         )
         return [entry for row in rows if (entry := self._entry(row)) is not None]
 
     def noted_digest(self, sequence: int) -> str | None:
-        """The digest of what was closed; None where none was taken."""
+        """Return the digest of what was closed; None if it was not computed."""
         rows = self._database.select("SELECT digest FROM entries WHERE sequence = ?", sequence)
         return rows[0][0] if rows else None
 
     def still_due(self, sequences: Iterable[int]) -> list[int]:
-        """Those of these rows that are there."""
+        """Return those of these rows that still exist."""
         return self._found(sequences, "TRUE")
 
     def without_digest(self, sequences: Iterable[int]) -> list[int]:
-        """Those of these rows whose content was closed, and has no digest yet."""
+        """Return those of these rows whose content was closed and has no digest yet."""
         return self._found(sequences, "digest IS NULL")
 
     def is_outdated(self, sequence: int) -> bool:
-        """Whether another mount has stored a later content for the path of an entry."""
+        """Tell whether another mount has stored later content at the path of an entry."""
         return bool(self._database.select("SELECT 1 FROM entries WHERE sequence = ? AND outdated", sequence))
 
     def attempts(self, entry: int | None = None) -> list[Attempt]:
-        """The requests for an entry whose result is not known; with None, those whose result nobody wants."""
+        """Return the requests for an entry with unknown results; with None, those whose results nobody wants."""
         condition, values = ("entry = ?", [entry]) if entry is not None else ("entry IS NULL", [])
         return self._attempts(condition, *values)
 
     def attempt(self, key: str) -> Attempt | None:
-        """One request whose result is not known."""
+        """Return a request with an unknown result."""
         return next(iter(self._attempts("key = ?", key)), None)
 
     def deletions(self) -> list[Deletion]:
-        """The files of the service that are to go."""
+        """Return the files of the service that have to go."""
         rows = self._database.select("SELECT container_id, file_id FROM deletions WHERE owner = ?", self._ownership.id)
         return [Deletion(*row) for row in rows]
 
     def copy_due(self, container_id: str, path: str) -> tuple[str, bool] | None:
-        """The path of an entry that is still to be copied from what the service has at ``path``, and whether that has
-        failed; None if there is no such entry.
+        """Find an entry that is still to be copied from what the service has at ``path``.
 
-        Storing anything else there might take away what is to be copied.
+        Storing anything else there might remove what is to be copied.
+
+        Returns:
+            Its path, and whether copying has failed; None if there is no such entry.
         """
         statement = (
             "SELECT path, error IS NOT NULL FROM entries"
@@ -352,12 +363,13 @@ class Journal:
         return (rows[0][0], bool(rows[0][1])) if rows else None
 
     def is_attempted(self, container_id: str, path: str) -> bool:
-        """Whether a request to store something at a path may be under way, whose result is wanted."""
+        """Tell whether a request whose result is wanted may be storing something at a path."""
         statement = "SELECT 1 FROM attempts WHERE container_id = ? AND path = ? AND entry IS NOT NULL"
         return bool(self._database.select(statement, container_id, path))
 
     def doomed(self, container_id: str, entry: int | None) -> frozenset[str]:
-        """The files of a container that are to go: all deletions, and what entries other than ``entry`` replace."""
+        """Return the files of a container that have to go: all deletions, and what entries other than ``entry``
+        replace."""
         deletions = self._database.select("SELECT file_id FROM deletions WHERE container_id = ?", container_id)
         replaced = self._database.select(
             "SELECT replaces FROM entries WHERE container_id = ? AND sequence IS NOT ?", container_id, entry
@@ -365,7 +377,7 @@ class Journal:
         return frozenset(file_id for (file_id,) in deletions).union(*(decode_ids(text) for (text,) in replaced))
 
     def all_set_aside(self) -> list[SetAside]:
-        """What waits for somebody's decision, of all mounts."""
+        """Return what waits for somebody's decision, of all mounts."""
         rows = self._database.select(
             "SELECT sequence, container_name || '/' || path, data, set_aside FROM entries"
             " WHERE set_aside IS NOT NULL ORDER BY sequence"
@@ -373,7 +385,7 @@ class Journal:
         return [SetAside(*row) for row in rows]
 
     def due_elsewhere(self) -> list[tuple[str, str | None, int | None]]:
-        """What other mounts that live have to upload: its name, its staged file, and the process."""
+        """Return what other running mounts have to upload: its name, its staged file, and the process."""
         rows = self._database.select(
             "SELECT container_name || '/' || path, data, owner FROM entries"
             " WHERE stored IS NULL AND set_aside IS NULL AND owner != ? ORDER BY sequence",
@@ -383,7 +395,7 @@ class Journal:
         return [(name, data, self._ownership.pid(owner)) for name, data, owner in rows if owner in live]
 
     def take_returned(self) -> list[Entry]:
-        """Own what was set aside and is to be tried again, and return it in the order in which it was written."""
+        """Take over entries that were set aside and should be tried again, in the order in which they were written."""
         with self._database.transaction() as db:
             rows = db.execute(
                 f"{_SELECT_ENTRIES} AND owner = ? ORDER BY coalesce(moved, sequence)", (NOBODY,)
@@ -392,25 +404,25 @@ class Journal:
         return [entry for row in rows if (entry := self._entry(row)) is not None]
 
     def unlisted_data(self) -> list[Path]:
-        """Staged files of a database that was damaged."""
+        """Return the staged files of a damaged database."""
         return unlisted_data(self.directory)
 
     def set_aside_files(self, data: list[Path], records: list[Path], why: str) -> None:
-        """Keep staged files whose rows cannot be had where ``unlisted_data`` finds them. Raises OSError.
+        """Keep staged files whose rows are lost where ``unlisted_data`` finds them. Raises OSError.
 
         Args:
-            records: what may tell somebody more about them; kept beside them.
+            records: files that may tell somebody more about them; kept next to them.
         """
         aside = self.directory / f"damaged-{time.time_ns()}"
         log.error("%d staged files are set aside in %s: %s", len(data), aside, why)
         (aside / "data").mkdir(parents=True, mode=0o700)
-        for path in data:  # first: without its record, what was not promised would be removed
+        for path in data:  # first, because without its record, data that was not promised would be removed
             path.rename(aside / "data" / path.name)
         for path in records:
             path.rename(aside / path.name)
 
     def close(self) -> None:
-        """Release the journal; what is still due stays for the next mount. Raises OSError."""
+        """Release the journal. What is still due is left for the next mount. Raises OSError."""
         with self._opening:
             self._database.close()
             self._ownership.release()
@@ -428,7 +440,7 @@ class Journal:
             return Database(path)
 
     def _take_over(self) -> None:
-        """Own what mounts that are gone have left. No other mount may begin meanwhile."""
+        """Take over what dead mounts left. No other mount may begin in the meantime."""
         owners = self._database.select(" UNION ".join(f"SELECT owner FROM {table}" for table in TABLES))
         dead = [owner for (owner,) in owners if not self._ownership.is_live(owner)]
         with self.transaction() as tx:
@@ -438,7 +450,8 @@ class Journal:
         self._ownership.forget_dead()
 
     def _remove_unnamed(self) -> None:
-        """Remove the data that no row names: its writer was told nothing. Data that was promised has lost its row."""
+        """Remove data that no row names, and whose writer was promised nothing. If it was promised data, its row was
+        lost."""
         named = {name for (name,) in self._database.select("SELECT data FROM entries UNION SELECT data FROM attempts")}
         live = self._ownership.live()
         lost = []
@@ -490,5 +503,5 @@ class Journal:
 
 
 def unlisted_data(directory: Path) -> list[Path]:
-    """The staged files in a journal's directory whose rows were lost, and with them their names."""
+    """Return the staged files in a journal's directory whose rows were lost, and with them their names."""
     return sorted(path for path in directory.glob("damaged-*/data/*") if path.is_file())

@@ -1,9 +1,9 @@
-"""Journals of earlier versions, taken over into this one's.
+"""Takes over journals of earlier versions.
 
-They had a directory for each mount, with a lock, ``ID.data`` for each staged file and, once that was due, ``ID.json``.
-Such a directory is first moved, whole, into the journal that takes it over, and then emptied record by record: the row,
-then the data, then the record goes. A row is known by the name of its data, so that an import that was broken off loses
-nothing and repeats nothing.
+These had a directory for each mount, with a lock, ``ID.data`` for each staged file, and ``ID.json`` once it was due.
+Such a directory is first moved as a whole into the journal that takes it over. Then it is emptied record by record: a
+row is written, then the data is moved, and then the record is removed. A row is known by the name of its data, so an
+interrupted import neither loses nor repeats anything.
 """
 
 import fcntl
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What an earlier version noted of a staged file; since ``since``, an attempt may have reached the service."""
+    """What an earlier version recorded of a staged file. If ``since`` is set, an attempt after it may have reached the
+    service."""
 
     container_id: str
     container_name: str
@@ -42,13 +43,14 @@ _RECORD = TypeAdapter(_Record)
 
 
 def take_over(old: Path, journal: Journal) -> None:
-    """Take over what mounts of an earlier version have left, unless they still live.
+    """Take over what mounts of an earlier version left, except those that are still running.
 
     Args:
         old: the directory of their journals.
 
     Raises:
-        NoSpace, Failed: the rest is taken over by the next mount.
+        NoSpace: if the disk is full. The next mount takes over the rest.
+        Failed: if it cannot be read or written. The next mount takes over the rest.
     """
     taken = journal.directory / "legacy"
     with disk_errors():
@@ -59,7 +61,7 @@ def take_over(old: Path, journal: Journal) -> None:
         with _locked(_directories(taken)) as ours:
             _import_all(ours, journal)
         for directory in (old, taken):
-            with suppress(OSError):  # a mount that lives has a part in it
+            with suppress(OSError):  # a running mount uses a part of it
                 directory.rmdir()
 
 
@@ -69,7 +71,7 @@ def _directories(parent: Path) -> list[Path]:
 
 @contextmanager
 def _locked(directories: list[Path]) -> Iterator[list[Path]]:
-    """Those of the directories that nobody else holds, locked."""
+    """Yield those of the directories that nobody else has locked, locked."""
     with ExitStack() as stack:
         yield [directory for directory in directories if _lock(directory, stack)]
 
@@ -90,7 +92,7 @@ def _import_all(directories: list[Path], journal: Journal) -> None:
         _import(record, journal)
     for directory in directories:
         _set_aside(directory, "*.unreadable-data", "*.unreadable", journal)
-        shutil.rmtree(directory)  # what is left was never closed or synced
+        shutil.rmtree(directory)  # the rest was never closed or synced
 
 
 def _import(path: Path, journal: Journal) -> None:

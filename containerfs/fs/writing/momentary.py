@@ -1,4 +1,4 @@
-"""Momentary files: stored and deleted again, so that the service sees a container used."""
+"""Momentary files: stored and deleted again, so that the service considers a container as used."""
 
 import time
 import uuid
@@ -17,7 +17,7 @@ _CONTENT = b"\n"
 
 
 class MomentaryFiles:
-    """Stores them. Thread-safe."""
+    """Stores momentary files. Thread-safe."""
 
     def __init__(
         self, remote: Remote, tree: Tree, journal: Journal, deletions: Deletions, settlement: Settlement
@@ -29,10 +29,10 @@ class MomentaryFiles:
         self._settlement = settlement
 
     def store(self, container_id: str, path: str) -> None:
-        """Store a file and delete it. What is left of it when something fails goes later, by the next mount too.
+        """Store a file and delete it. If something fails, what is left of it is deleted later, by the next mount too.
 
         Raises:
-            FsError: it was not stored, or that is not known.
+            FsError: if it was not stored, or that is not known.
         """
         attempt = _abandoned_attempt(container_id, path)
         self._settlement.begun(attempt.key)
@@ -63,7 +63,7 @@ class MomentaryFiles:
 
 
 def _abandoned_attempt(container_id: str, path: str) -> Attempt:
-    """A request whose result nobody wants, from the start: what it has left is looked for, by its content."""
+    """Return an attempt whose result nobody wants, so that what it leaves is recognized by its content."""
     return Attempt(
         key=f"containerfs-{uuid.uuid4()}",
         container_id=container_id,

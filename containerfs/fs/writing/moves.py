@@ -1,9 +1,9 @@
 """Renames of a file, or of everything in a directory: all or nothing, as programs see it.
 
-The API has none: a file is renamed by storing it again under the new name, and deleting it under the old one. If the
-service can copy under another name, no byte moves; otherwise the content is uploaded from here. What a rename does is
-one transaction of the journal, and one change of the tree. Then every file is stored under its new name, and only after
-that is anything deleted. If a file cannot be stored, the rename is undone. After a crash, or a lost answer, it is
+The API has no renames: a file is stored again under the new name, and deleted under the old one. If the service can
+copy to another name, no content is sent; otherwise it is uploaded from here. A rename is recorded in one transaction of
+the journal, and shown by one change of the tree. Then every file is stored under its new name, and only after that is
+anything deleted. If a file cannot be stored, the rename is undone. After a crash, or if an answer is lost, it is
 finished later.
 """
 
@@ -38,7 +38,7 @@ class _Moved:
     """A file that a rename moves.
 
     Attributes:
-        before: its state before.
+        before: its state before the rename.
         version: what has to be stored under the new name; None if nothing is complete yet.
         added: whether the rename made that version, rather than a program that closed the file.
     """
@@ -54,9 +54,9 @@ class _Rename:
     """One rename.
 
     Attributes:
-        target: what had the new name.
+        target: the node that had the new name.
         target_before: its state, if it is a file.
-        reads_on: whether programs go on reading the target from the service.
+        reads_on: whether programs continue to read the target from the service.
     """
 
     source: Node
@@ -100,14 +100,14 @@ class Moves:
         self._names = names
 
     def rename(self, source: Node, parent: Directory, name: str, target: Node | None, *, lazily: bool) -> None:
-        """Move a node to ``name`` in ``parent``, in place of ``target`` if there is one. Source: rename(2).
+        """Move a node to ``name`` in ``parent``, replacing ``target`` if there is one. Source: rename(2).
 
         Args:
-            lazily: return once the rename is safe on this machine; the service follows.
+            lazily: whether to return once the rename is safe on this machine; the service follows.
 
         Raises:
-            CrossDevice: the API cannot move this; programs copy instead.
-            FsError: a file could not be stored under its new name; all is as it was.
+            CrossDevice: if the API cannot do this; programs copy instead.
+            FsError: if a file could not be stored under its new name. Everything is as it was.
         """
         if source is target:
             return
@@ -140,7 +140,7 @@ class Moves:
         self._finish(rename, lazily=lazily)
 
     def _flush(self, directory: Directory) -> None:
-        """What is due in a directory is uploaded first: undoing its rename could not bring it back."""
+        """Upload what is due in a directory first, because undoing its rename could not restore that."""
         with self._tree.lock:
             waiting = [(node, layer.version) for node in directory.files() if (layer := state.due(node.state))]
         for node, _ in waiting:
@@ -148,12 +148,12 @@ class Moves:
         for node, version in waiting:
             self._uploader.wait(node, version)
 
-    # Begin
+    # Beginning
 
     def _begin(
         self, source: Node, parent: Directory, name: str, target: Node | None, *, reads_on: bool, lazily: bool
     ) -> _Rename:
-        """Note the rename, and show it."""
+        """Record the rename, and show it."""
         with self._tree.lock:
             if source.parent is None or parent.container is not source.container:
                 raise types.NotFound(source.name)
@@ -189,7 +189,7 @@ class Moves:
         self._tree.move(rename.source, rename.parent, rename.name)
 
     def _move(self, tx: Transaction, rename: _Rename, moved: _Moved, *, keeps_old: bool) -> None:
-        """Have the journal and the state of one file follow it to its new path."""
+        """Make the journal and the state of one file follow it to its new path."""
         node = moved.node
         stale = _replaced_ids(rename)
         if isinstance(node.state, Local):
@@ -201,7 +201,7 @@ class Moves:
         moved.version, moved.added = None if layer is None else layer.version, copy is not None
 
     def _follow(self, tx: Transaction, node: FileNode, stale: frozenset[str], *, keeps_old: bool) -> Version | None:
-        """Have what is due of a file go to its new path; returns the version that was made where nothing was due."""
+        """Send what is due of a file to its new path. Returns the version that was made if nothing was due."""
         remote, copy = state.base(node.state).remote, None
         if remote is not None and state.due(node.state) is None and state.uploading(node.state) is None:
             copy = Version(remote, self._put(tx, node, remote, stale), keeps_old)
@@ -215,7 +215,7 @@ class Moves:
         return tx.put(replace(entry, replaces=entry.replaces | stale))
 
     def _publish(self, tx: Transaction, moved: _Moved, stale: frozenset[str], *, keeps_old: bool) -> None:
-        """A scratch file gets an ordinary name."""
+        """Handle a scratch file that gets an ordinary name."""
         assert isinstance(moved.node.state, Local)
         data = moved.node.state.data
         version = Version(data, self._put(tx, moved.node, data, stale), keeps_old)
@@ -223,13 +223,13 @@ class Moves:
         self._tree.change(moved.node, transitions.published, version, stale)
         moved.version, moved.added = version, True
 
-    # End
+    # Ending
 
     def _wait(self, rename: _Rename) -> None:
-        """Wait until every file has its new name on the service; undo all if one cannot get it.
+        """Wait until every file has its new name on the service. If one cannot get it, undo everything.
 
-        Where an answer is lost, or does not come, the service may have the file under the new name, and nothing of what
-        had that name. So that is not undone: the upload goes on in the background.
+        If an answer is lost or does not come, the service may have the file under the new name, and may have removed
+        what had that name. So that is not undone: the upload goes on in the background.
         """
         try:
             for moved in rename.moved:
@@ -242,14 +242,14 @@ class Moves:
     def _wait_for(self, node: FileNode, version: Version) -> None:
         try:
             self._uploader.wait(node, version)
-        except types.AnswerLost:  # it is logged, and tried again
+        except types.AnswerLost:  # logged, and tried again
             pass
         except types.Unreachable:
             if version.outcome.done():
                 raise
 
     def _finish(self, rename: _Rename, *, lazily: bool) -> None:
-        """What was replaced goes."""
+        """Remove what was replaced."""
         replaced: set[str] = set()
         container_id = rename.parent.container.remote.id
         if not lazily:
@@ -262,7 +262,7 @@ class Moves:
         self._deletions.carry_out(container_id, replaced)
 
     def _release(self, tx: Transaction, moved: _Moved, container_id: str) -> frozenset[str]:
-        """The old name of a file goes; returns the files of the service that are to be deleted."""
+        """Give up the old name of a file. Returns the files of the service to delete."""
         bottom = state.base(moved.node.state)
         self._tree.change(moved.node, transitions.released)
         if bottom.entry is None:
@@ -272,7 +272,7 @@ class Moves:
         return bottom.stale
 
     def _bury_replaced(self, tx: Transaction, rename: _Rename) -> None:
-        """Nothing is due any more of what had the new name."""
+        """Drop what is due of the file that had the new name."""
         if isinstance(rename.target, FileNode):
             self._removals.bury(tx, rename.target, rename.parent.container.remote.id, reads_on=rename.reads_on)
 
@@ -291,13 +291,13 @@ class Moves:
         self._deletions.carry_out(container_id, unwanted)
         for moved in rename.moved:
             if isinstance(moved.before, Local) and moved.before.data not in state.owned_data(moved.node.state):
-                self._journal.discard(moved.before.data)  # it was written to since
+                self._journal.discard(moved.before.data)  # written to since
         for node in [*(moved.node for moved in rename.moved), rename.target]:
             if isinstance(node, FileNode) and state.due(node.state) is not None:
                 self._uploader.submit(node)
         if isinstance(rename.target, FileNode) and not rename.target.opens:
-            with suppress(types.FsError):  # it is listed as failed
-                self._commits.let_go(rename.target)  # it may have been closed meanwhile
+            with suppress(types.FsError):  # listed as failed
+                self._commits.let_go(rename.target)  # it may have been closed in the meantime
 
     def _put_back(self, rename: _Rename) -> None:
         self._tree.move(rename.source, rename.old_parent, rename.old_name)
@@ -307,14 +307,14 @@ class Moves:
             rename.parent.add(rename.target, rename.name)
 
     def _unmove(self, tx: Transaction, moved: _Moved) -> RemoteFile | None:
-        """Give a file its old state back, but for what was written to it since; returns what the rename stored of it,
-        which is to go."""
+        """Restore the old state of a file, except for what was written since. Returns what the rename stored of it, to
+        be deleted."""
         node, version = moved.node, moved.version if moved.added else None
         if isinstance(node.state, Local | Unlinked):
             return None
         now, before = state.base(node.state), state.base(moved.before)
         by_rename = version is not None and version.entry in (now.entry, *state.entries(node.state))
-        if now.remote != before.remote and not by_rename:  # it was closed meanwhile, and only the new name has that
+        if now.remote != before.remote and not by_rename:  # closed in the meantime, and only stored under the new name
             self._release(tx, moved, node.container.remote.id)
             self._follow(tx, node, frozenset(), keeps_old=False)
             return None
@@ -329,13 +329,13 @@ class Moves:
         return now.remote if now.remote != before.remote else None
 
     def _unpublish(self, tx: Transaction, node: FileNode) -> None:
-        """What is due of a file will not be uploaded: it is scratch again."""
+        """Make a file scratch again. What is due of it will not be uploaded."""
         self._uploader.forget(node)
         for entry in state.entries(node.state):
             tx.drop(entry)
 
     def _keep_emptied(self, directory: Directory) -> None:
-        """The service knows of no directory without files: it is kept here, across mounts."""
+        """Keep an emptied directory here, across mounts, because the service has no directories without files."""
         with self._tree.lock:
             if directory.children or isinstance(directory, ContainerDirectory) or directory.parent is None:
                 return
@@ -345,7 +345,7 @@ class Moves:
         self._updates.set(container.remote.id, key, kept)
 
     def _move_kept(self, source: Node, old: str) -> None:
-        """What is kept of directories follows a directory from its old path."""
+        """Move what is kept of the directories below a directory from its old path."""
         if not isinstance(source, Directory):
             return
         container = source.container
@@ -369,17 +369,17 @@ class Moves:
             self._attributes.save(container.remote.id, key, kept)
             self._updates.set(container.remote.id, key, kept)
         self._attributes.forget(container.remote.id, keys.keys() - moved.keys())
-        for key in keys.keys() - moved.keys():  # told of already, or about to be
+        for key in keys.keys() - moved.keys():  # the kernel was told, or will be
             if path := directory_path(key):
                 self._updates.removed(container, path)
 
 
 def _unseal(node: FileNode) -> None:
-    """Scratch that keeps its name takes writes again."""
+    """Let scratch that keeps its name be written to again."""
     with node.lock:
         if isinstance(node.state, Local):
             node.state.data.sealed = False
-            node.state.data.rest()  # a descriptor that it was read through meanwhile takes none
+            node.state.data.rest()  # a descriptor that was opened for reading in the meantime cannot be written to
 
 
 def _check(source: Node, parent: Directory, target: Node | None) -> None:
@@ -395,7 +395,7 @@ def _check(source: Node, parent: Directory, target: Node | None) -> None:
 
 
 def _check_depth(source: Node, parent: Directory, name: str, moved: list[_Moved]) -> None:
-    """Raises NameTooLong where a file's new path would be one that no service takes."""
+    """Raise NameTooLong if a file's new path would be longer than services accept."""
     for each in moved:
         check_path(_path(parent, name) + each.node.stored_path.removeprefix(source.path))
 
@@ -409,7 +409,7 @@ def _container_of(directory: Directory) -> ContainerDirectory | None:
 
 
 def _published(rename: _Rename) -> dict[int, StagedFile]:
-    """The contents that were scratch before, whose close has promised nothing."""
+    """Return the contents that were scratch, whose closing promised nothing."""
     versions = [moved.version for moved in rename.moved if isinstance(moved.before, Local)]
     return {
         version.entry: version.content
@@ -419,7 +419,7 @@ def _published(rename: _Rename) -> dict[int, StagedFile]:
 
 
 def _files(source: Node) -> list[FileNode]:
-    """The files that a rename moves."""
+    """Return the files that a rename moves."""
     found = source.files() if isinstance(source, Directory) else [source]
     return [node for node in found if isinstance(node, FileNode)]
 

@@ -11,7 +11,7 @@ from containerfs.fs.remote import Remote
 from containerfs.fs.types import RemoteFile
 
 _CONTAINERS = 64
-_KEPT = 60.0  # seconds; by then nobody needs a listing any more
+_KEPT = 60.0  # seconds after which nobody needs a listing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,12 @@ class NewestFiles:
         self._listings: TTLCache[str, _Listing] = TTLCache(_CONTAINERS, _KEPT)
 
     def listed(self, container_id: str, since: int, due: float) -> list[RemoteFile]:
-        """The files that were created at or after ``since``, newest first, by a listing begun at ``due`` or later.
+        """Return the files that were created at or after ``since``, newest first, from a listing requested at ``due``
+        or later.
 
         Args:
-            since: Unix seconds.
-            due: monotonic seconds.
+            since: in Unix seconds.
+            due: monotonic time.
 
         Raises:
             FsError: as ``Remote.newest``.

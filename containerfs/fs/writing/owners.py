@@ -1,7 +1,7 @@
-"""Which mount a part of the journal belongs to, and whether that mount still lives.
+"""Which mount a part of the journal belongs to, and whether that mount is still running.
 
-Each mount holds a lock on a file of its own for as long as it lives; the kernel drops the lock however it ends. Whoever
-looks at the locks of others keeps mounts from beginning meanwhile.
+Each mount holds a lock on its own file while it runs. The kernel releases the lock however the mount ends. No mount may
+begin while somebody looks at the locks of others.
 """
 
 import fcntl
@@ -11,21 +11,21 @@ from contextlib import suppress
 from pathlib import Path
 
 NOBODY = ""
-"""Owns what was set aside and is to be tried again, until a mount takes it."""
+"""The owner of entries that were set aside and should be tried again, until a mount takes them."""
 
 
 class Owners:
     """The mounts that a journal knows.
 
     Args:
-        directory: of their lock files; each holds the id of a process.
+        directory: of their lock files, each of which contains a process id.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def is_live(self, owner: str) -> bool:
-        """Whether the mount of that identity lives."""
+        """Tell whether the mount with that identity is running."""
         if owner == NOBODY:
             return False
         try:
@@ -41,11 +41,11 @@ class Owners:
         return False
 
     def live(self) -> set[str]:
-        """The identities of all mounts that live."""
+        """Return the identities of all running mounts."""
         return {path.name for path in self._files() if self.is_live(path.name)}
 
     def pid(self, owner: str) -> int | None:
-        """The process of a mount; None if that is not known."""
+        """Return the process id of a mount; None if it is not known."""
         with suppress(OSError, ValueError):
             return int((self._directory / owner).read_text())
         return None
@@ -64,7 +64,7 @@ class Ownership(Owners):
     """This mount's identity in a journal. Raises OSError.
 
     Args:
-        directory: of the lock files; created if missing.
+        directory: of the lock files; created if it is missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -73,14 +73,14 @@ class Ownership(Owners):
         self.id = uuid.uuid4().hex
         self._fd = os.open(directory / self.id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
-        with suppress(OSError):  # a full disk: nobody can tell people which process it is
+        with suppress(OSError):  # the disk is full; the process id will not be shown to anybody
             os.write(self._fd, str(os.getpid()).encode())
 
     def others_live(self) -> bool:
-        """Whether another mount uses the journal."""
+        """Tell whether another mount uses the journal."""
         return bool(self.live() - {self.id})
 
     def release(self) -> None:
-        """Release the identity: what this mount leaves behind may be taken over."""
+        """Release the identity, so that what this mount leaves may be taken over."""
         (self._directory / self.id).unlink(missing_ok=True)
         os.close(self._fd)

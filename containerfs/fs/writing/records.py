@@ -13,19 +13,20 @@ from containerfs.fs.types import RemoteFile
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A path of a container is to hold a content, and what it replaces is to go.
+    """A path of a container should hold a content, and what it replaces has to go.
 
     Attributes:
         path: below the container.
-        data: the name of the staged file; None where ``source`` is to be copied.
-        source: the file of the service whose content it is; None where ``data`` is.
-        replaces: the file ids that it takes the place of.
-        size, digest: of closed data; None while a program writes it.
-        error: why the last attempt failed; None if none did.
-        held: trying again without a change is pointless.
-        stored: what the service made of it, where a rename that it is a part of is not complete yet.
-        boot: that of this machine in which it was written, if the disk may not have it yet; None once it has.
-        sequence: its place in the order of all that was written; None until the journal has it.
+        data: the name of the staged file; None if ``source`` is to be copied.
+        source: the file of the service that has the content; None if ``data`` is set.
+        replaces: the ids of the files that it replaces.
+        size: of closed data, in bytes; None while a program writes it.
+        digest: of closed data; None while a program writes it.
+        error: why the last attempt failed; None if none failed.
+        held: whether trying again without a change is pointless.
+        stored: what the service made of it, while the rename that it belongs to is not complete.
+        boot: the boot of this machine in which it was written, if the disk may not have it yet; None once it has.
+        sequence: its place in the order of everything written; None until it is in the journal.
     """
 
     container_id: str
@@ -46,16 +47,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A request to store a content under a path that may have reached the service.
+    """A request to store a content at a path that may have reached the service.
 
     Attributes:
-        key: its idempotency key, which belongs to this content under this path.
-        entry: the entry that it is for; None once nobody wants its result: what it left is to be removed.
+        key: its idempotency key, which belongs to this content at this path.
+        entry: the entry that it is for; None if nobody wants its result, so that what it left is to be removed.
         data: the name of the staged file; None for a copy, and once the file is gone.
         source_id: the file that was to be copied; None for an upload.
         digest: of the content; None until all of it was sent, and for copies.
-        started: Unix seconds.
-        known: file ids that are not its result.
+        started: in Unix seconds.
+        known: the ids of files that are not its result.
     """
 
     key: str
@@ -72,7 +73,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A file of the service that is to go."""
+    """A file of the service that has to go."""
 
     container_id: str
     file_id: str
@@ -109,7 +110,7 @@ _ATTRIBUTE_NAMES = [field.name for field in fields(Attributes)]
 
 
 def may_be_named(stored: str, asked: str) -> bool:
-    """Whether a service may have stored under one path what was sent under another: some add to the name."""
+    """Tell whether a service may have stored under one path what was sent under another; some add to names."""
     (directory, _, name), (asked_directory, _, asked_name) = stored.rpartition("/"), asked.rpartition("/")
     return directory == asked_directory and asked_name in name
 
@@ -132,7 +133,7 @@ def encode_attributes(attributes: Attributes) -> str:
 
 
 def decode_entry(row: tuple[Any, ...]) -> Entry:
-    """The entry in a row of ``ENTRY_COLUMNS``. Raises ValueError if it cannot be read."""
+    """Return the entry in a row of ``ENTRY_COLUMNS``. Raises ValueError if it cannot be read."""
     values = dict(zip(ENTRY_COLUMNS, row, strict=True))
     return Entry(
         **values
@@ -147,7 +148,7 @@ def decode_entry(row: tuple[Any, ...]) -> Entry:
 
 
 def decode_attempt(row: tuple[Any, ...]) -> Attempt:
-    """The attempt in a row of ``ATTEMPT_COLUMNS``. Raises ValueError if it cannot be read."""
+    """Return the attempt in a row of ``ATTEMPT_COLUMNS``. Raises ValueError if it cannot be read."""
     values = dict(zip(ATTEMPT_COLUMNS, row, strict=True))
     return Attempt(**values | {"known": decode_ids(values["known"])})
 

@@ -1,7 +1,7 @@
-"""Recovery: what could not be sent, from all journals below one directory, for somebody to decide about.
+"""Recovery: what could not be sent, from all journals below a directory, for somebody to decide about.
 
-Looking into a journal does not claim it: nothing of a mount that is gone is taken over, and what a running mount still
-tries to send stays with it. While a journal is being looked into, no mount of it starts or ends.
+Looking into a journal does not claim it: nothing of a dead mount is taken over, and what a running mount still tries to
+send stays with it. While somebody looks into a journal, no mount of it starts or ends.
 """
 
 import os
@@ -27,21 +27,22 @@ _LISTED = "sequence, owner, container_name || '/' || path, container_id, data, d
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A content that is here, and not on the service.
+    """Content that is on this machine and not on the service.
 
     Attributes:
-        id: tells it apart from all others.
-        name: ``CONTAINER/PATH``; where that was lost, the name of the file that holds the content.
-        container_id: None where it was lost.
-        path: of the content; None where it is on the service, under another name.
+        id: unique among all of them.
+        name: ``CONTAINER/PATH``; if that was lost, the name of the file that holds the content.
+        container_id: None if it was lost.
+        path: of the content on this machine; None if it is on the service under another name.
         size: in bytes; None if the content is missing.
-        written_at: Unix seconds; None likewise.
+        written_at: in Unix seconds; None if the content is missing.
         error: why it is not on the service.
-        is_set_aside: nobody tries to send it any more.
-        is_running: a mount that runs has it, and tries again; ``mount`` is its process, if that is known.
-        journal: the directory of the journal that it is in.
-        sequence: its place there; None where its record was lost.
-        digest: of what was closed; None where none was taken.
+        is_set_aside: whether nobody tries to send it any more.
+        is_running: whether a running mount has it, and tries again.
+        mount: the process of that mount, if it is known.
+        journal: the directory of its journal.
+        sequence: its place in the journal; None if its record was lost.
+        digest: of what was closed; None if it was not computed.
     """
 
     id: str
@@ -59,7 +60,7 @@ class Leftover:
     digest: str | None = None
 
     def check_is_free(self) -> None:
-        """Raises NotPermitted if a mount that runs has it."""
+        """Raise NotPermitted if a running mount has it."""
         if self.is_running:
             raise types.NotPermitted("a running mount has it: `containerfs sync MOUNT` tries again, rm discards it")
 
@@ -67,20 +68,20 @@ class Leftover:
 class Recovery:
     """What could not be sent by the mounts that share a cache directory.
 
-    Every method raises Failed where a journal or the disk cannot be used.
+    Every method raises Failed if a journal or the disk cannot be used.
     """
 
     def __init__(self, cache_dir: Path) -> None:
         self._journals = cache_dir / "journal"
 
     def leftovers(self) -> list[Leftover]:
-        """All of it, in the order in which it was written within each journal."""
+        """Return everything that was not sent, within each journal in the order in which it was written."""
         with disk_errors():
             journals = sorted(self._journals.iterdir()) if self._journals.is_dir() else []
             return [leftover for journal in journals for leftover in _leftovers(journal)]
 
     def find(self, name: str) -> Leftover:
-        """The one of that id or name. Raises NotFound, or AlreadyExists if several have the name."""
+        """Return the one with that id or name. Raises NotFound, or AlreadyExists if several have the name."""
         leftovers = self.leftovers()
         found = [leftover for leftover in leftovers if leftover.id == name]
         found = found or [leftover for leftover in leftovers if leftover.name == name]
@@ -92,7 +93,7 @@ class Recovery:
         return found[0]
 
     def save(self, leftover: Leftover, destination: Path) -> bool:
-        """Copy the content to a file, replacing it; returns whether it is what was closed."""
+        """Copy the content to a file, replacing it, and return whether it is what was closed."""
         if leftover.path is None:
             raise types.Failed(f"{leftover.name} is a copy of a file that only the service has: send or discard it")
         partial = destination.with_name(f".{destination.name}.partial")
@@ -106,7 +107,7 @@ class Recovery:
         return leftover.digest in (None, digest)
 
     def send(self, leftover: Leftover) -> None:
-        """Let the next mount try again. Raises Failed where that cannot succeed."""
+        """Let the next mount try again. Raises Failed if that cannot succeed."""
         if leftover.sequence is None:
             raise types.Failed(f"the name of {leftover.name} is lost: save it, and copy it to where it belongs")
         if leftover.path is not None and leftover.size is None:
@@ -121,7 +122,7 @@ class Recovery:
             Transaction(db, NOBODY).bring_back(leftover.sequence)
 
     def discard(self, leftover: Leftover) -> None:
-        """Delete it here; what may have reached the service of it is deleted there by the next mount."""
+        """Delete it here. The next mount deletes what may have reached the service."""
         if leftover.sequence is None:
             _discard_lost(leftover)
             return
@@ -138,7 +139,7 @@ class Recovery:
 
 @contextmanager
 def _looking_into(journal: Path) -> Iterator[Database | None]:
-    """The database of a journal, while no mount of it begins or ends; None if there is none that can be read."""
+    """Yield the database of a journal while no mount of it begins or ends; None if there is none that can be read."""
     path = journal / "journal.db"
     with disk_errors(), FileLock(journal / "opening"):
         if not path.exists():
@@ -157,7 +158,7 @@ def _looking_into(journal: Path) -> Iterator[Database | None]:
 
 @contextmanager
 def _changing(leftover: Leftover) -> Iterator[sqlite3.Connection]:
-    """A transaction in the journal of something that no running mount owns. Raises NotPermitted, NotFound."""
+    """Yield a transaction in the journal of something that no running mount owns. Raises NotPermitted, NotFound."""
     with _looking_into(leftover.journal) as database:
         current = (
             [] if database is None else [row for row in _rows(leftover.journal, database) if row.id == leftover.id]
@@ -170,7 +171,7 @@ def _changing(leftover: Leftover) -> Iterator[sqlite3.Connection]:
 
 
 def _leftovers(journal: Path) -> list[Leftover]:
-    if not (journal / "data").is_dir():  # of an earlier version: the next mount takes it over
+    if not (journal / "data").is_dir():  # of an earlier version; the next mount takes it over
         return []
     with _looking_into(journal) as database:
         if database is None:
@@ -208,7 +209,7 @@ def _row(journal: Path, owners: Owners, row: tuple[Any, ...]) -> Leftover:
 
 
 def _lost(journal: Path, path: Path, why: str) -> Leftover:
-    """Staged data whose record, and with it its name, was lost."""
+    """Return staged data whose record, and with it its name, was lost."""
     is_running = path.parent.parent == journal and bool(Owners(journal / "owners").live())
     name = str(path.relative_to(journal))
     return Leftover(
@@ -240,16 +241,16 @@ def _discard_lost(leftover: Leftover) -> None:
         leftover.path.unlink(missing_ok=True)
         directory = leftover.path.parent
         if directory.parent != leftover.journal and not any(directory.iterdir()):
-            shutil.rmtree(directory.parent)  # what was beside the data tells nothing any more
+            shutil.rmtree(directory.parent)  # the files next to the data are of no more use
 
 
 def _digest(path: Path | None) -> str | None:
-    """Of staged data; None if it is missing."""
+    """Return the digest of staged data; None if it is missing."""
     return StagedFile(path, sealed=True).digest() if path is not None and path.exists() else None
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy a file and flush the copy to the disk; returns the digest."""
+    """Copy a file, flush the copy to the disk, and return its digest."""
     hash_ = new_hash()
     with source.open("rb") as reading, target.open("wb") as writing:
         while chunk := reading.read(_BLOCK):

@@ -1,8 +1,8 @@
 """Removals: files that are deleted by name while programs may have them open.
 
-A program that has a file open, or is about to open it because the kernel has just found it, keeps its content after the
-name is gone. Content that only the service has is fetched before it is deleted there, if it is not too large. Otherwise
-its deletion is recorded, and carried out once no program reads the file any more.
+A program that has a file open, or will open it because the kernel has just found it, keeps its content after the name
+is gone. Content that only the service has is fetched before it is deleted there, if it is not too large. Otherwise its
+deletion is recorded, and carried out once no program reads the file any more.
 
 If the mount writes back, the deletion is in the journal when ``unlink`` returns, and the service carries it out soon.
 """
@@ -22,15 +22,16 @@ from containerfs.fs.writing.journal import Journal, Transaction
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.uploads import Uploader
 
-_FETCHED = 64 << 20  # an open file up to this size is fetched whole before it is deleted on the service
-_RELEASED = 1.0  # seconds within which the kernel releases what programs have closed
+_FETCHED = 64 << 20  # open files up to this size are fetched before they are deleted on the service
+_RELEASED = 1.0  # seconds within which the kernel releases files that programs have closed
 
 
 class Removals:
-    """Deletes files. Thread-safe; every method raises ``FsError``.
+    """Deletes files. Thread-safe. Every method raises ``FsError``.
 
     Args:
-        lazily: whether ``unlink`` returns once the journal has the deletion, rather than once the service has deleted.
+        lazily: whether ``unlink`` returns once the journal has the deletion, rather than once the service has deleted
+            the file.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Removals:
         self._fetcher = fetcher
         self._durability = durability
         self._lazily = lazily
-        # By file that has lost its name, or is about to: what its holders read; None where that is staged. Guarded by
+        # For files that have lost their name, or will: what their holders read; None if that is staged. Guarded by
         # the tree's lock.
         self._kept: dict[FileNode, Reader | None] = {}
 
@@ -75,20 +76,22 @@ class Removals:
         self.discard_unless_held(node)
 
     def keep_content(self, node: FileNode) -> bool:
-        """Keep the content of a file for those who hold it after it is gone. ``let_go`` ends that.
+        """Keep the content of a file for those that hold it after it is gone. ``let_go`` ends that.
 
         Returns:
-            Whether they need nothing of the service for that.
+            Whether they need nothing from the service for that.
 
         Raises:
-            NoSpace, NotFound, Unreachable: the content could not be fetched.
+            NoSpace: if the content could not be fetched because the disk is full.
+            NotFound: if the service no longer has the content.
+            Unreachable: if the service does not answer.
         """
         self._wait_for_release(node)
         content = state.content(node.state)
         reader = None
         if isinstance(content, RemoteFile):
             if not node.opens and not self._fetcher.has(content):
-                return True  # who has found it, and comes to open it, looks again
+                return True  # a program that has found it and comes to open it looks again
             reader = self._fetcher.open(content)
         try:
             is_whole = reader is None or self._is_whole(reader, node, content)
@@ -110,22 +113,23 @@ class Removals:
         return reader.is_whole
 
     def let_go(self, node: FileNode) -> None:
-        """Nobody needs the kept content of a file any more, or it is where it was."""
+        """Called when nobody needs the kept content of a file any more, or the file is back where it was."""
         with self._tree.lock:
             reader = self._kept.pop(node, None)
         if reader is not None:
             reader.close()
 
     def is_kept(self, node: FileNode) -> bool:
-        """Whether a file that has lost its name can still be read by those who hold it."""
+        """Tell whether a file that has lost its name can still be read by those that hold it."""
         with self._tree.lock:
             return node in self._kept or (isinstance(node.state, Unlinked) and node.state.data is not None)
 
     def bury(self, tx: Transaction, node: FileNode, container_id: str, *, reads_on: bool) -> None:
-        """A file has lost its name: nothing of it is due any more. Wants the tree's lock held.
+        """Drop what is due of a file that has lost its name. The tree's lock must be held.
 
         Args:
-            reads_on: programs go on reading it from the service, which is to delete it once they have closed it.
+            reads_on: whether programs continue to read it from the service, which then deletes it once they have closed
+                it.
         """
         doomed = state.remote_ids(node.state) if reads_on else frozenset[str]()
         self._note(tx, node, container_id, doomed)
@@ -134,7 +138,7 @@ class Removals:
         self._tree.change(node, transitions.unlinked, doomed)
 
     def _detach(self, node: FileNode, container_id: str, doomed: frozenset[str], *, reads_on: bool) -> None:
-        """A file loses its name, and what the service has of it is to be deleted. Wants the tree's lock held."""
+        """Take a file's name away, and delete what the service has of it. The tree's lock must be held."""
         with self._journal.transaction() as tx:
             self._note(tx, node, container_id, doomed)
         self._tree.hide_ids(container_id, doomed)
@@ -149,7 +153,7 @@ class Removals:
         tx.delete_later(container_id, doomed)
 
     def discard_unless_held(self, node: FileNode) -> None:
-        """Once nobody holds a deleted file, what is left of it goes."""
+        """Remove what is left of a deleted file once nobody holds it."""
         with self._tree.lock:
             if node.held or not isinstance(node.state, Unlinked):
                 return
@@ -183,7 +187,7 @@ class Removals:
             self._durability.soon()
 
     def _delete_once_noted(self, node: FileNode, container_id: str) -> None:
-        """Delete a file that programs have open: its name goes in any case, and the service deletes it in the end."""
+        """Delete a file that programs have open: its name goes in any case, and the service deletes it eventually."""
         with self._tree.lock:
             doomed = state.remote_ids(node.state)
             node.touch(modified=False)
@@ -196,7 +200,7 @@ class Removals:
             deleted |= doomed
 
     def _delete_or_detach(self, node: FileNode, container_id: str, deleted: set[str]) -> frozenset[str]:
-        """Delete what the service has of a file; once it has nothing, take its name away, and return an empty set."""
+        """Delete what the service has of a file. Once it has nothing, take the name away, and return an empty set."""
         with self._tree.lock:
             doomed = state.remote_ids(node.state) - deleted
             node.touch(modified=False)

@@ -1,7 +1,6 @@
-"""Replay: what earlier mounts left undone is resumed, in the order in which it was written.
+"""Replay: resumes what earlier mounts left, in the order in which it was written.
 
-Until it is on the service, it is shown as it was. If there are several contents for one path, the last one written
-counts.
+Until it is on the service, it is shown as it was. If there are several contents for one path, the last one counts.
 """
 
 import logging
@@ -45,7 +44,9 @@ class Replay:
                 self._finish(entry)
             else:
                 due.append((entry, self._take_up(entry)))
-        self._begin(due)  # once all is known: an earlier content must not be on its way when a later one turns up
+        self._begin(
+            due
+        )  # after everything is known, because earlier content must not be on its way when later content turns up
         self._deletions.replay()
         self._settlement.take_up()
 
@@ -62,7 +63,7 @@ class Replay:
                 self._uploader.submit(node)
 
     def _finish(self, entry: Entry) -> None:
-        """A rename was interrupted once its content was stored: what it replaces goes."""
+        """Finish a rename that was interrupted after the content was stored: remove what it replaces."""
         assert entry.sequence is not None
         assert entry.stored is not None
         with self._journal.transaction() as tx:
@@ -70,7 +71,7 @@ class Replay:
             tx.delete_later(entry.container_id, entry.replaces - {entry.stored.id})
 
     def _take_up(self, entry: Entry) -> FileNode | None:
-        """Show what an entry holds; None if it had to be set aside."""
+        """Show what an entry holds. Returns its node; None if it had to be set aside."""
         assert entry.sequence is not None
         log.info("An earlier mount left %s/%s", entry.container_name, entry.path)
         content = self._journal.staged(entry.data) if entry.data is not None else entry.source
@@ -96,7 +97,7 @@ class Replay:
         return node
 
     def _node(self, entry: Entry, size: int | None) -> FileNode | None:
-        """The node that an entry is for, made if there is none; None if something else is in the way."""
+        """Return the node for an entry, created if necessary; None if something else is in the way."""
         container = self._container(entry)
         is_link = may_be_link(entry.path, size)
         kind, path = (Link, link_path(entry.path)) if is_link else (FileNode, entry.path)
@@ -116,7 +117,7 @@ class Replay:
         return self._tree.add_container(remote, listed=False)
 
     def _overtake(self, sequence: int, node: FileNode) -> frozenset[str]:
-        """An earlier content for the path is given up; returns what it would have replaced."""
+        """Give up earlier content for the path, and return what it would have replaced."""
         earlier = state.due(node.state)
         if earlier is None:
             return state.remote_ids(node.state)

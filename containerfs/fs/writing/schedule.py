@@ -1,7 +1,7 @@
 """When uploads and deletions run: a heap of due times over a pool of threads.
 
 At most ``_SLOTS`` jobs run at a time, as long as they make progress. A job that hangs occupies a thread but no slot, so
-others continue. A key has at most one job; asking for it again changes when it runs.
+others continue. A key has at most one job; submitting it again changes when it runs.
 """
 
 import heapq
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 _SLOTS = 16
 _THREADS = 256
-_STALLED = 2.0  # seconds without progress after which a job's slot is another's
+_STALLED = 2.0  # seconds without progress after which a job loses its slot
 
-_CALM = 0.5  # seconds without another patient job, after which those that wait begin
+_CALM = 0.5  # seconds without another patient job after which waiting ones begin
 PATIENCE = 3.0
-"""Seconds after which a patient job should be due: nothing stays on this machine alone for long."""
+"""Seconds after which a patient job should be due, so that nothing stays only on this machine for long."""
 
 Heap = list[tuple[float, int, "Job"]]
 
@@ -33,10 +33,10 @@ class Manner(Enum):
 
     USUAL = auto()
     BRIEF = auto()
-    """It asks nothing of the service, and waits for no slot."""
+    """Sends no requests, and needs no slot."""
     PATIENT = auto()
-    """Nobody waits for it: it begins when it is due, or before, once no other such job has come for half a second. A
-    program that writes one file after the other has the machine to itself."""
+    """Nobody waits for it. It begins when it is due, or earlier, if no other such job was submitted for half a second.
+    So a program that writes one file after another has the machine to itself."""
 
 
 class Job:
@@ -44,9 +44,9 @@ class Job:
 
     Args:
         key: what it is about.
-        run: does it; given the job, on which it notes progress.
-        refused: called instead of ``run`` where no thread can be had, with the reason.
-        due: the monotonic time.
+        run: does it; called with the job, on which it records progress.
+        refused: called with the reason, instead of ``run``, if no thread can be started.
+        due: monotonic time when to run it.
         manner: how it waits for that.
     """
 
@@ -67,23 +67,23 @@ class Job:
         self._claim = threading.Lock()
 
     def progress(self) -> None:
-        """Record progress of the job."""
+        """Record progress."""
         self.moved_at = time.monotonic()
 
     def claim(self) -> bool:
-        """Whether the caller is the first to take the job on."""
+        """Return whether the caller is the first to take on the job."""
         return self._claim.acquire(blocking=False)
 
 
 class Schedule:
-    """Runs jobs when they are due. Thread-safe; nothing is run on the thread that asks.
+    """Runs jobs when they are due. Thread-safe. Nothing runs on the thread that submits it.
 
     Raises:
-        Failed: if the thread that keeps the time cannot be started.
+        Failed: if its own thread cannot be started.
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()  # guards all below; notified when it changes
+        self._changed = threading.Condition()  # guards everything below; notified when it changes
         self._heaps: dict[Manner, Heap] = {manner: [] for manner in Manner}
         self._calm_at = 0.0  # the monotonic time
         self._waiting: dict[Hashable, Job] = {}
@@ -104,7 +104,7 @@ class Schedule:
         refused: Callable[[types.FsError], None],
         manner: Manner = Manner.USUAL,
     ) -> None:
-        """Run a job after ``delay`` seconds. One of the same key that still waits is replaced."""
+        """Run a job after ``delay`` seconds. It replaces a waiting job with the same key."""
         now = time.monotonic()
         job = Job(key, run, refused, now + delay, manner)
         with self._changed:
@@ -115,39 +115,41 @@ class Schedule:
             self._waiting[key] = job
             self._push(job)
             started = self._start_due()
-            if self._is_next(job):  # else who keeps the time wakes up early enough, and need not be woken for each
+            if self._is_next(
+                job
+            ):  # otherwise the timer's thread wakes up early enough, and need not be woken for each job
                 self._changed.notify_all()
         self._launch(started)
 
     def cancel(self, key: Hashable) -> None:
-        """Forget a job that still waits."""
+        """Forget a waiting job."""
         with self._changed:
             self._waiting.pop(key, None)
 
     def expedite(self, wanted: Callable[[Hashable], bool]) -> None:
-        """Run everything that waits now."""
+        """Run all waiting jobs now."""
         with self._changed:
             for key, job in list(self._waiting.items()):
                 if wanted(key):
                     job.due = 0.0
                     self._push(job)
             started = self._start_due()
-            self._changed.notify_all()  # where no slot is free, one is once a job is known to hang
+            self._changed.notify_all()  # if no slot is free, one will be when a job is known to hang
         self._launch(started)
 
     def keys(self) -> set[Hashable]:
-        """The keys of the jobs that wait or run."""
+        """Return the keys of the jobs that wait or run."""
         with self._changed:
             return set(self._waiting) | {job.key for job in self._running}
 
     def next_due(self, key: Hashable) -> float | None:
-        """The monotonic time at which the job of a key runs; None if none waits."""
+        """Return the monotonic time when the job of a key runs; None if none waits."""
         with self._changed:
             job = self._waiting.get(key)
             return None if job is None else job.due
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start no more jobs."""
         with self._changed:
             self._stopping = True
             self._waiting.clear()
@@ -160,12 +162,12 @@ class Schedule:
         heapq.heappush(self._heaps[job.manner], (job.due, next(self._count), job))
 
     def _is_next(self, job: Job) -> bool:
-        """Whether a job is the first of those that wait for their time. Wants ``_changed`` held."""
+        """Tell whether a job is the next of those that wait for their time. ``_changed`` must be held."""
         heap = self._heaps[job.manner]
         return bool(heap) and heap[0][2] is job
 
     def _start_due(self) -> list[Job]:
-        """The jobs that begin now. Wants ``_changed`` held."""
+        """Return the jobs that begin now. ``_changed`` must be held."""
         return [job for manner in (Manner.BRIEF, Manner.USUAL, Manner.PATIENT) for job in self._start_from(manner)]
 
     def _start_from(self, manner: Manner) -> Iterator[Job]:
@@ -173,7 +175,7 @@ class Schedule:
         while heap and not self._stopping:
             due, _, job = heap[0]
             if self._waiting.get(job.key) is not job or due > job.due:
-                heapq.heappop(heap)  # replaced, cancelled, or asked for earlier
+                heapq.heappop(heap)  # replaced, cancelled, or submitted for an earlier time
             elif self._begins_at(manner) > time.monotonic() or not self._has_room(job):
                 break
             else:
@@ -184,7 +186,7 @@ class Schedule:
                 yield job
 
     def _begins_at(self, manner: Manner) -> float:
-        """The monotonic time at which the first job of a manner begins, where there is room."""
+        """Return the monotonic time when the first job of a manner begins, if there is a slot."""
         due = self._heaps[manner][0][0]
         return min(due, self._calm_at) if manner is Manner.PATIENT else due
 
@@ -202,7 +204,8 @@ class Schedule:
                 self._refuse(job, error)
 
     def _refuse(self, job: Job, error: RuntimeError) -> None:
-        """No thread could be started. The pool may still get to the job; the first to claim it runs it."""
+        """Handle a thread that could not be started. The pool may still get to the job; whoever claims it first runs
+        it."""
         if job.claim():
             with self._changed:
                 self._running.pop(job, None)
@@ -210,7 +213,7 @@ class Schedule:
                     return
             try:
                 job.refused(types.Failed(f"no thread can be started ({error}): raise the limit on processes"))
-            except Exception:  # which is nothing to whoever launches it: the thread that keeps the time, say
+            except Exception:  # which does not concern the thread that launches it, for example the timer's
                 log.exception("%r failed", job.key)
 
     def _work(self, job: Job) -> None:
@@ -219,7 +222,7 @@ class Schedule:
         try:
             job.run(job)
         except Exception:
-            if not self._stopping:  # else what it needs has been closed
+            if not self._stopping:  # otherwise what it needs is already closed
                 log.exception("%r failed", job.key)
         finally:
             with self._changed:
@@ -238,8 +241,8 @@ class Schedule:
             self._launch(started)
 
     def _until_next(self) -> float | None:
-        """Seconds until something changes by itself. Wants ``_changed`` held."""
+        """Return the seconds until something changes by itself. ``_changed`` must be held."""
         now = time.monotonic()
         begin = {manner: self._begins_at(manner) - now for manner, heap in self._heaps.items() if heap}
-        # What could begin, and has not, waits until a slot is free, or known to hang.
+        # Jobs that could begin, and have not, wait until a slot is free, or its job is known to hang.
         return min((wait if wait > 0 else _STALLED / 4 for wait in begin.values()), default=None)

@@ -1,9 +1,9 @@
-"""Settling: what a request whose answer was lost has left on the service.
+"""Settlement: finds out what requests with lost answers left on the service.
 
-A file there is ours only if its content is: the digests must match, or, where the source of a copy is gone, the service
-has to name the file in answer to our request. Names, sizes and times only say which files to look at. What an abandoned
-request left, complete or cut short, is deleted. It is looked for several times, because a request may still be under
-way when its answer is given up.
+A file there is ours only if its content is: the digests must match, or, if the source of a copy is gone, the service
+must name the file in answer to our request. Names, sizes and times only tell which files to look at. What an abandoned
+request left, complete or cut short, is deleted. It is looked for several times, because a request may still be running
+when its answer is given up.
 """
 
 import logging
@@ -25,18 +25,18 @@ from containerfs.fs.writing.schedule import Job, Schedule
 
 log = logging.getLogger(__name__)
 
-_LOOKS = (0.0, 5.0, 30.0, 120.0)  # seconds after which an abandoned request is looked for, one after the other
-_EARLY = 0.8  # of that time, after which a listing was begun that several requests can share
-_SKEW = 300  # seconds by which the service's clock may be behind ours
+_LOOKS = (0.0, 5.0, 30.0, 120.0)  # seconds between looks for what an abandoned request left
+_EARLY = 0.8  # the part of that time after which a listing may begin that several requests share
+_SKEW = 300  # seconds that the service's clock may be behind ours
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One of the looks for what a request has left.
+    """One of the looks for what a request left.
 
     Attributes:
-        number: of ``_LOOKS``.
-        planned: the monotonic time.
+        number: an index into ``_LOOKS``.
+        planned: monotonic time.
     """
 
     number: int
@@ -44,7 +44,7 @@ class _Look:
 
     @classmethod
     def after(cls, number: int, since: float | None = None) -> "_Look":
-        """That of a number, by now or some time before."""
+        """Return the look of a number, counted from some time."""
         return cls(number, (time.monotonic() if since is None else since) + _LOOKS[number])
 
     @property
@@ -54,19 +54,20 @@ class _Look:
 
     @property
     def later(self) -> "_Look":
-        """The same again, if it was not made; not at once."""
+        """Return the same look, for later, if it was not made."""
         return _Look.after(max(1, self.number))
 
     @property
     def next(self) -> "_Look | None":
-        """What follows, if anything; the same again if it is made before it is due, since somebody asked for it."""
+        """Return the next look, if there is one; the same again if this one was made before it was due because somebody
+        asked."""
         if time.monotonic() < self.due:
             return self
         return _Look.after(self.number + 1) if self.number + 1 < len(_LOOKS) else None
 
 
 class Settlement:
-    """Finds out what lost requests have done. Thread-safe."""
+    """Finds out what requests with lost answers did. Thread-safe."""
 
     def __init__(
         self,
@@ -85,14 +86,20 @@ class Settlement:
         self._deletions = deletions
         self._schedule = schedule
         self._renames = False  # whether the service was seen to add to the names of uploads
-        self._sending: set[str] = set()  # keys of requests that have not ended here
-        self._unsent: dict[str, Attempt] = {}  # those of them that are abandoned: looked for when they have ended
+        self._sending: set[str] = set()  # keys of requests that are still running here
+        self._unsent: dict[str, Attempt] = {}  # those of them that are abandoned, and looked for after they end
         self._unlooked: set[str] = set()  # keys of requests that were not looked for yet
-        self._put_off: set[str] = set()  # and of those that were put off, since something is being stored at their path
-        self._changed = threading.Condition()  # guards all four; notified when the third shrinks
+        self._put_off: set[str] = (
+            set()
+        )  # keys of requests that were put off because something is being stored at their path
+        self._changed = threading.Condition()  # guards these four; notified when the third shrinks
 
     def find(self, attempt: Attempt, digest: str) -> RemoteFile | None:
-        """What a request has stored, if it has. Raises FsError if that cannot be found out now."""
+        """Return what a request has stored, if it has.
+
+        Raises:
+            FsError: if that cannot be found out now.
+        """
         for candidate in self._candidates(attempt, time.monotonic()):
             if candidate.size in (None, attempt.size) and self._digest(candidate, attempt.size) == digest:
                 return candidate
@@ -103,12 +110,12 @@ class Settlement:
         self._renames = self._renames or stored != asked
 
     def begun(self, key: str) -> None:
-        """A request is about to be sent."""
+        """Called when a request is about to be sent."""
         with self._changed:
             self._sending.add(key)
 
     def ended(self, key: str) -> None:
-        """A request is not under way any more: if it was abandoned, what it has left is looked for from now on."""
+        """Called when a request is no longer running. If it was abandoned, what it left is looked for from now on."""
         with self._changed:
             self._sending.discard(key)
             abandoned = self._unsent.pop(key, None)
@@ -116,17 +123,17 @@ class Settlement:
             self._look_later(abandoned, _Look.after(0))
 
     def take_up(self) -> None:
-        """Look for what abandoned requests have left, from now on; until that is known, it is not shown."""
-        first = _Look.after(0)  # which is after all of them, so that one listing does
+        """Look for what abandoned requests left, from now on. Until that is known, it is not shown."""
+        first = _Look.after(0)  # this is after all of them, so that one listing is enough
         for attempt in [attempt for attempt in self._journal.attempts() if self._suspect(attempt)]:
             if not self._is_being_sent(attempt):
                 self._look_later(attempt, first)
 
     def wait(self, until: float) -> None:
-        """Wait until every abandoned request was looked for once, until that monotonic time at most.
+        """Wait until every abandoned request was looked for once, or until ``until``, a monotonic time.
 
-        What was put off is looked for now: what was being stored then has been stored, or waits for a later attempt.
-        Raises what the deadline does.
+        Looks that were put off are made now: what was being stored then is stored by now, or waits for a later attempt.
+        Raises what the deadline raises.
         """
         with self._changed:
             put_off, self._put_off = self._put_off, set()
@@ -136,7 +143,7 @@ class Settlement:
             deadline.wait_for(self._changed, lambda: not self._unlooked, until)
 
     def _suspect(self, attempt: Attempt) -> bool:
-        """Hide what a request may have left, until it was looked for; returns whether that is news."""
+        """Hide what a request may have left until it was looked for. Returns whether that is new."""
         with self._tree.lock:
             suspects = self._tree.suspects.setdefault(attempt.container_id, {})
             if attempt.key in suspects:
@@ -147,7 +154,7 @@ class Settlement:
         return True
 
     def _is_being_sent(self, attempt: Attempt) -> bool:
-        """Whether an abandoned request has not ended yet. It is looked for once it has."""
+        """Tell whether an abandoned request is still running. It is looked for after it ends."""
         with self._changed:
             if attempt.key in self._sending:
                 self._unsent[attempt.key] = attempt
@@ -176,7 +183,7 @@ class Settlement:
             self._changed.notify_all()
 
     def _look(self, attempt: Attempt, look: _Look) -> None:
-        """Remove what a request has left, and look again later: it may have been sent several times."""
+        """Remove what a request left, and look again later, because it may have been sent several times."""
         attempt = self._journal.attempt(attempt.key) or attempt
         if self._is_storing(attempt):
             self._look_after_others(attempt, look)
@@ -196,7 +203,7 @@ class Settlement:
             self._look_later(attempt, following)
 
     def _is_storing(self, attempt: Attempt) -> bool:
-        """Whether something is being stored at the path of a request: it is not to be taken for what was left."""
+        """Tell whether something is being stored at the path of a request, which must not be taken for what it left."""
         return self._journal.is_attempted(attempt.container_id, attempt.path)
 
     def _look_after_others(self, attempt: Attempt, look: _Look) -> None:
@@ -205,13 +212,14 @@ class Settlement:
             self._look_later(attempt, look.later)
 
     def _remove(self, attempt: Attempt, file_ids: list[str]) -> bool:
-        """Delete files, but for what an upload has brought; returns whether none is under way that may have."""
+        """Delete files, except those that an upload has stored. Returns whether no upload is running that may have
+        stored them."""
         container_id = attempt.container_id
-        with self._tree.lock:  # in which uploads begin, and are taken over
+        with self._tree.lock:  # held when uploads begin, and when their results are recorded
             if self._is_storing(attempt):
                 return False
             container = self._tree.container(container_id)
-            if container is not None:  # what an upload has brought meanwhile
+            if container is not None:  # stored by an upload in the meantime
                 file_ids = [file_id for file_id in file_ids if file_id not in container.by_id]
             with self._journal.transaction() as tx:
                 tx.delete_later(container_id, file_ids)
@@ -228,7 +236,7 @@ class Settlement:
             self._journal.discard(self._journal.staged(attempt.data))
 
     def _left_by(self, attempt: Attempt, due: float) -> list[RemoteFile]:
-        """Files that hold what the request sent, or the beginning of it, and that nobody has taken for others."""
+        """Return files that hold what the request sent, or the beginning of it, and that are not known to be others."""
         left = []
         for file in self._candidates(attempt, due):
             if self._is_left_by(file, attempt):
@@ -246,7 +254,7 @@ class Settlement:
         return self._is_copy(attempt, file)
 
     def _clear(self, attempt: Attempt, file: RemoteFile) -> None:
-        """A file is not what the request left: the next listing shows it."""
+        """Record that a file is not what the request left, so that the next listing shows it."""
         with self._tree.lock:
             suspect = self._tree.suspects.get(attempt.container_id, {}).get(attempt.key)
             if suspect is not None:
@@ -258,20 +266,20 @@ class Settlement:
             return container is not None and file.id in container.by_id
 
     def _candidates(self, attempt: Attempt, due: float) -> list[RemoteFile]:
-        """Files that a request may have stored, of a listing that was begun at ``due`` or later."""
+        """Return files that a request may have stored, from a listing requested at ``due`` or later."""
         newest = self._newest.listed(attempt.container_id, self._oldest_start(attempt), due)
         suspect = _suspect(attempt)
         found = [file for file in newest if self._may_be_named(file.path, attempt.path) and suspect.fits(file)]
         return self._unknown(attempt, found) if found else []
 
     def _oldest_start(self, attempt: Attempt) -> int:
-        """When the first request of the container began that is looked for: one listing serves them all."""
+        """Return when the first of the container's requests began that are looked for: one listing serves them all."""
         with self._tree.lock:
             others = self._tree.suspects.get(attempt.container_id, {}).values()
             return min([attempt.started, *(suspect.since + _SKEW for suspect in others)])
 
     def _unknown(self, attempt: Attempt, files: list[RemoteFile]) -> list[RemoteFile]:
-        """Those that are not to be deleted, and that this machine has not stored before: it keeps the times of such."""
+        """Leave out files that are to be deleted, and those that this machine stored earlier, whose times it keeps."""
         doomed = self._journal.doomed(attempt.container_id, attempt.entry)
         kept = self._attributes.load(attempt.container_id)
         times = {key: attributes.mtime for key, attributes in kept.items()}
@@ -281,11 +289,11 @@ class Settlement:
         return stored == asked or (self._renames and may_be_named(stored, asked))
 
     def _expected(self, attempt: Attempt, size: int | None) -> str | None:
-        """The digest that the content, cut to ``size`` bytes, has; None where that is not known any more."""
+        """Return the digest of the content, cut to ``size`` bytes; None if it is no longer known."""
         whole = size is None or size == attempt.size
         if whole and attempt.digest is not None:
             return attempt.digest
-        if size == 0 and not whole:  # an empty file may be anybody's
+        if size == 0 and not whole:  # an empty file may belong to anybody
             return None
         if attempt.source_id is not None:
             return self._digest_of_source(attempt, size)
@@ -295,14 +303,14 @@ class Settlement:
         return staged.digest(None if whole else size) if staged.path.exists() else None
 
     def _digest_of_source(self, attempt: Attempt, size: int | None) -> str | None:
-        """The digest of what was to be copied, cut to ``size`` bytes; None if it is gone."""
+        """Return the digest of what was to be copied, cut to ``size`` bytes; None if it is gone."""
         return self._digest(_source(attempt), attempt.size, size)
 
     def _is_copy(self, attempt: Attempt, file: RemoteFile) -> bool:
-        """Whether a file is the copy that a request has made whose source is gone.
+        """Tell whether a file is the copy that a request made, if the source is gone.
 
-        The same request is sent again. It would be carried out now if the first never arrived, and replace what is
-        there, but for the source being gone: then it is answered again, or fails.
+        The same request is repeated. If the first one never arrived, this one would be carried out and replace what is
+        there, but the source is gone. So it is either answered like the first one, or fails.
         """
         whole = file.size in (None, attempt.size)
         if not whole or attempt.source_id is None or not self._remote.dialect.copies_once:
@@ -313,13 +321,14 @@ class Settlement:
             return False
 
     def _digest(self, file: RemoteFile, limit: int | None, first: int | None = None) -> str | None:
-        """The digest of a file of the service, or of its ``first`` bytes; None if it is gone.
+        """Return the digest of a file of the service, or of its ``first`` bytes; None if it is gone.
 
         Args:
-            limit: bytes after which it is known to be another file.
+            limit: in bytes; a longer content is known to be another file.
 
         Raises:
-            Failed: what came is not the file: a page of a proxy, say. It must not pass for another content.
+            Failed: if what arrives is not the file, but for example an error page of a proxy, which must not pass for
+                other content.
         """
         hash_, read = new_hash(), 0
         try:
@@ -337,7 +346,7 @@ class Settlement:
 
 
 def _source(attempt: Attempt) -> RemoteFile:
-    """The file that was to be copied."""
+    """Return the file that was to be copied."""
     assert attempt.source_id is not None
     return RemoteFile(attempt.source_id, attempt.container_id, attempt.path, attempt.size, attempt.started)
 

@@ -1,6 +1,6 @@
 """Staging: before the first write, a file gets a staged copy of its content, which takes the writes.
 
-Closed content never changes, so what is being uploaded, or waits for it, is copied too.
+Closed content never changes, so content that is being uploaded, or waits for that, is copied too.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,12 @@ class Staging:
         self._streaming = streaming
 
     def write(self, node: FileNode, data: memoryview, offset: int | None) -> int:
-        """Write all of ``data`` at ``offset``, or at the end where that is None; on this machine only.
+        """Write all of ``data`` on this machine, at ``offset``, or at the end if that is None.
 
         Raises:
-            NoSpace: the disk is full, also without what is cached; the file is torn.
-            NotFound, Unreachable: the content that is to be changed cannot be had.
+            NoSpace: if the disk is full even without cached content. The file is torn.
+            NotFound: if the service no longer has the content that is to be changed.
+            Unreachable: if that content cannot be fetched.
         """
         try:
             return self._write(node, data, offset)
@@ -44,19 +45,20 @@ class Staging:
             raise
 
     def truncate(self, node: FileNode, size: int) -> None:
-        """Set a file's size, on this machine. Raises as ``write``."""
+        """Set a file's size in bytes, on this machine. Raises as ``write`` does."""
         with node.lock:
             if state.writable(node.state) is None and node.known_size == size:
                 return
         self._change(node, lambda staged: staged.truncate(size), keep=size)
 
     def fallocate(self, node: FileNode, mode: int, offset: int, size: int) -> None:
-        """Allocate, punch out or zero a range, on this machine.
+        """Allocate, punch out or zero a range, on this machine. Source: fallocate(2).
 
         Raises:
-            NoSpace: the disk is full, also without what is cached; the file is as before.
-            NotSupported: the disk's file system cannot do that.
-            NotFound, Unreachable: the content that is to be changed cannot be had.
+            NoSpace: if the disk is full even without cached content. The file is unchanged.
+            NotSupported: if the disk's file system cannot do that.
+            NotFound: if the service no longer has the content that is to be changed.
+            Unreachable: if that content cannot be fetched.
         """
 
         def allocate(staged: StagedFile) -> None:
@@ -72,11 +74,12 @@ class Staging:
         """Make a file writable.
 
         Args:
-            keep: how many bytes of its content are wanted; None for all, 0 needs no download.
+            keep: how many bytes of its content are needed; None for all. With 0, nothing is fetched.
 
         Raises:
-            NoSpace: the disk is full; the file is as before.
-            NotFound, Unreachable: its content cannot be had.
+            NoSpace: if the disk is full. The file is unchanged.
+            NotFound: if the service no longer has its content.
+            Unreachable: if its content cannot be fetched.
         """
         while True:
             with node.lock:
@@ -93,7 +96,7 @@ class Staging:
             copy.remove()  # another thread was faster
 
     def fetched(self, content: RemoteFile) -> StagedFile:
-        """A staged copy of a file of the service. Raises NoSpace, NotFound, Unreachable."""
+        """Return a staged copy of a file of the service. Raises NoSpace, NotFound, Unreachable."""
         return self._copy(content, None)
 
     def _change(self, node: FileNode, change: Callable[[StagedFile], None], keep: int | None = None) -> None:
@@ -101,7 +104,7 @@ class Staging:
             self.stage(node, keep)
             with node.lock:
                 staged = state.writable(node.state)
-                if staged is not None:  # else it was closed between the two lines
+                if staged is not None:  # otherwise it was closed between the two lines
                     change(staged)
                     node.touch()
                     return
@@ -137,7 +140,7 @@ class Staging:
         return copy
 
     def _discard_sealed(self, before: state.State) -> None:
-        """What a deleted file had before it was written to has no use any more."""
+        """Discard what a deleted file had before it was written to, which is of no more use."""
         if isinstance(before, state.Unlinked) and before.data is not None:
             self._journal.discard(before.data)
 

@@ -23,7 +23,7 @@ from containerfs.fs.writing.schedule import PATIENCE, Job, Manner, Schedule
 
 log = logging.getLogger(__name__)
 
-_SOON = 0.1  # seconds until what has to come first is looked at again, which is about to begin
+_SOON = 0.1  # seconds until the next check for uploads that have to come first, and will begin soon
 
 
 class Uploader:
@@ -37,14 +37,14 @@ class Uploader:
         self._courier = courier
         self._attempts = attempts
         self._acceptance = acceptance
-        self._due: dict[FileNode, int] = {}  # files that are due, and how often their upload has failed in a row
+        self._due: dict[FileNode, int] = {}  # due files, and how often their upload has failed in a row
         self._sending: dict[FileNode, Delivery] = {}
-        self._blocked: set[FileNode] = set()  # files that wait until others have arrived
-        self._under_way: set[Sending] = set()  # uploads that have begun, and whose end is not noted yet
+        self._blocked: set[FileNode] = set()  # files that wait for others to be stored
+        self._under_way: set[Sending] = set()  # uploads that have begun, and whose end is not recorded yet
         self._stored_at = deadline.NEVER  # the monotonic time
-        self._lock = threading.Lock()  # guards all above
+        self._lock = threading.Lock()  # guards everything above
         self._ended = threading.Condition(self._lock)  # notified when an upload has ended
-        self._beginning = threading.Lock()  # held while an upload begins, so that no two to one path do
+        self._beginning = threading.Lock()  # held while an upload begins, so that no two to the same path do
 
     def submit(self, node: FileNode, delay: float = 0.0, manner: Manner = Manner.USUAL) -> None:
         """Upload what is due of a file, after ``delay`` seconds."""
@@ -53,18 +53,18 @@ class Uploader:
         self._schedule.submit(node, delay, run, refused, manner)
 
     def submit_patiently(self, node: FileNode) -> None:
-        """Upload what is due of a file when programs pause, or when that was to happen before; nobody waits for it."""
+        """Upload what is due of a file when programs pause, or when it was due earlier. Nobody waits for it."""
         waits_until = self._schedule.next_due(node)
         delay = PATIENCE if waits_until is None else min(PATIENCE, waits_until - time.monotonic())
         self.submit(node, delay, Manner.PATIENT)
 
     def hold(self, node: FileNode) -> None:
-        """List a file as due; it waits until somebody asks for it."""
+        """List a file as due, but wait with it until somebody asks."""
         with self._lock:
             self._due.setdefault(node, 0)
 
     def forget(self, node: FileNode) -> None:
-        """Nothing of a file is due any more. An upload that is under way breaks off; nobody waits for one any more."""
+        """Handle a file of which nothing is due any more. A running upload stops, and nobody waits for one any more."""
         self._schedule.cancel(node)
         layer = state.due(node.state)
         if layer is not None:
@@ -76,18 +76,21 @@ class Uploader:
             delivery.cancel()
 
     def under_way(self) -> dict[FileNode, Delivery]:
-        """What is on its way, or has arrived, and its end is not noted yet."""
+        """Return what is being sent, or has arrived without its end being recorded yet."""
         with self._lock:
             return {sending.node: sending.delivery for sending in self._under_way}
 
     def retry_in(self, node: FileNode) -> float | None:
-        """Seconds until a file that waits is tried; None if it is not until somebody asks."""
+        """Return the seconds until a waiting file is tried; None if that waits until somebody asks."""
         due_at = self._schedule.next_due(node)
         return None if due_at is None else max(0.0, due_at - time.monotonic())
 
     def wait_for_deleted(self, until: float) -> None:
-        """Wait until uploads of files that were deleted since they began have ended, and what they stored is noted as
-        to be deleted; until that monotonic time at most. Raises what the deadline does."""
+        """Wait until uploads of files that were deleted since they began have ended, and what they stored is recorded
+        as to be deleted.
+
+        Waits until ``until``, a monotonic time, at most. Raises what the deadline raises.
+        """
         with self._lock:
             under_way = set(self._under_way)
         deleted = {sending for sending in under_way if isinstance(sending.node.state, state.Unlinked)}
@@ -106,17 +109,20 @@ class Uploader:
             self.submit(node)
 
     def wait(self, node: FileNode, version: Version, until: float = math.inf) -> None:
-        """Wait for the outcome of a version of a file, as long as its upload gets on.
+        """Wait for the outcome of a version of a file, as long as its upload makes progress.
+
+        Args:
+            until: monotonic time.
 
         Raises:
-            Interrupted: nobody waits for it any more; the upload goes on.
-            TimeoutError: it is ``until``, by the monotonic clock.
-            FsError: the attempt has failed, or nothing has moved for too long; then it goes on, too.
+            Interrupted: if nobody waits for it any more; the upload goes on.
+            TimeoutError: if ``until`` has passed.
+            FsError: if the attempt has failed; or if nothing has moved for too long, when it goes on too.
         """
         deadline.result(version.outcome, lambda: self._moved_at(node), until)
 
     def _moved_at(self, node: FileNode) -> float:
-        """When a file's upload has last got on; while it waits for its turn, when any has."""
+        """Return when a file's upload last made progress; while it waits for its turn, when any upload did."""
         with self._lock:
             delivery = self._sending.get(node)
             under_way = [delivery] if delivery is not None else list(self._sending.values())
@@ -124,7 +130,7 @@ class Uploader:
         return moved_at if delivery is not None else max(moved_at, self._stored_at)
 
     def close(self) -> None:
-        """Nobody is to wait for what will not be tried any more; it stays in the journal."""
+        """Let nobody wait for what will not be tried any more. It stays in the journal."""
         with self._lock:
             due = list(self._due)
         for node in due:
@@ -133,7 +139,7 @@ class Uploader:
                 _reject(layer.version, types.Failed("the mount ends; the file is uploaded by the next one"))
 
     def try_later(self, node: FileNode, failure: Failure) -> None:
-        """An attempt failed: try again, unless that is pointless until the file changes or somebody asks."""
+        """Handle a failed attempt: try again, unless that is pointless until the file changes or somebody asks."""
         with self._lock:
             failures = self._due[node] = self._due.get(node, 0) + 1
         log.error("Upload of %r failed, attempt %d: %s", node.name, failures, failure.reason)
@@ -154,13 +160,13 @@ class Uploader:
         except Overtaken as overtaken:
             self._give_way(node, overtaken.version)
             return
-        except types.FsError as error:  # the journal has no room
+        except types.FsError as error:  # the journal has no space
             self._put_off(node, error)
             return
         if sending is not None:
             try:
                 self._send(sending, job)
-            except BaseException as error:  # report it to whoever waits, whatever this machine could not do
+            except BaseException as error:  # report to whoever waits whatever this machine could not do
                 _reject(sending.version, error)
                 raise
             finally:
@@ -178,7 +184,7 @@ class Uploader:
             self._stored(sending, stored)
 
     def _begin(self, node: FileNode) -> Sending | None:
-        """Begin, unless another upload to the same path is under way: the later one to arrive would win."""
+        """Begin, unless another upload to the same path is running, because the later one to arrive would win."""
         with self._beginning:
             with self._lock:
                 busy = {(each.attempt.container_id, each.attempt.path) for each in self._sending.values()}
@@ -197,10 +203,10 @@ class Uploader:
                 del self._sending[sending.node]
 
     def _renew(self, sending: Sending, error: types.KeyConflict) -> None:
-        """Try again under another key: at once, but for a service that refuses that, too."""
+        """Try again with another key: at once, unless the service has refused that too."""
         try:
             self._attempts.renew(sending)
-        except types.FsError:  # the journal has no room
+        except types.FsError:  # the journal has no space
             self._failed(sending, error)
             return
         with self._lock:
@@ -214,7 +220,9 @@ class Uploader:
     def _stored(self, sending: Sending, stored: RemoteFile) -> None:
         try:
             self._acceptance.accept(sending, stored)
-        except types.FsError as error:  # it is there, and the journal has no room for that: it is found there later
+        except (
+            types.FsError
+        ) as error:  # it is stored, but the journal has no space for that; it will be found there later
             sending.delivery.lost = True
             self._failed(sending, error)
         else:
@@ -225,7 +233,7 @@ class Uploader:
     def _give_way(self, node: FileNode, version: Version) -> None:
         try:
             has_given_way = self._acceptance.give_way(node, version)
-        except types.FsError as error:  # the journal has no room
+        except types.FsError as error:  # the journal has no space
             self._put_off(node, error)
             return
         self._go_on(node)
@@ -233,7 +241,7 @@ class Uploader:
             _resolve(version)
 
     def _wait_for_others(self, node: FileNode, error: MustWait) -> None:
-        """Begin once others have arrived; fail if what has to come first waits for a later attempt itself."""
+        """Begin once others have been stored. Fail if what has to come first waits for a later attempt itself."""
         with self._lock:
             others = bool(self._under_way)
             if others:
@@ -255,7 +263,7 @@ class Uploader:
             self.submit(node)
 
     def _go_on(self, node: FileNode) -> Version | None:
-        """Upload what is due still, such as a version that was closed meanwhile, or be done with the file."""
+        """Upload what is still due, such as a version that was closed in the meantime, or finish with the file."""
         layer = state.due(node.state)
         with self._lock:
             if layer is None:
@@ -268,7 +276,7 @@ class Uploader:
         return layer.version
 
     def _failed(self, sending: Sending, error: Exception) -> None:
-        """Retry later, unless that is pointless; report the failure to whoever waits."""
+        """Retry later, unless that is pointless, and report the failure to whoever waits."""
         if not isinstance(error, types.FsError):
             log.error("Upload of %r failed", sending.node.name, exc_info=error)
         if self._attempts.set_aside_if_hopeless(sending, error):
@@ -280,7 +288,7 @@ class Uploader:
         _reject(sending.version, error)
 
     def _put_off(self, node: FileNode, error: types.FsError) -> None:
-        """An attempt could not begin: no room in the journal, or no thread."""
+        """Handle an attempt that could not begin, because the journal has no space, or no thread can be started."""
         failure = Failure.of(error)
         version = self._attempts.put_off(node, failure)
         if version is not None:
