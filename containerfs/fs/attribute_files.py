@@ -1,8 +1,9 @@
-"""Modes, owners, times and empty directories on a service that has no place for them: in a file of each container.
+"""Keeps modes, owners, times and empty directories on services without a place for them: in a file of each container.
 
-A file of attributes is never changed: a new one is stored under a name of its own, with what those say that are there,
-and then those are deleted. So several machines may write at the same time, and lose nothing of each other: each deletes
-what it has read, the others read all that are there, and the next to write puts them together.
+A file of attributes is never changed. Instead, a new one with the merged content of the existing ones is stored under a
+name of its own, and then those are deleted. So several machines can write at the same time without losing each other's
+attributes: each deletes what it has read, the others read all files that exist, and the next one that writes merges
+them.
 """
 
 import json
@@ -25,17 +26,18 @@ log = logging.getLogger(__name__)
 
 _NAME, _SUFFIX = ".containerfs-attributes-", ".json"
 _FORM = 1
-_LARGEST = 64 << 20  # bytes; what is larger is somebody's own
-_DIRECTORY = "directory:"  # how the id of a directory begins that is kept here, and not on the service
-_READINGS = 3  # of what others have replaced meanwhile
+_LARGEST = 64 << 20  # bytes; a larger file is somebody's own
+_DIRECTORY = "directory:"  # prefix of the ids of directories that are kept here, and not on the service
+_READINGS = 3  # attempts to read what others are replacing
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What files of attributes say.
+    """The contents of files of attributes.
 
     Attributes:
-        files: by file id. directories: by path; those without files are in no other place.
+        files: attributes of files, by id.
+        directories: attributes of directories, by path; directories without files exist only here.
     """
 
     written_at: int = 0
@@ -44,7 +46,7 @@ class Contents:
 
     @classmethod
     def read(cls, text: bytes) -> "Contents":
-        """Raises ValueError, TypeError, KeyError or AttributeError for anything else."""
+        """Parse a file. Raises ValueError, TypeError, KeyError or AttributeError if it is none."""
         read: dict[str, Any] = json.loads(text)
         if read["containerfs_attributes"] != _FORM:
             raise ValueError("of another form")
@@ -64,7 +66,7 @@ class Contents:
 
 @dataclass(slots=True)
 class Changes:
-    """What is to be written; ``removed`` are directories, by id."""
+    """What to write. ``removed`` are the ids of directories."""
 
     files: dict[str, FileAttributes] = field(default_factory=dict)
     directories: dict[str, FileAttributes] = field(default_factory=dict)
@@ -81,12 +83,13 @@ class Changes:
 
 @dataclass(slots=True, eq=False)
 class _Container:
-    """What is known of one.
+    """What is known of one container.
 
     Attributes:
-        lock: held while its files are listed or written: guards ``there`` and ``files``.
+        lock: held while its files are listed or written; guards ``there`` and ``files``.
         there: its files of attributes, by id.
-        files: the ids of the others, those that were stored since they were listed too; None until they were.
+        files: the ids of its other files, including those that were stored since the listing; None before the first
+            listing.
         changes: guarded by the lock of all containers.
     """
 
@@ -97,11 +100,11 @@ class _Container:
 
 
 class AttributeFiles(ForwardingRemote):
-    """Implements ``Remote`` over another one. Where that keeps attributes itself, it is left to it."""
+    """Implements ``Remote`` over another one. If that keeps attributes itself, calls are passed on to it."""
 
     def __init__(self, remote: Remote) -> None:
         super().__init__(remote)
-        self._lock = threading.Lock()  # guards _containers, and the changes of each
+        self._lock = threading.Lock()  # guards _containers, and the changes of each container
         self._containers: dict[str, _Container] = {}
 
     @property
@@ -158,12 +161,12 @@ class AttributeFiles(ForwardingRemote):
             return self._containers.setdefault(container_id, _Container())
 
     def _list(self, container_id: str, container: _Container, arriving: Arriving = ignored) -> list[RemoteFile]:
-        """List a container's files with what is kept of them. Needs the container's lock held."""
+        """List a container's files together with their attributes. The container's lock must be held."""
         for _ in range(_READINGS):
             listed = self._remote.files(container_id, arriving)
             try:
                 there = {file.id: self._read(container, file) for file in listed if _may_hold_attributes(file)}
-            except types.NotFound:  # others have replaced it
+            except types.NotFound:  # replaced by others
                 continue
             container.there = {id_: contents for id_, contents in there.items() if contents is not None}
             others = [file for file in listed if file.id not in container.there]
@@ -174,7 +177,7 @@ class AttributeFiles(ForwardingRemote):
         raise types.Failed("the file of attributes is replaced again and again")
 
     def _read(self, container: _Container, file: RemoteFile) -> Contents | None:
-        """What a file of attributes says; None if it is somebody's own. Raises NotFound."""
+        """Read a file of attributes; None if it is somebody's own file. Raises NotFound."""
         if file.id in container.there:
             return container.there[file.id]
         if file.size is not None and file.size > _LARGEST:
@@ -188,7 +191,7 @@ class AttributeFiles(ForwardingRemote):
             return None
 
     def _change(self, container_id: str, changes: Changes) -> None:
-        """Have the service keep something; what comes while it is written is written next, all at once."""
+        """Write changes. Those that come in the meantime are written next, all at once."""
         container = self._container(container_id)
         with self._lock:
             container.changes.add(changes)
@@ -196,7 +199,7 @@ class AttributeFiles(ForwardingRemote):
             with self._lock:
                 due, container.changes = container.changes, Changes()
             if not due:
-                return  # somebody else has written it
+                return  # another thread has written it
             try:
                 self._write(container_id, container, due)
             except BaseException:
@@ -229,7 +232,7 @@ class AttributeFiles(ForwardingRemote):
 
 
 def _may_hold_attributes(file: RemoteFile) -> bool:
-    return _NAME in file.path and file.path.endswith(_SUFFIX)  # some services put something before names
+    return _NAME in file.path and file.path.endswith(_SUFFIX)  # some services add a prefix to names
 
 
 def _directory(container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
@@ -239,12 +242,13 @@ def _directory(container_id: str, path: str, attributes: FileAttributes) -> Remo
 
 
 def _directory_id(path: str, attributes: FileAttributes) -> str:
-    """What tells a directory from one that is made in its place: deleting the one leaves the other."""
+    """Return an id that differs for a directory and one that is created in its place, so that deleting one keeps the
+    other."""
     return f"{_DIRECTORY}{attributes.mtime}:{path}"
 
 
 def _merged(there: Iterable[Contents]) -> Contents:
-    """What all of them say together; where they differ, what was written last."""
+    """Merge files of attributes. If they differ, the last one written counts."""
     found = Contents()
     for each in sorted(there, key=attrgetter("written_at")):
         found = Contents(each.written_at, {**found.files, **each.files}, {**found.directories, **each.directories})
@@ -252,7 +256,7 @@ def _merged(there: Iterable[Contents]) -> Contents:
 
 
 def _pruned(kept: Mapping[str, FileAttributes], there: set[str]) -> Mapping[str, FileAttributes]:
-    """Without files that are not there any more, once these are the most: others may just have stored one or two."""
+    """Leave out files that no longer exist, if they are the majority. A few may just have been stored by others."""
     living = {id_: told for id_, told in kept.items() if id_ in there}
     return living if len(living) < len(kept) / 2 else kept
 

@@ -1,4 +1,4 @@
-"""A service as operations use it: each call is a task, and an operation may end before the task does."""
+"""A service as operations use it: each call is a task, and an operation may end before its task does."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +15,12 @@ T = TypeVar("T")
 
 
 class AwaitedRemote(ForwardingRemote):
-    """Implements ``Remote`` over another one. Methods that move content must not run on threads that serve operations.
+    """Implements ``Remote`` over another one. Methods that transfer content must not run on threads that serve
+    operations.
 
     Args:
-        up, down: how much content is moved in a second; without one, as much as goes.
+        up: limits how fast content is sent; None for no limit.
+        down: limits how fast content is fetched; None for no limit.
     """
 
     def __init__(self, remote: Remote, workers: Workers, up: Pace | None = None, down: Pace | None = None) -> None:
@@ -29,7 +31,7 @@ class AwaitedRemote(ForwardingRemote):
         self._used_at: dict[str, float] = {}
 
     def used_at(self, container_id: str) -> float:
-        """When a container was last used from here, in Unix time; 0 if never. Listing does not count."""
+        """Return when a container was last used from here, in Unix seconds; 0 if never. Listing does not count."""
         return self._used_at.get(container_id, 0.0)
 
     def containers(self) -> list[RemoteContainer]:

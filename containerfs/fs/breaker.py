@@ -9,42 +9,42 @@ from containerfs.fs import types
 
 log = logging.getLogger(__name__)
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between two looks
-_DOUBT = 0.4  # seconds for which calls wait for what a look finds: the first, and one that somebody wants
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between checks
+_DOUBT = 0.4  # seconds that calls wait for the result of a check: of the first one, and of one that somebody asked for
 
 
 class CircuitBreaker:
     """Makes calls fail at once while the service is down.
 
-    A service that was asked and has been silent for as long as anybody's patience is asked in the background, at
-    growing intervals, until it answers. It is down if it does not answer soon: a service that only fails some requests
-    does. Calls wait for that, and neither fail nor ask a service that may be down.
+    If the service has been silent for the patience of some caller, it is checked in the background, at growing
+    intervals, until it answers. It is down if it does not answer a check soon: a service that only fails some requests
+    does answer. Calls wait for that result, so that they neither fail early nor ask a service that may be down.
 
     Args:
-        patience: seconds.
-        ask: asks the service something, soon. Raises Unreachable if it does not answer.
+        patience: in seconds.
+        ask: sends a quick request to the service. Raises Unreachable if it does not answer.
 
     Attributes:
-        on_return: called when a service answers again that did not when it was asked in the background. Where it
-            did, it only fails some requests, which are tried again as rarely as others that fail.
+        on_return: called when a service answers again that did not answer checks. If it did answer them, it only fails
+            some requests, and those are retried like any others.
     """
 
     def __init__(self, patience: float, ask: Callable[[], object]) -> None:
         self.on_return: Callable[[], object] = bool
         self._patience = patience
         self._ask = ask
-        self._lock = threading.Lock()  # guards the six below
-        self._found = threading.Condition(self._lock)  # notified when a look has ended
+        self._lock = threading.Lock()  # guards the next six
+        self._found = threading.Condition(self._lock)  # notified when a check has ended
         self._heard_at = time.monotonic()
-        self._silent_since: float | None = None  # since when it has not answered; None if it has answered since
-        self._asking = False  # in the background
-        self._doubted_until = 0.0  # the monotonic time until which calls wait for what the latest look finds
-        self._looks = 0  # how many have begun
-        self._was_away = False  # whether a look has failed, since it is asked in the background
+        self._silent_since: float | None = None  # time since which it has not answered; None if it has
+        self._asking = False  # checks in the background
+        self._doubted_until = 0.0  # monotonic time until which calls wait for the latest check
+        self._looks = 0  # number of checks so far
+        self._was_away = False  # whether a check in the background has failed
         self._closed = threading.Event()
 
     def check(self) -> None:
-        """Raises Down while the service is considered down; waits for a moment where that is being found out."""
+        """Raise Down while the service is down. Waits for a moment while that is being found out."""
         with self._found:
             self._found.wait_for(lambda: not self._asking or self._is_down(), _DOUBT)
             is_down = self._is_down()
@@ -52,12 +52,12 @@ class CircuitBreaker:
             raise types.Down("the service has not answered; it is tried again in the background")
 
     def silent_since(self) -> float | None:
-        """Since when the service has not answered, by the monotonic clock; None unless it is down."""
+        """Return the monotonic time since which the service has not answered; None unless it is down."""
         with self._lock:
             return self._silent_since if self._is_down() else None
 
     def heard(self) -> None:
-        """The service has answered, whatever it said."""
+        """Called when the service has answered, with whatever result."""
         with self._lock:
             self._heard_at, self._silent_since = time.monotonic(), None
             was_asking, self._asking = self._asking, False
@@ -69,7 +69,7 @@ class CircuitBreaker:
             self.on_return()
 
     def unanswered(self, since: float) -> None:
-        """Somebody has waited without an answer since this monotonic time."""
+        """Called when somebody has waited without an answer since ``since``, a monotonic time."""
         with self._lock:
             since = max(since, self._heard_at)
             self._silent_since = since if self._silent_since is None else min(since, self._silent_since)
@@ -79,14 +79,12 @@ class CircuitBreaker:
         log.warning("The service has not answered for %g s; it is tried again in the background", self._patience)
         try:
             self._start(self._look_until_it_answers)
-        except RuntimeError:  # there are as many threads as there may be: calls find out themselves
+        except RuntimeError:  # no more threads can be started; calls will find out themselves
             self._asking = False
 
     def seek(self) -> None:
-        """Look for a service that is down now, rather than after the pause; calls wait a moment for what that finds.
-
-        For whoever wants everything tried: the service may have just come back.
-        """
+        """Check now whether a service that is down is back, because somebody wants everything tried. Calls wait a
+        moment for it."""
         with self._lock:
             if not self._is_down() or self._closed.is_set():
                 return
@@ -97,7 +95,7 @@ class CircuitBreaker:
             self._doubted_until = before
 
     def close(self) -> None:
-        """Stop asking the service."""
+        """Stop checking the service."""
         self._closed.set()
 
     def _is_down(self) -> bool:
@@ -113,7 +111,7 @@ class CircuitBreaker:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _look(self) -> bool:
-        """Ask the service; returns whether it has answered."""
+        """Check the service, and return whether it answered."""
         with self._lock:
             self._looks += 1
             look = self._looks
@@ -122,7 +120,7 @@ class CircuitBreaker:
         except types.Unreachable:
             with self._lock:
                 self._was_away = self._asking
-                if look == self._looks:  # a later one may have found it
+                if look == self._looks:  # a later check may have found it
                     self._doubted_until = 0.0
                     self._found.notify_all()
             return False

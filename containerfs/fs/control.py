@@ -1,6 +1,6 @@
 """What the mount reports about itself and its files, as extended attributes ``user.containerfs.*``. Source: xattr(7).
 
-This is the control interface: no port, no socket. The service is never asked; what is reported is known here.
+This is the control interface: no port, no socket. No request is sent; it reports what is known here.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ _PART = "status."
 
 
 class ControlSurface:
-    """Attributes of nodes.
+    """The extended attributes of nodes.
 
     Args:
-        top: the root of the mount, which tells what the mount is doing.
+        top: the root of the mount, which reports what the mount is doing.
     """
 
     def __init__(self, status: Status, top: Directory) -> None:
@@ -27,7 +27,11 @@ class ControlSurface:
         self._top = top
 
     def get(self, node: Node, name: str) -> bytes:
-        """One attribute, as UTF-8. Raises NoAttribute."""
+        """Return an attribute as UTF-8.
+
+        Raises:
+            NoAttribute: if there is none with that name.
+        """
         value = self._value(node, name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
         if value is None:
             raise types.NoAttribute(name)
@@ -59,7 +63,8 @@ class ControlSurface:
 
 
 def _word(value: state.State) -> str:
-    """``clean``: on the service. ``dirty``, ``uploading``, ``failed``: not yet. ``local``: never uploaded."""
+    """Return a state in one word: ``clean`` if the service has the content; ``dirty``, ``uploading`` or ``failed`` if
+    not yet; ``local`` if it is never uploaded."""
     match value:
         case Stored() | Outdated():
             return "clean"
@@ -85,7 +90,7 @@ def _time(seconds: int | None) -> str | None:
         return None
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
-    except (OverflowError, ValueError):  # a time of no calendar
+    except (OverflowError, ValueError):  # outside the calendar
         return str(seconds)
 
 

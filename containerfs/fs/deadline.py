@@ -1,7 +1,7 @@
 """How long an operation waits: until nothing has arrived for as long as its patience, or nobody wants its result.
 
-A deadline is set where an operation begins, on the thread that serves it, and everything below that waits uses it.
-Other threads have none: what they do ends by itself, and blocks nobody.
+A deadline is set when an operation begins, on the thread that serves it, and everything below that waits uses it. Other
+threads have none: their work ends by itself, and blocks nobody.
 """
 
 import math
@@ -17,18 +17,19 @@ from containerfs.fs import types
 T = TypeVar("T")
 
 NEVER = float("-inf")
-_SLICE = 0.1  # seconds after which a wait looks whether it is to end; Ctrl-C may take half a second
+_SLICE = 0.1  # seconds between checks whether a wait should end; Ctrl-C may take half a second
 _thread = threading.local()
 
 
 class Deadline:
-    """The deadline of one operation, which begins now.
+    """The deadline of an operation, which begins now.
 
     Args:
-        patience: seconds to wait without progress, in all of the operation's waits together.
-        interrupted: whether nobody wants the result any more. It is called on the thread that serves the operation.
-        expired: told since when nothing has come, by the monotonic clock, if the patience ends.
-        silent_since: tells since when the service has been silent, once it is known to be down; else None.
+        patience: how many seconds to wait without progress, in all waits of the operation together.
+        interrupted: returns whether nobody wants the result any more. Called on the thread that serves the operation.
+        expired: called with the monotonic time of the last progress when the patience ends.
+        silent_since: returns the monotonic time since which the service has been silent, if it is known to be down;
+            otherwise None.
     """
 
     def __init__(
@@ -46,16 +47,16 @@ class Deadline:
         self._moved_at = time.monotonic()
 
     def next_look(self, moved_at: float, patience: float | None = None) -> float:
-        """Seconds to wait until the next look at it.
+        """Return the seconds to wait until the next check.
 
         Args:
-            moved_at: the monotonic time at which what is waited for has last got on.
-            patience: for what is waited for, if it deserves less than others.
+            moved_at: monotonic time of the last progress of what is waited for.
+            patience: for what is waited for, if it is to be shorter.
 
         Raises:
-            Interrupted: nobody wants the result any more.
-            Unreachable: nothing has come for too long.
-            Down: others have waited for too long, and nothing of what this operation waits for has come since.
+            Interrupted: if nobody wants the result any more.
+            Unreachable: if there was no progress for too long.
+            Down: if others have waited for too long, and this operation has seen no progress since.
         """
         if self._interrupted():
             raise types.Interrupted("nobody waits for it any more")
@@ -72,18 +73,19 @@ class Deadline:
         return min(left, _SLICE)
 
     def also_ended_by(self, interrupted: Callable[[], bool]) -> None:
-        """Add another condition that interrupts the operation, once it has waited for a moment: most do not."""
+        """Add a condition that interrupts the operation. It is only checked after a moment, because most operations
+        never wait."""
         before, from_then_on = self._interrupted, time.monotonic() + _SLICE
         self._interrupted = lambda: before() or (time.monotonic() >= from_then_on and interrupted())
 
 
 def current() -> Deadline | None:
-    """The deadline of the operation that this thread serves; None if it serves none."""
+    """Return the deadline of the operation that this thread serves; None if it serves none."""
     return getattr(_thread, "deadline", None)
 
 
 class Operation:
-    """A block within which this thread serves an operation."""
+    """A context in which this thread serves an operation."""
 
     __slots__ = ("_deadline",)
 
@@ -98,20 +100,20 @@ class Operation:
 
 
 def never() -> float:
-    """Record progress of something that does not report it by itself."""
+    """Return the time of the last progress of something that does not report any."""
     return NEVER
 
 
 def result(future: "Future[T]", moved_at: Callable[[], float] = never, until: float = math.inf) -> T:
-    """The result of a future, as soon as there is one.
+    """Wait for the result of a future.
 
     Args:
-        moved_at: tells when what is waited for has last got on.
-        until: the monotonic time at which the wait ends in any case.
+        moved_at: returns the monotonic time of the last progress.
+        until: monotonic time when to stop waiting in any case.
 
     Raises:
-        TimeoutError: it is ``until``.
-        Exception: what the future raises, and what the deadline does.
+        TimeoutError: if ``until`` has passed.
+        Exception: what the future or the deadline raises.
     """
     deadline = current()
     while not future.done():
@@ -126,7 +128,7 @@ def result(future: "Future[T]", moved_at: Callable[[], float] = never, until: fl
 
 
 def wait(condition: threading.Condition, moved_at: float = NEVER, patience: float | None = None) -> None:
-    """Wait until a condition, which is held, is notified, or for a moment. Raises what the deadline does."""
+    """Wait until a condition, whose lock is held, is notified, or for a moment. Raises what the deadline raises."""
     deadline = current()
     condition.wait(None if deadline is None else deadline.next_look(moved_at, patience))
 
@@ -134,16 +136,16 @@ def wait(condition: threading.Condition, moved_at: float = NEVER, patience: floa
 def wait_for(
     condition: threading.Condition, holds: Callable[[], bool], until: float, moved_at: Callable[[], float] = never
 ) -> None:
-    """Wait until something holds, as looked at whenever a condition, which is held, is notified.
+    """Wait until a predicate holds. It is checked whenever a condition, whose lock is held, is notified.
 
     Args:
-        until: the monotonic time at which the wait ends in any case.
-        moved_at: tells when what is waited for has last got on; ``time.monotonic`` where that is not the service, so
-            that no patience with it ends.
+        until: monotonic time when to stop waiting in any case.
+        moved_at: returns the monotonic time of the last progress; ``time.monotonic`` if the service is not involved, so
+            that no patience ends.
 
     Raises:
-        Interrupted: nobody wants the result any more.
-        Unreachable: nothing has come for too long.
+        Interrupted: if nobody wants the result any more.
+        Unreachable: if there was no progress for too long.
     """
     deadline = current()
     while not holds() and (seconds := until - time.monotonic()) > 0:

@@ -1,6 +1,6 @@
 """How many files programs may have open: fewer than this process may, because uploads and downloads need some too.
 
-So programs run out of descriptors where they expect it, at open(); open files can still be written, closed and
+So programs run out of descriptors where they expect it, in open(). Files that are open can still be written, closed and
 uploaded.
 """
 
@@ -10,7 +10,7 @@ import resource
 from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
 
-_RESERVED = 64  # for uploads and downloads, each of which needs a file and a connection
+_RESERVED = 64  # for uploads and downloads, which need a file and a connection each
 
 
 class Headroom:
@@ -21,7 +21,8 @@ class Headroom:
         self._most = limit - min(_RESERVED, limit // 3)
 
     def check(self) -> None:
-        """Raises TooManyOpenFiles. The kernel uses the lowest free number, which says how many are open."""
+        """Raise TooManyOpenFiles if only the reserve is left. The kernel uses the lowest free number, which shows how
+        many are open."""
         with disk_errors():
             fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         os.close(fd)

@@ -1,4 +1,4 @@
-"""Directories: containers at the root, and below them the directories that paths imply or this machine keeps."""
+"""Directories: containers at the root, and below them the directories that paths imply or that this machine keeps."""
 
 import math
 import secrets
@@ -25,10 +25,10 @@ from containerfs.fs.writing.removals import Removals
 
 
 class Directories:
-    """Makes, removes and lists directories. Thread-safe; every method raises ``FsError``.
+    """Creates, removes and lists directories. Thread-safe. Every method raises ``FsError``.
 
     Args:
-        listing_ahead: is told what is looked into; None if nothing is to be listed before it is asked for.
+        listing_ahead: told which containers programs look into; None if nothing is to be listed ahead.
     """
 
     def __init__(
@@ -65,21 +65,21 @@ class Directories:
         return self._handles.add(handle)
 
     def directory(self, fh: int) -> Directory:
-        """The directory that a handle is open for."""
+        """Return the directory that a handle is open for."""
         return self._handles[fh].directory
 
     def rewind(self, fh: int) -> None:
-        """Read an open directory from its beginning, with what is there by now."""
+        """Read an open directory from its beginning, with its current entries."""
         handle = self._handles[fh]
         if handle.unread:
             return
         try:
             self._look_into(handle)
-        except (types.NotFound, types.Gone):  # it was removed, and is empty
+        except (types.NotFound, types.Gone):  # removed, and so empty
             handle.rewind()
 
     def entries(self, fh: int) -> Sequence[Entry]:
-        """The next contents of an open directory, as soon as they are known; none at its end."""
+        """Wait for the next entries of an open directory and return them; none at its end."""
         handle = self._handles[fh]
         handle.unread = False
         while handle.arrival is not None:
@@ -94,7 +94,7 @@ class Directories:
         return [entry for entry in there if entry[0] not in shown] if shown else there
 
     def _foreseen(self, handle: DirectoryHandle, arrival: Arrival) -> list[Entry]:
-        """The names that a listing under way has brought since; the handle lets go of one that brings no more."""
+        """Return the names that an incomplete listing has brought since. A complete one is dropped from the handle."""
         files = self._lookup.arrived(arrival)
         if not files:
             handle.arrival = None
@@ -102,12 +102,12 @@ class Directories:
         with self._tree.lock:
             try:
                 return handle.show(foreseen(self._tree, handle.directory, files, handle.replaced, arrival.started))
-            except types.NotFound:  # the directory was removed, and is empty
+            except types.NotFound:  # the directory was removed, and so is empty
                 handle.arrival = None
                 return []
 
     def _look_into(self, handle: DirectoryHandle) -> None:
-        """Begin to read a directory, and have its contents listed, if that is due."""
+        """Begin to read a directory, and list its entries if that is due."""
         if self._holds_containers(handle.directory):
             self._metadata.refresh_containers()
             return handle.rewind()
@@ -126,14 +126,14 @@ class Directories:
         self._handles.pop(fh)
 
     def make(self, parent: Directory, name: str) -> Directory:
-        """Create a container in the root, or a directory elsewhere; returns it, looked up."""
+        """Create a container in the root, or a directory elsewhere. Returns it, looked up."""
         if parent is self._tree.root:
             container = self._make_container(name)
             with self._tree.lock:
                 container.known += 1
             return container
         directory = Directory(name, secrets.randbits(63), time.time_ns())
-        directory.changed_at = math.inf  # until it is noted that it is kept, no listing says anything about it
+        directory.changed_at = math.inf  # until it is recorded as kept, listings say nothing about it
         with self._tree.lock:
             if name in parent.children:
                 raise types.AlreadyExists(name)
@@ -142,11 +142,11 @@ class Directories:
         return directory
 
     def rename_container(self, container: ContainerDirectory, name: str) -> None:
-        """Rename a container. If the service cannot, an empty one is created again under the new name.
+        """Rename a container. If the service cannot do that, an empty container is created again under the new name.
 
         Raises:
-            AlreadyExists: another container has it.
-            CrossDevice: the service cannot, and there is something in the container: programs copy instead.
+            AlreadyExists: if another container has the name.
+            CrossDevice: if the service cannot do it and the container is not empty; programs copy instead.
         """
         self.check_at_top(name)
         _check_free(name)
@@ -172,17 +172,21 @@ class Directories:
         self._attributes.save(remote.id, directory_key(""), container.attributes())
 
     def check_at_top(self, name: str) -> None:
-        """Raises NotPermitted for a name that no directory gets at the top of a mount."""
+        """Raise NotPermitted for a name that directories at the top of a mount must not have."""
         if self._names.is_refused_at_top(name):
             raise types.NotPermitted(
                 f"{name!r} is a name that desktops and editors use; it cannot be created at the top of a mount"
             )
 
     def remove(self, directory: Directory) -> None:
-        """Delete an empty container, or remove an empty directory. Raises DirectoryNotEmpty."""
+        """Delete an empty container, or remove an empty directory.
+
+        Raises:
+            DirectoryNotEmpty: if it is not empty.
+        """
         container = directory.container
         if directory is container:
-            self._lookup.ask(container)  # what others put there a moment ago is not to be lost
+            self._lookup.ask(container)  # others may have stored something there a moment ago
         else:
             self._lookup.refresh(container)
         with self._tree.lock:
@@ -223,7 +227,7 @@ class Directories:
         with self._tree.lock:
             container = self._tree.add_container(remote)
             container.touch()
-            container.asked_at = container.listed_at = time.monotonic()  # a new one is known to be empty
+            container.asked_at = container.listed_at = time.monotonic()  # a new container is known to be empty
             return container
 
     def _listed(self, name: str) -> ContainerDirectory | None:
@@ -242,6 +246,6 @@ class Directories:
 
 
 def _check_free(name: str) -> None:
-    """Raises NotPermitted for the name that containers are shown under once they have ended."""
+    """Raise NotPermitted for the name of the directory of containers that have ended."""
     if name == EXPIRED:
         raise types.NotPermitted(f"{name!r} shows what this machine holds of containers that have ended")

@@ -1,4 +1,4 @@
-"""The local disk: its errors as the file system's, and locks that several mounts share."""
+"""The local disk: translates its errors, and has locks that several mounts share."""
 
 import ctypes
 import errno
@@ -28,7 +28,7 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Around work on local files: each ``OSError`` becomes what ``_KINDS`` says, or else Failed."""
+    """Translate the ``OSError`` of work on local files by ``_KINDS``; others become Failed."""
     try:
         yield
     except OSError as error:
@@ -37,10 +37,10 @@ def disk_errors() -> Iterator[None]:
 
 
 def write_all(fd: int, data: memoryview | bytes, offset: int) -> int:
-    """Write all of ``data``; returns how many bytes that is. A disk that is nearly full takes a part of it first.
+    """Write all of ``data``, and return its size in bytes. A disk that is nearly full may take a part of it first.
 
     Raises:
-        OSError: some of it cannot be written.
+        OSError: if some of it cannot be written.
     """
     left = memoryview(data)
     while left:
@@ -50,10 +50,12 @@ def write_all(fd: int, data: memoryview | bytes, offset: int) -> int:
 
 
 def fallocate(fd: int, mode: int, offset: int, size: int) -> None:
-    """Allocate, punch out or zero a range; Python's own takes no mode. Source: fallocate(2).
+    """Allocate, punch out or zero a range. Python's own function has no mode. Source: fallocate(2).
 
     Raises:
-        NoSpace, TooLarge, NotSupported: as the disk says.
+        NoSpace: if the disk is full.
+        TooLarge: if the file would be larger than its file system allows.
+        NotSupported: if the file system cannot do it.
     """
     with disk_errors():
         if _libc.fallocate(fd, mode, offset, size):
@@ -71,10 +73,11 @@ def sync_path(path: Path) -> None:
 
 
 def sync_disk(path: Path) -> None:
-    """Flush everything that was written to the disk that a file or directory is on. Source: syncfs(2).
+    """Flush everything written to the disk that a file or directory is on. Source: syncfs(2).
 
     Raises:
-        Failed, NoSpace: some of it could not be written.
+        NoSpace: if some of it could not be written because the disk is full.
+        Failed: if some of it could not be written.
     """
     with disk_errors():
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -88,21 +91,21 @@ def sync_disk(path: Path) -> None:
 
 @cache
 def boot_id() -> str:
-    """Identifies this boot of the machine. Source: random(4)."""
+    """Return an id of this boot of the machine. Source: random(4)."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "unknown"
 
 
 class FileLock:
     """A lock that excludes other threads, and other processes that lock the same file. Not reentrant.
 
-    The kernel releases it when its holder is killed. Its descriptor is closed with the last reference to it.
-    Source: flock(2).
+    The kernel releases it when its holder is killed. Its descriptor is closed with the last reference to it. Source:
+    flock(2).
 
     Args:
-        path: of the file; created if missing, and left in place.
+        path: of the file; created if it is missing, and left in place.
 
     Raises:
-        OSError: the file cannot be opened or locked.
+        OSError: if the file cannot be opened or locked.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,7 +1,7 @@
-"""When containers end: warnings about those that were looked into, and keeping some of them alive.
+"""When containers end: warns about those that somebody looked into, and keeps some of them alive.
 
-All of this relies on what the service has said, and on when it was last used from here. The service is not asked,
-because on hosted services any request may keep a container alive, and billed. Only named containers are kept alive.
+All of this relies on what the service has said, and on when it was last used from here. No request is sent to find out,
+because on hosted services any request may keep a container alive, and cost money. Only named containers are kept alive.
 """
 
 import logging
@@ -19,16 +19,16 @@ from containerfs.fs.writing.momentary import MomentaryFiles
 
 log = logging.getLogger(__name__)
 
-_LOOKS = 5.0  # seconds between two looks at what is known here
+_LOOKS = 5.0  # seconds between checks
 _LONGEST_NOTICE = 3600.0  # seconds before the end of a long life
-_NOTICE = 0.1, 0.25  # of a life that was given at its beginning, and of the time that one may stand idle
-_RENEWED = 0.5  # of that time may be left when a container is used
-_UNKNOWN = 300.0  # seconds between two uses of a container whose end nobody knows
+_NOTICE = 0.1, 0.25  # parts of a lifetime, and of an idle limit
+_RENEWED = 0.5  # part of that time that is left when a container is used
+_UNKNOWN = 300.0  # seconds between uses of a container whose end is not known
 _NAME = ".containerfs-keep-alive"
 
 
 def notice(container: RemoteContainer, ends_at: float) -> float:
-    """How many seconds before its end to warn about a container."""
+    """Return how many seconds before its end to warn about a container."""
     of_life, of_idleness = _NOTICE
     if container.idle_limit is not None:
         return container.idle_limit * of_idleness
@@ -37,10 +37,10 @@ def notice(container: RemoteContainer, ends_at: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """When a container ends, by Unix time, unless it is used before if that is ``avoidable``.
+    """When a container ends, in Unix seconds. If that is ``avoidable``, using it earlier prevents it.
 
     Attributes:
-        warn_at: from when on that is soon.
+        warn_at: when to begin to warn, in Unix seconds.
         looked_into: whether somebody has looked into it from here.
     """
 
@@ -51,7 +51,7 @@ class Ending:
     looked_into: bool = True
 
     def is_soon(self, now: float) -> bool:
-        """Whether it has not ended and does so soon."""
+        """Tell whether it has not ended, but will soon."""
         return self.warn_at <= now < self.ends_at
 
     def __str__(self) -> str:
@@ -64,9 +64,9 @@ class Endings:
     """Watches the ends of the containers of a tree, on a thread of its own. Thread-safe.
 
     Args:
-        used_at: when this mount has last used a container, by its id, in Unix time; 0 if it has not.
-        keep_alive: names or ids of containers that are to live as long as the mount does.
-        read_only: whether nothing may be stored to that end.
+        used_at: returns when this mount last used a container, by its id, in Unix seconds; 0 if it has not.
+        keep_alive: names or ids of containers to keep alive as long as the mount runs.
+        read_only: whether nothing may be stored for that.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Endings:
         self._used_at = used_at
         self._keep_alive = frozenset(keep_alive)
         self._read_only = read_only
-        self._warned: dict[str, float] = {}  # by name: of which end
+        self._warned: dict[str, float] = {}  # the end that was warned about, by name
         self._closed = threading.Event()
 
     def start(self) -> None:
-        """Start watching, until it is closed."""
+        """Start watching, until ``close``."""
         threading.Thread(target=self._run, name="endings", daemon=True).start()
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Endings:
         self._closed.set()
 
     def ends_at(self, container: RemoteContainer) -> float | None:
-        """When a container ends, as far as is known here; None if it does not, or that is not known."""
+        """Return when a container ends, in Unix seconds; None if it does not, or that is not known here."""
         if container.expires_at is None:
             return None
         used_at = self._used_at(container.id)
@@ -106,7 +106,7 @@ class Endings:
         return max(container.expires_at, used_at + container.idle_limit)
 
     def known(self) -> list[Ending]:
-        """The containers whose end is known here, the next first."""
+        """Return the containers whose end is known here, the next one first."""
         with self._tree.lock:
             containers = [node for node in self._tree.containers() if not node.gone]
         found = []
@@ -118,11 +118,11 @@ class Endings:
         return sorted(found, key=lambda ending: ending.ends_at)
 
     def soon(self, now: float) -> list[Ending]:
-        """Those of the containers looked into that end soon, the next first."""
+        """Return the containers that somebody looked into and that end soon, the next one first."""
         return [ending for ending in self.known() if ending.looked_into and ending.is_soon(now)]
 
     def look(self, now: float) -> None:
-        """Warn once about containers that end soon, and use those to keep alive."""
+        """Warn once about containers that end soon, and use those that are to be kept alive."""
         for node in self._named():
             self._keep(node, now)
         for ending in self.soon(now):
@@ -140,12 +140,12 @@ class Endings:
         return [node for node in containers if self._keep_alive & {node.name, node.remote.id}]
 
     def _keep(self, node: ContainerDirectory, now: float) -> None:
-        """Use a container, if it is time."""
+        """Use a container if it is time."""
         container, ends_at = node.remote, self.ends_at(node.remote)
         if ends_at is None:
             due = self._used_at(container.id) + _UNKNOWN
         elif container.idle_limit is None:
-            return  # its end is fixed, and warned of
+            return  # its end is fixed; there was a warning
         else:
             due = ends_at - container.idle_limit * _RENEWED
         if now >= due:

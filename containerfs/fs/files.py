@@ -30,22 +30,22 @@ from containerfs.fs.writing.staging import Staging
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 1.0  # seconds for which opening a file that others have open waits for the kernel, or for them
+_PATIENCE = 1.0  # seconds that opening a file waits for the kernel, or for others that have it open
 _MANY, _LATELY = 10_000, 30.0  # files; seconds
 
 N = TypeVar("N", bound=FileNode)
 Owner = tuple[int, int]
-"""User and group id."""
+"""User id and group id."""
 
 
 class OpenFiles:
-    """Files that programs have open. Thread-safe; every method raises ``FsError``.
+    """Files that programs have open. Thread-safe. Every method raises ``FsError``.
 
     Args:
-        prefetcher: is told what is opened; None if nothing is to be fetched before it is asked for.
+        prefetcher: told which files are opened; None if nothing is to be fetched ahead.
         lazily: whether close() returns once a file is safe on this machine, rather than on the service.
-        read_only: whether nothing changes, access times neither.
-        all_thumbnails: whether thumbnailers may have large files downloaded.
+        read_only: whether nothing changes, not even access times.
+        all_thumbnails: whether thumbnailers may download large files.
     """
 
     def __init__(
@@ -76,26 +76,26 @@ class OpenFiles:
         self._read_only = read_only
         self._all_thumbnails = all_thumbnails
         self._kernel = kernel
-        # Held while the kernel is told: nobody reads a file that it is to forget, which it would wait for.
+        # Held while the kernel is told: it would wait for anybody who reads a file that it is to forget.
         self._telling = threading.Lock()
         self._headroom = Headroom()
         self._handles: HandleTable[ReadHandle] = HandleTable()
-        # Files of which somebody keeps an older content open, as was seen lately. Guarded by the tree's lock.
+        # Files of which somebody was recently seen to keep older content open. Guarded by the tree's lock.
         self._kept_open: TTLCache[FileNode, bool] = TTLCache(_MANY, _LATELY)
 
     def handle(self, fh: int) -> ReadHandle:
-        """The handle with this number. Raises BadHandle."""
+        """Return the handle with this number. Raises BadHandle."""
         handle = self._handles[fh]
         if handle.closing:
             self._set_closing(handle, closing=False)
         return handle
 
     def open(self, node: FileNode, flags: int, pid: int) -> tuple[int, bool]:
-        """Open a file that exists; returns the handle, and whether the kernel's pages of the file are still good.
+        """Open an existing file. Returns the handle, and whether the kernel's pages of the file are still valid.
 
         Raises:
-            Gone: it was deleted or replaced, and nothing is left of it; the kernel looks again.
-            NotPermitted: a thumbnailer wants a large file that would have to be downloaded.
+            Gone: if it was deleted or replaced and nothing is left of it; the kernel looks it up again.
+            NotPermitted: if a thumbnailer opens a large file that would have to be downloaded.
         """
         self._wait_for_newer(node)
         self._headroom.check()
@@ -114,7 +114,7 @@ class OpenFiles:
     def create(
         self, parent: Directory, name: str, flags: int, mode: int, pid: int, owner: Owner | None
     ) -> tuple[FileNode, int] | None:
-        """Create a file, on this machine, and open it; returns it and the handle, None if the name is taken."""
+        """Create a file on this machine, and open it. Returns it and the handle; None if the name is taken."""
         self._headroom.check()
         data = self._journal.stage()
         node = self._new(FileNode, parent, name, data, owner)
@@ -126,7 +126,7 @@ class OpenFiles:
         return None
 
     def link(self, parent: Directory, name: str, target: bytes, owner: Owner | None) -> Link:
-        """Create a symbolic link and make it safe; returns it, looked up. Raises AlreadyExists."""
+        """Create a symbolic link and make it safe. Returns it, looked up. Raises AlreadyExists."""
         data = self._journal.stage()
         try:
             data.write(memoryview(target), 0)
@@ -148,7 +148,7 @@ class OpenFiles:
         return node
 
     def target(self, node: Link) -> bytes:
-        """What a symbolic link points to."""
+        """Return the target of a symbolic link."""
         buffer = bytearray(TARGET_MAX + 1)
         handle = ReadHandle(node, self._fetcher)
         try:
@@ -168,7 +168,7 @@ class OpenFiles:
         return node
 
     def _add(self, node: FileNode, parent: Directory) -> bool:
-        """Show what was just made; returns whether its name was free. Wants the tree's lock held."""
+        """Show a new file, and return whether its name was free. The tree's lock must be held."""
         if node.name in parent.children:
             return False
         parent.add(node, node.name)
@@ -178,13 +178,14 @@ class OpenFiles:
         return True
 
     def truncate(self, node: FileNode, size: int) -> None:
-        """Set the size of a file; unless a program has it open to write, the service has it when this returns."""
+        """Set the size of a file in bytes. Unless a program has it open for writing, the service has it when this
+        returns."""
         self._staging.truncate(node, size)
         if not node.writers:
             self._commit(node)
 
     def ftruncate(self, fh: int, size: int) -> None:
-        """Set the size of an open file, on this machine."""
+        """Set the size of an open file in bytes, on this machine."""
         handle = self._handles[fh]
         if not isinstance(handle, WriteHandle):
             raise types.BadHandle("opened for reading only")
@@ -198,9 +199,9 @@ class OpenFiles:
         self._staging.fallocate(handle.node, mode, offset, size)
 
     def flush(self, fh: int, pid: int) -> None:
-        """A program closes the file: what was written is made safe, and what fails is close()'s error.
+        """Make what was written safe when a program closes the file. Errors become those of close().
 
-        Where the program inherited the file from another that still runs, that one's close counts.
+        If the program inherited the file from another process that still runs, only that one's close counts.
         """
         handle = self._handles[fh]
         try:
@@ -220,7 +221,7 @@ class OpenFiles:
             self._commit(node)
 
     def fsync(self, fh: int) -> None:
-        """Make what was written safe on this machine, against its crash too."""
+        """Make what was written safe on this machine, even if the machine crashes."""
         node = self._handles[fh].node
         with node.lock:
             data = state.writable(node.state)
@@ -235,7 +236,7 @@ class OpenFiles:
             self._commits.make_durable(node)
 
     def release(self, fh: int) -> None:
-        """The last descriptor of a handle is closed. What no close() has waited for is uploaded in the background."""
+        """Handle the close of a handle's last descriptor. What no close() waited for is uploaded in the background."""
         handle = self._handles.pop(fh)
         node = handle.node
         handle.close()
@@ -254,8 +255,10 @@ class OpenFiles:
             handle.closing = closing
 
     def _wait_for_newer(self, node: FileNode) -> None:
-        """Wait for a moment until nobody has the older content of a file open, of which the service has a newer one.
-        Else programs that open it again and again, in turns, would never see the newer."""
+        """Wait for a moment until nobody has older content of a file open that the service has replaced.
+
+        Otherwise programs that take turns in opening it would never see the newer content.
+        """
         with self._tree.lock:
             if not isinstance(node.state, Outdated) or node in self._kept_open:
                 return
@@ -267,10 +270,10 @@ class OpenFiles:
                 self._kept_open[node] = True
 
     def _update_kernel(self, node: FileNode) -> bool:
-        """Make the kernel forget other contents of a file that was just opened.
+        """Make the kernel forget other content of a file that was just opened.
 
         Returns:
-            Whether pages that the kernel has are good.
+            Whether the pages that the kernel has are valid.
         """
         with self._telling:
             with self._tree.lock:
@@ -285,7 +288,7 @@ class OpenFiles:
         return good
 
     def _let_go(self, node: FileNode) -> None:
-        """No program holds the file any more."""
+        """Called when no program holds the file any more."""
         if node.parent is None:
             self._removals.discard_unless_held(node)
         else:
@@ -329,7 +332,7 @@ class OpenFiles:
             self._commits.commit(node, lazily=self._lazily)
 
     def _close_torn(self, node: FileNode) -> None:
-        """A write has failed: the file is as it was, unless some of what was written was promised to be safe."""
+        """Restore a file after a failed write, unless some of what was written was promised to be safe."""
         if isinstance(node.state, Torn) and node.state.entry is not None:
             self._commit(node)
         else:

@@ -1,7 +1,7 @@
 """The file system: one method for each operation of the kernel.
 
-It coordinates and stores nothing itself. Locks are taken in this order: the tree's, a node's, then those inside the
-journal, the cache and the schedule; none is held across the network. Files and directories are nodes, which the kernel
+It coordinates, and stores nothing itself. Locks are taken in this order: the tree's, a node's, then those inside the
+journal, the cache and the schedule. None is held across the network. Files and directories are nodes, which the kernel
 looks up by name, starting at the root, and knows until it forgets them.
 """
 
@@ -27,19 +27,19 @@ from containerfs.fs.writing.moves import Moves
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.replay import Replay
 
-_USER = "user."  # the names that programs may choose. Source: xattr(7)
+_USER = "user."  # the prefix of names that programs may choose. Source: xattr(7)
 
 
 class FileSystem:
-    """Containers and their files. Safe to call from any thread; every method raises ``FsError``.
+    """Containers and their files. May be called from any thread. Every method raises ``FsError``.
 
     Args:
-        top: the root of the mount: the tree's, which holds the containers, or one container.
+        top: the root of the mount: the tree's root, which holds the containers, or one container.
         disk: a directory on the disk where files are staged.
-        begin: makes the deadline of an operation that begins, of what tells that nobody waits for it any more.
+        begin: makes the deadline of a new operation, from a function that tells whether nobody waits for it any more.
         write_back: whether operations return once a change is safe on this machine, rather than on the service.
-        read_only: whether everything that changes something is refused.
-        on_close: ends the parts, in this order.
+        read_only: whether all changes are refused.
+        on_close: functions that end the parts, in this order.
     """
 
     def __init__(
@@ -84,47 +84,51 @@ class FileSystem:
         self._on_close = on_close
 
     def attach_kernel(self, forget: Forget) -> None:
-        """Attach the kernel, which is told when to forget a file."""
+        """Set the function that makes the kernel forget a file."""
         self._kernel.attach(forget)
 
     def operation(self, interrupted: Callable[[], bool]) -> AbstractContextManager[None]:
-        """Within the block, this thread serves an operation, which is to end soon whatever the service does.
+        """Serve an operation on this thread within the context. It ends soon, whatever the service does.
 
         Args:
-            interrupted: whether nobody waits for it any more; asked on this thread, several times in a second.
+            interrupted: returns whether nobody waits for the operation any more. Called on this thread, several times a
+                second.
 
         Returns:
-            A context manager. Methods called within it raise Interrupted as well.
+            A context manager. Methods that are called within it may also raise Interrupted.
         """
         return deadline.Operation(self._begin(interrupted))
 
-    # Looking
+    # Looking up
 
     def lookup(self, parent: Directory, name: str) -> Node:
-        """Look up a name in a directory. The kernel knows the node from then on, and has to ``forget`` it.
+        """Look up a name in a directory. The kernel knows the node from then on, until ``forget``.
 
         Raises:
-            NotFound: nothing.
-            Gone: the directory is not there any more itself.
+            NotFound: if there is no such name.
+            Gone: if the directory itself is gone.
         """
         while True:
             node = self._lookup.child(parent, name)
             with self._tree.lock:
-                if node.parent is parent:  # else it has gone between the two lines
+                if node.parent is parent:  # otherwise it disappeared between the two lines
                     node.known += 1
                     return node
 
     def forget(self, node: Node, times: int = 1) -> None:
-        """The kernel forgets a node that it was told about this many times."""
+        """Called when the kernel forgets a node that it was told about ``times`` times."""
         with self._tree.lock:
             node.known -= times
         if isinstance(node, FileNode):
             self._removals.discard_unless_held(node)
 
     def getattr(self, node: Node) -> Attr:
-        """Source: stat(2). Raises Gone: it is not there any more, and no program has it open.
+        """Return the attributes of a node. Source: stat(2).
 
-        The top is there as long as the mount is, so that a mount whose container has ended can be asked what it does.
+        The top exists as long as the mount does, so that a mount whose container has ended can be asked for its status.
+
+        Raises:
+            Gone: if the node is gone, and no program has it open.
         """
         is_held = isinstance(node, FileNode) and (node.opens > 0 or self._removals.is_kept(node))
         if not is_held and node is not self.top:
@@ -132,18 +136,16 @@ class FileSystem:
         return self._inodes.attr(node)
 
     def attr(self, node: Node) -> Attr:
-        """The same of a node that was just looked up."""
+        """Return the attributes of a node that was just looked up."""
         return self._inodes.attr(node)
 
     def opendir(self, directory: Directory) -> int:
-        """Open a directory. Source: opendir(3)."""
+        """Open a directory, and return the number of its handle. Source: opendir(3)."""
         return self._directories.open(directory)
 
     def readdir(self, fh: int) -> Sequence[Entry]:
-        """The next contents of the directory, without "." and "..", as soon as they are known; none at its end.
-
-        Source: readdir(3).
-        """
+        """Wait for the next entries of a directory and return them, without "." and ".."; none at its end. Source:
+        readdir(3)."""
         return self._directories.entries(fh)
 
     def rewinddir(self, fh: int) -> None:
@@ -151,11 +153,11 @@ class FileSystem:
         self._directories.rewind(fh)
 
     def lookup_listed(self, fh: int, nodes: Iterable[Node]) -> dict[Node, Attr]:
-        """``lookup`` of what was listed in an open directory, with attributes.
+        """Look up nodes that were listed in an open directory, together with their attributes.
 
         Returns:
-            The attributes, but of those that are not there any more, and those that would take a request: the kernel
-            does not know these.
+            The attributes by node. Nodes that are gone, or whose attributes would take a request, are left out; the
+            kernel does not know these.
         """
         directory, at_hand = self._directories.directory(fh), self._inodes.attr_at_hand
         attributes = [(node, attr) for node in nodes if (attr := at_hand(node)) is not None]
@@ -166,27 +168,27 @@ class FileSystem:
         return found
 
     def releasedir(self, fh: int) -> None:
-        """Source: closedir(3)."""
+        """Close a directory. Source: closedir(3)."""
         self._directories.release(fh)
 
     def statfs(self) -> os.statvfs_result:
-        """The disk on which files are staged, since the service has no known limit. Source: statvfs(3)."""
+        """Describe the disk on which files are staged, because the service has no known limit. Source: statvfs(3)."""
         return os.statvfs(self._disk)
 
     # Files
 
     def open(self, node: FileNode, flags: int, pid: int = 0) -> tuple[int, bool]:
-        """Open a file that exists. Source: open(2).
+        """Open an existing file. Source: open(2).
 
         Args:
-            flags: as of open(2).
+            flags: as in open(2).
             pid: the thread that opens it.
 
         Returns:
-            The handle's number, and whether pages that the kernel has of the file are still good.
+            The handle's number, and whether the kernel's pages of the file are still valid.
 
         Raises:
-            Gone: it was deleted or replaced meanwhile; the kernel looks again.
+            Gone: if it was deleted or replaced in the meantime; the kernel looks it up again.
         """
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self._check_writable(node)
@@ -195,7 +197,7 @@ class FileSystem:
     def create(
         self, parent: Directory, name: str, flags: int, mode: int, pid: int = 0, owner: Owner | None = None
     ) -> tuple[FileNode, int]:
-        """Create a file, on this machine, and open it; the service has it once it is closed. Source: open(2).
+        """Create a file on this machine, and open it. The service gets it once it is closed. Source: open(2).
 
         Returns:
             The file, looked up, and the handle's number.
@@ -211,11 +213,11 @@ class FileSystem:
                 return made
             if flags & os.O_EXCL:
                 raise types.AlreadyExists(name)
-            with suppress(types.NotFound):  # it has gone again
+            with suppress(types.NotFound):  # gone again
                 return self._open_made(parent, name, flags, pid)
 
     def _open_made(self, parent: Directory, name: str, flags: int, pid: int) -> tuple[FileNode, int]:
-        """Another program was faster to create a file."""
+        """Open a file that another program created at the same time."""
         node = self.lookup(parent, name)
         try:
             if not isinstance(node, FileNode):
@@ -226,7 +228,8 @@ class FileSystem:
             raise
 
     def read_into(self, fh: int, buffer: memoryview, offset: int) -> int:
-        """Read into ``buffer``; returns how many bytes, fewer than it holds only at the end. Source: pread(2)."""
+        """Read into ``buffer``. Returns the number of bytes, smaller than ``buffer`` only at the end of the file.
+        Source: pread(2)."""
         handle = self._files.handle(fh)
         try:
             return handle.read_into(buffer, offset)
@@ -234,11 +237,12 @@ class FileSystem:
             raise self._inodes.vanished(handle.node, error) from error
 
     def write(self, fh: int, data: memoryview, offset: int) -> int:
-        """Write all of ``data``, on this machine. Source: pwrite(2)."""
+        """Write all of ``data`` on this machine. Source: pwrite(2)."""
         return self._files.handle(fh).write(data, offset)
 
     def truncate(self, node: FileNode, size: int) -> None:
-        """Set the size of a file; unless a program has it open to write, the service has it when this returns.
+        """Set the size of a file in bytes. Unless a program has it open for writing, the service has it when this
+        returns.
 
         Source: truncate(2).
         """
@@ -246,32 +250,32 @@ class FileSystem:
         self._files.truncate(node, size)
 
     def ftruncate(self, fh: int, size: int) -> None:
-        """Set the size of an open file, on this machine. Source: ftruncate(2)."""
+        """Set the size of an open file in bytes, on this machine. Source: ftruncate(2)."""
         self._files.ftruncate(fh, size)
 
     def fallocate(self, fh: int, mode: int, offset: int, size: int) -> None:
-        """Allocate, punch out or zero a range of an open file, on this machine, as its disk can.
+        """Allocate, punch out or zero a range of an open file on this machine, as far as its disk supports that.
 
         Source: fallocate(2).
         """
         self._files.fallocate(fh, mode, offset, size)
 
     def flush(self, fh: int, pid: int = 0) -> None:
-        """A program closes the file: what was written is made safe, and what fails is close()'s error.
+        """Make what was written safe when a program closes the file. Errors become those of close(). Source: close(2).
 
-        Where the program inherited the file from another that still runs, that one's close counts. Source: close(2).
+        If the program inherited the file from another process that still runs, only that one's close counts.
         """
         current = deadline.current()
-        if current is not None:  # the kernel interrupts no close() of a process that was killed
+        if current is not None:  # the kernel does not interrupt the close() of a process that was killed
             current.also_ended_by(lambda: is_killed(pid))
         self._files.flush(fh, pid)
 
     def fsync(self, fh: int) -> None:
-        """Make what was written safe on this machine, against its crash too. Source: fsync(2)."""
+        """Make what was written safe on this machine, even if the machine crashes. Source: fsync(2)."""
         self._files.fsync(fh)
 
     def release(self, fh: int) -> None:
-        """The last descriptor of a handle is closed. What no close() has waited for is uploaded in the background."""
+        """Handle the close of a handle's last descriptor. What no close() waited for is uploaded in the background."""
         handle = self._files.handle(fh)
         self._files.release(fh)
         if handle.moved and handle.node.parent is not None:
@@ -281,7 +285,7 @@ class FileSystem:
     # Names
 
     def symlink(self, parent: Directory, name: str, target: bytes, owner: Owner | None = None) -> Link:
-        """Make a symbolic link; the service has it when this returns, as with ``flush``. Source: symlink(2).
+        """Create a symbolic link. The service has it when this returns, as after ``flush``. Source: symlink(2).
 
         Returns:
             The link, looked up.
@@ -294,14 +298,15 @@ class FileSystem:
         return self._files.link(parent, name, target, owner)
 
     def readlink(self, link: Link) -> bytes:
-        """The target of a symbolic link. Source: readlink(2)."""
+        """Return the target of a symbolic link. Source: readlink(2)."""
         try:
             return self._files.target(link)
         except types.NotFound as error:
             raise self._inodes.vanished(link, error) from error
 
     def mkdir(self, parent: Directory, name: str, mode: int, owner: Owner | None = None) -> Directory:
-        """At the root: create a container. Below: a directory, which some services know once it holds a file.
+        """Create a container in the root, or a directory elsewhere. Some services know a directory only once it has a
+        file.
 
         Source: mkdir(2).
 
@@ -319,7 +324,7 @@ class FileSystem:
         return directory
 
     def rmdir(self, parent: Directory, name: str) -> None:
-        """At the root: delete a container, which must be empty. Below: a directory. Source: rmdir(2)."""
+        """Delete an empty container in the root, or remove an empty directory elsewhere. Source: rmdir(2)."""
         self._check_writable(parent)
         directory = self._lookup.directory(parent, name)
         self._check_writable(directory)
@@ -336,14 +341,15 @@ class FileSystem:
     def rename(
         self, old_parent: Directory, old_name: str, parent: Directory, name: str, *, replace: bool = True
     ) -> None:
-        """Give a file or directory another name in its container, or a container another one. Source: rename(2).
+        """Rename a file or directory within its container, or a container. Source: rename(2).
 
         Args:
-            replace: whether it takes the place of what has that name.
+            replace: whether it replaces what has the new name.
 
         Raises:
-            AlreadyExists: something has it, and is not to be replaced.
-            CrossDevice: between two containers, and of one that the service cannot rename: programs copy instead.
+            AlreadyExists: if the name is taken and not to be replaced.
+            CrossDevice: between two containers, or for a container that the service cannot rename; programs copy
+                instead.
         """
         self._check_writable(old_parent, parent)
         source = self._lookup.child(old_parent, old_name)
@@ -366,7 +372,7 @@ class FileSystem:
         self._moves.rename(source, parent, name, target, lazily=self._write_back)
 
     def refuse(self, why: str) -> None:
-        """For what the API cannot hold: raises NotPermitted, which programs understand."""
+        """Refuse what the API cannot hold: raises NotPermitted, which programs understand."""
         raise types.NotPermitted(why)
 
     # Attributes
@@ -376,21 +382,21 @@ class FileSystem:
         self._set(node, mode=mode & 0o7777)
 
     def chown(self, node: Node, uid: int, gid: int) -> None:
-        """Set the owner, on this machine; -1 leaves one as it is. Source: chown(2)."""
+        """Set the owner on this machine; -1 keeps the user or group. Source: chown(2)."""
         self._set(node, **{name: value for name, value in (("uid", uid), ("gid", gid)) if value != -1})
 
     def utimens(self, node: Node, atime: int | None, mtime: int | None) -> None:
-        """Set times in nanoseconds, on this machine; None leaves one as it is. Source: utimensat(2)."""
+        """Set times in nanoseconds on this machine; None keeps a time. Source: utimensat(2)."""
         self._set(node, **{name: value for name, value in (("atime", atime), ("mtime", mtime)) if value is not None})
 
     # Control
 
     def getxattr(self, node: Node, name: str) -> bytes:
-        """Source: getxattr(2).
+        """Return an extended attribute. Source: getxattr(2).
 
         Raises:
-            NoAttribute: there is none of that name.
-            NotSupported: there can be none. ``ls -l`` then asks about one file, and not about each.
+            NoAttribute: if there is none with that name.
+            NotSupported: if there can be none. ``ls -l`` then asks for one file, and not for each.
         """
         if not name.startswith(_USER):
             raise types.NotSupported(name)
@@ -399,19 +405,20 @@ class FileSystem:
         return self._control.get(node, name)
 
     def listxattr(self, node: Node) -> list[str]:
-        """None: the attributes describe this place, and must not be copied along with a file.
+        """Return no names, because the attributes describe this mount, and must not be copied along with a file.
 
         Source: listxattr(2).
         """
         return []
 
     def setxattr(self, node: Node, name: str, value: bytes) -> None:
-        """Two attributes are commands. Source: setxattr(2).
+        """Carry out a command. Source: setxattr(2).
 
-        ``user.containerfs.refresh`` makes the next look ask the service; ``user.containerfs.sync`` has all uploads that
-        are due, or that were refused, tried now, and does not wait for them.
+        ``user.containerfs.refresh`` makes the next look send a request. ``user.containerfs.sync`` tries all uploads now
+        that are due or were refused, without waiting for them.
 
-        The API holds no attributes: others raise NotSupported, which programs that copy understand.
+        Raises:
+            NotSupported: for all other attributes, which the API cannot hold. Programs that copy files understand that.
         """
         if name == PREFIX + "sync":
             self._replay.run_returned()
@@ -422,19 +429,26 @@ class FileSystem:
             raise types.NotSupported(name)
 
     def removexattr(self, node: Node, name: str) -> None:
-        """There are none to remove. Source: removexattr(2). Raises NoAttribute."""
+        """Raise NoAttribute, because there are none to remove. Source: removexattr(2)."""
         raise types.NoAttribute(name)
 
     def expedite(self) -> None:
-        """Retry everything that is due now, because the service is back."""
+        """Retry everything that is due, because the service is back."""
         self._backlog.expedite()
 
     def sync(self, directory: Directory, timeout: float = 300.0) -> None:
-        """Wait until what is below a directory is on the service. Raises Failed, naming what is not."""
+        """Wait until everything below a directory is on the service.
+
+        Args:
+            timeout: in seconds.
+
+        Raises:
+            Failed: if something is not; names it.
+        """
         self._sync(directory, timeout)
 
     def fsyncdir(self, fh: int) -> None:
-        """The same of an open directory. Source: fsync(2)."""
+        """Wait until everything below an open directory is on the service. Source: fsync(2)."""
         self._sync(self._directories.directory(fh), 300.0)
 
     def _sync(self, directory: Directory, timeout: float) -> None:
@@ -445,20 +459,20 @@ class FileSystem:
             raise types.Failed("not on the service: " + ", ".join(map(str, left)))
 
     def drain(self, timeout: float) -> list[Unfinished]:
-        """Wait until everything is on the service; returns what is not, after ``timeout`` seconds."""
+        """Wait up to ``timeout`` seconds until everything is on the service, and return what is not."""
         return self._backlog.drain(timeout)
 
     def replay(self) -> None:
-        """Upload what earlier mounts left undone; until then it is shown as it was."""
+        """Upload what earlier mounts left. Until then, it is shown as it was."""
         self._replay.run()
 
     def close(self) -> None:
-        """Close. What is not on the service stays in the journal for the next mount."""
+        """Close the file system. What is not on the service stays in the journal for the next mount."""
         for end in self._on_close:
             end()
 
     def _refresh(self, node: Node) -> None:
-        """Ask the service at the next look, and have the kernel ask for files that nobody has open."""
+        """Send a request at the next look, and make the kernel ask for files that nobody has open."""
         if node in (self._tree.root, self._tree.root.expired):
             self._metadata.expire(None)
             return
@@ -475,17 +489,17 @@ class FileSystem:
         self._inodes.set(node, **values)
 
     def _keep_emptied(self, parent: Directory) -> None:
-        """The service knows of no directory without files: it is kept here, across mounts."""
+        """Keep an emptied directory here, across mounts, because the service has no directories without files."""
         with self._tree.lock:
             emptied = not parent.children and parent.parent is not None
             parent.kept = True
             parent.touch()
         if emptied and not isinstance(parent, ContainerDirectory):
-            with suppress(types.NotFound):  # it was removed meanwhile
+            with suppress(types.NotFound):  # removed in the meantime
                 self._inodes.keep(parent)
 
     def _check_writable(self, *places: Node) -> None:
-        """Raises ReadOnly: the mount is, or one of these is of a container that has ended."""
+        """Raise ReadOnly if the mount is read-only, or one of these nodes is in a container that has ended."""
         if self._read_only:
             raise types.ReadOnly("mounted read-only")
         with self._tree.lock:

@@ -21,10 +21,10 @@ H = TypeVar("H")
 
 
 class ReadHandle:
-    """A file open for reading. Thread-safe.
+    """A file that is open for reading. Thread-safe.
 
     Attributes:
-        moved: whether reading it has moved the file's access time.
+        moved: whether reading it has changed the file's access time.
         closing: whether a program has closed it and nobody has used it since; another may still hold it.
     """
 
@@ -33,15 +33,16 @@ class ReadHandle:
         self.moved = self.closing = False
         self._notes_access = notes_access
         self._fetcher = fetcher
-        # An older content stays open until the handle closes, since another thread may be reading it.
+        # Older content stays open until the handle is closed, because another thread may be reading it.
         self._readers: dict[RemoteFile, Reader] = {}  # guarded by the node's lock
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read at ``offset`` into ``buffer``; returns how many bytes, fewer than it holds only at the end of the file.
+        """Read into ``buffer`` at ``offset``. Returns the number of bytes, smaller than ``buffer`` only at the end of
+        the file.
 
         Raises:
-            NotFound: the service has dropped the content.
-            Unreachable: it does not answer.
+            NotFound: if the service no longer has the content.
+            Unreachable: if the service does not answer.
         """
         read = self._read_into(buffer, offset)
         if read and self._notes_access and self.node.accessed():
@@ -57,7 +58,7 @@ class ReadHandle:
         return reader.read_into(buffer, offset) if reader else 0
 
     def write(self, data: memoryview, offset: int) -> int:
-        """Refuse to write. Raises BadHandle."""
+        """Raise BadHandle."""
         raise types.BadHandle("opened for reading only")
 
     def close(self) -> None:
@@ -71,8 +72,8 @@ class ReadHandle:
         """Open the content now, so that open() fails, rather than read(), if no descriptor is left.
 
         Raises:
-            NoSpace: the disk is full.
-            TooManyOpenFiles: no descriptor is left.
+            NoSpace: if the disk is full.
+            TooManyOpenFiles: if no descriptor is left.
         """
         with self.node.lock:
             content = state.content(self.node.state)
@@ -80,7 +81,7 @@ class ReadHandle:
                 self._reader(content)
 
     def is_to_be_fetched(self, size: int) -> bool:
-        """Whether reading all of it would download ``size`` bytes or more, or an unknown number."""
+        """Tell whether reading all of it would download at least ``size`` bytes, or an unknown number."""
         with self.node.lock:
             content = state.content(self.node.state)
             if isinstance(content, StagedFile) or content is None:
@@ -90,7 +91,7 @@ class ReadHandle:
             return not is_here and (content.size is None or content.size >= size)
 
     def _reader(self, remote: RemoteFile | None) -> Reader | None:
-        """A reader of what the service has; None for a file that was never there."""
+        """Return a reader of the service's file; None if the service never had one."""
         if remote is None:
             return None
         if remote not in self._readers:
@@ -99,12 +100,12 @@ class ReadHandle:
 
 
 class WriteHandle(ReadHandle):
-    """A file open for writing, perhaps for reading too.
+    """A file that is open for writing, and perhaps for reading.
 
     Args:
-        append: each write goes to the end, wherever that is by then.
-        notes_access: whether reading moves the access time.
-        opener: the process (its thread group's id) that opened it.
+        append: whether each write goes to the current end.
+        notes_access: whether reading changes the access time.
+        opener: the process (thread group id) that opened it.
     """
 
     def __init__(
@@ -123,19 +124,19 @@ class WriteHandle(ReadHandle):
         self.opener = opener
 
     def write(self, data: memoryview, offset: int) -> int:
-        """Write all of ``data``; on this machine only. Raises NoSpace, and what reading raises."""
+        """Write all of ``data`` on this machine. Raises NoSpace, and what reading raises."""
         return self._staging.write(self.node, data, None if self._append else offset)
 
 
 class DirectoryHandle:
-    """A directory open for listing, and how far a program has read it.
+    """A directory that is open for listing, and how far a program has read it.
 
     Attributes:
-        arrival: the listing under way of which more is to come; None if everything is known.
-        replaced: ids of files that something else stands for here.
-        unread: whether nothing was read yet, so that what opening it has found is still to be shown.
+        arrival: the listing of which more will arrive; None if everything is known.
+        replaced: the ids of files whose names stand for something else here.
+        unread: whether nothing was read yet, so that what opening has found is still to be shown.
         ended: whether everything was read.
-        shown: the names that were read before everything was known; with the directories, which are thus held.
+        shown: the names that were read before everything was known, and the directories, which are held by this.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -143,13 +144,13 @@ class DirectoryHandle:
         self.rewind()
 
     def rewind(self, arrival: Arrival | None = None, replaced: Container[str] = ()) -> None:
-        """Begin to read it, anew."""
+        """Begin to read it from the start."""
         self.arrival, self.replaced = arrival, replaced
         self.unread, self.ended = True, False
         self.shown: dict[str, Directory | None] = {}
 
     def show(self, foreseen: Iterable[tuple[str, Foreseen, Directory | None]]) -> list[Entry]:
-        """Note what is shown; returns what was not shown before."""
+        """Record what is shown, and return what was not shown before."""
         new: list[Entry] = []
         for name, known, held in foreseen:
             if name not in self.shown:
@@ -159,15 +160,15 @@ class DirectoryHandle:
 
 
 class HandleTable(Generic[H]):
-    """Handles by number, as the kernel knows them. Thread-safe; a number is not used twice."""
+    """Handles by number, as the kernel knows them. Thread-safe. No number is used twice."""
 
     def __init__(self) -> None:
         self._handles: dict[int, H] = {}
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()  # guards the dict against iteration
+        self._lock = threading.Lock()  # guards the dict during iteration
 
     def add(self, handle: H) -> int:
-        """Add a handle; returns its number."""
+        """Add a handle, and return its number."""
         with self._lock:
             fh = next(self._numbers)
             self._handles[fh] = handle
@@ -180,7 +181,7 @@ class HandleTable(Generic[H]):
             raise types.BadHandle(f"no handle {fh}") from None
 
     def pop(self, fh: int) -> H:
-        """Remove a handle; returns it."""
+        """Remove and return a handle."""
         with self._lock:
             if fh not in self._handles:
                 raise types.BadHandle(f"no handle {fh}")

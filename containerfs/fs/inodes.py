@@ -1,4 +1,4 @@
-"""What stat shows of a node, and the modes, owners and times that programs set."""
+"""What ``stat`` shows of nodes, and the modes, owners and times that programs set."""
 
 import time
 from dataclasses import replace
@@ -19,7 +19,7 @@ from containerfs.fs.writing.commits import Commits
 
 
 class Inodes:
-    """Reads and sets what is shown of nodes. Thread-safe; every method raises ``FsError``."""
+    """Reads and sets the attributes of nodes. Thread-safe. Every method raises ``FsError``."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Inodes:
         self._updates = updates
 
     def attr(self, node: Node) -> Attr:
-        """What ``stat`` shows."""
+        """Return what ``stat`` shows."""
         if not isinstance(node, FileNode):
             return node.attr()
         content = node.tell()
         if isinstance(content, StagedFile):
-            with node.lock:  # else it may be replaced meanwhile, and be gone from the disk
+            with node.lock:  # otherwise it may be replaced in the meantime, and be gone from the disk
                 content = node.tell()
                 if isinstance(content, StagedFile):
                     return node.attr(content.size, content.blocks)
@@ -56,7 +56,8 @@ class Inodes:
         return node.attr(self._learn_size(node, content) if content.size is None else content.size, content.blocks)
 
     def attr_at_hand(self, node: Node) -> Attr | None:
-        """The same if that takes no request; otherwise, and for nodes that are not shown any more, None."""
+        """Return what ``stat`` shows if that takes no request. Otherwise, and for nodes no longer shown, return
+        None."""
         if not isinstance(node, FileNode):
             return node.attr()
         if isinstance(node.state, Unlinked):
@@ -67,7 +68,7 @@ class Inodes:
         return self.attr(node)
 
     def set_made(self, directory: Directory, mode: int, owner: tuple[int, int] | None) -> None:
-        """Give a directory that was just made its mode and owner."""
+        """Set the mode and owner of a new directory."""
         with self._tree.lock:
             if directory.parent is not None:
                 directory.parent.touch()
@@ -89,8 +90,10 @@ class Inodes:
         self.keep(node)
 
     def keep(self, node: Node) -> None:
-        """Keep a node's attributes across mounts: in the journal until the service has the file, and by its id then.
-        What has no name any more goes with its last handle."""
+        """Keep a node's attributes across mounts: in the journal until the service has the file, and then by its id.
+
+        If the node has no name any more, they disappear with its last handle.
+        """
         if node.parent is None:
             return
         if isinstance(node, FileNode) and (node.remote is None or not isinstance(node.state, Stored | Outdated)):
@@ -105,7 +108,7 @@ class Inodes:
         self._updates.set(container.remote.id, key, kept)
 
     def keep_access(self, node: Node) -> None:
-        """Keep a file's access time, of which no service is told."""
+        """Keep a file's access time, which no service stores."""
         if not isinstance(node, FileNode) or node.remote is None or not isinstance(node.state, Stored | Outdated):
             return
         with self._tree.lock:
@@ -115,7 +118,7 @@ class Inodes:
         self._attributes.save(container.remote.id, key, kept)
 
     def vanished(self, node: FileNode, error: types.NotFound) -> types.FsError:
-        """Why the content of a listed file is missing: it was deleted elsewhere, or never existed."""
+        """Return the error for missing content of a listed file: it was deleted elsewhere, or never existed."""
         try:
             container = node.container
             self._metadata.expire(container)
@@ -127,7 +130,8 @@ class Inodes:
         return types.Gone(str(error))
 
     def _learn_size(self, node: FileNode, remote: RemoteFile) -> int:
-        """Ask for a size that the listing left out; if the service does not tell, download the file. Never a guess."""
+        """Ask for a size that the listing left out. If the service does not tell it, the file is downloaded; it is
+        never guessed."""
         size = self._remote.size(remote)
         if size is None:
             reader = self._fetcher.open(remote)

@@ -1,7 +1,7 @@
-"""Listing ahead for programs that look into one container after the other, as ``find`` does.
+"""Lists ahead of programs that look into one container after another, as ``find`` does.
 
-Each container takes a request of its own, so a walk over a hundred of them would cost a hundred round trips. Which
-containers come next is decided in the same way as for files that are read one after the other.
+Each container takes its own request, so a walk over a hundred of them would cost a hundred round trips. Which
+containers come next is decided in the same way as for files that are read one after another.
 """
 
 import threading
@@ -16,11 +16,11 @@ from containerfs.fs.namespace.nodes import ContainerDirectory, Node
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.reading.scans import Scan
 
-_AT_ONCE = 16  # listings
+_AT_ONCE = 16  # listings at a time
 
 
 class ListingAhead:
-    """Notices walks, and lists ahead of them. Thread-safe."""
+    """Detects walks, and lists ahead of them. Thread-safe."""
 
     def __init__(self, tree: Tree, lookup: Lookup, metadata: MetadataCache) -> None:
         self._tree = tree
@@ -32,29 +32,30 @@ class ListingAhead:
         self._closing = threading.Event()
 
     def looked_into(self, container: ContainerDirectory) -> None:
-        """A program is about to list the files of a container. Never waits for the service, and never fails."""
+        """Called when a program is about to list the files of a container. Never waits for the service, and never
+        fails."""
         with self._tree.lock:
             if self._looked_into is container or container.gone:
-                return  # its directories are looked into, or nothing is to be asked of the service
+                return  # its directories are being read, or no request is needed
             self._looked_into = container
             following = self._scan.opened(container.name, _Unlisted(self._tree.root.children, self._metadata))
         for each in following:
-            with suppress(RuntimeError):  # closed, or as many threads as there may be: nobody waits for it
+            with suppress(RuntimeError):  # closed, or no more threads can be started; nobody waits for it
                 self._pool.submit(self._list, each)
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start no more listings."""
         self._closing.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _list(self, container: ContainerDirectory) -> None:
-        with suppress(types.FsError):  # who looks into it asks again, and is told
+        with suppress(types.FsError):  # whoever looks into it will request it again, and get the error
             if not self._closing.is_set():
                 self._lookup.refresh(container)
 
 
 class _Unlisted(Mapping[str, "_Unlisted.Container"]):
-    """The containers of the root, as a scan sees them: what it may fetch are their listings, where they are due."""
+    """The containers of the root as a scan sees them: it fetches those listings that are due."""
 
     class Container:
         def __init__(self, node: Node, metadata: MetadataCache) -> None:

@@ -1,4 +1,4 @@
-"""How the parts of the file system come together, and end."""
+"""Puts the parts of the file system together, and ends them."""
 
 import json
 import time
@@ -55,19 +55,20 @@ from containerfs.fs.writing.staging import Staging
 from containerfs.fs.writing.streaming import StreamingUploads
 from containerfs.fs.writing.uploads import Uploader
 
-_PAUSE = 0.5  # seconds between two attempts to reach the service
+_PAUSE = 0.5  # seconds between attempts to reach the service
 
 
 def open_filesystem(client: Client, single_shot: Client, service: str, options: Options) -> FileSystem:
-    """A file system over a service; what earlier mounts left undone is being uploaded.
+    """Open a file system over a service, and begin to upload what earlier mounts left.
 
     Args:
-        client, single_shot: the service, with and without retries.
+        client: the service, with retries.
+        single_shot: the same service, without retries.
         service: names it, for people and across mounts.
 
     Raises:
-        NotFound: there is no such container.
-        FsError: the service does not answer as the API should, or the disk is full.
+        NotFound: if there is no such container.
+        FsError: if the service does not answer as the API should, or the disk is full.
     """
     remote = ApiRemote(client, single_shot, service, options.patience, options.new_containers)
     filesystem = open_over(remote, options, on_close=[remote.breaker.close])
@@ -76,7 +77,8 @@ def open_filesystem(client: Client, single_shot: Client, service: str, options: 
 
 
 def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Callable[[], None]] = ()) -> FileSystem:
-    """The same, over any implementation of what the file system needs of a service, which ``on_close`` ends."""
+    """Open a file system over any implementation of ``Remote``, which ``on_close`` ends. Raises as ``open_filesystem``
+    does."""
     workers = Workers()
     if options.keep_attributes:
         service_itself = AttributeFiles(service_itself)
@@ -93,7 +95,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     schedule = Schedule()
     durability = Durability(journal, schedule, strict=options.strict or not options.write_back)
     # Reading
-    holdings = cache if options.container is None else NoHoldings()  # the latter: there is no place to show them
+    holdings = cache if options.container is None else NoHoldings()  # the latter because there is no place to show them
     metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry, workers, holdings)
     lookup = Lookup(tree, metadata, names)
     fetcher = Fetcher(remote, cache, workers)
@@ -124,7 +126,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     except types.FsError as error:
         raise types.naming(service, error) from error
     top = tree.root if options.container is None else _container(lookup, tree, options.container)
-    # What programs ask for
+    # Operations
     read_ahead = prefetcher if options.prefetch else None
     files = OpenFiles(
         tree,
@@ -193,7 +195,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
 
 
 def _reach(remote: Remote, patience: float) -> None:
-    """Find out how the service speaks, once it answers. Raises FsError: it does not, or refuses the key."""
+    """Find out what the service can do, once it answers. Raises FsError if it does not, or refuses the key."""
     last = time.monotonic() + patience - _PAUSE
     while True:
         try:
@@ -205,12 +207,12 @@ def _reach(remote: Remote, patience: float) -> None:
 
 
 def _container(lookup: Lookup, tree: Tree, name: str) -> Directory:
-    """The container of a name or an id. Raises NotFound, which says what to do."""
+    """Return the container with a name or id. Raises NotFound, which says what to do."""
     with suppress(types.NotFound):
         return lookup.directory(tree.root, name)
     raise types.NotFound(f"there is no container {name!r}: 'containerfs create' makes one, 'containerfs ls' lists them")
 
 
 def journal_directory(cache_dir: Path, service: str, account: str) -> Path:
-    """Where the journal of an account of a service is."""
+    """Return the directory of the journal of a service's account."""
     return cache_dir / "journal" / digest(json.dumps([service, account]))

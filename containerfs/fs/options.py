@@ -7,27 +7,28 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """What a mount can be told.
+    """The options of a mount.
 
     Attributes:
         cache_dir: holds the content cache, the journal and the local attributes.
-        cache_size: most bytes of content to keep.
-        metadata_expiry: seconds for which a listing is trusted.
-        patience: seconds for which operations wait for a service that does not answer.
-        write_back: whether close() returns once a crash of the mount does not lose a file, and one of the machine soon.
-        strict: whether no crash of the machine loses it either, with ``write_back``.
+        cache_size: how much content to keep, in bytes.
+        metadata_expiry: how long a listing is trusted, in seconds.
+        patience: how long operations wait for a service that does not answer, in seconds.
+        write_back: whether close() returns once a file is safe if the mount crashes, and soon if the machine does.
+        strict: with ``write_back``, whether the file is safe at once even if the machine crashes.
         read_only: whether changes are refused.
         streaming_uploads: whether to begin to upload large files while they are written, if close() waits for the
-            service, and that stores whole uploads only.
+            service and that stores whole uploads only.
         prefetch: whether to fetch files that will probably be read next.
-        all_thumbnails: whether thumbnailers may have large files downloaded.
-        container: name or id of the one that is the root of the mount; None shows all of them below it.
-        new_containers: fields of containers that ``mkdir`` makes, as the API takes them.
-        keep_attributes: whether to store modes, owners, times and empty directories in a file of each container, where
-            the service has no other place for them.
+        all_thumbnails: whether thumbnailers may download large files.
+        container: name or id of the container that is the root of the mount; None shows all of them below the root.
+        new_containers: fields of containers that ``mkdir`` creates, as the API takes them.
+        keep_attributes: whether to store modes, owners, times and empty directories in a file of each container, if the
+            service has no other place for them.
         keep_alive: names or ids of containers to keep alive while they are mounted.
-        account: tells accounts of one service apart, each of which has a journal of its own; a digest of the API key.
-        up_limit, down_limit: bytes of content a second that are sent and fetched at most; 0 is no limit.
+        account: tells accounts of one service apart, each of which has its own journal; a digest of the API key.
+        up_limit: how much content is sent, in bytes per second; 0 for no limit.
+        down_limit: how much content is fetched, in bytes per second; 0 for no limit.
     """
 
     cache_dir: Path

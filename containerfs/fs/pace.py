@@ -6,24 +6,24 @@ from collections.abc import Iterable, Iterator
 
 from containerfs.client.types import UploadSource
 
-_PIECES = 4  # a second: what is sent in one go is small, so that others have their turn
+_PIECES = 4  # pieces per second: small ones, so that others get their turn
 
 
 class Pace:
-    """A limit that all who share it keep together. Thread-safe.
+    """A limit for everything that shares it. Thread-safe.
 
     Args:
-        rate: bytes a second.
+        rate: in bytes per second.
     """
 
     def __init__(self, rate: int) -> None:
         self.piece = max(1, rate // _PIECES)
         self._rate = rate
         self._lock = threading.Lock()  # guards _free_at
-        self._free_at = 0.0  # the monotonic time from which on the line is nobody's
+        self._free_at = 0.0  # monotonic time when the line becomes free
 
     def take(self, count: int) -> None:
-        """Wait until so many bytes may have gone over the line."""
+        """Wait until so many bytes may be transferred."""
         with self._lock:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + count / self._rate
@@ -31,7 +31,7 @@ class Pace:
         time.sleep(wait)
 
     def chunks(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The same chunks, as they may come."""
+        """Yield chunks no faster than the limit allows."""
         for chunk in chunks:
             self.take(len(chunk))
             yield chunk
@@ -49,7 +49,7 @@ class PacedSource:
         return self._source.size
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """In pieces, each of which is progress."""
+        """Read in pieces, each of which counts as progress."""
         pieces = []
         for start in range(offset, offset + size, self._pace.piece):
             piece = self._source.read_at(start, min(self._pace.piece, offset + size - start))

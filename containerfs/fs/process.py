@@ -1,19 +1,21 @@
-"""Who closes a file: the process that opened it, one that inherited it, or the kernel for one that was killed.
+"""Tells who closes a file: the process that opened it, one that inherited it, or the kernel for one that was killed.
 
 Source: proc(5), /proc/PID/status.
 """
 
 from pathlib import Path
 
-_EXITING = 0x4  # PF_EXITING, of a process's flags
-_SIGNAL = 0x7F  # of its exit status. Source: wait(2), WTERMSIG
+_EXITING = 0x4  # PF_EXITING in the flags of a process
+_SIGNAL = 0x7F  # signal in its exit status. Source: wait(2), WTERMSIG
 
 
 def is_other_live_process(opener: int, closer: int) -> bool:
-    """Whether ``closer`` is not the process that opened a file, and that one still runs and will close it itself.
+    """Tell whether ``closer`` is not the process that opened a file, and that process still runs and will close it
+    itself.
 
     Args:
-        opener, closer: thread ids, as FUSE gives them; 0 where it does not know.
+        opener: a thread id, as FUSE gives it; 0 if it does not know.
+        closer: a thread id, as FUSE gives it; 0 if it does not know.
     """
     if opener == closer or not (opener and closer):
         return False
@@ -22,7 +24,7 @@ def is_other_live_process(opener: int, closer: int) -> bool:
 
 
 def thread_group(thread: int) -> str | None:
-    """The process that a thread is of; None if it is gone."""
+    """Return the process of a thread; None if it is gone."""
     try:
         status = Path(f"/proc/{thread}/status").read_text()
     except OSError:
@@ -31,10 +33,10 @@ def thread_group(thread: int) -> str | None:
 
 
 def is_killed(thread: int) -> bool:
-    """Whether a thread is ending because of a signal. Source: proc_pid_stat(5), fields 9 and 52; linux/sched.h.
+    """Tell whether a thread is ending because of a signal. Source: proc_pid_stat(5), fields 9 and 52; linux/sched.h.
 
     Args:
-        thread: its id; of one that is gone, or another user's, nothing is known.
+        thread: its id. Of threads that are gone, or belong to another user, nothing is known.
     """
     try:
         fields = Path(f"/proc/{thread}/stat").read_text().rpartition(")")[2].split()

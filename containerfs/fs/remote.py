@@ -1,4 +1,4 @@
-"""What the file system needs of a service: the interface, and what those that implement it over another one share.
+"""What the file system needs of a service: the interface, and code that implementations over another one share.
 
 ``service.ApiRemote`` implements it over the API client.
 """
@@ -15,13 +15,13 @@ from containerfs.fs.types import FileAttributes, RemoteContainer, RemoteFile
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Content on its way.
+    """Content that is being downloaded.
 
     Attributes:
-        start: the offset of its first byte: as asked for, or 0 where the service ignores ranges, and sends all.
-        size: of the whole file in bytes; None where the service does not say.
-        chunks: the bytes; raises ``FsError`` where they break off early.
-        is_part: whether the service heeded the range that it was asked for.
+        start: the offset of its first byte: the requested one, or 0 if the service ignores ranges and sends everything.
+        size: of the whole file in bytes; None if the service does not say.
+        chunks: the bytes. Raises ``FsError`` if they end early.
+        is_part: whether the service sent the requested range.
     """
 
     start: int
@@ -31,11 +31,11 @@ class Stream:
 
 
 Arriving = Callable[[list[RemoteFile]], None]
-"""Takes files of a listing of which more is to come, in no certain order; some perhaps twice."""
+"""Called with files of an incomplete listing, in no certain order; some files may come twice."""
 
 
 def ignored(_: list[RemoteFile]) -> None:
-    """Nobody looks before a listing is complete."""
+    """Do nothing, if nobody looks at an incomplete listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class UploadRequest:
 
     Attributes:
         path: below the container.
-        source: the content. It may raise ``FsError`` to abandon the upload. Where the service stores ``whole_uploads``,
+        source: the content. It may raise ``FsError`` to abandon the upload. If the service stores ``whole_uploads``,
             its size need not be known before it was read.
-        key: the idempotency key: the same for each attempt to store this content under this path.
-        attributes: to be kept with it, where the service keeps any; or what tells them once the content was read.
+        key: the idempotency key, the same for each attempt to store this content at this path.
+        attributes: stored with it, if the service keeps any; or a function that returns them once the content was read.
     """
 
     container_id: str
@@ -58,54 +58,57 @@ class UploadRequest:
 
 
 class Remote(Protocol):
-    """A service that holds containers. Safe to call from any thread. Every method raises ``FsError``."""
+    """A service that holds containers. May be called from any thread. Every method raises ``FsError``."""
 
     service: str
     """Names the service across mounts: caches are keyed by it."""
 
     @property
     def dialect(self) -> Dialect:
-        """What the service can do: the cautious default until ``check`` has found it out."""
+        """What the service can do: the cautious default until ``check`` has found out."""
 
     def check(self) -> None:
-        """Find out, soon, whether the service answers and takes the key, and how it speaks."""
+        """Find out, soon, whether the service answers and accepts the key, and what it can do."""
 
     def unanswered(self, since: float) -> None:
-        """An operation has waited since then, by the monotonic clock, and gives up."""
+        """Called when an operation has waited since ``since``, a monotonic time, and gives up."""
 
     def silent_since(self) -> float | None:
-        """Since when, by the monotonic clock, it has not answered, if it is known to be down; else None."""
+        """Return the monotonic time since which it has not answered, if it is known to be down; otherwise None."""
 
     def seek(self) -> None:
-        """Look now for a service that is known to be down. What is asked then waits a moment for what that finds."""
+        """Check now whether a service that is known to be down is back. Calls wait a moment for the result."""
 
     def containers(self) -> list[RemoteContainer]:
-        """All containers that have not expired, newest first."""
+        """Return all containers that have not expired, newest first."""
 
     def container(self, container_id: str) -> RemoteContainer:
-        """One container, also where the listing leaves it out. Raises NotFound."""
+        """Return a container, even if the listing leaves it out. Raises NotFound."""
 
     def create_container(self, name: str) -> RemoteContainer:
-        """Create a container, once at most. Raises AnswerLost where it may or may not have been created."""
+        """Create a container, at most once. Raises AnswerLost if it may or may not have been created."""
 
     def rename_container(self, container_id: str, name: str) -> RemoteContainer:
-        """Give a container another name; where the service ``renames``. Raises NotFound."""
+        """Rename a container, if the service ``renames``. Raises NotFound."""
 
     def delete_container(self, container_id: str) -> None:
-        """Succeeds where it is gone already."""
+        """Delete a container. Succeeds if it is gone already."""
 
     def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
-        """All files of a container, newest first. Raises NotFound if the container is gone.
+        """Return all files of a container, newest first.
 
         Args:
-            arriving: is called on this thread with what has come, while more is to come.
+            arriving: called on this thread with the files that have arrived, while more will follow.
+
+        Raises:
+            NotFound: if the container is gone.
         """
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
-        """The files of a container that were created at or after ``since``, newest first.
+        """Return the files of a container that were created at or after ``since``, newest first.
 
         Args:
-            since: Unix seconds by this machine's clock; the service's may be behind it by five minutes.
+            since: in Unix seconds by this machine's clock. The service's clock may be five minutes behind it.
 
         Raises:
             NotFound: if the container is gone.
@@ -115,34 +118,36 @@ class Remote(Protocol):
         """Store content, in one attempt.
 
         Returns:
-            What the service stored; its size is that of the request. Its path may differ: some services rename uploads.
+            What the service stored. Its size is that of the request; its path may differ, because some services rename
+            uploads.
 
         Raises:
-            AnswerLost: the content may or may not have been stored.
-            FsError: any other: it was certainly not stored. What the source raises comes through unchanged.
+            AnswerLost: if the content may or may not have been stored.
+            FsError: any other error: it was certainly not stored. Errors of the source are raised unchanged.
         """
 
     def copy(self, file: RemoteFile, path: str, key: str) -> RemoteFile:
-        """Store the same content under another path without moving it, in one attempt; where ``copies_by_path``.
+        """Store the same content at another path without sending it, in one attempt, if the service ``copies_by_path``.
 
         Args:
             key: the idempotency key.
 
         Raises:
-            AnswerLost: the copy may or may not have been made.
-            FsError: any other: it was certainly not made.
+            AnswerLost: if the copy may or may not have been made.
+            FsError: any other error: it was certainly not made.
         """
 
     @property
     def keeps_many_at_once(self) -> bool:
-        """Whether ``keep_attributes`` of many costs what it costs of one, so that they are better sent together."""
+        """Whether ``keep_attributes`` costs the same for many files as for one, so that they are better sent
+        together."""
 
     def keep_attributes(
         self, container_id: str, files: Mapping[str, FileAttributes], directories: Mapping[str, FileAttributes]
     ) -> dict[str, RemoteFile]:
-        """Have files keep these attributes, and no others, and keep directories, in place of those that are kept.
+        """Replace the attributes of files, and keep directories, replacing those that are kept.
 
-        Where the service keeps ``attributes``, and ``directories``.
+        For services that keep ``attributes`` and ``directories``.
 
         Args:
             files: by id.
@@ -152,21 +157,23 @@ class Remote(Protocol):
             The directories as the service keeps them, by path.
 
         Raises:
-            NotFound: the container is gone, or one of the files.
+            NotFound: if the container or one of the files is gone.
         """
 
     def delete_file(self, container_id: str, file_id: str) -> None:
-        """Succeeds where it is gone already."""
+        """Delete a file. Succeeds if it is gone already."""
 
     def size(self, file: RemoteFile) -> int | None:
-        """The size where the listing leaves it out, without downloading; None where that cannot be had."""
+        """Return a size in bytes that the listing left out, without downloading; None if the service does not
+        tell it."""
 
     def content(self, file: RemoteFile, start: int = 0, stop: int | None = None) -> AbstractContextManager[Stream]:
-        """The content from ``start`` on, up to ``stop`` or the end. Raises NotFound if the service has dropped it."""
+        """Download the content from ``start`` up to ``stop``, or to the end. Raises NotFound if the service no longer
+        has it."""
 
 
 class BytesSource:
-    """Content to upload that is in memory. Implements ``UploadSource``."""
+    """Content in memory to upload. Implements ``UploadSource``."""
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)
@@ -177,7 +184,7 @@ class BytesSource:
 
 
 class ForwardingRemote:
-    """Implements ``Remote`` by another one. Subclasses change what they are for."""
+    """Implements ``Remote`` by passing everything on to another one. Subclasses override what they change."""
 
     def __init__(self, remote: Remote) -> None:
         self.service = remote.service

@@ -1,6 +1,6 @@
 """The service behind the API client.
 
-Everything that crosses the network passes here, so here it is counted against the circuit breaker, and here the
+Everything that crosses the network passes through here. So this is where the circuit breaker counts it, and where the
 client's errors are translated.
 """
 
@@ -32,29 +32,29 @@ from containerfs.fs.walk import Walker
 
 S = TypeVar("S")
 
-_PAGE = 100  # the most that the API gives at once
-_CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; who mounts is waiting
+_PAGE = 100  # the largest page of the API
+_CHECK_TIMEOUT = Timeout(8.0, connect=4.0)  # seconds; the user is waiting for the mount
 _CONNECT_TIMEOUT = 3.0  # seconds
-_ANSWER_TIMEOUT, _STORED_PER_SECOND = 60.0, 10 << 20  # seconds for the answer to an upload; bytes that earn one more
+_ANSWER_TIMEOUT, _STORED_PER_SECOND = 60.0, 10 << 20  # seconds for the answer to an upload; bytes that add one
 _LONG_ANSWER_TIMEOUT = 600.0  # seconds for the answer to an upload whose size is not known when it begins
-_PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # with a service that is asked too often
-_ENOUGH = 0.8  # of the patience: a retry gives up when the next attempt would be too late
-_CLOCK_SKEW = 300  # seconds by which the service's clock may be behind ours
+_PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # for a service that gets too many requests
+_ENOUGH = 0.8  # part of the patience after which retries give up, because the next attempt would be too late
+_CLOCK_SKEW = 300  # seconds that the service's clock may be behind ours
 _GONE_STATES = ("deleted", "expired")
 _NO_HEAD = (405, 501)
-_OF_A_PROXY = (502, 503, 504)  # statuses: the service behind it may be down
+_OF_A_PROXY = (502, 503, 504)  # statuses of proxies whose service may be down
 
 
 class ApiRemote:
     """Implements ``Remote``.
 
     Args:
-        client: for everything that may be sent twice.
-        single_shot: the same service without retries, for what stores something: what became of an attempt whose answer
-            was lost is for the caller to find out before the next.
+        client: for all requests that may be repeated.
+        single_shot: the same service without retries, for requests that store something. If an answer is lost, the
+            caller has to find out the result before the next attempt.
         service: names the service across mounts.
-        patience: seconds without an answer after which the service is considered down.
-        new_containers: fields of each container that is created, unless the call names others.
+        patience: after how many seconds without an answer the service is considered down.
+        new_containers: fields of each container that is created, unless the call sets them.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ApiRemote:
         except errors.APIStatusError as error:
             if FEATURES_HEADER in error.headers:
                 self.dialect = Dialect.of(error.headers)
-            if not isinstance(error, errors.RateLimitError):  # that answers, and knows the key
+            if not isinstance(error, errors.RateLimitError):  # it answers, and knows the key
                 raise translate(error) from error
         except errors.APIError as error:
             raise translate(error) from error
@@ -173,7 +173,7 @@ class ApiRemote:
             self._client.containers.files.update(container_id, file_id, attributes=_on_the_wire(attributes))
 
     def make_directory(self, container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
-        """Keep a directory, in place of one that is kept; where the service keeps ``directories``."""
+        """Keep a directory, replacing one that is kept, if the service keeps ``directories``."""
         file, fields = (upload_name(path) + "/", b""), self._attributes_field(attributes)
         with self._call():
             made = self._client.containers.files.create(container_id, file=file, extra_body=fields)
@@ -182,7 +182,7 @@ class ApiRemote:
     def _attributes_field(
         self, attributes: FileAttributes | Callable[[], FileAttributes | None] | None
     ) -> dict[str, object]:
-        """The field of a form, where the service keeps attributes."""
+        """Return the field of a form, if the service keeps attributes."""
         if attributes is None or not self.dialect.attributes:
             return {}
         return {"attributes": (lambda: _as_json(attributes())) if callable(attributes) else _as_json(attributes)}
@@ -207,7 +207,7 @@ class ApiRemote:
             body = self._client.containers.files.content.retrieve(
                 file.id, container_id=file.container_id, extra_headers=headers
             )
-        with body:  # closing an answer that is left unread closes its connection
+        with body:  # closing an unread answer closes its connection
             self._check_content(body, file)
             is_part = body.status_code == 206
             begin, size = _range(body, start, file.size) if is_part else (0, body.content_length)
@@ -217,21 +217,21 @@ class ApiRemote:
         return self._arriving(self._client.containers.files.list(container_id, limit=_PAGE, order=order).iter_pages())
 
     def _arriving(self, pages: Iterator[SyncCursorPage[Item]]) -> Iterator[SyncCursorPage[Item]]:
-        """Pages, each of which is a sign that the service is there."""
+        """Yield pages, each of which shows that the service is there."""
         for page in pages:
             self.breaker.heard()
             moved()
             yield page
 
     def _check_content(self, answer: ContentInfo, file: RemoteFile) -> None:
-        """Raises Unreachable for an answer to another request, as far as the service gives the means to tell."""
+        """Raise Unreachable for an answer to another request, as far as that can be told."""
         etag = answer.headers.get("etag", "").removeprefix("W/")
-        told_by_service = FEATURES_HEADER in answer.headers  # and not by what it redirects to
+        told_by_service = FEATURES_HEADER in answer.headers  # and not by the server that it redirects to
         if self.dialect.etags and told_by_service and etag not in ("", f'"{file.id}"'):
             raise types.Unreachable(f"{file.id} was asked for, and {etag} came")
 
     def _head(self, file: RemoteFile) -> int | None:
-        """The size that HEAD tells. That the service has no HEAD, or tells no sizes by it, is remembered."""
+        """Return the size that HEAD tells. Remembers if the service has no HEAD, or does not tell sizes in it."""
         head = self._client.containers.files.content.head
         with self._call():
             try:
@@ -247,12 +247,12 @@ class ApiRemote:
         return length
 
     def _store(self, send: Callable[[], S], *, long: bool = False) -> S:
-        """Send something to store."""
+        """Send a request that stores something."""
         with self._call(translate_storing, long=long):
             return _patiently(send)
 
     def _verified(self, stored: RemoteFile, size: int | None) -> RemoteFile:
-        """What was stored, if it is of the size that was meant; else it is removed."""
+        """Return what was stored if it has the expected size; otherwise delete it."""
         if size is None or stored.size == size:
             return stored
         if stored.size is None:
@@ -278,10 +278,10 @@ class ApiRemote:
     def _call(
         self, translated: Callable[[errors.APIError], types.FsError] = translate, *, long: bool = False
     ) -> Iterator[None]:
-        """Around everything that is sent: the circuit breaker, and the translation of errors.
+        """Surround every request with the circuit breaker and the translation of errors.
 
         Args:
-            long: whether much may have been sent before a connection breaks, which says little of the time before.
+            long: whether much may have been sent before the connection breaks, which says little about the time before.
         """
         self.breaker.check()
         begun = time.monotonic()
@@ -298,7 +298,7 @@ class ApiRemote:
         self.breaker.heard()
 
     def _chunks(self, body: Content) -> Iterator[bytes]:
-        """The bytes of an answer, each of which is a sign that the service is there."""
+        """Yield the bytes of an answer, each of which shows that the service is there."""
         try:
             for chunk in body.iter_bytes():
                 self.breaker.heard()
@@ -308,7 +308,7 @@ class ApiRemote:
 
 
 def _patiently(send: Callable[[], S]) -> S:
-    """Send, and again where the service asks to come back later, which says that it stored nothing."""
+    """Send a request, and again if the service asks to come back later, which means that it stored nothing."""
     steps: Steps[errors.RateLimitError] = exchange(_PATIENCE, lambda: True)
     step: Send | Wait = next(steps)
     while True:
@@ -345,18 +345,19 @@ def _kept(attributes: models.FileAttributes | None) -> FileAttributes | None:
 
 
 def _is_since(file: ContainerFile, since: int) -> bool:
-    """Whether a file may have been created at or after a time. A service that tells no times says 0."""
+    """Tell whether a file may have been created at or after a time. A service that does not tell times says 0."""
     return not file.created_at or unix_seconds(file.created_at) >= since - _CLOCK_SKEW
 
 
 def _range(body: Content, wanted: int, size: int | None) -> tuple[int, int | None]:
-    """Where a partial answer begins, which may be before what was asked for, and the size of the whole, if it is told.
+    """Return the start of a partial answer, which may be before the requested one, and the size of the file if it is
+    told.
 
-    Source: RFC 9110, 14.4.
+    Source: RFC 9110, section 14.4.
 
     Raises:
-        Failed: it does not say which part it is.
-        Unreachable: it is the answer to another request.
+        Failed: if the answer does not say which part it is.
+        Unreachable: if it is the answer to another request.
     """
     told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", body.headers.get("content-range", ""))
     if told is None:
@@ -370,14 +371,14 @@ def _range(body: Content, wanted: int, size: int | None) -> tuple[int, int | Non
 
 
 def _is_answer(error: errors.APIError) -> bool:
-    """Whether it comes from the service itself."""
+    """Tell whether an error comes from the service itself."""
     if isinstance(error, errors.APIStatusError):
         return error.status_code not in _OF_A_PROXY
     return not isinstance(error, errors.APIConnectionError)
 
 
 def _upload_timeout(size: int | None) -> Timeout:
-    """How long an upload may stand still, and its answer take: storing much takes long."""
+    """Return how long an upload may pause, and its answer may take, because storing much takes long."""
     if size is None:
         return Timeout(_ANSWER_TIMEOUT, read=_LONG_ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT)
     return Timeout(_ANSWER_TIMEOUT + size / _STORED_PER_SECOND, connect=_CONNECT_TIMEOUT)
