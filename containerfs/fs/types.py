@@ -28,7 +28,7 @@ from typing import ClassVar, NamedTuple
 
 from containerfs.api.errors import ContainerFSError
 
-STATUS_FORM = 2
+STATUS_FORM = 3
 """The version of the status document: the command that asks may be of another version."""
 
 

@@ -4,12 +4,12 @@ Source: RFC 7578; names as RFC 5987 (``filename*``), the WHATWG's form encoding 
 quoted strings (``\\\\"``) write them.
 """
 
-import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
+from blake3 import blake3
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
@@ -125,7 +125,7 @@ class _FormReader:
         self, blob: BlobWriter, file_max: int | None, hashed: bool, expect: Callable[[str], Awaitable[None]]
     ) -> None:
         self._blob, self._file_max, self._expect = blob, file_max, expect
-        self._hash = hashlib.sha256() if hashed else None
+        self._hash = blake3() if hashed else None
         self._form = Form()
         self._values: dict[str, bytearray] = {}
         self._small = self._parts = 0
