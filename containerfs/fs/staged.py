@@ -24,22 +24,24 @@ _HASH_BLOCK = 1 << 20
 
 
 def new_hash() -> blake3:
-    """The hash that identifies contents. SHA-256 would take a third of the time of writing a large file."""
+    """Return the hash that identifies contents. SHA-256 would take a third of the time of writing a large file."""
     return blake3()
 
 
 class StagedFile:
-    """One file of staged bytes. Thread-safe: a descriptor is not closed while it is used, nor twice, since its number
-    may be another file's by then.
+    """A file of staged bytes.
+
+    Thread-safe: a descriptor is neither closed while it is used, nor twice, because its number may belong to another
+    file by then.
 
     Args:
         path: of the file; created by ``create``, or left by an earlier mount.
-        sealed: whether it is closed, so that nothing is to be written to it any more.
+        sealed: whether it is closed, so that nothing more is written to it.
 
     Attributes:
-        in_sequence: how many bytes it has, if each was written once, in sequence from the start; None once that is not
-            so. Those bytes have never changed, and will not as long as it is.
-        grown: set whenever ``in_sequence`` changes, for whoever follows the file; None if nobody does.
+        in_sequence: its size in bytes, if each byte was written once, in order from the start; otherwise None. While it
+            is set, those bytes do not change.
+        grown: set whenever ``in_sequence`` changes, for a thread that follows the file; None if there is none.
     """
 
     __slots__ = ("_fd", "_lock", "grown", "in_sequence", "path", "sealed")
@@ -50,11 +52,11 @@ class StagedFile:
         self.in_sequence: int | None = None
         self.grown: threading.Event | None = None
         self._fd: int | None = None
-        self._lock = threading.Lock()  # guards the descriptor, and is held while it is used
+        self._lock = threading.Lock()  # guards the descriptor; held while it is used
 
     @classmethod
     def create(cls, path: Path) -> "StagedFile":
-        """A new, empty staged file. Raises NoSpace, TooManyOpenFiles."""
+        """Create an empty staged file. Raises NoSpace, TooManyOpenFiles."""
         staged = cls(path)
         with disk_errors():
             staged._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -63,14 +65,17 @@ class StagedFile:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         with self._lock, disk_errors():
             return os.stat(self.path if self._fd is None else self._fd).st_size
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read at ``offset``; returns how many bytes, fewer than ``buffer`` holds only at the end.
+        """Read into ``buffer`` at ``offset``. Returns the number of bytes, smaller than ``buffer`` only at the end of
+        the file.
 
-        Raises Failed if the file is gone, TooManyOpenFiles.
+        Raises:
+            Failed: if the file is gone.
+            TooManyOpenFiles: if no descriptor is left.
         """
         with self._lock:
             return os.preadv(self._descriptor(), [buffer], offset)
@@ -102,7 +107,7 @@ class StagedFile:
 
     @property
     def blocks(self) -> int:
-        """What it takes of the disk, in units of 512 bytes."""
+        """Return how much of the disk it takes, in units of 512 bytes."""
         with self._lock, disk_errors():
             return os.stat(self.path if self._fd is None else self._fd).st_blocks
 
@@ -118,7 +123,7 @@ class StagedFile:
             os.fdatasync(descriptor)
 
     def copy_from(self, fd: int, size: int) -> None:
-        """Take over the first ``size`` bytes of another file, by reference where the disk can. Raises NoSpace."""
+        """Copy the first ``size`` bytes of another file, by reference if the disk can do that. Raises NoSpace."""
         done = 0
         with self._lock, disk_errors():
             self._break_sequence()
@@ -130,7 +135,7 @@ class StagedFile:
                 done += copied
 
     def digest(self, size: int | None = None) -> str:
-        """The hash of the content, or of its first ``size`` bytes, in hexadecimal."""
+        """Return the hash of the content, or of its first ``size`` bytes, in hexadecimal."""
         hash_, offset, end = new_hash(), 0, self.size if size is None else size
         with self.opened() as fd, disk_errors():
             while chunk := os.pread(fd, min(_HASH_BLOCK, end - offset), offset):
@@ -140,7 +145,7 @@ class StagedFile:
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """A descriptor of one's own, to read from without the node's lock. Raises Failed, TooManyOpenFiles."""
+        """Yield a separate descriptor, for reading without the node's lock. Raises Failed, TooManyOpenFiles."""
         with disk_errors():
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -150,19 +155,19 @@ class StagedFile:
 
     @staticmethod
     def is_promised(path: Path) -> bool:
-        """Whether a staged file that was left behind was promised to be kept."""
+        """Tell whether a staged file that was left behind was promised to be kept."""
         return bool(path.stat().st_mode & stat.S_IXUSR)
 
     def promise(self) -> None:
-        """Mark on disk that the content was promised to be kept, so that it does not vanish with its record."""
+        """Mark on the disk that the content was promised to be kept, so that it does not disappear with its record."""
         self.path.chmod(0o700)
 
     def release(self) -> None:
-        """The promise was kept, or is not needed any more. Raises FileNotFoundError."""
+        """Remove the mark, because the promise was kept or is not needed any more. Raises FileNotFoundError."""
         self.path.chmod(0o600)
 
     def rest(self) -> None:
-        """Give the descriptor back; the next use opens another."""
+        """Close the descriptor; the next use opens another."""
         with self._lock:
             if self._fd is not None:
                 os.close(self._fd)
@@ -174,25 +179,26 @@ class StagedFile:
         self.path.unlink(missing_ok=True)
 
     def _begin_write(self, offset: int) -> None:
-        """Before bytes change, so that nobody takes them for those that were there. Wants the lock held."""
+        """Called before bytes change, so that nobody takes the new ones for the old. The lock must be held."""
         if offset != self.in_sequence:
             self._break_sequence()
 
     def _end_write(self, end: int) -> None:
-        """Wants the lock held."""
+        """The lock must be held."""
         if self.in_sequence is not None:
             self.in_sequence = end
             if self.grown is not None:
                 self.grown.set()
 
     def _break_sequence(self) -> None:
-        """Wants the lock held."""
+        """The lock must be held."""
         self.in_sequence = None
         if self.grown is not None:
             self.grown.set()
 
     def _descriptor(self) -> int:
-        """Opened on first use. Wants the lock held. Raises Failed if the file is gone, TooManyOpenFiles."""
+        """Return the descriptor, opened on first use. The lock must be held. Raises Failed if the file is gone,
+        TooManyOpenFiles."""
         if self._fd is None:
             with disk_errors():
                 self._fd = os.open(self.path, (os.O_RDONLY if self.sealed else os.O_RDWR) | os.O_CLOEXEC)
@@ -200,16 +206,16 @@ class StagedFile:
 
 
 class SealedSource:
-    """A closed staged file as the client uploads it; its digest is taken while the bytes are sent.
+    """A closed staged file as the client uploads it. Its digest is computed while the bytes are sent.
 
     Args:
-        fd: of the file, for as long as the upload lasts.
+        fd: of the file, which stays open as long as the upload lasts.
         size: in bytes.
-        expected: the digest that was noted when the file was closed; None if none was.
+        expected: the digest that was recorded when the file was closed; None if there is none.
 
     Attributes:
-        moved_at: the monotonic time at which bytes were sent that had not been sent before.
-        rate: at which such bytes are sent.
+        moved_at: monotonic time when new bytes were last sent.
+        rate: at which new bytes are sent.
     """
 
     def __init__(self, fd: int, size: int, expected: str | None) -> None:
@@ -224,24 +230,24 @@ class SealedSource:
 
     @property
     def sent(self) -> int:
-        """How many bytes were sent, those that were sent again counted once."""
+        """The number of bytes sent. Bytes that were sent again count once."""
         return self._hashed
 
     @property
     def digest(self) -> str | None:
-        """Of the whole content; None until all of it was read."""
+        """The digest of the whole content; None until all of it was read."""
         return self._hash.hexdigest() if self._hashed == self.size else None
 
     def cancel(self) -> None:
-        """Let the upload break off at its next read."""
+        """Make the upload stop at its next read."""
         self._cancelled = True
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes. The last ones are withheld if they show that the file was damaged.
+        """Return up to ``size`` bytes. The last bytes are withheld if they show that the file is damaged.
 
         Raises:
-            Cancelled: nobody wants the upload any more.
-            Damaged: the content is not what was closed.
+            Cancelled: if nobody wants the upload any more.
+            Damaged: if the content is not what was closed.
         """
         if self._cancelled:
             raise types.Cancelled("the file was deleted or replaced during its upload")
@@ -252,7 +258,7 @@ class SealedSource:
 
     def _take_digest(self, data: bytes, offset: int) -> None:
         if offset != self._hashed:
-            return  # another attempt reads what was hashed before
+            return  # a further attempt reads what was hashed before
         self._hash.update(data)
         self._hashed += len(data)
         self.rate.add(len(data))

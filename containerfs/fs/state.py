@@ -1,17 +1,17 @@
 """What is true of a file's content: one value of a closed set of types.
 
-A state is a pile of layers. At the bottom is what the service has under the file's name; above it, each at most once
-and in this order, the version that is being uploaded, the version that waits to be, and what is being written now:
+A state is a stack of layers. At the bottom is what the service has under the file's name. Above it are, each at most
+once and in this order, the version that is being uploaded, the version that waits to be, and what is being written now:
 
-    Staged | Torn       written here, not closed yet; after a write that failed, Torn
+    Staged | Torn       written here, not closed yet; Torn after a failed write
     Due                 closed: to be uploaded
-    Uploading           on its way
-    Stored | Outdated   on the service; ``Outdated`` once a listing said something else while a program had it open
+    Uploading           being uploaded
+    Stored | Outdated   on the service; ``Outdated`` if a listing said something else while a program had it open
 
-Programs see the topmost content. Two states are outside of the pile, since nothing of them is to be uploaded:
-``Local`` (a scratch name), and ``Unlinked`` (deleted or replaced).
+Programs see the content on top. Two states are not stacks, because nothing of them is uploaded: ``Local`` (a scratch
+name), and ``Unlinked`` (deleted or replaced).
 
-One becomes another by the functions of ``transitions``.
+The functions in ``transitions`` turn one state into another.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,9 @@ class Failure:
     """Why an upload failed.
 
     Attributes:
-        lasting: trying again without a change is pointless; it waits until the file changes or somebody asks.
-        remedy: what would help, where that is known.
+        lasting: whether trying again without a change is pointless, so that it waits until the file changes or somebody
+            asks.
+        remedy: what would help, if that is known.
     """
 
     reason: str
@@ -38,7 +39,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> "Failure":
-        """Why an attempt failed that ended with an error."""
+        """Make the failure for an attempt that ended with an error."""
         if isinstance(error, types.FsError):
             return cls(str(error), error.lasting, error.remedy)
         return cls(str(error))
@@ -46,13 +47,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A content that is complete and has to reach the service. Two values are one version if their outcome is one.
+    """Content that is complete and has to reach the service. Two values are the same version if their outcome is the
+    same.
 
     Attributes:
-        content: staged data, which never changes again; or a file of the service, to be copied under another name.
-        entry: its row in the journal; None while the journal could not take it.
-        keeps_old: what it replaces stays on the service until a rename that it is a part of is complete.
-        outcome: of the next attempt to upload it; the thread that closed the file waits for that.
+        content: staged data, which never changes again; or a file of the service, to be copied to another name.
+        entry: its row in the journal; None while the journal could not be written.
+        keeps_old: whether what it replaces stays on the service until the rename that it belongs to is complete.
+        outcome: of the next attempt to upload it. The thread that closed the file waits for it.
     """
 
     content: StagedFile | RemoteFile = field(compare=False)
@@ -67,8 +69,8 @@ class Stored:
 
     Attributes:
         remote: None for a file that the service never had.
-        stale: other files of the service that stand for this name until new content is stored; then they go.
-        entry: a row in the journal that holds deletions back until a rename is complete.
+        stale: other files of the service that have this name until new content is stored, and are deleted then.
+        entry: a row in the journal that delays deletions until a rename is complete.
     """
 
     remote: RemoteFile | None = None
@@ -78,7 +80,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """What the service had when the file was opened; it has ``newer`` since, or nothing."""
+    """What the service had when the file was opened. Since then it has ``newer``, or nothing."""
 
     remote: RemoteFile
     newer: RemoteFile | None
@@ -91,7 +93,7 @@ Base = Stored | Outdated
 
 @dataclass(frozen=True, slots=True)
 class Uploading:
-    """A version is on its way to the service."""
+    """A version that is being uploaded."""
 
     version: Version
     over: Base
@@ -99,7 +101,7 @@ class Uploading:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A version waits to be uploaded; ``failure`` says why the last attempt failed."""
+    """A version that waits to be uploaded. ``failure`` says why the last attempt failed."""
 
     version: Version
     over: Base | Uploading
@@ -108,7 +110,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A program is writing. ``entry`` is its row in the journal, once something of it was promised to be safe."""
+    """A program is writing. ``entry`` is its row in the journal, if something of it was promised to be safe."""
 
     data: StagedFile
     over: Base | Uploading | Due
@@ -117,7 +119,7 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """A write failed: ``data`` is not what its writer meant. The file is as it was once its writer was told."""
+    """A write failed, so ``data`` is not what its writer meant. The file is restored once its writer was told."""
 
     data: StagedFile
     over: Base | Uploading | Due
@@ -126,14 +128,14 @@ class Torn:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Scratch: lives on this machine only."""
+    """Scratch, which stays on this machine."""
 
     data: StagedFile
 
 
 @dataclass(frozen=True, slots=True)
 class Unlinked:
-    """Deleted or replaced: programs that hold it read and write on, and nobody else sees it.
+    """Deleted or replaced. Programs that hold it continue to read and write, and nobody else sees it.
 
     Attributes:
         doomed: the files of the service that are deleted once no program holds it.
@@ -151,11 +153,11 @@ NEW = Stored()
 """Nothing on the service, and nothing here."""
 
 
-# What is true in a state
+# Reading a state
 
 
 def layers(state: State) -> Iterator[Pile]:
-    """The pile, from the top."""
+    """Return the layers from the top."""
     layer: object = state
     while isinstance(layer, Uploading | Due | Staged | Torn):
         yield layer
@@ -165,8 +167,8 @@ def layers(state: State) -> Iterator[Pile]:
 
 
 def content(state: State) -> StagedFile | RemoteFile | None:
-    """What programs read: staged data, or a file of the service; None for a file without content anywhere."""
-    if isinstance(state, Stored):  # as nearly all of a long listing are
+    """Return what programs read: staged data, or a file of the service; None for a file without any content."""
+    if isinstance(state, Stored):  # true of nearly all files of a long listing
         return state.remote
     match state:
         case Outdated(remote=remote):
@@ -180,28 +182,28 @@ def content(state: State) -> StagedFile | RemoteFile | None:
 
 
 def identity(state: State) -> StagedFile | str | None:
-    """What tells the content from any other: staged data is itself, a file of the service its id."""
+    """Return what tells the content from any other: the staged data, or the id of the service's file."""
     shown = content(state)
     return shown.id if isinstance(shown, RemoteFile) else shown
 
 
 def base(state: State) -> Base:
-    """What the service has under the name; ``NEW`` for what it has no part in."""
+    """Return what the service has under the name; ``NEW`` for states without such a layer."""
     return next((layer for layer in layers(state) if isinstance(layer, Stored | Outdated)), NEW)
 
 
 def due(state: State) -> Due | None:
-    """The layer that waits to be uploaded."""
+    """Return the layer that waits to be uploaded."""
     return next((layer for layer in layers(state) if isinstance(layer, Due)), None)
 
 
 def uploading(state: State) -> Uploading | None:
-    """The layer that is being uploaded."""
+    """Return the layer that is being uploaded."""
     return next((layer for layer in layers(state) if isinstance(layer, Uploading)), None)
 
 
 def writable(state: State) -> StagedFile | None:
-    """The staged data that takes writes; None if the content has to be copied before it can be written to."""
+    """Return the staged data that can be written to; None if the content has to be copied first."""
     match state:
         case Staged(data=data) | Torn(data=data) | Local(data=data):
             return data
@@ -212,7 +214,7 @@ def writable(state: State) -> StagedFile | None:
 
 
 def owned_data(state: State) -> list[StagedFile]:
-    """All staged data of a file."""
+    """Return all staged data of a file."""
     versions = [layer.version.content for layer in layers(state) if isinstance(layer, Uploading | Due)]
     top = [layer.data for layer in layers(state) if isinstance(layer, Staged | Torn)]
     beside = [state.data] if isinstance(state, Local | Unlinked) and state.data is not None else []
@@ -220,14 +222,14 @@ def owned_data(state: State) -> list[StagedFile]:
 
 
 def entries(state: State) -> list[int]:
-    """The rows in the journal that stand for a file."""
+    """Return the rows in the journal that belong to a file."""
     found = [layer.entry for layer in layers(state) if isinstance(layer, Staged | Torn)]
     found += [layer.version.entry for layer in layers(state) if isinstance(layer, Uploading | Due)]
     return [entry for entry in found if entry is not None]
 
 
 def remote_ids(state: State) -> frozenset[str]:
-    """The files of the service that the next content takes the place of."""
+    """Return the ids of the service's files that the next content replaces."""
     bottom = base(state)
     newer = bottom.newer if isinstance(bottom, Outdated) else None
     return bottom.stale | {remote.id for remote in (bottom.remote, newer) if remote is not None}

@@ -1,6 +1,6 @@
-"""What a mount is doing, as one document. The service is not asked for it.
+"""What a mount is doing, as one document. No request is sent for it.
 
-What is not on the service is reported as of one moment. An extended attribute holds 64 KiB; a larger document is read
+What is not on the service is reported as of one moment. An extended attribute holds 64 KiB. A larger document is read
 in parts, which stay the same while other documents are made.
 """
 
@@ -22,14 +22,14 @@ from containerfs.fs.types import STATUS_FORM
 from containerfs.fs.writing.backlog import Backlog, FailedUpload, Upload
 
 _PART = 60_000  # bytes. Source: limits.h, XATTR_SIZE_MAX
-_KEPT = 8  # documents whose parts can still be read
+_KEPT = 8  # number of documents whose parts can still be read
 
 
 class Status:
     """Documents and their parts. Thread-safe.
 
     Args:
-        service: what the mount talks to, as people read it.
+        service: the name of the service, for people.
         top: the root of the mount.
     """
 
@@ -56,8 +56,9 @@ class Status:
         self._documents: OrderedDict[int, list[str]] = OrderedDict()
 
     def read(self) -> str:
-        """A new document as JSON; where it is too large, ``{"parts": [...]}``, which ``part`` knows."""
-        text = json.dumps(self._document())  # ASCII: a character is a byte
+        """Return a new document as JSON. If it is too large, return ``{"parts": [...]}``, the names to pass to
+        ``part``."""
+        text = json.dumps(self._document())  # in ASCII, a character is a byte
         if len(text) <= _PART:
             return text
         parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
@@ -69,7 +70,7 @@ class Status:
         return json.dumps({"parts": [f"{number}.{place}" for place in range(len(parts))]})
 
     def part(self, name: str) -> str | None:
-        """A part of a document; None if it is kept no more, or never was."""
+        """Return a part of a document; None if it is no longer kept, or never existed."""
         number, _, place = name.partition(".")
         with self._lock:
             parts = self._documents.get(int(number), []) if number.isdecimal() else []
@@ -113,7 +114,7 @@ class Status:
         }
 
     def _container(self) -> dict[str, Any] | None:
-        """The container that is the root of the mount, if one is. Needs the tree's lock held."""
+        """Return the container that is the root of the mount, if one is. The tree's lock must be held."""
         if not isinstance(self._top, ContainerDirectory):
             return None
         is_there = self._tree.container(self._top.remote.id) is self._top and not self._top.gone

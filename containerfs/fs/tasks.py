@@ -1,7 +1,7 @@
-"""Work that operations wait for, done on threads of its own, so that an operation can end before the work does.
+"""Work that operations wait for, on threads of its own, so that an operation can end before the work does.
 
-An operation that is over leaves its tasks running. They end by themselves, by the client's timeouts, and their results
-are there for the next operation.
+An operation that has ended leaves its tasks running. They end by the client's timeouts, and their results are there for
+the next operation.
 """
 
 import threading
@@ -16,7 +16,7 @@ from containerfs.fs import deadline, types
 
 T = TypeVar("T")
 
-_THREADS = 1024  # more than there are operations at a time, see fuse/session.py
+_THREADS = 1024  # more than the number of concurrent operations, see fuse/session.py
 
 
 class Task(Generic[T]):
@@ -24,8 +24,8 @@ class Task(Generic[T]):
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._moved_at = deadline.NEVER
-        self._is_ours = False  # whether what is done at the moment needs nothing of the service
-        self._within: Task[Any] | None = None  # the task of which it is a part
+        self._is_ours = False  # whether the current work does not need the service
+        self._within: Task[Any] | None = None  # the task that it is a part of
         self._work = work
         self._outcome: Future[T] = Future()
         self._claim = threading.Lock()
@@ -36,22 +36,22 @@ class Task(Generic[T]):
 
     @property
     def moved_at(self) -> float:
-        """The monotonic time at which it has last got on."""
+        """Return the monotonic time of its last progress."""
         return time.monotonic() if self._is_ours else self._moved_at
 
     def result(self) -> T:
-        """What it brings, or raises, as soon as that is known. Raises Interrupted, Unreachable: by the deadline."""
+        """Wait for its result, and return or raise it. Raises Interrupted, Unreachable as the deadline demands."""
         return deadline.result(self._outcome, lambda: self.moved_at)
 
     def refuse(self, error: types.FsError) -> bool:
-        """It cannot be done; returns whether that is so: it may have been begun."""
+        """Make it fail with an error, unless it has begun. Returns whether that was possible."""
         if not self._claim.acquire(blocking=False):
             return False
         self._outcome.set_exception(error)
         return True
 
     def run(self) -> None:
-        """Do it, unless that was begun, or refused."""
+        """Do the work, unless it has begun or was refused."""
         if not self._claim.acquire(blocking=False):
             return
         self._within = _current.get()
@@ -68,7 +68,7 @@ _current: ContextVar[Task[Any] | None] = ContextVar("task", default=None)
 
 
 def moved() -> None:
-    """Record progress in this context, so that whoever waits for it, or for what it is part of, keeps waiting."""
+    """Record progress in this context, so that those who wait for it, or for what it belongs to, keep waiting."""
     task, now = _current.get(), time.monotonic()
     while task is not None:
         task._moved_at = now
@@ -77,7 +77,8 @@ def moved() -> None:
 
 @contextmanager
 def own_work() -> Iterator[None]:
-    """What is done within the block needs nothing of the service: no patience with it ends meanwhile."""
+    """Mark work within the context as not needing the service, so that nobody's patience with the service ends
+    meanwhile."""
     task = _current.get()
     if task is None:
         yield
@@ -96,20 +97,20 @@ class Workers:
         self._pool = ThreadPoolExecutor(_THREADS, "task")
 
     def do(self, work: Callable[[], T]) -> T:
-        """What a new task brings. Raises as ``begin`` and ``Task.result``."""
+        """Do some work as a new task, and return its result. Raises as ``begin`` and ``Task.result`` do."""
         operation = deadline.current()
         if operation is not None:
-            operation.next_look(deadline.NEVER)  # what is over begins nothing
+            operation.next_look(deadline.NEVER)  # an operation that has ended begins nothing
         task = Task(work)
         self.begin(task)
         return task.result()
 
     def begin(self, task: Task[T]) -> None:
-        """Begin a task: on another thread if this one serves an operation, which may have to end before; else here, and
-        it is done when this returns.
+        """Begin a task: on another thread if this one serves an operation, which may have to end earlier; otherwise on
+        this thread, so that the task is done when this returns.
 
         Raises:
-            Failed: no thread can be started; those who wait for the task get the same error.
+            Failed: if no thread can be started. Those who wait for the task get the same error.
         """
         if deadline.current() is None:
             task.run()
@@ -118,9 +119,9 @@ class Workers:
             self._pool.submit(task.run)
         except RuntimeError as error:
             refused = types.Failed(f"no thread can be started ({error}): raise the limit on processes")
-            if task.refuse(refused):  # else the pool has come to it nevertheless
+            if task.refuse(refused):  # otherwise the pool has begun it after all
                 raise refused from error
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start no more tasks."""
         self._pool.shutdown(wait=False, cancel_futures=True)

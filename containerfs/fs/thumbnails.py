@@ -1,7 +1,7 @@
-"""Thumbnailers: programs that open every file in a directory that somebody looks at in a file manager.
+"""Thumbnailers: programs that open every file of a directory that somebody looks at in a file manager.
 
-They would download a whole directory of videos for a few icons, so they do not get large files that are not on this
-machine yet. The thumbnailers of GNOME, Xfce and KDE run in processes of their own, by which they are recognised.
+They would download a whole directory of videos for a few icons. So they do not get large files that are not on this
+machine yet. The thumbnailers of GNOME, Xfce and KDE run in processes of their own, by which they are recognized.
 Source: proc_pid_cmdline(5).
 """
 
@@ -11,18 +11,19 @@ from pathlib import Path
 from containerfs.fs.process import thread_group
 
 LARGE = 8 << 20
-"""Bytes from which a file is not downloaded for a thumbnail: photos stay below, and videos do not."""
+"""The size in bytes from which files are not downloaded for a thumbnail: most photos are smaller, and videos are
+larger."""
 
 _NAMES = ("thumbnail", "tumbler")
 _INTERPRETERS = ("kioslave", "kioworker", "perl", "python")
-"""Programs whose argument says what they are."""
+"""Programs whose argument tells what they are."""
 
 
 def is_thumbnailer(thread: int) -> bool:
-    """Whether a thread is that of a thumbnailer.
+    """Tell whether a thread belongs to a thumbnailer.
 
     Args:
-        thread: its id, as FUSE gives it; of one that is gone nothing is known.
+        thread: its id, as FUSE gives it. Of threads that are gone, nothing is known.
     """
     group = thread_group(thread)
     if group is None:
@@ -35,7 +36,7 @@ def is_thumbnailer(thread: int) -> bool:
 
 
 def makes_thumbnails(command_line: list[str]) -> bool:
-    """Whether a command line is that of a thumbnailer."""
+    """Tell whether a command line is that of a thumbnailer."""
     program, *arguments = map(os.path.basename, command_line[:2])
     named = [program, *arguments] if program.startswith(_INTERPRETERS) else [program]
     return any(name in word for word in named for name in _NAMES)

@@ -1,7 +1,7 @@
 """What events do to the state of a file's content.
 
-A transition is a pure function from a state to the next one; only ``Tree.change`` applies them. An event that cannot
-happen in a state raises ``IllegalTransition``: that is a bug, never a user's mistake.
+A transition is a pure function from one state to the next. Only ``Tree.change`` applies transitions. An event that
+cannot happen in a state raises ``IllegalTransition``, which is a bug, and never a user's mistake.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class IllegalTransition(Exception):
 
 
 def written(state: State, data: StagedFile) -> State:
-    """A first write: ``data`` holds a copy of the content, and takes the writes."""
+    """A first write: ``data`` holds a copy of the content, and is written to."""
     match state:
         case Stored() | Outdated() | Uploading() | Due():
             return Staged(data, state)
@@ -51,7 +51,7 @@ def written(state: State, data: StagedFile) -> State:
 
 
 def recorded(state: State, entry: int) -> State:
-    """The journal has what is being written: what was synced is safe."""
+    """The journal has what is being written, because it was synced."""
     if isinstance(state, Staged):
         return replace(state, entry=entry)
     raise IllegalTransition(f"recorded: {state}")
@@ -75,10 +75,10 @@ def reverted(state: State) -> State:
 
 
 def closed(state: State, entry: int | None, failure: Failure | None = None) -> State:
-    """What was written is complete, and takes the place of a version that still waits.
+    """What was written is complete, and replaces a version that still waits.
 
     Args:
-        entry: its row in the journal; None where the journal could not take it, for the reason of ``failure``.
+        entry: its row in the journal; None if the journal could not be written, for the reason in ``failure``.
     """
     if isinstance(state, Staged | Torn):
         return replace(_due(Version(state.data, entry), state.over), failure=failure)
@@ -89,7 +89,7 @@ def closed(state: State, entry: int | None, failure: Failure | None = None) -> S
 
 
 def begun(state: State, entry: int) -> State:
-    """An upload begins: the journal has it, and its attempt."""
+    """An upload begins; the journal has it and its attempt."""
     if isinstance(state, Staged | Torn):
         return replace(state, over=_begun(state.over, entry))
     return _begun(state, entry)
@@ -102,17 +102,17 @@ def _begun(state: State, entry: int) -> Uploading:
 
 
 def uploaded(state: State, remote: RemoteFile, stale: frozenset[str] = frozenset(), entry: int | None = None) -> State:
-    """The service has the version that was on its way.
+    """The service has the version that was being uploaded.
 
     Args:
-        stale: files of the service whose deletion waits for a rename to be complete.
+        stale: files of the service that are deleted once a rename is complete.
         entry: the row in the journal that says so.
     """
     return _replaced(state, Uploading, lambda _: Stored(remote, stale, entry))
 
 
 def failed(state: State, failure: Failure) -> State:
-    """An attempt failed; the version waits again, unless a later one has taken its place."""
+    """An attempt failed: the version waits again, unless a later one has replaced it."""
 
     def lowered(layer: Uploading) -> Due:
         return Due(replace(layer.version, outcome=Future()), layer.over, failure)
@@ -121,7 +121,7 @@ def failed(state: State, failure: Failure) -> State:
 
 
 def moved_on(state: State, stale: frozenset[str]) -> State:
-    """An attempt has stored the version under a name that is not the file's any more: it is due once more.
+    """An attempt has stored the version under a name that the file no longer has: it is due again.
 
     Args:
         stale: what the attempt stored.
@@ -134,13 +134,12 @@ def moved_on(state: State, stale: frozenset[str]) -> State:
 
 
 def given_up(state: State) -> State:
-    """The version that was on its way is somebody's to decide about: the file is what the service has."""
+    """Somebody has to decide about the version that was being uploaded: the file is what the service has."""
     return _replaced(state, Uploading, lambda layer: layer.over)
 
 
 def overtaken(state: State) -> State:
-    """Another mount has stored a later content under the name: what was due is not, and the file is what the service
-    has."""
+    """Another mount has stored later content under the name: nothing is due, and the file is what the service has."""
 
     def dropped(layer: Due) -> Pile:
         return layer.over if isinstance(layer.over, Uploading) else replace(layer.over, stale=frozenset())
@@ -149,14 +148,14 @@ def overtaken(state: State) -> State:
 
 
 def put_off(state: State, failure: Failure) -> State:
-    """An attempt could not even begin."""
+    """An attempt could not begin."""
     return _replaced(
         state, Due, lambda layer: replace(layer, failure=failure, version=replace(layer.version, outcome=Future()))
     )
 
 
 def asked(state: State) -> State:
-    """Somebody asks for another attempt, or the reason of the failure has gone."""
+    """Somebody asks for another attempt, or the reason for the failure is gone."""
     return _replaced(state, Due, lambda layer: replace(layer, failure=None))
 
 
@@ -164,12 +163,12 @@ def asked(state: State) -> State:
 
 
 def named(state: State, stale: frozenset[str], copy: Version | None = None, *, keeps_old: bool = False) -> State:
-    """The file gets another name, and what is due of it goes there.
+    """The file gets another name, and what is due of it is uploaded there.
 
     Args:
-        stale: further files of the service that it takes the place of.
-        copy: its content under the new name, where the service only has it under the old one.
-        keeps_old: what is replaced stays until the whole rename is complete.
+        stale: further files of the service that it replaces.
+        copy: its content under the new name, if the service only has it under the old one.
+        keeps_old: whether what is replaced stays until the whole rename is complete.
     """
     match state:
         case Stored() | Outdated():
@@ -198,7 +197,7 @@ def replayed(version: Version, stale: frozenset[str], failure: Failure | None) -
 
 
 def released(state: State) -> State:
-    """A rename is not undone any more: what has been replaced is to be deleted, and is none of the file's business."""
+    """A rename can no longer be undone: what it replaced is deleted, and does not belong to the file any more."""
 
     def cleared(layer: Base) -> Base:
         return layer if layer.entry is None else replace(layer, stale=frozenset(), entry=None)
@@ -210,7 +209,7 @@ def released(state: State) -> State:
 
 
 def unnamed(state: State, before: State, added: Version | None) -> State:
-    """A rename failed: the file is again what it was ``before``, but for what was written to it since.
+    """A rename failed: the file is as it was ``before``, except for what was written since.
 
     Args:
         added: the version that was made for the rename, if one was.
@@ -238,15 +237,15 @@ def unnamed(state: State, before: State, added: Version | None) -> State:
 
 
 def undone(_: State, before: State) -> State:
-    """The journal could not take a change: nothing has happened."""
+    """The journal could not record a change: nothing has happened."""
     return before
 
 
 def unlinked(state: State, doomed: frozenset[str] = frozenset()) -> State:
-    """The file was deleted or replaced: nothing of it is due. Programs that have it open go on.
+    """The file was deleted or replaced: nothing of it is due. Programs that have it open continue.
 
     Args:
-        doomed: what the service has of it, and keeps until no program reads that any more.
+        doomed: what the service has of it, and keeps until no program reads it any more.
     """
     held = content(state)
     if isinstance(held, StagedFile):
@@ -258,12 +257,12 @@ def unlinked(state: State, doomed: frozenset[str] = frozenset()) -> State:
 
 
 def listed(state: State, remote: RemoteFile, *, held: bool) -> State:
-    """A listing has ``remote`` under the name; ``held``: a program has the file open."""
+    """A listing has ``remote`` under the name. ``held`` tells whether a program has the file open."""
 
     def news(layer: Base) -> Base:
         if layer.remote is None or layer.remote.id == remote.id:
             return Stored(remote, layer.stale, layer.entry)
-        if state is layer and held:  # nothing was written here: programs that hold it read what they opened
+        if state is layer and held:  # nothing was written here; programs that hold it read what they opened
             return Outdated(layer.remote, remote, layer.stale, layer.entry)
         stale = layer.stale if state is layer else layer.stale | {layer.remote.id}
         return Stored(remote, stale, layer.entry)
@@ -272,7 +271,7 @@ def listed(state: State, remote: RemoteFile, *, held: bool) -> State:
 
 
 def left_out(state: State) -> State:
-    """A listing has the file no more, and a program holds it, or it was written to here."""
+    """A listing no longer has the file, and a program holds it, or it was written to here."""
 
     def news(layer: Base) -> Base:
         if layer.remote is None:
@@ -285,7 +284,7 @@ def left_out(state: State) -> State:
 
 
 def let_go(state: State) -> State:
-    """No program holds the file any more: what listings said meanwhile counts."""
+    """No program holds the file any more: what listings said in the meantime counts."""
     if isinstance(state, Outdated):
         return Stored(state.newer, state.stale, state.entry)
     raise IllegalTransition(f"let_go: {state}")
@@ -319,19 +318,19 @@ KEEPS_BYTES: frozenset[Callable[..., State]] = frozenset([written, uploaded])
 """The transitions after which programs read the same bytes from another place."""
 
 
-# How transitions reach into a pile
+# Changing layers
 
 L = TypeVar("L", Uploading, Due)
 
 
 def _replaced(state: State, kind: type[L], change: Callable[[L], Pile]) -> State:
-    """The state with its layer of one kind changed. Raises IllegalTransition where it has none."""
+    """Return the state with its layer of one kind changed. Raises IllegalTransition if there is none."""
     if isinstance(state, kind):
         return change(state)
     match state:
         case Uploading() | Due() | Staged() | Torn():
             under = _replaced(state.over, kind, change)
-            if isinstance(state, Due) and isinstance(under, Due):  # a later version has overtaken it
+            if isinstance(state, Due) and isinstance(under, Due):  # a later version has replaced it
                 _follow(under.version.outcome, state.version.outcome)
                 return replace(state, over=under.over)
             return replace(state, over=under)  # type: ignore[arg-type]
@@ -343,7 +342,7 @@ def _rebased(state: State, change: Callable[[Base], Base]) -> State:
 
 
 def _mapped(state: State, kinds: tuple[type[Pile], ...], change: Callable[..., Pile]) -> State:
-    """The state with each of its layers of some kinds changed, from the bottom."""
+    """Return the state with each of its layers of some kinds changed, from the bottom."""
     match state:
         case Local() | Unlinked():
             return state
@@ -353,7 +352,7 @@ def _mapped(state: State, kinds: tuple[type[Pile], ...], change: Callable[..., P
 
 
 def _due(version: Version, over: Base | Uploading | Due) -> Due:
-    """A version on top of what it replaces; whoever waits for one that it overtakes waits for it."""
+    """Put a version on top of what it replaces. Those who wait for a version that it replaces wait for it."""
     if not isinstance(over, Due):
         return Due(version, over)
     _follow(over.version.outcome, version.outcome)

@@ -20,11 +20,11 @@ _BY_STATUS: dict[int, type[types.FsError]] = {
     429: types.Failed,
     507: types.NoSpace,
 }
-"""All other statuses: 4xx are refusals, and 5xx come from a proxy, often, that has lost the service behind it."""
+"""Other statuses of 4xx are refusals. Those of 5xx often come from a proxy whose upstream is down."""
 
 
 def translate(error: errors.APIError) -> types.FsError:
-    """The file system's error for a call that stores nothing."""
+    """Return the file system's error for a call that stores nothing."""
     match error:
         case errors.APIConnectionError():
             return types.Unreachable(error.message)
@@ -35,7 +35,8 @@ def translate(error: errors.APIError) -> types.FsError:
 
 
 def translate_storing(error: errors.APIError) -> types.FsError:
-    """The file system's error for an upload or a copy: ``AnswerLost`` unless it is certain that nothing was stored."""
+    """Return the file system's error for an upload or a copy: ``AnswerLost`` unless it is certain that nothing was
+    stored."""
     if isinstance(error, errors.APIConnectionError) and not error.sent:
         return types.Unreachable(error.message)
     translated = translate(error)

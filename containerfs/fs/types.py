@@ -1,20 +1,20 @@
-"""The words of the file system: attributes, entries and errors. No I/O, no FUSE, no HTTP.
+"""The vocabulary of the file system: attributes, entries and errors. No I/O, no FUSE, no HTTP.
 
 FsError
 ├── NotFound, AlreadyExists, NotADirectory, IsADirectory, DirectoryNotEmpty
-├── NotPermitted        the API has no such thing, or the mount does not allow it
-├── AccessDenied        the service refuses the key, or what was asked of it
+├── NotPermitted        the API cannot hold this, or the mount does not allow it
+├── AccessDenied        the service refuses the key, or what was requested with it
 ├── ReadOnly, CrossDevice, NotSupported, NoAttribute, BadHandle
 ├── InvalidName, NameTooLong
 ├── NoSpace             this machine's disk, or the service's limit, is full
-├── TooLarge            more than the service takes
-├── Refused             the service does not take this, for another reason
-├── KeyConflict         an idempotency key stands for something else
+├── TooLarge            more than the service accepts
+├── Refused             the service does not accept this, for another reason
+├── KeyConflict         an idempotency key belongs to something else
 ├── TooManyOpenFiles    this process, or this machine, has no descriptor left
-├── Gone                it was there when it was opened, and the service has dropped it
+├── Gone                it existed when it was opened, and the service no longer has it
 ├── Unreachable         the service does not answer
-│   ├── AnswerLost          and may have done what it was asked to
-│   └── Down                and was not asked, since it has not answered others
+│   ├── AnswerLost          and may have done what was requested
+│   └── Down                and was not asked, because it has not answered others
 ├── Interrupted         nobody waits for the operation any more
 ├── Damaged             staged data is not what was closed
 ├── Cancelled           nobody wants the result any more
@@ -29,14 +29,14 @@ from typing import ClassVar, NamedTuple
 from containerfs.api.errors import ContainerFSError
 
 STATUS_FORM = 3
-"""The version of the status document: the command that asks may be of another version."""
+"""The version of the status document. The command that reads it may have another version than the mount."""
 
 
 class FsError(ContainerFSError):
     """An operation failed. The message is for the log; programs see the errno that ``fuse.errno`` maps the class to.
 
     Attributes:
-        lasting: whether trying the same again is pointless until something changes: the file, the key, the service.
+        lasting: whether trying the same again is pointless until something changes: the file, the key, or the service.
         remedy: what the owner of the file can do about it; empty if that depends.
     """
 
@@ -65,11 +65,11 @@ class DirectoryNotEmpty(FsError):
 
 
 class NotPermitted(FsError):
-    """The API has no such thing, or the mount does not allow it."""
+    """The API cannot hold this, or the mount does not allow it."""
 
 
 class AccessDenied(FsError):
-    """The service refuses the key, or what was asked of it with this key."""
+    """The service refuses the key, or what was requested with it."""
 
     lasting = True
     remedy = "check the API key and what it may do"
@@ -84,7 +84,7 @@ class CrossDevice(FsError):
 
 
 class NotSupported(FsError):
-    """Not offered at all."""
+    """This is not offered at all."""
 
 
 class NoAttribute(FsError):
@@ -103,40 +103,41 @@ class InvalidName(FsError):
 
 
 class NameTooLong(FsError):
-    """A name of more than 255 bytes."""
+    """A name is longer than 255 bytes."""
 
 
 class NoSpace(FsError):
-    """The disk of this machine, or the service's limit, is full."""
+    """This machine's disk, or the service's limit, is full."""
 
     remedy = "make room, on this machine's disk or on the service"
 
 
 class TooLarge(FsError):
-    """Larger than the service takes."""
+    """It is larger than the service accepts."""
 
     lasting = True
     remedy = "make the file smaller, or move it out of the mount"
 
 
 class Refused(FsError):
-    """The service does not take this: its type, its form, or its path."""
+    """The service does not accept this: its type, its form, or its path."""
 
     lasting = True
 
 
 class TooManyOpenFiles(FsError):
-    """This process, or this machine, has as many open files as it may."""
+    """This process, or this machine, has as many open files as allowed."""
 
     remedy = "raise the limit on open files (ulimit -n)"
 
 
 class KeyConflict(FsError):
-    """The idempotency key of a request stands for another content: that of a body that was cut on its way, say."""
+    """The idempotency key of a request belongs to another content, for example of a body that was cut short on
+    its way."""
 
 
 class Gone(FsError):
-    """It was there when it was opened; the service has dropped it since."""
+    """It existed when it was opened; the service no longer has it."""
 
 
 class Unreachable(FsError):
@@ -146,7 +147,7 @@ class Unreachable(FsError):
 
 
 class AnswerLost(Unreachable):
-    """The service may or may not have stored what it was sent: what it answered did not arrive."""
+    """The service may or may not have stored what it was sent, because its answer did not arrive."""
 
 
 class Down(Unreachable):
@@ -154,11 +155,11 @@ class Down(Unreachable):
 
 
 class Interrupted(FsError):
-    """The program that waited for the operation is ending, or has got a signal, or the mount is ending."""
+    """The program that waited for the operation is ending, or got a signal, or the mount is ending."""
 
 
 class Damaged(FsError):
-    """What is staged on this machine's disk is not what was closed."""
+    """Staged data on this machine's disk is not what was closed."""
 
 
 class Cancelled(FsError):
@@ -170,17 +171,18 @@ class Failed(FsError):
 
 
 def digest(identity: str) -> str:
-    """A short name for something of any length and alphabet, that can be a file name. Source: BLAKE2b."""
+    """Return a short name for a text of any length and alphabet, which can be a file name. Source: BLAKE2b."""
     return hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 class Attr(NamedTuple):
-    """What ``stat`` tells. Times are nanoseconds since the epoch; ``mode`` has the type bits. Source: stat(2).
+    """What ``stat`` tells. Times are in nanoseconds since 1970; ``mode`` has the type bits. Source: stat(2).
 
-    A tuple, for listing a directory makes one for each name, and a frozen dataclass takes more than twice as long.
+    It is a tuple, because listing a directory makes one for each name, and a frozen dataclass takes more than twice as
+    long.
 
     Attributes:
-        blocks: of 512 bytes, that it takes; None for a content without holes.
+        blocks: how much of the disk it takes, in units of 512 bytes; None for content without holes.
     """
 
     ino: int
@@ -201,11 +203,11 @@ class Attr(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RemoteContainer:
-    """A container as the service tells of it. Times are Unix seconds.
+    """A container as the service describes it. Times are in Unix seconds.
 
     Attributes:
-        expires_at: when it ends if nobody uses it until then; None if it does not, or that is not known.
-        idle_limit: seconds after its last use at which it ends; None if its end does not depend on that.
+        expires_at: when it ends unless it is used; None if it does not end, or that is not known.
+        idle_limit: how many seconds after its last use it ends; None if its end does not depend on that.
     """
 
     id: str
@@ -217,11 +219,11 @@ class RemoteContainer:
 
 @dataclass(frozen=True, slots=True)
 class FileAttributes:
-    """What a service keeps of a file beside its content, if it does; None where nothing was set.
+    """What a service keeps of a file besides its content. Fields that were not set are None.
 
     Attributes:
         mode: permission bits.
-        mtime: nanoseconds since the epoch.
+        mtime: time of the last change, in nanoseconds since 1970.
     """
 
     mode: int | None = None
@@ -232,18 +234,17 @@ class FileAttributes:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a container as the service tells of it; the content behind an id never changes.
+    """A file of a container as the service describes it. The content of an id never changes.
 
     Attributes:
-        path: below the container, "/"-separated, every segment a legal file name; that of a directory which the service
-            keeps without files ends in "/".
-        size: in bytes; None where the service does not say.
-        created_at: Unix seconds.
-        replaced_id: the file whose place it took when it was stored, and which is gone; None where the service does
-            not say.
-        blocks: of 512 bytes, that the content took on this machine's disk when it was uploaded; None if it was not
-            uploaded here.
-        attributes: None where the service keeps none.
+        path: below the container, separated by "/", where every segment is a legal file name. The path of a directory
+            that the service keeps without files ends in "/".
+        size: in bytes; None if the service does not tell it.
+        created_at: in Unix seconds.
+        replaced_id: the file that it replaced when it was stored, and that is gone; None if the service does not tell.
+        blocks: how much the content took of this machine's disk when it was uploaded, in units of 512 bytes; None if it
+            was not uploaded here.
+        attributes: None if the service keeps none.
     """
 
     id: str
@@ -261,7 +262,7 @@ class RemoteFile:
 
 
 def naming(service: str, error: FsError) -> FsError:
-    """The same error with the name of the service that cannot be used, and what may help."""
+    """Return the same error with the name of the service that cannot be used, and what may help."""
     hint = ""
     if isinstance(error, AccessDenied):
         hint = ": check the API key"

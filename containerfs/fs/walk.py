@@ -1,13 +1,13 @@
-"""A long listing, walked from both of its ends at once, so that it takes half the round trips.
+"""Walks a long listing from both of its ends at once, which takes half the round trips.
 
-Each walk covers one stretch of the order of creation without a gap: a file that is there all the time is on a page, or
-beyond where the walk has come. So once a page of one walk has a file that the other has brought, every such file was
-on a page of one of them, whatever was created or deleted meanwhile; and if they never meet, the walk from the newest
-file goes to the end by itself.
+Each walk covers one stretch of the order of creation without a gap: a file that exists all the time is on one of its
+pages, or beyond its position. So once a page of one walk has a file that the other walk has brought, every such file
+was on a page of one of them, whatever was created or deleted meanwhile. If they never meet, the walk from the newest
+file reaches the end by itself.
 
-A service may ignore ``order``. Then both walks begin with the newest files, and the second meets the first on its
-first page; or it brings what they share in the same order, where walks that meet bring it in opposite orders. Such a
-walk is given up, and the listing is walked from one end, as it is where a service refuses ``order``.
+A service may ignore ``order``. Then both walks begin with the newest files, and the second meets the first on its first
+page. Or it returns the files that they share in the same order, while walks that really meet return them in opposite
+orders. Such a walk is given up, and the listing is walked from one end, as it is if a service refuses ``order``.
 """
 
 import logging
@@ -25,22 +25,22 @@ from containerfs.fs.types import RemoteFile
 
 log = logging.getLogger(__name__)
 
-_ALONE = 5  # pages; a second walk costs one request or two, which shorter listings do without
+_ALONE = 5  # pages; a second walk costs one or two requests, which shorter listings save
 
 Page: TypeAlias = "SyncCursorPage[ContainerFile]"
 Pages = Callable[[Order], Iterator[Page]]
-"""The pages of a listing in an order, each asked for when it is wanted."""
+"""Returns the pages of a listing in an order. Each is requested when it is needed."""
 
 
 class Stretches:
     """What two walks have brought. Decisions only.
 
     Args:
-        arriving: is told of each page after which more is to come.
+        arriving: called with each page that more pages follow.
 
     Attributes:
         met: whether they have met, and so brought everything.
-        opposed: whether the second may begin with the oldest file, as far as is known.
+        opposed: whether the second walk may really begin with the oldest file, as far as is known.
     """
 
     def __init__(self, arriving: Arriving = ignored) -> None:
@@ -52,7 +52,7 @@ class Stretches:
         self._first_page: frozenset[str] = frozenset()
 
     def add_newest(self, files: list[RemoteFile], *, more: bool = True) -> None:
-        """A page of the walk from the newest file came; whether more come after it."""
+        """Add a page of the walk from the newest file. ``more`` tells whether more pages follow."""
         self._first_page = self._first_page or frozenset(file.id for file in files)
         self._newest |= {file.id: file for file in files}
         self.met = self.met or any(file.id in self._oldest for file in files)
@@ -60,7 +60,7 @@ class Stretches:
             self._arriving(files)
 
     def add_oldest(self, files: list[RemoteFile]) -> None:
-        """A page of the walk from the oldest file came."""
+        """Add a page of the walk from the oldest file."""
         shared = [file.id for file in files if file.id in self._newest]
         if shared and not self._is_opposite(shared):
             self.opposed = False
@@ -72,7 +72,7 @@ class Stretches:
             self._arriving(files)
 
     def files(self) -> list[RemoteFile]:
-        """All files, newest first, once the walks have met or the first is at its end."""
+        """Return all files, newest first, once the walks have met or the first is at its end."""
         if not self.met:
             return list(self._newest.values())
         upwards = list(reversed(self._oldest.values()))
@@ -87,7 +87,7 @@ class Stretches:
 
 
 class Walker:
-    """Lists files from both ends, where the service allows it. Thread-safe."""
+    """Lists files from both ends, if the service allows it. Thread-safe."""
 
     def __init__(self) -> None:
         self._ascends = True  # as far as is known
@@ -95,10 +95,10 @@ class Walker:
     def files(
         self, pages: Pages, convert: Callable[[ContainerFile], RemoteFile], arriving: Arriving = ignored
     ) -> list[RemoteFile]:
-        """All files of a listing, newest first. Raises what asking for the pages from the newest on raises.
+        """Return all files of a listing, newest first. Raises what requesting the pages from the newest on raises.
 
         Args:
-            arriving: is called with what has come, while more is to come.
+            arriving: called with the files that have arrived, while more will follow.
         """
         stretches, more = Stretches(arriving), False
         newest = pages("desc")
@@ -116,7 +116,7 @@ class Walker:
         oldest: Iterator[Page],
         convert: Callable[[ContainerFile], RemoteFile],
     ) -> None:
-        """Ask for a page at each end, and for the next two once both are there."""
+        """Request a page at each end, and the next two once both have arrived."""
         pool = ThreadPoolExecutor(1, "listing")
         going = True
         try:
@@ -133,7 +133,7 @@ class Walker:
     def _take(
         self, stretches: Stretches, answer: "Future[Page | None]", convert: Callable[[ContainerFile], RemoteFile]
     ) -> bool:
-        """Add what came of the walk from the oldest file; returns whether it goes on."""
+        """Add the result of the walk from the oldest file, and return whether it continues."""
         try:
             page = answer.result()
         except errors.APIError as error:
@@ -148,7 +148,7 @@ class Walker:
 
 
 def _begin(pool: ThreadPoolExecutor, pages: Iterator[Page]) -> "Future[Page | None] | None":
-    """Ask for the next page on another thread, as part of the same task; None where there can be none."""
+    """Request the next page on another thread, as part of the same task; None if there is none."""
     context = copy_context()
     try:
         return pool.submit(lambda: context.run(lambda: next(pages, None)))
