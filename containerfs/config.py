@@ -23,8 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from containerfs.api.dialect import AuthHeader
 from containerfs.api.errors import ContainerFSError
-from containerfs.api.expiry import parse_rule
-from containerfs.api.models import ExpiresAfter
+from containerfs.api.rules import ExpiresAfter, parse_rule
 from containerfs.units import parse_rates, parse_size, parse_span
 
 S = TypeVar("S", bound=BaseSettings)

@@ -8,9 +8,12 @@ are kept; and nothing but an id is required. Source: the seed document's "Types"
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, NonNegativeInt
+from pydantic import GetCoreSchemaHandler, NonNegativeInt
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import with_default_schema
+
+from containerfs.api.base import ApiModel
+from containerfs.api.rules import ExpiresAfter
 
 __all__ = [
     "Container",
@@ -41,12 +44,6 @@ T = TypeVar("T")
 Maybe = Annotated[T | None, Otherwise(None)]
 
 
-class ApiModel(BaseModel):
-    """Base of all objects on the wire: immutable; unknown fields are kept."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
-
-
 class Identified(ApiModel):
     """An object that has an id, which is all that a listing needs of it. Opaque; any length and alphabet."""
 
@@ -54,18 +51,6 @@ class Identified(ApiModel):
 
 
 Item = TypeVar("Item", bound=Identified)
-
-
-class ExpiresAfter(ApiModel):
-    """When a container expires: a span after an anchor.
-
-    ``{anchor: "created_at", days}`` is the seed document's form, ``{anchor: "last_active_at", minutes}`` the
-    published one. Exactly one of ``days`` and ``minutes`` is set.
-    """
-
-    anchor: str | None = None
-    days: int | None = None
-    minutes: int | None = None
 
 
 class NetworkPolicy(ApiModel):

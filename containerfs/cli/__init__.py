@@ -1,5 +1,6 @@
 """The command line: one module per family of commands."""
 
+import gc
 import io
 import os
 import sys
@@ -58,6 +59,7 @@ def options(
 
 
 def main() -> None:
+    gc.freeze()  # what is imported stays: to look through it again and again takes a tenth of a short command
     # httpx would import its own command, and rich, click and pygments for it: a sixth of all that a mount imports.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
     if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as what they are

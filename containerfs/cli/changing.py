@@ -31,7 +31,7 @@ def create(
     memory: Annotated[str | None, typer.Option(help="Memory for programs in it: 1g, 4g, 16g or 64g.")] = None,
 ) -> None:
     """Create a container and print its id."""
-    from containerfs.api.expiry import parse_rule
+    from containerfs.api.rules import parse_rule
     from containerfs.cli.session import connected
 
     fields: dict[str, object] = {"file_ids": add, "memory_limit": memory}

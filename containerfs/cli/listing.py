@@ -155,7 +155,8 @@ def _info(session: "Session", node: "Node") -> dict[str, Any]:
 
 
 def _of_container(container: "Container") -> dict[str, Any]:
-    from containerfs.api.expiry import describe, ends_at
+    from containerfs.api.expiry import ends_at
+    from containerfs.api.rules import describe
 
     rule = container.expires_after
     fields = {

@@ -7,6 +7,7 @@ It is forked, so that what both need is imported once. That is safe only before 
 locks that other threads hold, but not the threads that would release them.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -87,11 +88,14 @@ def _serve(data_dir: Path, uds: Path, files: tuple[int, int, int]) -> NoReturn:
 
 def _run(data_dir: Path, uds: Path) -> int:
     """Serve to the end; returns the exit status."""
+    gc.disable()  # nothing is left over from imports
     from containerfs.server.listener import ListenError
     from containerfs.server.run import run
     from containerfs.server.settings import ServerSettings
     from containerfs.server.storage.base import StoreError
 
+    gc.freeze()
+    gc.enable()
     try:
         run(ServerSettings(uds=uds, data_dir=data_dir, max_upload_size=0, access_log=False, embedded=True))
     except (ListenError, StoreError) as error:

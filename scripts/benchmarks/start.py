@@ -1,38 +1,63 @@
-"""How long it takes until a mount answers."""
+"""How long it takes until a mount answers, and until an unmount is done."""
 
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from statistics import median
 
 from benchmarks.bench import Bench
+from benchmarks.delay import delayed
 from benchmarks.processes import CONTAINERFS, mountpoint, run, timed
 from benchmarks.report import duration, table
 
 TITLE = "Start"
 
+_FAR = 0.05  # seconds of round trip
+
 
 def section(bench: Bench) -> Iterator[str]:
-    """Seconds of ``containerfs mount --local``, until it returns, and of the unmount."""
-    yield "`containerfs mount --local`, which returns once the mount answers, and `containerfs unmount`."
+    """Seconds of ``containerfs mount``, until it returns, and of the unmount."""
+    yield "`containerfs mount`, which returns once the mount answers, and `containerfs unmount` of an idle mount."
     yield ""
+    works = {
+        "embedded, a new store": lambda: _embedded(bench, kept=False),
+        "embedded, a store that is there": lambda: _embedded(bench, kept=True),
+        "a server nearby": lambda: _server(bench, 0.0),
+        f"a server at {duration(_FAR)} of round trip": lambda: _server(bench, _FAR),
+    }
     rows = []
-    for label, kept in (("a new store", False), ("a store that is there", True)):
-        samples = [_mount_and_unmount(bench, kept=kept) for _ in range(bench.scale.starts)]
+    for label, service in works.items():
+        samples = [_mount_and_unmount(bench, service()) for _ in range(bench.scale.starts)]
         mounting, unmounting = (sorted(each) for each in zip(*samples, strict=True))
         span = f"{duration(mounting[0])} to {duration(mounting[-1])}"
         rows.append([label, duration(median(mounting)), span, duration(median(unmounting))])
-    yield from table(["embedded store", f"mount, median of {bench.scale.starts}", "from, to", "unmount, median"], rows)
+    yield from table(["service", f"mount, median of {bench.scale.starts}", "from, to", "unmount, median"], rows)
 
 
-def _mount_and_unmount(bench: Bench, *, kept: bool) -> tuple[float, float]:
-    data, cache = bench.work / "embedded", bench.fresh()
-    with mountpoint(bench.work / "started") as path:
-        mounting = timed(*CONTAINERFS, "mount", "--local", "--data-dir", data, "--cache-dir", cache, path)
+@contextmanager
+def _embedded(bench: Bench, *, kept: bool) -> Iterator[list[str | Path]]:
+    """The options for an embedded store."""
+    data = bench.work / "embedded"
+    yield ["--local", "--data-dir", data]
+    if not kept:
+        shutil.rmtree(data)
+
+
+@contextmanager
+def _server(bench: Bench, round_trip: float) -> Iterator[list[str | Path]]:
+    """The options for the server."""
+    with delayed(bench.server.port, round_trip) as line:
+        yield ["--url", f"http://127.0.0.1:{line.port}/v1"]
+
+
+def _mount_and_unmount(bench: Bench, service: AbstractContextManager[list[str | Path]]) -> tuple[float, float]:
+    cache = bench.fresh()
+    with service as options, mountpoint(bench.work / "started") as path:
+        mounting = timed(*CONTAINERFS, "mount", *options, "--cache-dir", cache, path)
         if not os.listdir(path):
             run("mkdir", path / "container")
         unmounting = timed(*CONTAINERFS, "unmount", path)
     shutil.rmtree(cache)
-    if not kept:
-        shutil.rmtree(data)
     return mounting, unmounting

@@ -2,8 +2,9 @@
 
 import pytest
 
-from containerfs.api.expiry import describe, ends_at, parse_rule
+from containerfs.api.expiry import ends_at
 from containerfs.api.models import Container, ExpiresAfter
+from containerfs.api.rules import describe, parse_rule
 
 IDLE = ExpiresAfter(anchor="last_active_at", minutes=20)
 WEEK = ExpiresAfter(anchor="created_at", days=7)

@@ -37,7 +37,7 @@ print(*sorted(set(sys.modules) & set({unwanted!r})))
         (
             _COMMAND,
             "containerfs.config, containerfs.cli.service, containerfs.mount.starting, containerfs.fs.options",
-            ["httpx", "containerfs.client", "containerfs.fs.filesystem"],
+            ["httpx", "containerfs.client", "containerfs.api.models", "containerfs.fs.filesystem"],
         ),
         (_COMMAND, "containerfs.cli.session", ["starlette", "sqlalchemy", "uvicorn"]),
         (

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from containerfs.api.models import ApiModel, ListPage
+from containerfs.api.base import ApiModel
+from containerfs.api.models import ListPage
 from containerfs.server import errors
 from containerfs.server.storage.base import QuotaExceededError
 

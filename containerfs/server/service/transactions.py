@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from containerfs.api.models import ApiModel
+from containerfs.api.base import ApiModel
 from containerfs.server.service.refusals import late_upload, same_request
 from containerfs.server.storage.base import BlobNotFoundError, BlobWriter, Transaction, nothing
 from containerfs.server.storage.open import Stores
