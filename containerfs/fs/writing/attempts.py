@@ -124,22 +124,22 @@ class Attempts:
             if layer is None or node.parent is None or isinstance(layer.over, state.Uploading):
                 return None
             version = layer.version
-            self._check_path(node, busy)
-            if self._is_overtaken(layer):
-                raise Overtaken(version)
-            with self._journal.transaction() as tx:
+            with self._journal.transaction() as tx:  # in which looking is cheaper, too
+                self._check_path(node, busy)
+                if self._is_overtaken(layer):
+                    raise Overtaken(version)
                 entry = tx.put(entry_of(node, version.content)) if version.entry is None else version.entry
                 earlier = self._earlier(entry, version.content)
                 streaming = None if earlier is not None else self._streamed(node, version.content)
                 attempt = earlier or _new_attempt(node, version.content, entry, streaming)
                 if earlier is None:
                     tx.begin(attempt)
+                digest = self._journal.noted_digest(entry)
             self._tree.change(node, transitions.begun, entry)
             begun = state.uploading(node.state)
             assert begun is not None
             self._settlement.begun(attempt.key)
             attributes = node.attributes().carried()
-        digest = self._journal.noted_digest(entry)
         delivery = Delivery(attempt, version.content, digest, earlier is not None, attributes, streaming)
         return Sending(node, begun.version, entry, delivery)
 

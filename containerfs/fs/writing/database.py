@@ -18,23 +18,33 @@ from containerfs.fs import types
 from containerfs.fs.disk import disk_errors, sync_path
 from containerfs.fs.writing.checkpoints import Checkpoints
 
-_VERSION = 3
-_SCHEMA = """
+_VERSION = 4
+_ATTEMPTS = """
+CREATE TABLE attempts (
+    key TEXT PRIMARY KEY, owner TEXT NOT NULL,
+    container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
+    data TEXT, source_id TEXT, digest TEXT, known TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX attempts_of_an_entry ON attempts (entry);
+"""
+_SCHEMA = f"""
 CREATE TABLE entries (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, moved INTEGER,
     container_id TEXT NOT NULL, container_name TEXT NOT NULL, path TEXT NOT NULL,
     data TEXT, source TEXT, replaces TEXT NOT NULL, attributes TEXT NOT NULL, size INTEGER, digest TEXT,
     error TEXT, held INTEGER NOT NULL DEFAULT 0, stored TEXT, set_aside TEXT, boot TEXT,
     outdated INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE attempts (
-    key TEXT PRIMARY KEY, owner TEXT NOT NULL,
-    container_id TEXT NOT NULL, path TEXT NOT NULL, size INTEGER, started INTEGER NOT NULL, entry INTEGER,
-    data TEXT, source_id TEXT, digest TEXT, known TEXT NOT NULL);
 CREATE INDEX entries_with_data ON entries (data);
 CREATE INDEX entries_of_a_path ON entries (container_id, path);
-CREATE INDEX attempts_of_an_entry ON attempts (entry);
+{_ATTEMPTS}
 CREATE TABLE deletions (
     container_id TEXT NOT NULL, file_id TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (container_id, file_id));
+"""
+_REMAKE_ATTEMPTS = f"""
+ALTER TABLE attempts RENAME TO attempts_before;
+DROP INDEX attempts_of_an_entry;
+{_ATTEMPTS}
+INSERT INTO attempts SELECT * FROM attempts_before;
+DROP TABLE attempts_before;
 """
 TABLES = ("entries", "attempts", "deletions")
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -144,16 +154,22 @@ def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
     if version > _VERSION:
         raise types.Failed(f"{path} was written by a newer version of containerfs: use that one")
     if version == 0:
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            db.execute(statement)
+        _execute(db, _SCHEMA)
     if version == 1:
         db.execute("ALTER TABLE entries ADD COLUMN boot TEXT")
     if version in (1, 2):
         db.execute("ALTER TABLE entries ADD COLUMN outdated INTEGER NOT NULL DEFAULT 0")
         db.execute("CREATE INDEX entries_of_a_path ON entries (container_id, path)")
+    if version in (1, 2, 3):
+        _execute(db, _REMAKE_ATTEMPTS)
     if version < _VERSION:
         db.execute(f"PRAGMA user_version = {_VERSION}")
     db.execute("COMMIT")
+
+
+def _execute(db: sqlite3.Connection, statements: str) -> None:
+    for statement in filter(str.strip, statements.split(";")):
+        db.execute(statement)
 
 
 @contextmanager

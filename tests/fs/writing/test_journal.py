@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -459,18 +460,25 @@ def test_the_log_does_not_grow_without_end(journal: Journal) -> None:
     assert (journal.directory / "journal.db-wal").stat().st_size < 64 << 20
 
 
-@pytest.mark.parametrize(("version", "lacking"), [(1, ["boot", "outdated"]), (2, ["outdated"])])
+@pytest.mark.parametrize(("version", "lacking"), [(1, ["boot", "outdated"]), (2, ["outdated"]), (3, [])])
 def test_a_journal_of_a_version_before_is_read(journal: Journal, version: int, lacking: list[str]) -> None:
     with journal.transaction() as tx:
-        tx.put(ENTRY)
+        tx.begin(replace(ATTEMPT, entry=tx.put(ENTRY)))
     journal.close()
     with contextlib.closing(sqlite3.connect(journal.directory / "journal.db", isolation_level=None)) as db:
-        db.execute("DROP INDEX entries_of_a_path")
+        if version < 3:
+            db.execute("DROP INDEX entries_of_a_path")
         for column in lacking:
             db.execute(f"ALTER TABLE entries DROP COLUMN {column}")
+        db.execute("ALTER TABLE attempts RENAME TO later")
+        db.execute("DROP INDEX attempts_of_an_entry")
+        db.execute("CREATE TABLE attempts AS SELECT * FROM later")
+        db.execute("CREATE INDEX attempts_of_an_entry ON attempts (entry)")
+        db.execute("DROP TABLE later")
         db.execute(f"PRAGMA user_version = {version}")
     following = Journal(journal.directory)
     assert [entry.path for entry in following.entries()] == [ENTRY.path]
+    assert [attempt.key for attempt in following.attempts(1)] == [ATTEMPT.key]
     note(following, "new")
     assert len(following.entries()) == 2
     following.close()
