@@ -47,7 +47,6 @@ class SqliteMetadataStore:
         self._reserve = reserve
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
         event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
         try:
             self._writer, self._reader = self._connect()
         except (DatabaseError, OutOfSpaceError) as error:
@@ -58,7 +57,7 @@ class SqliteMetadataStore:
         self._writing = threading.Lock()  # guards the writer
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        with self._reader.begin():
+        with _transaction(self._reader, "BEGIN"):
             return work(SqlTransaction(self._reader))
 
     async def write(
@@ -76,7 +75,7 @@ class SqliteMetadataStore:
         self._engine.dispose()
 
     def _survey(self, work: Callable[[Transaction], T]) -> T:
-        with self._engine.connect().execution_options(begin="BEGIN") as connection, connection.begin():
+        with self._engine.connect() as connection, _transaction(connection, "BEGIN"):
             return work(SqlTransaction(connection))
 
     def _write(self, work: Callable[[Transaction], T], frees: bool, first: Callable[[], None]) -> T:
@@ -100,7 +99,7 @@ class SqliteMetadataStore:
                 self._restart_wal()
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
-        with _translated(), self._writer.begin():
+        with _translated(), _transaction(self._writer, "BEGIN IMMEDIATE"):
             return work(SqlTransaction(self._writer))
 
     def _restart_wal(self) -> None:
@@ -119,10 +118,10 @@ class SqliteMetadataStore:
 
     def _prepared(self) -> tuple[Connection, Connection]:
         with _translated():
-            writer = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
-            with writer.begin():
+            writer = self._engine.connect()
+            with _transaction(writer, "BEGIN IMMEDIATE"):
                 prepare(writer)
-            return writer, self._engine.connect().execution_options(begin="BEGIN")
+            return writer, self._engine.connect()
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
@@ -131,9 +130,13 @@ def _configure(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin(connection: Connection) -> None:
-    # Through the driver, because SQLAlchemy's own execution takes as long as a query.
-    connection.connection.cursor().execute(connection.get_execution_options()["begin"])
+@contextlib.contextmanager
+def _transaction(connection: Connection, begin: str) -> Iterator[None]:
+    """A transaction, begun through the driver: SQLAlchemy's own execution takes as long as a query, and an engine that
+    listens for events takes a fifth longer for each statement."""
+    with connection.begin():
+        connection.connection.cursor().execute(begin)
+        yield
 
 
 @contextlib.contextmanager
