@@ -28,7 +28,7 @@ T = TypeVar("T")
 _BUSY_TIMEOUT_S = 30.0
 """How long a write waits for another server's, in seconds."""
 
-_WRITERS = 8
+_WRITERS = 32
 """Threads that write: in most of their time, they make contents durable that rows are to name."""
 
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
