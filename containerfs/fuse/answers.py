@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from containerfs.fs.types import Attr
 
-_BLOCK = 512  # what blocks are counted in. Source: stat(2)
-_IO_SIZE = 128 * 1024  # what programs read and write at a time
+_BLOCK = 512  # the unit of blocks. Source: stat(2)
+_IO_SIZE = 128 * 1024  # what programs should read and write at a time
 _SECOND = 1_000_000_000  # in nanoseconds
 _UNSIGNED = (1 << 64) - 1
 _KEEP_CACHE = 1 << 1  # FOPEN_KEEP_CACHE
@@ -16,18 +16,20 @@ _TYPE_SHIFT = 12  # from a mode to the type of a directory's entry. Source: dire
 
 _ATTR = struct.Struct("=QQQQQQIIIIIIIIII")  # fuse_attr
 _VALIDITY = struct.Struct("=QII")  # of attributes alone
-_NODE = struct.Struct("=QQQQII")  # what precedes the attributes of a node that was looked up
+_NODE = struct.Struct("=QQQQII")  # what precedes the attributes of a found node
 _OPEN = struct.Struct("=QII")  # fuse_open_out
 _SIZE = struct.Struct("=II")  # fuse_write_out, fuse_getxattr_out
 _STATFS = struct.Struct("=QQQQQIIII24x")  # fuse_kstatfs
 _DIRENT = "QQII"  # fuse_dirent, without the name
-_WORD = 8  # bytes; names are filled up to whole ones
-_NAMES = range(0, 1025 + _WORD, _WORD)  # their lengths, filled up. Source: FUSE_NAME_MAX, linux/fuse.h
+_WORD = 8  # bytes; names are padded to a multiple of this
+_NAMES = range(0, 1025 + _WORD, _WORD)  # padded lengths. Source: FUSE_NAME_MAX, linux/fuse.h
 _ENTRIES = [struct.Struct(f"={_DIRENT}{length}s") for length in _NAMES]
 _FULL_ENTRIES = [struct.Struct(f"{_NODE.format}{_ATTR.format[1:]}{_DIRENT}{length}s") for length in _NAMES]
-_UNKNOWN = bytes(_NODE.size + _ATTR.size)  # instead of a node and its attributes: the kernel is not told of it
+_UNKNOWN = bytes(
+    _NODE.size + _ATTR.size
+)  # in place of a node and its attributes, if the kernel is not told of the node
 ENTRY, FULL_ENTRY = _ENTRIES[0].size, _FULL_ENTRIES[0].size
-"""Bytes of an entry in the answers to ``readdir`` and ``readdirplus``, beside the name."""
+"""The size of an entry in the answers to ``readdir`` and ``readdirplus`` in bytes, without the name."""
 
 
 def _nothing() -> None:
@@ -36,11 +38,11 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the kernel gets.
+    """An answer to the kernel.
 
     Attributes:
-        undelivered: called if the kernel does not take it, since its program has got a signal: nothing was opened then,
-            and nothing found.
+        undelivered: called if the kernel does not take the answer, because its program got a signal. Then nothing was
+            opened or found.
     """
 
     payload: bytes | memoryview
@@ -48,10 +50,11 @@ class Answer:
 
 
 class Validity:
-    """For how long the kernel may cache what it is told.
+    """How long the kernel may cache what it is told.
 
     Args:
-        name, attributes: seconds.
+        name: in seconds.
+        attributes: in seconds.
     """
 
     __slots__ = ("of_attributes", "of_node")
@@ -63,31 +66,31 @@ class Validity:
 
 
 def attributes(attr: Attr, ino: int, validity: Validity) -> bytes:
-    """Answers ``getattr`` and ``setattr``: fuse_attr_out."""
+    """Make the answer to ``getattr`` and ``setattr``: fuse_attr_out."""
     return _VALIDITY.pack(*validity.of_attributes, 0) + _attr(attr, ino)
 
 
 def entry(number: int, attr: Attr, ino: int, validity: Validity) -> bytes:
-    """Answers ``lookup`` and operations that create a node: fuse_entry_out.
+    """Make the answer to ``lookup`` and to operations that create a node: fuse_entry_out.
 
     Args:
-        number: by which the kernel asks for the node from now on.
+        number: by which the kernel refers to the node from now on.
     """
     return _NODE.pack(number, 0, *validity.of_node) + _attr(attr, ino)
 
 
 def opened(fh: int, *, keep_pages: bool = False) -> bytes:
-    """Answers ``open`` and ``opendir``, and ends the answer to ``create``: fuse_open_out."""
+    """Make the answer to ``open`` and ``opendir``, and the end of the answer to ``create``: fuse_open_out."""
     return _OPEN.pack(fh, _KEEP_CACHE if keep_pages else 0, 0)
 
 
 def size(number: int) -> bytes:
-    """Answers ``write``, and requests for the size of an extended attribute."""
+    """Make the answer to ``write``, and to requests for the size of an extended attribute."""
     return _SIZE.pack(number, 0)
 
 
 def statfs(disk: os.statvfs_result) -> bytes:
-    """Answers ``statfs``: fuse_statfs_out."""
+    """Make the answer to ``statfs``: fuse_statfs_out."""
     return _STATFS.pack(
         disk.f_blocks,
         disk.f_bfree,
@@ -102,26 +105,26 @@ def statfs(disk: os.statvfs_result) -> bytes:
 
 
 def filled(name: bytes) -> int:
-    """The bytes that a name takes in an entry of a directory."""
+    """Return how many bytes a name takes in a directory's entry."""
     return -(-len(name) // _WORD) * _WORD
 
 
 def directory_entry(name: bytes, ino: int, mode: int, offset: int) -> bytes:
-    """An entry in the answer to ``readdir``.
+    """Make an entry in the answer to ``readdir``.
 
     Args:
-        offset: of what follows it.
+        offset: of the entry that follows.
     """
     return _ENTRIES[-(-len(name) // _WORD)].pack(ino, offset, len(name), mode >> _TYPE_SHIFT, name)
 
 
 def unknown_entry(name: bytes, ino: int, mode: int, offset: int) -> bytes:
-    """An entry in the answer to ``readdirplus``, of which the kernel is not told more than ``readdir`` tells."""
+    """Make an entry in the answer to ``readdirplus`` that tells the kernel no more than ``readdir`` does."""
     return _UNKNOWN + directory_entry(name, ino, mode, offset)
 
 
 def full_entry(name: bytes, number: int, attr: Attr, ino: int, offset: int, validity: Validity) -> bytes:
-    """An entry in the answer to ``readdirplus``: as ``entry`` followed by ``directory_entry``."""
+    """Make an entry in the answer to ``readdirplus``: an ``entry`` followed by a ``directory_entry``."""
     return _FULL_ENTRIES[-(-len(name) // _WORD)].pack(
         number,
         0,
@@ -142,7 +145,7 @@ def _attr(attr: Attr, ino: int) -> bytes:
 def _fields(attr: Attr, ino: int) -> tuple[int, ...]:
     _, mode, size, uid, gid, atime, mtime, ctime, nlink, blocks = attr
     modified = changed = accessed = _moment(mtime)
-    if not atime == mtime == ctime:  # as they are of nearly all of a long listing
+    if not atime == mtime == ctime:  # true of nearly all entries of a long listing
         accessed, changed = _moment(atime), _moment(ctime)
     return (
         ino,
@@ -165,7 +168,7 @@ def _fields(attr: Attr, ino: int) -> tuple[int, ...]:
 
 
 def _moment(time: int) -> tuple[int, int]:
-    """Of nanoseconds, the seconds and the rest."""
+    """Split nanoseconds into seconds and the rest."""
     return time // _SECOND & _UNSIGNED, time % _SECOND
 
 

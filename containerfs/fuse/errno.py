@@ -1,4 +1,4 @@
-"""The one table of error numbers: what a program sees for each error of the file system. Source: errno(3)."""
+"""The table of error numbers: what programs see for each error of the file system. Source: errno(3)."""
 
 import errno
 import logging
@@ -39,7 +39,7 @@ _ERRNO: dict[type[types.FsError], int] = {
 
 
 def errno_of(error: BaseException, operation: str) -> int:
-    """The number for an error. What programs see as EIO is explained in the log."""
+    """Return the number for an error. Errors that programs see as EIO are explained in the log."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
     if not isinstance(error, types.FsError):

@@ -15,13 +15,13 @@ from typing import Any
 
 from containerfs.api.errors import ContainerFSError
 
-_LIBRARIES = ("libfuse3.so.4", "libfuse3.so.3")  # what is used is the same in both
+_LIBRARIES = ("libfuse3.so.4", "libfuse3.so.3")  # the used part is the same in both
 
 _u32, _u64, _i32, _i64 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int32, ctypes.c_int64
 
 
 class FuseMissing(ContainerFSError):
-    """This machine cannot mount; the message says what to install."""
+    """This machine cannot mount. The message says what to install."""
 
 
 class Args(ctypes.Structure):
@@ -40,7 +40,7 @@ _MADE_FOR = Version(3, 14)
 
 
 class Buffer(ctypes.Structure):
-    """struct fuse_buf, with room for what later versions have added."""
+    """struct fuse_buf, with space for what later versions have added."""
 
     _fields_ = [
         ("size", ctypes.c_size_t),
@@ -54,7 +54,7 @@ class Buffer(ctypes.Structure):
 
 
 class Context(ctypes.Structure):
-    """struct fuse_ctx: who asks."""
+    """struct fuse_ctx: the program that sent a request."""
 
     _fields_ = [("uid", _u32), ("gid", _u32), ("pid", _i32), ("umask", _u32)]
 
@@ -160,7 +160,7 @@ OPERATIONS: dict[str, tuple[Any, ...]] = {
     "fallocate": (_request, _node, ctypes.c_int, _offset, _offset, _info),
     "readdirplus": (_request, _node, _size, _offset, _info),
 }
-"""The members of struct fuse_lowlevel_ops in their order, with the arguments of those that are used."""
+"""The members of struct fuse_lowlevel_ops in order, with the arguments of those that are used."""
 
 CALLBACKS = {name: ctypes.CFUNCTYPE(None, *arguments) for name, arguments in OPERATIONS.items()}
 
@@ -190,7 +190,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 @functools.cache
 def load() -> Any:
-    """The library. Raises FuseMissing."""
+    """Load the library. Raises FuseMissing."""
     if platform.machine() not in _STAT:
         raise FuseMissing(f"containerfs does not know libfuse on {platform.machine()}: {', '.join(_STAT)} are known")
     library = _open()
@@ -201,7 +201,7 @@ def load() -> Any:
 
 
 def new_session(library: Any, arguments: list[str], operations: Operations) -> int | None:
-    """A session, not yet mounted; None if libfuse refuses, which it explains on standard error."""
+    """Create a session that is not mounted yet; None if libfuse refuses, which it explains on standard error."""
     words = [os.fsencode(word) for word in arguments]
     given = Args(len(words), (ctypes.c_char_p * (len(words) + 1))(*words, None), 0)
     common = ctypes.byref(given), ctypes.byref(operations), ctypes.c_size_t(ctypes.sizeof(operations))
@@ -220,13 +220,13 @@ def _open() -> Any:
             return ctypes.CDLL(name)
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:  # without descriptors nothing is found
+    except OSError as error:  # without free descriptors, nothing is found
         raise FuseMissing(f"cannot look for libfuse: {error.strerror}") from error
     raise FuseMissing(f"libfuse 3 is missing. Install it: {install_command()}")
 
 
 def install_command(release: Path = Path("/etc/os-release")) -> str:
-    """The command that installs libfuse on this distribution. Source: os-release(5)."""
+    """Return the command that installs libfuse on this distribution. Source: os-release(5)."""
     fields = dict(line.split("=", 1) for line in _lines(release) if "=" in line)
     family = {fields.get("ID", "").strip('"'), *fields.get("ID_LIKE", "").strip('"').split()}
     commands = {

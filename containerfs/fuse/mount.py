@@ -1,4 +1,4 @@
-"""Mountpoints: checked before mounting, and unmounted."""
+"""Mountpoints: checks before mounting, and unmounting."""
 
 import contextlib
 import errno
@@ -13,16 +13,16 @@ from containerfs.api.errors import ContainerFSError
 from containerfs.fuse import libfuse, table
 
 _DEVICE = Path("/dev/fuse")
-_KERNEL_EXPIRY = 1.0  # seconds, at most, for which the kernel keeps names and attributes to itself
-_PATIENCE = 5.0  # seconds with what is mounted at a mountpoint, or above it
+_KERNEL_EXPIRY = 1.0  # seconds, at most, that the kernel caches names and attributes
+_PATIENCE = 5.0  # seconds to wait for what is mounted at a mountpoint, or above it
 
 
 class MountError(ContainerFSError):
-    """Mounting or unmounting failed; the message says why, and what to do."""
+    """Mounting or unmounting failed. The message says why, and what to do."""
 
 
 def check_machine() -> None:
-    """Raises MountError, FuseMissing: this machine cannot mount."""
+    """Check that this machine can mount. Raises MountError, FuseMissing."""
     libfuse.load()
     if not _DEVICE.exists():
         raise MountError(
@@ -33,16 +33,17 @@ def check_machine() -> None:
 
 
 def check_answers(mountpoint: Path) -> None:
-    """Look at a mountpoint, before anything else does that would wait for ever. Called before any thread has started.
+    """Check that a mountpoint does not hang, before anything accesses it that would. Called before any thread has
+    started.
 
-    A process of its own looks: it may not even be possible to end it.
+    A separate process looks at it, because it may not even be possible to end that process.
 
     Raises:
-        MountError: something that hangs is mounted there, or above it.
+        MountError: if something that hangs is mounted there, or above it.
     """
     looking = os.fork()
     if not looking:
-        os.closerange(0, os.sysconf("SC_OPEN_MAX"))  # whoever reads what this command writes would wait for it, too
+        os.closerange(0, os.sysconf("SC_OPEN_MAX"))  # whoever reads the output of this command would wait for it too
         with contextlib.suppress(OSError):
             os.statvfs(mountpoint)
         os._exit(0)
@@ -62,7 +63,7 @@ def prepare(mountpoint: Path) -> None:
     """Prepare a mountpoint: create it if its parent exists, and remove a dead mount.
 
     Raises:
-        MountError: it cannot be used.
+        MountError: if it cannot be used.
     """
     if is_dead(mountpoint):
         detach(mountpoint)
@@ -81,25 +82,25 @@ def prepare(mountpoint: Path) -> None:
 
 
 def kernel_expiry(metadata_expiry: float) -> float:
-    """Seconds for which the kernel caches attributes, a part of the whole expiry."""
+    """Return how many seconds the kernel caches attributes, which is a part of the whole expiry."""
     return min(_KERNEL_EXPIRY, metadata_expiry / 10)
 
 
 def is_mounted(mountpoint: Path) -> bool:
-    """Whether something is mounted there. Asks the kernel's table and not the mount, which may hang."""
+    """Tell whether something is mounted there. Asks the kernel's table and not the mount, which may hang."""
     return table.entry(mountpoint) is not None
 
 
 def is_ours(mountpoint: Path) -> bool:
-    """Whether a containerfs is mounted there."""
+    """Tell whether a containerfs is mounted there."""
     found = table.entry(mountpoint)
     return found is not None and found.is_ours
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """Whether a mount was left there whose process is gone: "Transport endpoint is not connected"."""
+    """Tell whether a mount was left there whose process is gone ("Transport endpoint is not connected")."""
     try:
-        os.statvfs(mountpoint)  # which the kernel asks of the process; attributes it may still remember
+        os.statvfs(mountpoint)  # the kernel asks the process for this, while it may remember attributes
     except OSError as error:
         return error.errno == errno.ENOTCONN and is_mounted(mountpoint)
     return False
@@ -111,12 +112,12 @@ def unmount(mountpoint: Path) -> None:
 
 
 def detach(mountpoint: Path) -> None:
-    """Detach a mount from its name at once; it ends when nothing uses it any more."""
+    """Detach a mount from its name at once. It ends when nothing uses it any more."""
     _fusermount("-uz", mountpoint)
 
 
 def fusermount() -> str | None:
-    """The program that unmounts for ordinary users. Source: fusermount(1)."""
+    """Return the program that unmounts for ordinary users. Source: fusermount(1)."""
     return shutil.which("fusermount") or shutil.which("fusermount3")
 
 

@@ -1,7 +1,7 @@
 """The kernel's operations, translated to those of the file system, which makes the decisions.
 
-The methods have the names of libfuse's low-level operations, and return what the kernel gets; None means success
-without a result. Errors leave as ``OSError`` with the number from the table in ``errno.py``.
+The methods have the names of libfuse's low-level operations, and return the answer for the kernel; None means success
+without a result. Errors are raised as ``OSError`` with the number from the table in ``errno.py``.
 """
 
 import errno
@@ -25,28 +25,28 @@ from containerfs.fuse.nodes import NodeTable, Place
 C = TypeVar("C", bound=type)
 
 RENAME_NOREPLACE = 1  # Source: renameat2(2)
-_UNKNOWN_INO = 1  # of what the kernel is told nothing of; 0 would hide it
+_UNKNOWN_INO = 1  # for entries that the kernel is not told about; 0 would hide them
 _ITSELF = [(name, Foreseen(_UNKNOWN_INO, stat.S_IFDIR)) for name in (".", "..")]
 
 
 class Caller(Protocol):
-    """The program that asks for an operation."""
+    """The program that requests an operation."""
 
     @property
     def owner(self) -> tuple[int, int]:
-        """User and group id."""
+        """Its user id and group id."""
 
     @property
     def pid(self) -> int:
-        """The id of the thread that asks."""
+        """The id of its thread."""
 
     def interrupted(self) -> bool:
-        """Whether nobody waits for the operation any more."""
+        """Tell whether nobody waits for the operation any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Attributes to be set; None leaves one as it is. Times are in nanoseconds. Source: setattr, fuse_lowlevel.h."""
+    """Attributes to set; None keeps a value. Times are in nanoseconds. Source: setattr, fuse_lowlevel.h."""
 
     mode: int | None = None
     uid: int | None = None
@@ -57,7 +57,7 @@ class Changes:
 
 
 def translating(cls: C) -> C:
-    """Let every public method be an operation, and raise ``OSError`` in place of the file system's errors."""
+    """Turn every public method into an operation that raises ``OSError`` instead of the file system's errors."""
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_"):
             setattr(cls, name, _translating(method))
@@ -82,9 +82,9 @@ class ContainerOperations:
     """Translates, and makes no decisions. Nodes are given by their numbers, names as bytes.
 
     Args:
-        nodes: by which numbers the kernel knows nodes.
-        validity: for how long the kernel is to believe what it is told.
-        inode32: whether inode numbers are to have 32 bits, for programs that take no longer ones.
+        nodes: the numbers by which the kernel knows nodes.
+        validity: how long the kernel may cache what it is told.
+        inode32: whether inode numbers have 32 bits, for programs that do not accept longer ones.
     """
 
     def __init__(self, filesystem: FileSystem, nodes: NodeTable, validity: Validity, *, inode32: bool = False) -> None:
@@ -92,7 +92,9 @@ class ContainerOperations:
         self._nodes = nodes
         self._validity = validity
         self._ino: Callable[[int], int] = _folded if inode32 else int
-        self._listed: dict[int, list[Entry]] = {}  # by handle: what was read, in which offsets are places
+        self._listed: dict[
+            int, list[Entry]
+        ] = {}  # by handle: the entries that were read; offsets are positions in this list
         self._of_thread = threading.local()
 
     # Nodes
@@ -253,16 +255,16 @@ class ContainerOperations:
     def statfs(self, caller: Caller) -> Answer:
         return Answer(answers.statfs(self._fs.statfs()))
 
-    # What they have in common
+    # Shared
 
     def _found(self, parent: Place, name: str, node: Node) -> Answer:
-        """Tell the kernel of a node that was looked up, under a name in a directory."""
+        """Tell the kernel about a node that was looked up by a name in a directory."""
         try:
             attr = self._fs.attr(node)
         except BaseException:
             self._fs.forget(node)
             if isinstance(node, FileNode) and node.number is not None:
-                self._nodes.forget(node.number, 0)  # it counts on the file, which the kernel may just have forgotten
+                self._nodes.forget(node.number, 0)  # the count is in the file, which the kernel may just have forgotten
             raise
         number = self._tell(parent, name, node)
         return Answer(answers.entry(number, attr, self._ino(attr.ino), self._validity), partial(self._untell, number))
@@ -272,7 +274,7 @@ class ContainerOperations:
         return self._nodes.remember(node, by_id=by_id)
 
     def _tell_all(self, parent: Place, nodes: Collection[Node]) -> dict[Node, int]:
-        """Tell the kernel of nodes that were listed in a directory; returns their numbers."""
+        """Tell the kernel about nodes that were listed in a directory, and return their numbers."""
         files = [node for node in nodes if isinstance(node, FileNode)]
         numbers: dict[Node, int] = dict(zip(files, self._nodes.remember_files(files), strict=True))
         others = [node for node in nodes if not isinstance(node, FileNode)]
@@ -286,10 +288,11 @@ class ContainerOperations:
         return Answer(answers.attributes(attr, self._ino(attr.ino), self._validity))
 
     def _part(self, fh: int, offset: int, size: int, fixed: int) -> list[tuple[bytes, Node | Foreseen]]:
-        """What of a directory fits into an answer, from an offset on.
+        """Return the entries of a directory that fit into an answer, from an offset on.
 
         Args:
-            size: of the answer in bytes; ``fixed``, those that each entry takes beside its name.
+            size: of the answer, in bytes.
+            fixed: the size of an entry without its name, in bytes.
         """
         part: list[tuple[bytes, Node | Foreseen]] = []
         for name, child in self._entries(fh, offset)[offset : offset + size // fixed]:
@@ -301,7 +304,7 @@ class ContainerOperations:
         return part
 
     def _entries(self, fh: int, offset: int) -> list[Entry]:
-        """What was read of a directory, with something at the offset unless that is its end."""
+        """Return what was read of a directory, including something at the offset unless that is its end."""
         if not offset:
             self._fs.rewinddir(fh)
             self._listed[fh] = [*_ITSELF, *self._fs.readdir(fh)]
@@ -328,7 +331,7 @@ class ContainerOperations:
         return node
 
     def _buffer(self, size: int) -> memoryview:
-        """A buffer of this thread with at least ``size`` bytes."""
+        """Return a buffer of this thread with at least ``size`` bytes."""
         buffer: memoryview | None = getattr(self._of_thread, "buffer", None)
         if buffer is None or len(buffer) < size:
             buffer = self._of_thread.buffer = memoryview(bytearray(size))
@@ -336,7 +339,7 @@ class ContainerOperations:
 
 
 def changes(to_set: int, attributes: Any) -> Changes:
-    """What setattr is to change, of libfuse's form of it. Source: FUSE_SET_ATTR_*, fuse_lowlevel.h."""
+    """Convert libfuse's form of the changes in a setattr. Source: FUSE_SET_ATTR_*, fuse_lowlevel.h."""
     now = time.time_ns()
 
     def of(bit: int, value: int) -> int | None:
@@ -356,12 +359,11 @@ def changes(to_set: int, attributes: Any) -> Changes:
 
 
 def _text(name: bytes) -> str:
-    """Linux file names are bytes. Those that are not UTF-8 have to survive the way to the file system, which refuses
-    them."""
+    """Decode a file name. Names that are not UTF-8 must survive on their way to the file system, which refuses them."""
     return name.decode(errors="surrogateescape")
 
 
 def _folded(ino: int) -> int:
-    """Of 32 bits, and neither 0, which names nothing, nor, but for the root, 1."""
+    """Fold an inode number to 32 bits. Never 0, which is invalid, and 1 only for the root."""
     folded = (ino ^ ino >> 32) & 0xFFFF_FFFF
     return folded if folded > 1 or ino == 1 else 2

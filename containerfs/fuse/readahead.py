@@ -1,25 +1,25 @@
-"""How far the kernel reads ahead in a file, which is also how much it asks for at once.
+"""How far the kernel reads ahead in a file, which is also how much it requests at once.
 
-That is 128 KiB unless root says otherwise, and each request costs about the same whatever its size.
-Source: Documentation/ABI/testing/sysfs-class-bdi, Linux.
+That is 128 KiB unless root changes it, and each request costs about the same whatever its size. Source:
+Documentation/ABI/testing/sysfs-class-bdi, Linux.
 """
 
 import contextlib
 from pathlib import Path
 
 READ_AHEAD = 1024 << 10
-"""In bytes; no request of the kernel is larger."""
+"""In bytes. The kernel sends no larger requests."""
 
 _BDI = Path("/sys/class/bdi")
 
 
 def widen(device: str) -> None:
-    """Have the kernel read ``READ_AHEAD`` bytes ahead on a mount, or more if it does already.
+    """Make the kernel read ``READ_AHEAD`` bytes ahead on a mount, unless it already reads more.
 
-    Only root may say so, and not where /sys is read-only; elsewhere everything stays as it is.
+    Only root can do this, and only if /sys is writable. Otherwise nothing changes.
 
     Args:
-        device: of the mount, as ``table.Entry`` has it.
+        device: of the mount, as in ``table.Entry``.
     """
     setting = _BDI / device / "read_ahead_kb"
     with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Serving a mount until it ends.
+"""Serves a mount until it ends.
 
-``serve`` runs in the process that stays. It returns once the mount is gone, whoever asked for that: ``containerfs
-unmount``, ``fusermount -u``, or SIGTERM.
+``serve`` runs in the process that stays. It returns once the mount is gone, whatever ended it: ``containerfs unmount``,
+``fusermount -u``, or SIGTERM.
 """
 
 import contextlib
@@ -30,18 +30,18 @@ def serve(
     options: str,
     on_ready: Callable[[], None],
 ) -> None:
-    """Mount, and answer the kernel until the mount ends. Called on the main thread.
+    """Mount, and serve the kernel until the mount ends. Call it on the main thread.
 
     Args:
-        service: shown by mount(8) as what is mounted.
-        metadata_expiry: seconds for which a listing is believed, the kernel's memory included.
-        read_only: whether the kernel is to refuse changes.
-        inode32: whether inode numbers are to have 32 bits.
+        service: shown by mount(8) as the source of the mount.
+        metadata_expiry: how long a listing is believed in seconds, including the kernel's cache.
+        read_only: whether the kernel refuses changes.
+        inode32: whether inode numbers have 32 bits.
         options: further ones of mount.fuse(8), separated by commas.
         on_ready: called once the mount answers.
 
     Raises:
-        MountError: libfuse refused; its own words are on standard error.
+        MountError: if libfuse refuses; it explains that on standard error.
     """
     keep_buffers()
     nodes, expiry = NodeTable(filesystem.top), kernel_expiry(metadata_expiry)
@@ -51,21 +51,21 @@ def serve(
     try:
         session = Session(operations, on_ready, ["-o", ",".join(mount_options.values())])
         filesystem.attach_kernel(lambda node: _forget(session, nodes, node))
-        os.chdir("/")  # which is never unmounted
-        session.serve(os.path.realpath(mountpoint))  # fusermount3 takes no symbolic link
+        os.chdir("/")  # it is never unmounted
+        session.serve(os.path.realpath(mountpoint))  # fusermount3 accepts no symbolic links
     except OSError as error:
         raise MountError(f"{mountpoint}: {error.strerror}") from error
 
 
 def _options(service: str, further: str, *, read_only: bool) -> dict[str, str]:
-    """What libfuse is told, by the name of each option."""
+    """Return the options for libfuse, by name."""
     own = [f"fsname={service.replace(',', '_')}", "subtype=containerfs", "default_permissions"]
     own.append("ro" if read_only else "rw")
     return {option.partition("=")[0]: option for option in [*own, *filter(None, further.split(","))]}
 
 
 def _seconds(options: dict[str, str], name: str, default: float) -> float:
-    """Extract a number of seconds from the options. Raises MountError."""
+    """Remove a number of seconds from the options and return it. Raises MountError."""
     given = options.pop(name, f"={default}")
     with contextlib.suppress(ValueError):
         seconds = float(given.partition("=")[2])

@@ -1,7 +1,8 @@
 """The session with the kernel: libfuse's, and the threads that serve it.
 
-Each thread takes a request, has it answered, and takes the next. Another one is started whenever none is left to take a
-request. They are Python threads, because Python would have to set up a state for a foreign thread at each request.
+Each thread receives a request, answers it, and receives the next. Whenever no thread is left to receive a request,
+another is started. They are Python threads, because Python would have to set up a state for a foreign thread at each
+request.
 """
 
 import ctypes
@@ -27,18 +28,18 @@ log = logging.getLogger(__name__)
 # Operations at a time. Each that waits for the service has a thread; the kernel sends no more reads ahead at a time
 # than _BACKGROUND (12, unless it is told), so that some are left for others.
 _THREADS, _BACKGROUND = 1000, 500
-_IDLE = 10  # threads that are kept for what may come
+_IDLE = 10  # idle threads that are kept
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_WAKING = signal.SIGUSR1  # breaks off a wait for a request
-_PATIENCE = 5.0  # seconds for operations under way to end; they are interrupted
-_FORGOTTEN = (0, -errno.ENOENT)  # the latter: it remembers nothing
+_WAKING = signal.SIGUSR1  # interrupts waiting for a request
+_PATIENCE = 5.0  # seconds for running operations to end; they are interrupted
+_FORGOTTEN = (0, -errno.ENOENT)  # the latter if it remembers nothing
 _AGAIN = (-errno.EINTR, -errno.EAGAIN)
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = [ctypes.c_void_p]
 
 
 class Request:
-    """One request of the kernel, and who it comes from."""
+    """A request of the kernel, and the program that it comes from."""
 
     __slots__ = ("_pointer", "_session")
 
@@ -56,7 +57,7 @@ class Request:
         return int(self._context().pid)
 
     def interrupted(self) -> bool:
-        """Whether its program has got a signal, or the mount ends."""
+        """Tell whether its program got a signal, or the mount is ending."""
         return self._session.ending or bool(self._session.library.fuse_req_interrupted(self._pointer))
 
     def _context(self) -> Any:
@@ -64,16 +65,16 @@ class Request:
 
 
 class Session:
-    """A mount, as the kernel and libfuse see it.
+    """A mount as the kernel and libfuse see it.
 
     Args:
-        operations: answer what the kernel asks.
+        operations: answer the kernel's requests.
         on_ready: called once the kernel has the mount.
-        arguments: of libfuse, after the name of the program.
+        arguments: of libfuse, without the name of the program.
 
     Raises:
-        FuseMissing: there is no libfuse.
-        OSError: libfuse refuses the arguments; its own words are on standard error.
+        FuseMissing: if libfuse is not installed.
+        OSError: if libfuse refuses the arguments; it explains that on standard error.
     """
 
     def __init__(self, operations: ContainerOperations, on_ready: Callable[[], None], arguments: list[str]) -> None:
@@ -90,18 +91,18 @@ class Session:
             raise OSError(errno.EINVAL, "libfuse rejects the options")
         self._pointer = pointer
         self._mounted: table.Entry | None = None
-        # A pipe, for no other wait is sure to see a signal that arrives just as it begins.
+        # A pipe, because no other wait is certain to notice a signal that arrives just as it begins.
         self._ended, self._end_of = os.pipe()
         os.set_blocking(self._end_of, False)
         self._lock = threading.Lock()  # guards what follows
         self._threads: set[threading.Thread] = set()
-        self._waiting: set[threading.Thread] = set()  # for a request
+        self._waiting: set[threading.Thread] = set()  # waiting for a request
 
     def serve(self, mountpoint: str) -> None:
-        """Mount, and serve until it is unmounted, or a signal ends the process. Called on the main thread.
+        """Mount, and serve until the mount is unmounted or a signal ends the process. Call it on the main thread.
 
         Raises:
-            OSError: it cannot be mounted; libfuse's own words are on standard error.
+            OSError: if it cannot be mounted; libfuse explains that on standard error.
         """
         if self.library.fuse_session_mount(self._pointer, os.fsencode(mountpoint)):
             self.library.fuse_session_destroy(self._pointer)
@@ -118,7 +119,7 @@ class Session:
                 _detach(self._mounted)
 
     def forget_pages(self, node: int) -> bool:
-        """Make the kernel forget the attributes and pages of a file; returns whether it did.
+        """Make the kernel forget the attributes and pages of a file, and return whether it did.
 
         Source: fuse_lowlevel_notify_inval_inode, libfuse.
         """
@@ -127,7 +128,7 @@ class Session:
     # Threads
 
     def _start_thread(self) -> None:
-        """Start another thread for requests, unless the limit is reached."""
+        """Start another thread for requests, unless there are as many as allowed."""
         thread = threading.Thread(target=self._serve_requests, name="fuse", daemon=True)
         with self._lock:
             if self.ending or len(self._threads) >= _THREADS:
@@ -136,7 +137,7 @@ class Session:
             self._waiting.add(thread)
         try:
             thread.start()
-        except RuntimeError:  # the process has as many as it may have
+        except RuntimeError:  # no more threads can be started
             with self._lock:
                 self._threads.discard(thread)
                 self._waiting.discard(thread)
@@ -163,7 +164,7 @@ class Session:
                 self._waiting.discard(thread)
 
     def _receive(self, buffer: libfuse.Buffer) -> bool:
-        """Wait for a request; False once the mount ends."""
+        """Wait for a request. Returns False once the mount ends."""
         while not self.ending:
             received = self.library.fuse_session_receive_buf(self._pointer, ctypes.byref(buffer))
             if received not in _AGAIN:
@@ -171,11 +172,11 @@ class Session:
         return False
 
     def _end(self) -> bool:
-        """Let operations under way end; returns whether all have.
+        """Let running operations end, and return whether all have.
 
-        The descriptor of the kernel's device, which libfuse closes when it unmounts, must not be closed while a thread
-        may use it: its number could be another file's by then. Where a thread does not end, that is left to the end of
-        the process.
+        libfuse closes the descriptor of the kernel's device when it unmounts. That must not happen while a thread may
+        use it, because its number may then belong to another file. If a thread does not end, closing it is left to the
+        end of the process.
         """
         self.ending = True
         self.library.fuse_session_exit(self._pointer)
@@ -187,7 +188,7 @@ class Session:
         return True
 
     def _wake(self) -> set[threading.Thread]:
-        """Wake the threads that wait for a request; returns those that are left."""
+        """Wake the threads that wait for a request, and return those that are left."""
         with self._lock:
             for thread in self._waiting:
                 if thread.ident is not None:
@@ -233,7 +234,7 @@ class Session:
             return
 
     def _callback(self, name: str) -> Any:
-        """What libfuse calls for an operation: it is always answered."""
+        """Return the function that libfuse calls for an operation. It always answers."""
         convert, operation = _CONVERSIONS[name], getattr(self._operations, name)
 
         def answer(request: int, *arguments: Any) -> None:
@@ -265,7 +266,7 @@ class Session:
 
 
 def _detach(mounted: table.Entry | None) -> None:
-    """Take a mount away from its name, if it has it still: whoever looked there would wait for nobody."""
+    """Detach a mount that still has its name, because whoever accessed it would wait for nobody."""
     if mounted is not None and table.entry(mounted.path) == mounted:
         try:
             detach(mounted.path)
@@ -278,7 +279,7 @@ def _plain(*arguments: Any) -> tuple[Any, ...]:
 
 
 def _written(node: int, data: int, size: int, offset: int, info: Any) -> tuple[int, memoryview, int]:
-    """The kernel's buffer, without copying."""
+    """Return the kernel's buffer, without copying it."""
     return info.contents.fh, memoryview((ctypes.c_char * size).from_address(data)).cast("B"), offset
 
 
@@ -317,4 +318,4 @@ _CONVERSIONS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "create": lambda parent, name, mode, info: (parent, name, mode, info.contents.flags),
     "fallocate": lambda node, mode, offset, size, info: (info.contents.fh, mode, offset, size),
 }
-"""What the arguments of libfuse's operations are to ours."""
+"""Convert the arguments of libfuse's operations to ours."""

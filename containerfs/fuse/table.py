@@ -1,6 +1,6 @@
-"""What is mounted, from the kernel's table: a mount is not asked, because it may hang.
+"""What is mounted, from the kernel's table. The mounts are not asked, because they may hang.
 
-The table is read as bytes: names need not be UTF-8, and may contain what text mode takes for the end of a line.
+The table is read as bytes: names need not be UTF-8, and may contain characters that text mode takes for line ends.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 _KIND = b"fuse.containerfs"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")  # spaces, tabs, newlines and backslashes
 _OWNER = re.compile(rb"\buser_id=(\d+)")
-_MOST_LINKS = 40  # that one path may lead through. Source: path_resolution(7)
+_MOST_LINKS = 40  # symbolic links that one path may lead through. Source: path_resolution(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Entry:
 
     Attributes:
         id: of the mount, in its namespace.
-        device: ``MAJOR:MINOR``, one for all places where a file system is mounted.
-        owner: the user who mounted it; None where the kernel does not say.
+        device: ``MAJOR:MINOR``, the same wherever a file system is mounted.
+        owner: the user who mounted it; None if the kernel does not tell.
     """
 
     id: int
@@ -37,19 +37,19 @@ class Entry:
 
 
 def entries(process: int | str = "self") -> list[Entry]:
-    """What a process sees mounted. Source: proc_pid_mountinfo(5). Raises OSError."""
+    """Return what a process sees mounted. Source: proc_pid_mountinfo(5). Raises OSError."""
     with open(f"/proc/{process}/mountinfo", "rb") as table:
         return [_entry(line) for line in table]
 
 
 def entry(mountpoint: Path) -> Entry | None:
-    """What is mounted there, on top."""
+    """Return what is mounted there, on top."""
     wanted = Path(real(mountpoint))
     return next((each for each in reversed(entries()) if each.path == wanted), None)
 
 
 def real(mountpoint: Path) -> str:
-    """The path without symbolic links, resolved without touching what is mounted there."""
+    """Return the path without symbolic links, resolved without accessing what is mounted there."""
     for _ in range(_MOST_LINKS):
         try:
             mountpoint = mountpoint.parent / os.readlink(mountpoint)

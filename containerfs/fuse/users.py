@@ -1,6 +1,6 @@
 """Which processes use a mount, from /proc. The mount itself is not asked. Source: proc(5).
 
-Only root can look into processes of other users; they are left out.
+Only root can look into the processes of other users; otherwise these are left out.
 """
 
 import os
@@ -31,7 +31,7 @@ class User:
 
 
 def users(mount: table.Entry) -> list[User]:
-    """The processes that keep a mount from being unmounted, and what each of them does there."""
+    """Return the processes that keep a mount from being unmounted, and how they use it."""
     found = []
     for process in _processes():
         with suppress(OSError):
@@ -42,10 +42,11 @@ def users(mount: table.Entry) -> list[User]:
 
 
 def holders(device: str) -> list[User]:
-    """A process of each other mount namespace in which a file system is still mounted. Source: mount_namespaces(7).
+    """Return one process of each other mount namespace where a file system is still mounted. Source:
+    mount_namespaces(7).
 
     Args:
-        device: of the file system, as ``table.Entry`` has it.
+        device: of the file system, as in ``table.Entry``.
     """
     seen = {os.readlink("/proc/self/ns/mnt")}
     found = []
@@ -76,7 +77,7 @@ def _use(process: Path, mount: table.Entry) -> str | None:
 
 
 def _mapped(process: Path, mount: table.Entry) -> str | None:
-    """A file of the mount that the process has mapped into its memory."""
+    """Return a file of the mount that the process has mapped into its memory."""
     major, minor = map(int, mount.device.split(":"))
     device = f" {major:02x}:{minor:02x} ".encode()
     lines = (process / "maps").read_bytes().splitlines()

@@ -1,7 +1,7 @@
 """What the service has, under the names that a mount shows.
 
 The names are the same because the code is: a catalog is a tree of nodes that nobody writes to. It lists each directory
-once, and is as old as its first look.
+once, when it is first needed.
 """
 
 import re
@@ -20,15 +20,15 @@ from containerfs.fs.remote import Remote
 from containerfs.fs.types import RemoteContainer, RemoteFile
 from containerfs.transfer.kept import Names
 
-_COMPARED = 2000  # names with which one that is not there is compared
+_COMPARED = 2000  # names to compare with a missing one
 _PATTERN = re.compile(r"[*?\[]")
 
 
 class Catalog:
     """Containers, directories and files by name.
 
-    A name is ``CONTAINER`` or ``CONTAINER/PATH``, as below the mountpoint; an id stands for a container, and for a file
-    in its container, too. Thread-safe; every method raises ``FsError``.
+    A name is ``CONTAINER`` or ``CONTAINER/PATH``, as below the mountpoint. Ids of containers, and of files in their
+    container, can be used as well. Thread-safe. Every method raises ``FsError``.
 
     Args:
         names: those that this machine remembers.
@@ -42,49 +42,50 @@ class Catalog:
         self._is_listed = False
 
     def containers(self) -> list[ContainerDirectory]:
-        """All containers, by name."""
+        """Return all containers, sorted by name."""
         with self._lock:
             return [node for node in _children(self._root()) if isinstance(node, ContainerDirectory)]
 
     def children(self, directory: Directory) -> list[Node]:
-        """What is in a directory, by name."""
+        """Return the entries of a directory, sorted by name."""
         with self._lock:
             return _children(self._listed(directory))
 
     def files(self, directory: Directory) -> list[FileNode]:
-        """All files below a directory, by path."""
+        """Return all files below a directory, sorted by path."""
         with self._lock:
             return sorted(self._listed(directory).files(), key=lambda node: node.path)
 
     def directories(self, directory: Directory) -> list[RemoteFile]:
-        """The directories that the service stores without files, at and below one, deepest first."""
+        """Return the directories at and below one that the service stores without files, deepest first."""
         with self._lock:
             container, top = self._listed(directory).container, directory.path
             kept = [path for path in container.directories if not top or f"{path}/".startswith(f"{top}/")]
             return [container.directories[path] for path in sorted(kept, reverse=True)]
 
     def find(self, name: str) -> Node:
-        """What a name stands for. Raises NotFound."""
+        """Return the node with a name. Raises NotFound."""
         with self._lock:
             return self._find(name)
 
     def container(self, name: str) -> ContainerDirectory:
-        """The container that a name or an id stands for. Raises NotFound."""
+        """Return the container with a name or id. Raises NotFound."""
         with self._lock:
             return self._container(name)
 
     def inside(self, container: ContainerDirectory, path: str) -> Node | None:
-        """The node at a path in a container; None if there is none."""
+        """Return the node at a path in a container; None if there is none."""
         with self._lock:
             return self._tree.find_in(self._listed(container), path)
 
     def match(self, pattern: str) -> list[Node]:
-        """What a name or a pattern stands for, by name. ``*``, ``?`` and ``[...]`` match within a segment.
+        """Return the nodes that a name or pattern means, sorted by name. ``*``, ``?`` and ``[...]`` match within a
+        segment.
 
-        Something whose name holds such characters is found by that name.
+        A node whose name contains such characters is found by that name.
 
         Raises:
-            NotFound: nothing matches.
+            NotFound: if nothing matches.
         """
         with self._lock:
             try:
@@ -97,7 +98,7 @@ class Catalog:
             raise types.NotFound(f"nothing matches {pattern}")
         return matching
 
-    # All below want the lock held.
+    # The lock must be held for everything below.
 
     def _root(self) -> Directory:
         if not self._is_listed:
@@ -106,7 +107,7 @@ class Catalog:
         return self._tree.root
 
     def _listed(self, directory: Directory) -> Directory:
-        """The directory, listed with everything in it."""
+        """Return a directory after listing everything in it."""
         if directory is self._tree.root:
             return self._root()
         container = directory.container
@@ -138,7 +139,7 @@ class Catalog:
     def _unlisted(self, name: str) -> ContainerDirectory | None:
         try:
             remote: RemoteContainer = self._remote.container(name)
-        except (types.NotFound, types.Refused, types.Failed, ValueError):  # no service knows such an id
+        except (types.NotFound, types.Refused, types.Failed, ValueError):  # no service has such an id
             return None
         return self._tree.add_container(remote, listed=False)
 
@@ -152,7 +153,7 @@ class Catalog:
 
 
 def _similar(name: str, names: Iterable[str]) -> str:
-    """Suggestions for a misspelt name."""
+    """Return suggestions for a misspelt name."""
     similar = get_close_matches(name, names, 3)
     return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
@@ -162,24 +163,24 @@ def _children(directory: Directory) -> list[Node]:
 
 
 def _matcher(pattern: str) -> Callable[[str], object]:
-    """A matcher like a shell's: a leading dot must be matched explicitly."""
+    """Return a matcher like a shell's: a leading dot must be matched explicitly."""
     match = re.compile(translate(pattern)).match
     return lambda name: match(name) if pattern.startswith(".") or not name.startswith(".") else None
 
 
 def full_name(node: Node) -> str:
-    """``CONTAINER/PATH``: the name by which a catalog finds a node."""
+    """Return ``CONTAINER/PATH``, the name by which a catalog finds a node."""
     container = node.container
     return container.name if node is container else f"{container.name}/{node.path}"
 
 
 def remote_file(node: FileNode) -> RemoteFile:
-    """What the service says about a file in a catalog."""
+    """Return the file of the service that a node of a catalog shows."""
     assert node.remote is not None, "a catalog has no files of its own"
     return node.remote
 
 
 def below(node: Directory, files: list[FileNode]) -> Iterator[tuple[str, FileNode]]:
-    """Files of a directory with their paths in it."""
+    """Return files of a directory with their paths below it."""
     prefix = 0 if node is node.container else len(node.path) + 1
     return ((file.path[prefix:], file) for file in files)

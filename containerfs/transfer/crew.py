@@ -9,7 +9,7 @@ from containerfs.fs import types
 
 T = TypeVar("T")
 
-_GRACE = 3.0  # seconds for which an interrupt waits for what is under way to put its things away
+_GRACE = 3.0  # seconds that an interrupt waits for running work to clean up
 _END = object()
 
 
@@ -17,7 +17,7 @@ class Crew:
     """Does the same work with many items in parallel. The first interrupt stops it.
 
     Args:
-        size: how many at a time.
+        size: how many items at a time.
     """
 
     def __init__(self, size: int) -> None:
@@ -27,17 +27,17 @@ class Crew:
         self._crash: BaseException | None = None
 
     def check(self) -> None:
-        """Raises Interrupted once the crew is stopped. Long work calls this."""
+        """Raise Interrupted if the crew was stopped. Long work calls this."""
         if self._stopping.is_set():
             raise types.Interrupted("interrupted")
 
     def each(
         self, items: Iterable[T], work: Callable[[T], object], failed: Callable[[T, types.FsError], object]
     ) -> None:
-        """Do ``work`` with each item; returns when all are done.
+        """Do ``work`` with each item, and return when all are done.
 
         Args:
-            failed: told of an item whose work has raised an FsError; the others are done all the same.
+            failed: called with an item whose work raised an FsError; the others are done all the same.
         """
         waiting = iter(items)
 

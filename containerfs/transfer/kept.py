@@ -1,4 +1,5 @@
-"""What mounts keep on this machine besides a service's files, such as the names under which files were uploaded."""
+"""What mounts keep on this machine besides the files of a service, such as the names under which files were
+uploaded."""
 
 import sqlite3
 import threading
@@ -11,11 +12,11 @@ from containerfs.fs.types import RemoteFile
 class Names:
     """The names and other attributes that mounts on this machine keep. Thread-safe.
 
-    Names are worth less than what they are wanted for: where the database cannot be used, nothing is kept.
+    Names are worth less than the work that uses them. So if the database cannot be used, nothing is kept.
 
     Args:
-        database: made when there is something to keep.
-        service: names the service, as mounts name it.
+        database: created when there is something to keep.
+        service: names the service, as mounts do.
     """
 
     def __init__(self, database: Path, service: str) -> None:
@@ -25,12 +26,12 @@ class Names:
         self._store: AttributeStore | None = None
 
     def load(self, container_id: str) -> dict[str, Attributes]:
-        """Everything kept for a container, by key."""
+        """Return everything kept for a container, by key."""
         store = self._opened() if self._database.exists() else None
         return {} if store is None else store.load(container_id)
 
     def keep(self, stored: RemoteFile, path: str) -> None:
-        """Remember that the service stored a file under another path than this."""
+        """Remember that the service stored a file under another path than ``path``."""
         store = self._opened()
         if store is not None:
             store.save(stored.container_id, file_key(stored.id), Attributes(path=path))

@@ -38,7 +38,12 @@ def make_link(path: Path, target: bytes) -> None:
 
 
 def make_directory(top: Path, path: Path, attributes: FileAttributes) -> None:
-    """Make a directory, if it is missing, and give it its mode, as the umask allows, and its time. Raises as below."""
+    """Create a directory if it is missing, and set its mode, as far as the umask allows, and its time.
+
+    Raises:
+        FsError: if that is not possible.
+        NotPermitted: if a symbolic link is in the way.
+    """
     make_parents(top, path / "inside")
     with disk_errors():
         if attributes.mode is not None:

@@ -1,6 +1,6 @@
-"""An incomplete download: a hidden file next to its target, whose name it gets once it is complete.
+"""An incomplete download: a hidden file next to its target, which gets the target's name once it is complete.
 
-Invariant: a file under the target's name is complete, whatever happens meanwhile.
+Invariant: a file with the target's name is complete, whatever happens.
 """
 
 import fcntl
@@ -14,14 +14,14 @@ from containerfs.fs import types
 from containerfs.fs.disk import disk_errors
 from containerfs.fs.types import FileAttributes, RemoteFile, digest
 
-_WORTH_KEEPING = 1 << 20  # bytes; fewer are fetched again sooner than somebody wonders what the file is
+_WORTH_KEEPING = 1 << 20  # bytes; a smaller file is not worth keeping
 
 
 class Partial:
     """The bytes received so far, from the beginning.
 
     Attributes:
-        size: how many.
+        size: their number.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -44,13 +44,13 @@ class Partial:
 
 @contextmanager
 def partial(remote: RemoteFile, target: Path) -> Iterator[Partial]:
-    """The partial download of a file; it becomes ``target`` if nothing is raised.
+    """Give the partial download of a file. It becomes ``target`` if the context ends without an error.
 
-    What an earlier attempt has left is gone on with, if the file's size can tell whether the result is whole. What is
-    raised leaves it there, unless it is little, or the service has dropped the file.
+    What an earlier attempt left is continued, if the size of the file is known, so that the result can be verified.
+    After an error it stays, unless it is small, or the service no longer has the file.
 
     Raises:
-        FsError: the disk does not take it, or another process downloads the same file to the same place.
+        FsError: if the disk cannot take it, or another process downloads the same file to the same place.
     """
     path = partial_path(remote, target)
     with disk_errors():
@@ -71,7 +71,7 @@ def partial(remote: RemoteFile, target: Path) -> Iterator[Partial]:
 
 
 def partial_path(remote: RemoteFile, target: Path) -> Path:
-    """The path of a download to ``target`` until it is complete; other contents have other paths."""
+    """Return the path of a download to ``target`` until it is complete. It differs for different contents."""
     return target.with_name(f".containerfs-{digest(f'{remote.container_id} {remote.id} {target.name}')[:16]}.part")
 
 
@@ -93,5 +93,5 @@ def _become(file: BinaryIO, path: Path, target: Path, remote: RemoteFile) -> Non
 
 
 def _allowed(new: int) -> int:
-    """The permissions a file may have here, of those that a new one gets: those who may read it may also run it."""
+    """Return the widest mode for files here: that of a new file, and execution for all who may read it."""
     return (new & 0o666) | (new & 0o444) >> 2

@@ -1,7 +1,7 @@
 """Which files a copy consists of, and their names at the destination.
 
-As with cp(1), a file copied into a directory keeps its name, and a file copied to a free name gets that name. A
-directory is copied, with everything in it, if that is asked for.
+As with cp(1), a file copied into a directory keeps its name, and a file copied to an unused name gets that name. A
+directory is copied with everything in it, if that was asked for.
 """
 
 import os
@@ -22,10 +22,10 @@ from containerfs.transfer.catalog import Catalog, below, full_name, remote_file
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file to download, and where to.
+    """A file to download, and its place on this machine.
 
     Attributes:
-        top: the directory that was named: what is between it and ``target`` is made.
+        top: the directory that was named; directories between it and ``target`` are created.
         is_link: whether it becomes a symbolic link.
     """
 
@@ -51,11 +51,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A local file to upload, and where to.
+    """A local file to upload, and its destination.
 
     Attributes:
-        is_link: a symbolic link, to be stored as that.
-        keeps: whether its mode and time are its own.
+        is_link: whether it is a symbolic link, to be stored as one.
+        keeps: whether its mode and time are uploaded too.
     """
 
     source: Path
@@ -70,7 +70,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class LocalDirectory:
-    """A directory to make on this machine; ``top`` is as of a download."""
+    """A directory to create on this machine; ``top`` as in ``Download``."""
 
     target: Path
     top: Path
@@ -79,7 +79,7 @@ class LocalDirectory:
 
 @dataclass(frozen=True, slots=True)
 class StoredDirectory:
-    """A directory that the service is to keep."""
+    """A directory for the service to keep."""
 
     container: ContainerDirectory
     path: str
@@ -88,7 +88,7 @@ class StoredDirectory:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A file of the service to copy, and where to."""
+    """A file of the service to copy, and its destination."""
 
     name: str
     file: RemoteFile
@@ -110,7 +110,7 @@ class Planner:
     """Makes plans. Every method raises ``FsError``.
 
     Args:
-        recursive: whether directories are copied, too.
+        recursive: whether directories are copied as well.
     """
 
     def __init__(self, catalog: Catalog, *, recursive: bool) -> None:
@@ -118,14 +118,15 @@ class Planner:
         self._recursive = recursive
 
     def downloads(self, names: list[str], destination: str) -> list[Download]:
-        """The steps of downloading names or patterns to a local path."""
+        """Return the steps for downloading names or patterns to a local path."""
         steps = []
         for node, target, above in self._local_targets(names, destination):
             steps += [self._download(file, target / path, above) for path, file in self._files(node)]
         return _distinct(steps, lambda step: step.target)
 
     def local_directories(self, names: list[str], destination: str) -> list[LocalDirectory]:
-        """The directories that the service keeps of what is downloaded, deepest first: empty ones, and their times."""
+        """Return the directories that the service keeps among what is downloaded, deepest first: empty ones, and those
+        with times."""
         return [
             LocalDirectory(target / path, above, kept.attributes or FileAttributes())
             for node, target, above in self._local_targets(names, destination)
@@ -133,7 +134,7 @@ class Planner:
         ]
 
     def uploads(self, sources: list[str], destination: str) -> list[Upload]:
-        """The steps of uploading local files to a name."""
+        """Return the steps for uploading local files to a name."""
         target = self._target(destination, several=len(sources) > 1)
         steps = []
         for source in sources:
@@ -143,7 +144,7 @@ class Planner:
         return _distinct(steps, lambda step: step.place.name)
 
     def directories_to_store(self, sources: list[str], destination: str) -> list[StoredDirectory]:
-        """The empty directories of what is uploaded."""
+        """Return the empty directories among what is uploaded."""
         target = self._target(destination, several=len(sources) > 1)
         return [
             self._stored_directory(target, os.path.basename(source.rstrip("/")), path, attributes)
@@ -152,7 +153,7 @@ class Planner:
         ]
 
     def directories_to_copy(self, names: list[str], destination: str) -> list[StoredDirectory]:
-        """The directories that the service keeps of what is copied."""
+        """Return the directories that the service keeps among what is copied."""
         nodes = self._nodes(names)
         target = self._target(destination, several=len(nodes) > 1)
         return [
@@ -162,11 +163,11 @@ class Planner:
         ]
 
     def place(self, destination: str, name: str) -> Place:
-        """Where a single file of a name goes."""
+        """Return the place for a single file with a name."""
         return self._place(self._target(destination, several=False), name, "")
 
     def copies(self, names: list[str], destination: str) -> list[Copy]:
-        """The steps of copying names or patterns to another name."""
+        """Return the steps for copying names or patterns to another name."""
         nodes = self._nodes(names)
         target = self._target(destination, several=len(nodes) > 1)
         steps = []
@@ -176,7 +177,7 @@ class Planner:
         return _distinct(steps, lambda step: step.place.name)
 
     def moves(self, node: Node, name: str) -> list[Copy]:
-        """The copies that renaming a file or directory consists of, before the old names are deleted."""
+        """Return the copies for renaming a file or directory, which come before the old names are deleted."""
         first, *segments = _segments(name)
         container, path = self._catalog.container(first), "/".join(segments)
         if container is not node.container:
@@ -188,7 +189,7 @@ class Planner:
         place = (container, path, False)
         return [_copy(file, self._place(place, "", inner, type(file))) for inner, file in self._files(node)]
 
-    # What there is
+    # Sources
 
     def _nodes(self, names: list[str]) -> list[Node]:
         nodes = [node for name in names for node in self._catalog.match(name)]
@@ -198,7 +199,7 @@ class Planner:
         return nodes
 
     def _local_targets(self, names: list[str], destination: str) -> Iterator[tuple[Node, Path, Path]]:
-        """What is downloaded, where to, and the directory that was named."""
+        """Yield what is downloaded, its target, and the directory that was named."""
         nodes = self._nodes(names)
         top = Path(destination)
         into = top.is_dir() or destination.endswith("/") or len(nodes) > 1
@@ -208,13 +209,13 @@ class Planner:
             yield (node, top / node.name, top) if into else (node, top, top.parent)
 
     def _kept_directories(self, node: Node) -> Iterator[tuple[str, RemoteFile]]:
-        """The directories that the service keeps at and below one, deepest first, with the paths in it."""
+        """Return the directories at and below one that the service keeps, deepest first, with their paths in it."""
         if isinstance(node, Directory):
             for kept in self._catalog.directories(node):
                 yield kept.path.rstrip("/")[len(node.path) :].lstrip("/"), kept
 
     def _files(self, node: Node) -> Iterator[tuple[str, FileNode]]:
-        """A file, or all files in a directory with their paths in it."""
+        """Return a file, or all files below a directory, with their paths in it."""
         if isinstance(node, Directory):
             yield from below(node, self._catalog.files(node))
         elif isinstance(node, FileNode):
@@ -225,7 +226,8 @@ class Planner:
         return Download(full_name(file), remote_file(file), target, top, isinstance(file, Link))
 
     def _local_files(self, source: str) -> Iterator[tuple[str, Path, type[FileNode]]]:
-        """What there is, with its path and what becomes of it. A link is followed if it was named, and else stored."""
+        """Yield local files, each with its path and what to do with it. A link is followed if it was named, and stored
+        otherwise."""
         path = Path(source)
         if not path.exists():
             raise types.NotFound(f"there is no {source}")
@@ -241,10 +243,11 @@ class Planner:
                     file = Path(directory, name)
                     yield os.fspath(file.relative_to(path)), file, Link if file.is_symlink() else FileNode
 
-    # Where it goes
+    # Destinations
 
     def _target(self, destination: str, *, several: bool) -> tuple[ContainerDirectory, str, bool]:
-        """A container, a path in it, and whether what is copied goes into that path rather than under it."""
+        """Return a container, a path in it, and whether what is copied goes into that path, rather than being stored
+        under it."""
         first, *segments = _segments(destination)
         container, path = self._catalog.container(first), "/".join(segments)
         there = self._catalog.inside(container, path)
@@ -278,7 +281,7 @@ class Planner:
         return StoredDirectory(container, whole, attributes)
 
     def _link_stored_at(self, container: ContainerDirectory, path: str) -> Node | None:
-        """The link that is stored as a file at this path."""
+        """Return the link that is stored as a file at this path."""
         there = self._catalog.inside(container, link_path(path))
         return there if isinstance(there, Link) and there.stored_path == path else None
 
@@ -292,14 +295,14 @@ class Planner:
 
 
 def _whole(target: tuple[ContainerDirectory, str, bool], name: str, path: str) -> str:
-    """Where in its container something goes that has a name, and a path below it."""
+    """Return the path in its container of something with a name, and a path below that."""
     _, top, into = target
     parts = [top, name if into and name not in ("", ".", "..") else "", path]
     return "/".join(part for part in parts if part)
 
 
 def _empty_directories(top: Path) -> Iterator[tuple[str, FileAttributes]]:
-    """The local directories at and below a path that hold nothing, with the paths below it."""
+    """Yield the empty local directories at and below a path, with their paths below it."""
     if top.is_dir():
         for directory, subdirectories, names in os.walk(top):
             if not subdirectories and not names:
@@ -310,14 +313,14 @@ def _empty_directories(top: Path) -> Iterator[tuple[str, FileAttributes]]:
 
 
 def _copy(file: FileNode, place: Place) -> Copy:
-    """Raises AlreadyExists: it would take its own place."""
+    """Make the step for a copy. Raises AlreadyExists if the file would replace itself."""
     if place.replaced == remote_file(file).id:
         raise types.AlreadyExists(f"{full_name(file)} and {place.name} are the same file")
     return Copy(full_name(file), remote_file(file), place)
 
 
 def _distinct(steps: list[S], target: Callable[[S], object]) -> list[S]:
-    """Each step once. Raises AlreadyExists: two files would get one name."""
+    """Return each step once. Raises AlreadyExists if two files would get the same name."""
     by_target: dict[object, S] = {}
     for step in steps:
         other = by_target.setdefault(target(step), step)
@@ -331,7 +334,7 @@ def _segments(name: str) -> list[str]:
 
 
 def _check(path: str) -> None:
-    """Raises InvalidName, NameTooLong."""
+    """Raise InvalidName or NameTooLong if a path cannot be used."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
-"""One file in transfer: downloaded, uploaded, or copied within the service. ``get``, ``put`` and ``cp`` use these.
+"""The transfer of one file: downloaded, uploaded, or copied within the service. ``get``, ``put`` and ``cp`` use these.
 
-The size of each is checked before it counts. An interrupted transfer is resumed within the service's patience, and each
-file is stored once: if the answer to an upload is lost, the file is looked for, and recognised by its content.
+The size of each file is verified before it counts. An interrupted transfer is resumed within the patience for the
+service, and each file is stored once: if the answer to an upload is lost, the file is looked for, and recognized by its
+content.
 """
 
 import os
@@ -26,7 +27,7 @@ from containerfs.transfer.partial import Partial, partial
 
 T = TypeVar("T")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between two attempts
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0  # seconds between attempts
 _BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -34,18 +35,19 @@ class Meter(Protocol):
     """Watches a transfer."""
 
     def at(self, done: int, size: int | None) -> None:
-        """This many bytes of this many have been transferred; fewer than before after a retry.
+        """Called when ``done`` of ``size`` bytes have been transferred. After a retry, ``done`` may be smaller than
+        before.
 
-        Whatever it raises ends the transfer.
+        What this raises ends the transfer.
         """
 
 
 class Transfers:
-    """Transfers to and from one service. Thread-safe; every method raises ``FsError`` and what its meter raises.
+    """Transfers files to and from one service. Thread-safe. Every method raises ``FsError``, and what its meter raises.
 
     Args:
-        patience: seconds for which a transfer waits for a service that does not answer.
-        remember_name: told of a file that the service has stored under another name than was asked for.
+        patience: how many seconds a transfer waits for a service that does not answer.
+        remember_name: called with a file that the service has stored under another name than requested.
     """
 
     def __init__(self, remote: Remote, patience: float, remember_name: Callable[[RemoteFile, str], None]) -> None:
@@ -54,21 +56,21 @@ class Transfers:
         self._remember_name = remember_name
 
     def download(self, file: RemoteFile, target: Path, meter: Meter) -> int:
-        """Download a file, replacing what has its name; returns its size in bytes."""
+        """Download a file, replacing what has its name, and return its size in bytes."""
         with partial(file, target) as there:
             self._fetch(file, there, meter)
         return there.size
 
     def link(self, file: RemoteFile, path: Path, meter: Meter) -> None:
-        """Create the symbolic link that a file stands for, replacing what has its name."""
+        """Create the symbolic link that a file is stored for, replacing what has its name."""
         make_link(path, self._content(file, meter))
 
     def target(self, file: RemoteFile) -> str:
-        """The target of the symbolic link that a file stands for."""
+        """Return the target of the symbolic link that a file is stored for."""
         return os.fsdecode(self._content(file, Unwatched()))
 
     def write_to(self, file: RemoteFile, output: int, meter: Meter) -> int:
-        """Write a file to a descriptor that cannot seek, such as a pipe; returns its size in bytes."""
+        """Write a file to a descriptor that cannot seek, such as a pipe, and return its size in bytes."""
         written = _Once(lambda data: _write(output, data))
         self._fetch(file, written, meter)
         return written.size
@@ -82,11 +84,11 @@ class Transfers:
         replaced: str = "",
         attributes: FileAttributes | None = None,
     ) -> RemoteFile:
-        """Store content under a path of a container.
+        """Store content at a path of a container.
 
         Args:
-            replaced: the id of the file that has the path. It is deleted once the new one is there.
-            attributes: to be kept with it, where the service keeps any.
+            replaced: the id of the file at that path, which is deleted once the new one is stored.
+            attributes: to be kept with it, if the service keeps any.
         """
         request = UploadRequest(container_id, path, _Metered(source, meter), secrets.token_hex(16), attributes)
         begun = int(time.time())
@@ -94,14 +96,17 @@ class Transfers:
         return self._settled(stored, path, replaced)
 
     def verify(self, stored: RemoteFile, source: UploadSource, meter: Meter) -> None:
-        """Read back what was stored. Raises Damaged if it is not what ``source`` holds."""
+        """Read back what was stored. Raises Damaged if it differs from ``source``."""
         if self._digest(stored, meter) != _digest_of(source):
             raise types.Damaged("what the service has is not what was uploaded")
 
     def copy(self, file: RemoteFile, container_id: str, path: str, meter: Meter, replaced: str = "") -> RemoteFile:
-        """Store the same content elsewhere: within the service if it can copy, otherwise through this machine."""
+        """Store the same content elsewhere: within the service if it can copy, and otherwise through this machine."""
         if self._remote.dialect.copies_once:
-            key, there = secrets.token_hex(16), replace(file, container_id=container_id)  # an id is found from anywhere
+            key, there = (
+                secrets.token_hex(16),
+                replace(file, container_id=container_id),
+            )  # an id can be found from anywhere
             stored = self._again(lambda: self._remote.copy(there, path, key), lambda: 0)
             meter.at(stored.size or 0, stored.size)
             return self._settled(stored, path, replaced)
@@ -112,7 +117,7 @@ class Transfers:
                 return self.upload(source, container_id, path, meter, replaced, file.attributes)
 
     def keep_directory(self, container_id: str, path: str, attributes: FileAttributes) -> None:
-        """Have the service keep a directory, if it can; elsewhere there are none without files."""
+        """Make the service keep a directory, if it can. Other services have no directories without files."""
         if path and self._remote.dialect.directories:
             self._again(lambda: self._remote.keep_attributes(container_id, {}, {path: attributes}), lambda: 0)
 
@@ -127,7 +132,7 @@ class Transfers:
             self._again(lambda: self._receive(file, there, meter), lambda: there.size)
 
     def _receive(self, file: RemoteFile, there: "Partial | _Once", meter: Meter) -> None:
-        """Receive the missing bytes. Raises Unreachable if the stream breaks off, Failed if the size differs."""
+        """Receive the missing bytes. Raises Unreachable if the stream ends early, Failed if the size differs."""
         with self._remote.content(file, there.size) as stream:
             size = file.size if stream.size is None else stream.size
             if stream.start < there.size:
@@ -142,13 +147,13 @@ class Transfers:
             raise types.Failed(f"the service sent {there.size} bytes, and lists {file.size}")
 
     def _content(self, file: RemoteFile, meter: Meter) -> bytes:
-        """The content of a small file."""
+        """Return the content of a small file."""
         content = bytearray()
         self._fetch(file, _Once(content.extend), meter)
         return bytes(content)
 
     def _digest(self, file: RemoteFile, meter: Meter) -> bytes:
-        """The digest of what the service has."""
+        """Return the digest of what the service has."""
         hashed = new_hash()
         self._fetch(file, _Once(hashed.update), meter)
         return hashed.digest()
@@ -156,7 +161,8 @@ class Transfers:
     # Uploads
 
     def _store(self, request: UploadRequest, begun: int) -> RemoteFile:
-        """Upload, or find the file that an attempt with a lost answer has stored. Raises AnswerLost: send again."""
+        """Upload, or find the file that an attempt with a lost answer has stored. Raises AnswerLost to be tried
+        again."""
         try:
             return self._remote.upload(request)
         except types.AnswerLost:
@@ -166,7 +172,7 @@ class Transfers:
             return found
 
     def _find(self, request: UploadRequest, begun: int) -> RemoteFile | None:
-        """The newest file that has the content, of those that may have been stored since."""
+        """Return the newest file with the content, among those that may have been stored since."""
         for file in self._remote.newest(request.container_id, begun):
             is_like = file.size in (None, request.source.size) and request.path.rpartition("/")[2] in file.path
             if is_like and self._digest(file, Unwatched()) == _digest_of(request.source):
@@ -181,7 +187,7 @@ class Transfers:
         return stored
 
     def _again(self, attempt: Callable[[], T], progress: Callable[[], int]) -> T:
-        """Retry while the service may come back, for ``patience`` after the last progress."""
+        """Retry while the service may come back: until ``patience`` has passed since the last progress."""
         reached, since, pause = progress(), time.monotonic(), _FIRST_PAUSE
         while True:
             try:
@@ -213,9 +219,9 @@ class FileSource:
 
 @contextmanager
 def opened(path: Path) -> Iterator[FileSource]:
-    """A local file to upload. Raises FsError if it cannot be opened, or is a pipe, a device or the like."""
+    """Yield a local file to upload. Raises FsError if it cannot be opened, or is a pipe, a device or the like."""
     with disk_errors():
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # which does not wait for a pipe's other end
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # this does not wait for the other end of a pipe
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise types.Failed(f"{path} is no regular file")
@@ -225,7 +231,7 @@ def opened(path: Path) -> Iterator[FileSource]:
 
 
 class _Metered:
-    """Content to upload, watched as it is read."""
+    """Content to upload that reports how much of it was read."""
 
     def __init__(self, source: UploadSource, meter: Meter) -> None:
         self._source = source
@@ -239,7 +245,7 @@ class _Metered:
 
 
 class _Once:
-    """A sink that cannot seek back: repeated bytes are skipped."""
+    """A destination that cannot seek back: repeated bytes are skipped."""
 
     def __init__(self, take: Callable[[memoryview], object]) -> None:
         self._take = take

@@ -1,4 +1,4 @@
-"""New files as they appear. The service sends no notifications, so it is asked at intervals."""
+"""Watches for new files. The service sends no notifications, so it is asked at intervals."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,14 +9,14 @@ from containerfs.transfer.plans import Download, Planner
 
 
 class Watch:
-    """What appears under names or patterns.
+    """New files with names, or matching patterns.
 
     Args:
-        look: makes a catalog of what there is now.
-        names: as for ``Planner.downloads``; each is in a container that is there.
+        look: makes a catalog of what exists now.
+        names: as for ``Planner.downloads``; the container of each exists.
         destination: a directory.
-        interval: seconds between two looks.
-        unanswered: told, once each time, that the service has stopped answering.
+        interval: seconds between checks.
+        unanswered: called each time the service stops answering.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Watch:
         self._seen: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[list[Download]]:
-        """The new files of each look, until the containers have ended."""
+        """Yield the new files of each check, until the containers have ended."""
         names, is_silent = self._names, False
         while True:
             try:
@@ -55,7 +55,7 @@ class Watch:
             time.sleep(self._interval)
 
     def retry(self, step: Download) -> None:
-        """Treat a file as new again at the next look."""
+        """Treat a file as new again at the next check."""
         self._seen.discard((step.file.container_id, step.file.id))
 
     def _new(self, catalog: Catalog, names: list[str]) -> list[Download]:
