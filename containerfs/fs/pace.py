@@ -52,9 +52,10 @@ class PacedSource:
         """Read in pieces, each of which counts as progress."""
         pieces = []
         for start in range(offset, offset + size, self._pace.piece):
-            piece = self._source.read_at(start, min(self._pace.piece, offset + size - start))
-            if not piece:
-                break
+            wanted = min(self._pace.piece, offset + size - start)
+            piece = self._source.read_at(start, wanted)
             self._pace.take(len(piece))
             pieces.append(piece)
+            if len(piece) < wanted:
+                break
         return b"".join(pieces)

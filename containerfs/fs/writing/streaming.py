@@ -112,11 +112,14 @@ class GrowingSource:
         """
         self.progress()
         there = self._wait_for(offset + size)
+        wanted = max(0, min(size, there - offset))
         with disk_errors():
-            data = os.pread(self._fd, min(size, there - offset), offset)
+            data = os.pread(self._fd, wanted, offset)
+        if len(data) < wanted:
+            raise types.Cancelled("the file was changed during its upload")
         self._take_digest(data, offset)
-        if len(data) < size:
-            self._note_end(offset + len(data))
+        if wanted < size:
+            self._note_end(there)
         return data
 
     def _wait_for(self, end: int) -> int:
@@ -136,8 +139,7 @@ class GrowingSource:
             self._changed.clear()
 
     def _note_end(self, size: int) -> None:
-        if size != self._end:
-            raise types.Cancelled("the file was changed during its upload")
+        """Raises Damaged if the content is not what was closed."""
         if self._expected not in (None, self._hash.hexdigest()):
             raise types.Damaged("the staged data was damaged on this machine's disk")
         self.size = size

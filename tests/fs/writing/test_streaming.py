@@ -78,6 +78,16 @@ def test_a_file_that_ends_where_a_piece_does(memory_fs: Paths, remote: MemoryRem
     assert remote.asked("upload") == ["file"]
 
 
+def test_it_keeps_to_the_limit_of_bandwidth(remote: MemoryRemote, container: str, tmp_path: Path) -> None:
+    remote.chunk = 1500  # in two pieces
+    with mounted(remote, tmp_path / "cache", up_limit=4000) as fs:
+        fh = begin(fs)
+        fs.write(fh, memoryview(REST), len(BEGUN))
+        close(fs, fh)
+        assert remote.stored(container) == {"file": BEGUN + REST}
+        assert remote.asked("upload") == ["file"]
+
+
 def test_the_journal_has_the_attempt_before_the_end_is_sent(
     memory_fs: Paths, remote: MemoryRemote, container: str
 ) -> None:
