@@ -30,7 +30,7 @@ from containerfs.client.types import (
 )
 
 HttpxBinaryResponseContent = Content
-"""The seed document's name of it."""
+"""The name of ``Content`` in the ``openai`` SDK."""
 
 __all__ = [
     "NOT_GIVEN",

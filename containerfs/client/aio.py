@@ -11,7 +11,8 @@ from containerfs.client.senders import AsyncRawSender, AsyncStreamingSender
 
 
 class AsyncClient(AsyncClosing, BaseClient[AsyncTransport, httpx.AsyncClient]):
-    """The asynchronous client, for all tasks of one event loop. An async context manager; or call ``close()``."""
+    """The asynchronous client, for all tasks of one event loop. Use it as an async context manager, or call
+    ``close()``."""
 
     def _connect(self, options: ClientOptions, http_client: httpx.AsyncClient | None) -> AsyncTransport:
         return AsyncTransport.connect(options, http_client)

@@ -1,7 +1,7 @@
-"""How the service's answers are read.
+"""Reads the service's answers.
 
-Invariant: an answer that is not what the API promises is an APIResponseValidationError with one line of text, which
-says what is wrong and quotes nothing of the answer.
+Invariant: an answer that does not match the API is an APIResponseValidationError with one line of text, which says what
+is wrong and quotes nothing of the answer.
 """
 
 import json
@@ -16,7 +16,7 @@ from containerfs.api.errors import APIResponseValidationError
 
 M = TypeVar("M", bound=BaseModel)
 
-# A pair of surrogates, which is one character; half of one; any other escape.
+# A surrogate pair, which is one character; half of a pair; any other escape.
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -24,7 +24,7 @@ _ESCAPE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the service, read to its end. The headers' names are looked up in any case."""
+    """A complete answer of the service. Its headers are looked up case-insensitively."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -32,7 +32,7 @@ class Answer:
 
 
 def model(model: type[M]) -> Callable[[Answer], M]:
-    """How to read an answer that is an object of the API."""
+    """Return a function that reads an answer as an object of the API."""
 
     def parse(answer: Answer) -> M:
         try:
@@ -48,23 +48,23 @@ def model(model: type[M]) -> Callable[[Answer], M]:
 
 
 def _without_surrogates(body: bytes) -> str:
-    """JSON with a replacement character for what is no character: one bad name is not to hide all others.
+    """Replace half surrogate pairs in JSON by a replacement character, so that one bad name does not hide all others.
 
-    Half of a surrogate pair, escaped, is JSON by its grammar, and no text. Source: RFC 8259, 8.2.
+    Half of a surrogate pair, escaped, is JSON by its grammar, but not text. Source: RFC 8259, section 8.2.
     """
     text = body.decode(errors="replace")
     return _ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
 
 
 def _complaint(error: ValidationError) -> str:
-    """The first thing that is wrong, without the answer's contents."""
+    """Describe the first problem without the contents of the answer."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def deleted(answer: Answer) -> None:
-    """Nothing is needed of the answer to a DELETE; but a page of HTML is not one, and nothing was deleted then."""
+    """Read the answer to a DELETE. Nothing in it is needed, but a page of HTML means that nothing was deleted."""
     if answer.body.strip():
         try:
             json.loads(answer.body)

@@ -1,7 +1,7 @@
 """Connections of the asynchronous client that notice an answer while they send; ``early_answers`` says why.
 
-An event loop shares its sockets with nobody, so the connection is read while it is written to. A read that is cancelled
-loses nothing: what came in stays with the stream.
+An event loop does not share its sockets, so the connection is read while it is written to. A cancelled read loses
+nothing: what has arrived stays in the stream.
 """
 
 # ruff: noqa: ASYNC109 - httpcore's interface has time-outs
@@ -18,11 +18,11 @@ from anyio.lowlevel import checkpoint
 from containerfs.client.early_answers import READ_SIZE, STATUS_LINE, refuses
 
 _WATCHED_SIZE = 16 * 1024
-"""Smaller writes, which are heads and JSON, are not watched: they fit into the socket's buffer."""
+"""Smaller writes (heads and JSON) are not watched, because they fit into the socket's buffer."""
 
 
 def notice_early_answers(http: httpx.AsyncClient) -> None:
-    """Let all connections that a client will open notice answers while they send, as the synchronous client's do."""
+    """Make all connections of a client notice answers while they send, like those of the synchronous client."""
     for transport in (http._transport, *http._mounts.values()):
         if isinstance(transport, httpx.AsyncHTTPTransport):
             pool = transport._pool
@@ -55,7 +55,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A connection. What came while it was sending is what is read first."""
+    """A connection. What arrived while it was sending is read first."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -65,7 +65,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self._held:
-            with suppress(httpcore.WriteError):  # as httpcore does: what is to be read tells why
+            with suppress(httpcore.WriteError):  # as in httpcore: reading tells the reason
                 await self.write(b"", timeout)
         self._held = b""
         if not self._received:
@@ -74,7 +74,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send; what is written first after a read is held until the next write, as by the synchronous client."""
+        """Send data. What is written first after a read is held until the next write, as in the synchronous client."""
         if self._held == b"":
             self._held = buffer
             return
@@ -102,9 +102,9 @@ class _Stream(httpcore.AsyncNetworkStream):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch, tasks.cancel_scope)
             try:
-                await self._catch_up()  # a failed write closes the socket, with what it holds unread
+                await self._catch_up()  # a failed write closes the socket, and loses what was not read
                 await self._stream.write(buffer, timeout)
-                await self._catch_up()  # a write that does not wait leaves the watch no time
+                await self._catch_up()  # a write that does not wait gives the watch no time
             except (httpcore.WriteError, httpcore.WriteTimeout) as error:
                 failure = error
             tasks.cancel_scope.cancel()
@@ -114,7 +114,7 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise failure
 
     async def _watch(self, writing: anyio.CancelScope) -> None:
-        """Take what the service sends, and end the writing if that refuses the request, or ends the connection."""
+        """Receive what the service sends, and end the writing if it refuses the request or closes the connection."""
         while len(self._received) < STATUS_LINE:
             data = await self._receive()
             self._received += data
@@ -124,7 +124,7 @@ class _Stream(httpcore.AsyncNetworkStream):
                 return
 
     async def _catch_up(self) -> None:
-        """Wait until the watch has taken what has come."""
+        """Wait until the watch has received what has arrived."""
         while len(self._received) < STATUS_LINE and self.get_extra_info("is_readable"):
             await checkpoint()
 

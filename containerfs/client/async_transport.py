@@ -1,4 +1,4 @@
-"""A transport that awaits. It runs in every event loop that httpx runs in."""
+"""The transport of the asynchronous client. It runs in every event loop that httpx supports."""
 
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -41,11 +41,11 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         return cls(options, own, build_request)
 
     async def fetch(self, call: Call[T]) -> T:
-        """Send a call; returns what its answer means."""
+        """Send a call, and return the parsed answer."""
         return await self._fetch(call)
 
     def list(self, call: Call[ListPage[Item]]) -> AsyncPaginator[Item]:
-        """Prepare a call for a page; it is sent when the result is awaited or iterated over."""
+        """Prepare a call for a page. It is sent when the result is awaited or iterated over."""
 
         async def first() -> AsyncCursorPage[Item]:
             return self.page(call, await self.perform(call))
@@ -53,15 +53,15 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         return AsyncPaginator(first)
 
     async def stream(self, call: Call[ContentInfo]) -> AsyncContent:
-        """Send a call for content, which is left to be read."""
+        """Send a call for content, and return before the content is read."""
         return self.content(await self.perform(call, stream=True))
 
     def page(self, call: Call[ListPage[Item]], response: httpx.Response) -> AsyncCursorPage[Item]:
-        """The page that an answer is."""
+        """Make the page from an answer."""
         return AsyncCursorPage(self.parsed(call, response), call, self._fetch)
 
     def content(self, response: httpx.Response) -> AsyncContent:
-        """The content that an answer has."""
+        """Make the content from an answer."""
         return AsyncContent(response, self._abandon, self._options.proxy)
 
     async def close(self) -> None:
@@ -87,7 +87,7 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
 
 
 class AsyncForm:
-    """A form whose file is read in a thread, so that a slow disk does not hold up other tasks."""
+    """A form whose file is read in a thread, so that a slow disk does not block other tasks."""
 
     def __init__(self, form: FormBody) -> None:
         self._form = form

@@ -44,23 +44,24 @@ class BaseClient(ABC, Generic[C, H]):
         """Open a client; the first request connects.
 
         Args:
-            api_key: the key; else ``OPENAI_API_KEY``. Services of one's own may do without.
-            base_url: up to and including ``/v1``; else ``OPENAI_BASE_URL``, else OpenAI's.
-            organization, project: else ``OPENAI_ORG_ID`` and ``OPENAI_PROJECT_ID``.
-            timeout: in seconds, for connecting and for each wait after it; 600, and 5 to connect, if left out; None is
-                no limit. A ``Timeout`` sets each apart.
-            max_retries: how often a failed request is sent again, 0 or more.
-            retry_for: seconds for which a failed request is sent again instead, at least every two seconds.
-            ca_file: PEM file of the certificate authorities to trust; else ``SSL_CERT_FILE``, else the usual ones.
-            default_headers: sent with every request; ``omit`` as a value takes a default header away.
-            default_query: sent with every request, as ``{"api-version": "..."}``.
-            uds: the path of a Unix socket on which the service listens. ``base_url`` then gives the path below it, and
-                may be left out.
+            api_key: the key; by default ``OPENAI_API_KEY``. Services without keys need none.
+            base_url: up to and including ``/v1``; by default ``OPENAI_BASE_URL``, or OpenAI's.
+            organization: by default ``OPENAI_ORG_ID``.
+            project: by default ``OPENAI_PROJECT_ID``.
+            timeout: in seconds, for connecting and for each wait after that; by default 600, and 5 to connect. None
+                means no limit. A ``Timeout`` sets each separately.
+            max_retries: how often a failed request is retried, 0 or more.
+            retry_for: for how many seconds a failed request is retried instead, at least every two seconds.
+            ca_file: PEM file of the certificate authorities to trust; by default ``SSL_CERT_FILE``, or the usual ones.
+            default_headers: sent with every request; the value ``omit`` removes a default header.
+            default_query: sent with every request, for example ``{"api-version": "..."}``.
+            uds: the path of a Unix socket on which the service listens. Then ``base_url`` only gives the path, and may
+                be left out.
             auth_header: ``bearer``, or ``api-key`` as Azure wants it.
-            http_client: what sends the requests, in place of an httpx client of our own; ``close`` closes it.
+            http_client: sends the requests, instead of an httpx client of our own; ``close`` closes it.
 
         Raises:
-            ContainerFSError: if a setting is invalid; the message says which.
+            ContainerFSError: if a setting is invalid. The message names it.
         """
         options = ClientOptions.resolve(
             api_key=api_key,
@@ -88,14 +89,17 @@ class BaseClient(ABC, Generic[C, H]):
         default_headers: Mapping[str, str | Omit] | None = None,
         default_query: Mapping[str, object] | None = None,
     ) -> Self:
-        """A client with other settings over the same connections. Closing either closes both.
+        """Return a client with other settings over the same connections. Closing either closes both.
 
         Args:
-            api_key, timeout, max_retries: this client's, if left out.
-            default_headers, default_query: added to this client's, and override them.
+            api_key: by default this client's.
+            timeout: by default this client's.
+            max_retries: by default this client's.
+            default_headers: added to this client's; they take precedence.
+            default_query: added to this client's; they take precedence.
 
         Raises:
-            ContainerFSError: if a setting is invalid; the message says which.
+            ContainerFSError: if a setting is invalid. The message names it.
         """
         options = self._options.changed(
             api_key=api_key,
@@ -111,7 +115,7 @@ class BaseClient(ABC, Generic[C, H]):
     copy = with_options
 
     def is_closed(self) -> bool:
-        """Whether the client was closed."""
+        """Tell whether the client was closed."""
         return self._transport.is_closed()
 
     def _use(self, options: ClientOptions, transport: C) -> None:
@@ -122,7 +126,7 @@ class BaseClient(ABC, Generic[C, H]):
 
     @abstractmethod
     def _connect(self, options: ClientOptions, http_client: H | None) -> C:
-        """The transport; the first request connects."""
+        """Return the transport; the first request connects."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -134,7 +138,7 @@ class BaseClient(ABC, Generic[C, H]):
 
     @property
     def api_key(self) -> str | None:
-        """The API key. It can be set at any time, with effect from the next call."""
+        """The API key. It can be set at any time, and takes effect with the next call."""
         return self._options.secret
 
     @api_key.setter
@@ -160,6 +164,7 @@ class BaseClient(ABC, Generic[C, H]):
         self._change(self._options.changed(max_retries=max_retries))
 
     def _change(self, options: ClientOptions) -> None:
-        """For this client and what was taken of it (``client.files``), and not for those that it made."""
+        """Change the settings of this client, and of what was taken from it (``client.files``), but not of clients made
+        from it."""
         self._options = options
         self._transport.use(options)

@@ -1,7 +1,7 @@
-"""Request bodies: JSON, and forms whose file streams from where it lies.
+"""Request bodies: JSON, and forms whose file is streamed.
 
-Invariants: a body knows whether it can be sent again; a form announces its exact length where its source has one, and
-sends exactly that many bytes or fails; a form holds one chunk of its file, whatever the file's size.
+Invariants: a body knows whether it can be sent again. A form announces its exact length if its source has one, and
+sends exactly that many bytes or fails. A form holds one chunk of its file in memory, whatever the file's size.
 """
 
 import io
@@ -22,10 +22,10 @@ from containerfs.client.parameters import flattened
 from containerfs.client.types import FileContent, FileTypes, Progress, UploadSource
 
 CHUNK_SIZE = 1024 * 1024
-"""Bytes read from a file at a time. Measured over loopback: twice as fast as 64 KiB; 2 MiB is no faster."""
+"""Bytes read from a file at a time. Measured over loopback, this is twice as fast as 64 KiB, and 2 MiB is no faster."""
 
 SHORT = 64 * 1024
-"""Bytes of a form that is put together before it is sent: what is sent by itself wakes up the service by itself."""
+"""Forms up to this size in bytes are sent at once, because each separate piece wakes the service up."""
 
 
 class JsonBody:
@@ -40,18 +40,18 @@ class JsonBody:
 
 
 class FormBody:
-    """A form with one file, iterable. Source: RFC 7578; names are escaped as the WHATWG HTML standard says.
+    """A form with one file, iterable. Source: RFC 7578. Names are escaped as in the WHATWG HTML standard.
 
     Attributes:
         content_type: its ``Content-Type``.
-        length: its exact size in bytes; None if its file does not tell.
-        replayable: whether iterating once more would give the same bytes.
+        length: its exact size in bytes; None if the size of its file is not known.
+        replayable: whether iterating again yields the same bytes.
 
     Args:
-        fields: the form's other fields, in the order in which they are sent. Those that are functions are sent after
-            the file: they are called then.
+        fields: the form's other fields, in the order in which they are sent. Functions are called and sent after the
+            file.
         file: the file and its name, sent as the field ``file``.
-        progress: called with the file's bytes as they are sent.
+        progress: called with the number of the file's bytes sent so far.
     """
 
     def __init__(self, fields: Mapping[str, object], file: FileTypes, progress: Progress | None = None) -> None:
@@ -83,7 +83,8 @@ class FormBody:
             self.report(sent)
 
     def chunks(self) -> Generator[tuple[bytes, int]]:
-        """The form, each piece with how many of the file's bytes have been sent when it has; a short one as a whole."""
+        """Yield the form in pieces, each with the number of the file's bytes sent after it. A short form is one
+        piece."""
         if self.length is not None and self.length <= SHORT:
             content = b"".join(self._upload.source)
             yield b"".join((self._head, content, self._tail)), len(content)
@@ -96,7 +97,7 @@ class FormBody:
         yield self._end(), sent
 
     def report(self, sent: int) -> None:
-        """Tell the caller that so many of the file's bytes have been sent."""
+        """Report to the caller that so many of the file's bytes have been sent."""
         if self._progress:
             self._progress(sent, self._upload.source.size)
 
@@ -104,7 +105,7 @@ class FormBody:
         return "".join(f"{self._delimiter}{_disposition(name)}\r\n\r\n{value}\r\n" for name, value in flattened(fields))
 
     def _end(self) -> bytes:
-        """What follows the file's content."""
+        """Return what follows the file's content."""
         if not self._later:
             return self._tail
         fields = self._parts({name: value() for name, value in self._later.items()})
@@ -112,12 +113,12 @@ class FormBody:
 
 
 Body = JsonBody | FormBody
-"""What a request sends."""
+"""The body of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """A file to upload: where its bytes come from, and what the form says of it."""
+    """A file to upload: its source, and how the form describes it."""
 
     source: "Source"
     name: str | None
@@ -126,7 +127,7 @@ class FilePart:
 
     @classmethod
     def of(cls, file: FileTypes) -> "FilePart":
-        """Read the forms in which a file may be given.
+        """Accept all forms in which a file may be given.
 
         Raises:
             TypeError: if it is none of them.
@@ -136,7 +137,7 @@ class FilePart:
         return cls(Source.of(content), name or _name_of(content), content_type, headers or {})
 
     def headers(self) -> str:
-        """The headers of the file's part, without the blank line."""
+        """Return the headers of the file's part, without the blank line."""
         headers = dict(self.extra_headers)
         if not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = self.content_type or _guessed_type(self.name)
@@ -145,11 +146,11 @@ class FilePart:
 
 
 class Source:
-    """Where an upload's bytes come from: memory, a path, an open file, or an ``UploadSource``.
+    """The source of an upload's bytes: memory, a path, an open file, or an ``UploadSource``.
 
     Attributes:
-        size: in bytes; None if the source cannot tell (a pipe).
-        replayable: whether it can be read once more from its start.
+        size: in bytes; None if it is not known, as for a pipe.
+        replayable: whether it can be read again from its start.
     """
 
     def __init__(self, chunks: Callable[[], Iterator[bytes]], size: int | None, *, rewinds: bool = False) -> None:
@@ -184,17 +185,17 @@ class Source:
         return self._rewinds or not self._started
 
     def __iter__(self) -> Iterator[bytes]:
-        """The bytes, from the start.
+        """Yield the bytes, from the start.
 
         Raises:
-            SourceChangedError: if they turn out to be more or fewer than ``size``.
+            SourceChangedError: if there are more or fewer than ``size``.
         """
         self._started = True
         return self._chunks()
 
 
 def _reads_at_offsets(content: FileContent) -> TypeGuard[UploadSource]:
-    """As ``isinstance`` would say, which takes longer than a header for protocols."""
+    """Tell what ``isinstance`` would, which takes longer than a header does for protocols."""
     return hasattr(content, "read_at") and hasattr(content, "size")
 
 
@@ -242,14 +243,14 @@ def _unpacked(file: FileTypes) -> tuple[str | None, FileContent, str | None, Map
 
 
 def _name_of(content: FileContent) -> str:
-    """What a file is called that was given without a name: as it is on disk, else ``upload``."""
+    """Return the name of a file that was given without one: its name on disk, or ``upload``."""
     if isinstance(content, os.PathLike):
         return PurePath(content).name
     return PurePath(str(getattr(content, "name", "upload"))).name
 
 
 def _size(file: IO[bytes]) -> int | None:
-    """The size of a file that can be rewound; None for pipes, sockets and the like."""
+    """Return the size of a file that can be rewound; None for pipes, sockets and the like."""
     seekable = getattr(file, "seekable", None)
     if seekable is None or not seekable():
         return None
@@ -260,7 +261,7 @@ def _guessed_type(name: str | None) -> str:
     return mimetypes.guess_type(name or "")[0] or "application/octet-stream"
 
 
-# The escapes that httpx, and so the SDK, sends: those of the WHATWG form encoding, for all control characters.
+# The escapes that httpx sends, and so the SDK: those of the WHATWG form encoding, for all control characters.
 _ESCAPES = {
     ord('"'): "%22",
     ord("\\"): "\\\\",
@@ -270,10 +271,10 @@ _AMBIGUOUS = re.compile(r'["\\%\x00-\x1f\x7f]')
 
 
 def _disposition(name: str, filename: str | None = None) -> str:
-    """The ``Content-Disposition`` of a part.
+    """Return the ``Content-Disposition`` of a part.
 
-    Escaped names do not survive every parser (``%22`` is a quote or itself); for those the exact name is sent as well,
-    as ``filename*``. Source: RFC 5987. Ordinary names are sent as the SDK sends them.
+    Escaped names do not survive every parser (``%22`` may mean a quote or itself). For these the exact name is sent
+    too, as ``filename*``. Source: RFC 5987. Other names are sent as the SDK sends them.
     """
     disposition = f'Content-Disposition: form-data; name="{name.translate(_ESCAPES)}"'
     if filename is None:

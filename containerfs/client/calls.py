@@ -1,8 +1,8 @@
 """The endpoints, each described once: what to send, and how to read the answer.
 
-Every function here is pure and returns a ``Call``; both clients offer it as a method, with this signature and
-docstring. Common to all: what ``RequestOptions`` lists, the errors of ``containerfs.api.errors``, and ``ValueError``
-for an id that is empty, ``.`` or ``..``, before anything is sent.
+Every function here is pure and returns a ``Call``; both clients offer it as a method with this signature and docstring.
+All of them accept what ``RequestOptions`` lists, raise the errors of ``containerfs.api.errors``, and raise
+``ValueError`` for an id that is empty, ``.`` or ``..`` before anything is sent.
 
 Source: the seed document's "Capabilities", and the published spec of ``/v1/containers`` and ``/v1/files``.
 """
@@ -34,16 +34,16 @@ from containerfs.client.types import (
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request, and what its answer means.
+    """A request, and how to read its answer.
 
     Attributes:
         method: GET, HEAD, POST or DELETE.
-        path: below the base URL, ids percent-encoded.
+        path: below the base URL, with ids percent-encoded.
         parse: turns the answer into the result; raises APIResponseValidationError.
-        options: what the caller added.
-        query: query parameters; what was left out is left out.
-        body: None where nothing is sent.
-        headers: besides those of the client.
+        options: added by the caller.
+        query: query parameters; omitted ones are not sent.
+        body: None if nothing is sent.
+        headers: in addition to those of the client.
     """
 
     method: str
@@ -55,7 +55,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def with_query(self, **parameters: object) -> "Call[T]":
-        """The same call with further query parameters, which win over all others."""
+        """Return the same call with further query parameters, which take precedence over all others."""
         options = self.options.copy()
         options["extra_query"] = {**(options.get("extra_query") or {}), **parameters}
         return replace(self, options=options)
@@ -344,13 +344,13 @@ def create_file(
 
 
 def retrieve_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[File]:
-    """Retrieve what is known of a file. ``GET /files/{file_id}``
+    """Retrieve the metadata of a file. ``GET /files/{file_id}``
 
     Args:
         file_id: the file's id.
 
     Raises:
-        NotFoundError: if there is none.
+        NotFoundError: if there is no such file.
     """
     return Call("GET", _file(file_id), model(File), options)
 
@@ -363,13 +363,13 @@ def list_files(
     purpose: str | Omit = omit,
     **options: Unpack[RequestOptions],
 ) -> Call[ListPage[File]]:
-    """List files, a page at a time; iterating goes on through all pages. ``GET /files``
+    """List files. The page iterates over all further pages too. ``GET /files``
 
     Args:
         after: the id after which the page begins.
-        limit: how many on a page, 1 to 10000; 10000 if left out.
+        limit: page size, 1 to 10000; 10000 if left out.
         order: by time of creation: ``asc`` or ``desc`` (newest first, if left out).
-        purpose: only files of this purpose.
+        purpose: only files with this purpose.
 
     Returns:
         A page with ``data`` and ``has_more``, iterable across pages.
@@ -379,7 +379,7 @@ def list_files(
 
 
 def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[Deletion]:
-    """Delete a file, for good; its copies in containers stay. ``DELETE /files/{file_id}``
+    """Delete a file permanently. Its copies in containers stay. ``DELETE /files/{file_id}``
 
     Args:
         file_id: the file's id.
@@ -388,7 +388,7 @@ def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[Deletio
         The id, and that it is deleted.
 
     Raises:
-        NotFoundError: if there is none.
+        NotFoundError: if there is no such file.
     """
     parse = model(Deletion)
 
@@ -401,7 +401,7 @@ def delete_file(file_id: str, **options: Unpack[RequestOptions]) -> Call[Deletio
 def file_content(file_id: str, **options: Unpack[RequestOptions]) -> Call[ContentInfo]:
     """The content of a file. ``GET /files/{file_id}/content``
 
-    It streams: nothing but the headers is read until it is asked for.
+    It is streamed: only the headers are read at first.
 
     Args:
         file_id: the file's id.
@@ -410,7 +410,7 @@ def file_content(file_id: str, **options: Unpack[RequestOptions]) -> Call[Conten
         The content, to be read once.
 
     Raises:
-        NotFoundError: if there is none.
+        NotFoundError: if there is no such file.
     """
     return _content("GET", f"{_file(file_id)}/content", options)
 
@@ -428,7 +428,7 @@ def _file(file_id: str) -> str:
 
 
 def _content(method: str, path: str, options: RequestOptions) -> Call[ContentInfo]:
-    # Compressed on the way, a range would not be the file's, nor Content-Length its size.
+    # Of a compressed answer, a range would not be one of the file, and Content-Length not its size.
     headers = {"accept": "application/binary", "accept-encoding": "identity"}
     return Call(method, path, _content_info, options, headers=headers)
 

@@ -1,7 +1,7 @@
-"""One text for both colours: a coroutine whose transport blocks never suspends, and so runs like a function.
+"""One implementation for both colors: a coroutine whose transport blocks never suspends, and so runs like a function.
 
-What awaits is written once, as a coroutine over a transport. The asynchronous client awaits it. The synchronous
-client's transport does its work before it returns, so that one step takes the coroutine to its end.
+Code that awaits is written once, as a coroutine over a transport. The asynchronous client awaits it. The synchronous
+client's transport does its work before it returns, so that a single step runs the coroutine to its end.
 """
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -27,7 +27,8 @@ def run(coroutine: Coroutine[object, None, T]) -> T:
 
 
 def iterate(source: AsyncIterator[T]) -> Iterator[T]:
-    """Iterate over what never suspends: an instance of a class, for async generators belong to an event loop."""
+    """Iterate over an asynchronous iterator that never suspends. It must be an instance of a class, because async
+    generators belong to an event loop."""
     with suppress(StopAsyncIteration):
         while True:
             yield run(_next(source))

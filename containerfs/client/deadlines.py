@@ -1,4 +1,4 @@
-"""Time-outs for a whole body, beside those for each read."""
+"""Timeouts for a whole body, in addition to those for each read."""
 
 import time
 from collections.abc import Iterable
@@ -9,17 +9,17 @@ from containerfs.client.streams import Body, FilteredBody
 
 
 def limit(response: httpx.Response, seconds: float) -> None:
-    """Give a response that is not read yet some seconds, from now on, to be read whole.
+    """Limit the time until an unread response is completely read, in seconds from now on.
 
-    It raises httpx.ReadTimeout at the first byte after that, or where nothing comes for as long again.
+    Raises httpx.ReadTimeout at the first byte after that, or if nothing arrives for as long again.
     """
     response.stream = _LimitedBody(response.stream, seconds)
-    timeout = response.request.extensions["timeout"]  # httpcore looks at it when the body is begun
+    timeout = response.request.extensions["timeout"]  # httpcore reads this when the body begins
     timeout["read"] = min(seconds, timeout.get("read") or seconds)
 
 
 class _LimitedBody(FilteredBody):
-    """A body that must be whole in time."""
+    """A body that must be complete in time."""
 
     def __init__(self, body: Body, seconds: float) -> None:
         super().__init__(body)

@@ -1,7 +1,8 @@
-"""Compressed answers, decompressed a piece at a time.
+"""Decompresses answers, a piece at a time.
 
-Invariants: a piece has at most ``PIECE_SIZE`` bytes, however far the data expand; compressed data that end too early
-are an error, never a short success. (httpx decompresses all that came at once, and takes truncated data as whole.)
+Invariants: a piece has at most ``PIECE_SIZE`` bytes, however much the data expand. Compressed data that end too early
+are an error, never a short success. (httpx decompresses everything that has arrived at once, and accepts truncated
+data.)
 """
 
 import zlib
@@ -16,14 +17,15 @@ PIECE_SIZE = 64 * 1024
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _FORMATS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 _NOT_ASKED_FOR = frozenset({"br", "zstd", "compress", "x-compress"})
-"""Compressions that no request accepts. Other encodings, as ``identity`` or a wrong ``utf-8``, change no bytes."""
+"""Compressions that no request accepts. Other values, such as ``identity`` or an invalid ``utf-8``, change no bytes."""
 
 
 def decode(response: httpx.Response) -> None:
-    """Let a response that is not read yet be read decompressed. As in Go, its headers then describe what is read.
+    """Make an unread response decompress its body when it is read. As in Go, its headers then describe the decompressed
+    body.
 
     Raises:
-        httpx.DecodingError: if it is compressed in a way that was not asked for.
+        httpx.DecodingError: if its compression was not requested.
     """
     names = [name.strip().lower() for name in response.headers.get_list("content-encoding", split_commas=True)]
     if not_asked_for := _NOT_ASKED_FOR.intersection(names):
@@ -46,10 +48,10 @@ class _DecompressedBody(FilteredBody):
         self._begun = False
 
     def _feed(self, data: bytes) -> Iterator[bytes]:
-        """What more of the compressed data expand to."""
+        """Yield what further compressed data expand to."""
         try:
             while data:
-                if self._zlib.eof:  # gzip may consist of several members. Source: RFC 1952, 2.2
+                if self._zlib.eof:  # gzip may consist of several members. Source: RFC 1952, section 2.2
                     self._zlib = zlib.decompressobj(self._window)
                 yield from self._expanded(data)
                 data = self._zlib.unused_data
@@ -57,11 +59,11 @@ class _DecompressedBody(FilteredBody):
             raise httpx.DecodingError(str(error)) from error
 
     def _expanded(self, data: bytes) -> Iterator[bytes]:
-        """What the data expand to, up to the end of one compressed stream."""
+        """Yield what the data expand to, up to the end of one compressed stream."""
         piece = self._first(data)
         while piece:
             yield piece
-            # A full piece may leave more behind, even where all of the input is used up.
+            # After a full piece there may be more, even if all of the input is used up.
             piece = self._zlib.decompress(self._zlib.unconsumed_tail, PIECE_SIZE)
 
     def _first(self, data: bytes) -> bytes:
@@ -73,11 +75,11 @@ class _DecompressedBody(FilteredBody):
         except zlib.error:
             if self._window != _ZLIB:
                 raise
-            # Many services leave out the header of what HTTP calls "deflate".
+            # Many services leave out the zlib header of what HTTP calls "deflate".
             self._window, self._zlib = _RAW, zlib.decompressobj(_RAW)
             return self._zlib.decompress(data, PIECE_SIZE)
 
     def _finish(self) -> None:
-        """Raise RemoteProtocolError if the data have not come to their end. No data at all is an empty body."""
+        """Raise RemoteProtocolError if the data are not complete. No data at all is an empty body."""
         if self._begun and not self._zlib.eof:
             raise httpx.RemoteProtocolError("the compressed data end too early")

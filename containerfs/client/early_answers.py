@@ -1,13 +1,13 @@
 """Connections that notice an answer while they send.
 
 A service may refuse an upload by its head alone: because of its length (413), its key (401), or a full disk (507).
-httpx reads an answer only after it has sent the whole body; where the service stops reading, it waits for the write
-time-out. Here every write looks first, without waiting, whether the service has sent something. If that is a refusal,
-or the end of the connection, the write fails: httpcore then goes on to read the answer, and closes the connection after
-it, for the request on it is incomplete. An answer that does not refuse changes nothing.
+httpx reads the answer only after it has sent the whole body; if the service stops reading, it waits for the write
+timeout. Here every write first checks, without waiting, whether the service has sent something. If that is a refusal,
+or the end of the connection, the write fails. Then httpcore reads the answer, and closes the connection after it,
+because the request on it is incomplete. An answer that is not a refusal changes nothing.
 
-The head of a request, which httpcore writes by itself, is sent together with what follows it: what is sent by itself
-wakes up the service by itself.
+The head of a request, which httpcore writes separately, is sent together with what follows it, because each separate
+piece wakes the service up.
 """
 
 import select
@@ -21,20 +21,21 @@ import httpx
 
 STATUS_LINE = len(b"HTTP/1.1 200")
 READ_SIZE = 256 * 1024
-"""Bytes. httpcore asks for 64 KiB at a time, with which a content takes half as long again over a fast line."""
+"""In bytes. httpcore reads 64 KiB at a time, with which a download over a fast line takes half as long again."""
 _NOTHING_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a socket that does not wait raises. In TLS what came may have been no data: session tickets, for instance."""
+"""Raised by a socket that does not wait. In TLS, what arrived may not have been data but, for example, session
+tickets."""
 
 
 def refuses(received: bytes) -> bool:
-    """Whether an answer that begins like this refuses the request."""
+    """Tell whether an answer that begins like this refuses the request."""
     return received[9:STATUS_LINE] >= b"300"
 
 
 def notice_early_answers(http: httpx.Client) -> None:
-    """Let all connections that a client will open notice answers while they send.
+    """Make all connections of a client notice answers while they send.
 
-    httpx offers no way to choose the network backend of its connection pools, so it is replaced within them.
+    httpx has no way to choose the network backend of its connection pools, so it is replaced within them.
     """
     for transport in (http._transport, *http._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
@@ -65,8 +66,10 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection. What came while it was sending is what is read first. A read may return more than was asked for,
-    which httpcore passes on to h11 and does not count."""
+    """A connection. What arrived while it was sending is read first.
+
+    A read may return more than was requested; httpcore passes that on to h11 without counting it.
+    """
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -85,9 +88,10 @@ class _Stream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send; what is written first after a read is held until the next write, which httpcore may make with nothing.
+        """Send data. What is written first after a read is held until the next write, which httpcore may make without
+        data.
 
-        It never waits for long: a body begins with what is there already.
+        This never waits for long, because a body begins with what is already there.
         """
         if self._held == b"":
             self._held = buffer
@@ -104,7 +108,7 @@ class _Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         secured = self._stream.start_tls(ssl_context, server_hostname, timeout)
-        # TLS within the TLS of a proxy has no socket that could be looked at.
+        # TLS within the TLS of a proxy has no socket to check.
         return _Stream(secured) if isinstance(secured.get_extra_info("socket"), ssl.SSLSocket) else secured
 
     def get_extra_info(self, info: str) -> object:
@@ -120,7 +124,8 @@ class _Stream(httpcore.NetworkStream):
             raise httpcore.WriteError(str(error)) from error
 
     def _send(self, data: memoryview, timeout: float | None) -> int:
-        """Send some of the data, once the service takes it; returns how many bytes. Raises WriteError if it refuses."""
+        """Send some of the data once the service accepts it, and return how many bytes. Raises WriteError if it
+        refuses."""
         readable, writable = self._wait(timeout)
         if readable and self._is_refused():
             raise httpcore.WriteError("the service has answered already")
@@ -130,7 +135,7 @@ class _Stream(httpcore.NetworkStream):
             return 0
 
     def _wait(self, timeout: float | None) -> tuple[bool, bool]:
-        """Wait until something can be read, or sent."""
+        """Wait until something can be read or sent."""
         poll = select.poll()
         interest = select.POLLOUT if len(self._received) >= STATUS_LINE else select.POLLOUT | select.POLLIN
         poll.register(self._socket, interest)
@@ -141,7 +146,7 @@ class _Stream(httpcore.NetworkStream):
         return bool(events & ~select.POLLOUT), bool(events & select.POLLOUT)
 
     def _is_refused(self) -> bool:
-        """Take what the service has sent: whether it refuses the request, or has closed the connection."""
+        """Receive what the service has sent, and tell whether it refuses the request, or has closed the connection."""
         try:
             data = self._socket.recv(READ_SIZE)
         except _NOTHING_YET:

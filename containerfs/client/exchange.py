@@ -1,12 +1,13 @@
-"""When to send a request again, and after how long: a generator that decides, and does nothing else.
+"""When to retry a request, and after how long: a generator that decides, and does nothing else.
 
-It yields what to do next, and is sent what came of it: the outcome of the last ``Send``, which a ``Wait`` does not
-change. It returns the outcome that stands. Time and chance come in as parameters.
+It yields what to do next, and is sent the result: the outcome of the last ``Send``, which a ``Wait`` does not change.
+It returns the final outcome. Time and chance are parameters.
 
-The policy is the SDK's: connection errors, time-outs, 408, 409, 429 and 5xx are retried, unless ``x-should-retry`` says
-otherwise; the service's ``retry-after-ms`` or ``retry-after`` is honoured up to two minutes, and above it nothing is
-retried; else the delay doubles from 0.5 s to 8 s, less up to a quarter. Beyond the SDK's: a delay that comes with 429
-holds up all requests, not only the one that met it; and retries can be limited by time rather than by number.
+The policy is the SDK's. Connection errors, timeouts, 408, 409, 429 and 5xx are retried, unless ``x-should-retry`` says
+otherwise. The service's ``retry-after-ms`` or ``retry-after`` is followed up to two minutes; if it is longer, nothing
+is retried. Otherwise the delay doubles from 0.5 s to 8 s, minus up to a quarter. Two things go beyond the SDK's: a
+delay that comes with 429 delays all requests, not only the one that got it; and retries can be limited by time instead
+of number.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -18,12 +19,12 @@ from containerfs.api.errors import APIConnectionError
 
 INITIAL_DELAY = 0.5
 MAX_DELAY = 8.0
-MAX_TIMED_DELAY = 2.0  # where retries are limited by time: none of it is to be slept away
+MAX_TIMED_DELAY = 2.0  # if retries are limited by time, which must not be spent sleeping
 MAX_RETRY_AFTER = 120.0
 
 
 class Answered(Protocol):
-    """The head of an answer. The headers' names are looked up in lower case."""
+    """The head of an answer. Headers are looked up in lower case."""
 
     @property
     def status_code(self) -> int: ...
@@ -36,14 +37,15 @@ A = TypeVar("A", bound=Answered)
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the request. ``retries`` counts how often that was done before."""
+    """Send the request. ``retries`` tells how often that was done before."""
 
     retries: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait this many seconds. ``for_all``: so should every other request, for the service has had too many of them."""
+    """Wait for so many seconds. With ``for_all``, all other requests should wait too, because the service has too
+    many."""
 
     seconds: float
     for_all: bool
@@ -62,7 +64,7 @@ class Policy:
     retry_for: float | None = None
 
     def is_last(self, retries: int) -> bool:
-        """Whether no more retries may follow so many."""
+        """Tell whether no more retries may follow this many."""
         return self.retry_for is None and retries >= self.max_retries
 
 
@@ -73,8 +75,8 @@ def exchange(policy: Policy, replayable: Callable[[], bool]) -> Steps[A]:
     """Decide on the attempts of one request.
 
     Args:
-        policy: how often, and the sources of time and chance.
-        replayable: whether the request's body can be sent once more; asked after each failure.
+        policy: limits the retries, and provides time and chance.
+        replayable: returns whether the request's body can be sent again. Called after each failure.
     """
     begun = policy.clock()
     retries = 0
@@ -101,7 +103,7 @@ def _worth_retrying(outcome: Answered | APIConnectionError, policy: Policy) -> b
 
 
 def _wait(outcome: Answered | APIConnectionError, retries: int, policy: Policy) -> Wait:
-    """Until the next attempt: as long as the service asks, else twice as long as the last time."""
+    """Return how long to wait for the next attempt: as long as the service asks, or twice as long as the last time."""
     if not isinstance(outcome, APIConnectionError):
         asked = _asked_delay(outcome, policy)
         if asked is not None and 0 < asked <= MAX_RETRY_AFTER:
@@ -112,7 +114,7 @@ def _wait(outcome: Answered | APIConnectionError, retries: int, policy: Policy) 
 
 
 def _asked_delay(answer: Answered, policy: Policy) -> float | None:
-    """The delay that the service asks for, in seconds; None if it asks for none, or unintelligibly."""
+    """Return the delay that the service asks for, in seconds; None if it asks for none, or the value is invalid."""
     milliseconds = _number(answer.headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -126,12 +128,12 @@ def _number(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    # "inf" and "nan" are no delays; a number too large for a float is a long one.
+    # "inf" and "nan" are not delays; a number too large for a float is a long one.
     return number if any(map(str.isdigit, text or "")) else None
 
 
 def _until(date: str | None, policy: Policy) -> float | None:
-    """Seconds until an HTTP date. Source: RFC 9110, 5.6.7."""
+    """Return the seconds until an HTTP date. Source: RFC 9110, section 5.6.7."""
     try:
         return parsedate_to_datetime(date or "").timestamp() - policy.clock()
     except (ValueError, OverflowError):

@@ -1,6 +1,6 @@
-"""httpx's errors become the client's, here and nowhere else.
+"""Translates httpx's errors into the client's, here and nowhere else.
 
-Invariant: no message or chained exception carries a header's value, for one of them is the API key.
+Invariant: no message or chained exception contains a header's value, because one of them is the API key.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def translated(proxy: Proxy | None) -> Iterator[None]:
     try:
         yield
     except httpx.LocalProtocolError:
-        # Its text quotes the offending header, which may be a secret; so it is not chained either.
+        # Its text quotes the invalid header, which may be a secret, so it is not chained either.
         raise APIConnectionError("the request is not valid HTTP: check its extra headers") from None
     except httpx.RequestError as error:
         raise _translation(error, proxy) from error
@@ -37,7 +37,7 @@ def translated(proxy: Proxy | None) -> Iterator[None]:
 
 
 _BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-"""What goes wrong before there is a connection to send on."""
+"""Errors that occur before there is a connection to send on."""
 
 
 def _translation(error: httpx.RequestError, proxy: Proxy | None) -> APIError:

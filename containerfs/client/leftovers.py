@@ -1,8 +1,8 @@
-"""Connections are closed if more has arrived on them than the answers to what was asked.
+"""Closes connections on which more has arrived than the answers to the requests.
 
-A proxy that sends an answer twice would have its copy taken for the answer to the next request. httpcore looks whether
-something waits in the socket of a connection before it uses that again, but not at what it has read already: the copy
-may have come together with the end of the answer.
+If a proxy sends an answer twice, the copy would be taken for the answer to the next request. Before reusing a
+connection, httpcore checks whether something waits in its socket, but not what it has read already; and the copy may
+have arrived together with the end of the answer.
 """
 
 from typing import Any
@@ -11,10 +11,9 @@ import httpx
 
 
 def close_on_leftovers(http: httpx.Client | httpx.AsyncClient) -> None:
-    """Let no connection that a client will open be used again after it brought what nobody asked for.
+    """Keep a client from reusing connections on which something unrequested has arrived.
 
-    httpx and httpcore offer no hook for that, so the connections that the pools make are given a further reason to
-    count as expired.
+    httpx and httpcore have no hook for that, so the connections in the pools get a further reason to count as expired.
     """
     for transport in (http._transport, *http._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport | httpx.AsyncHTTPTransport):
@@ -38,7 +37,7 @@ def _watch(pool: Any) -> None:
 
 
 def _has_leftovers(connection: Any) -> bool:
-    """Whether a connection that waits for a request has read something that no request has asked for."""
+    """Tell whether an idle connection has read something that no request has asked for."""
     while connection is not None:
         exchange = getattr(connection, "_h11_state", None)
         if exchange is not None:

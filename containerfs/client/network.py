@@ -1,4 +1,4 @@
-"""How connections are made: through which proxy, and whose certificates are trusted."""
+"""How connections are made: through which proxy, and which certificates are trusted."""
 
 import ipaddress
 import os
@@ -15,7 +15,8 @@ import httpx
 from containerfs.api.errors import ContainerFSError
 
 LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=64, keepalive_expiry=15)
-"""For some 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before use."""
+"""For about 32 parallel requests. Servers close idle connections after as little as 5 s; the pool notices before
+use."""
 
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -24,21 +25,21 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 def build_request(
     method: str, url: str, *, headers: Mapping[str, str], timeout: float | httpx.Timeout | None, content: Any
 ) -> httpx.Request:
-    """A request as a client of httpx builds it that has no settings of its own: merging them takes as long again."""
+    """Build a request as a client of httpx without settings does: merging settings takes as long again."""
     extensions = {"timeout": httpx.Timeout(timeout).as_dict()}
     headers = {"connection": "keep-alive", **headers}
     return httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
 
 
 class _NoCookies(httpx.Cookies):
-    """The API has none, and looking for them takes a tenth of a request."""
+    """No cookies, which the API does not have. Looking for them takes a tenth of a request."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        """There are none to be kept."""
+        """Keep nothing."""
 
 
 def keep_no_cookies(http: httpx.Client | httpx.AsyncClient) -> None:
-    """Let a client look for no cookies. httpx has no such setting."""
+    """Keep a client from looking for cookies. httpx has no such setting."""
     http._cookies = _NoCookies()
 
 
@@ -48,7 +49,7 @@ class Proxy:
 
     Attributes:
         variable: the environment variable that names it.
-        url: may hold a password.
+        url: may contain a password.
     """
 
     variable: str
@@ -56,7 +57,7 @@ class Proxy:
 
 
 def environment_proxy(url: httpx.URL) -> Proxy | None:
-    """The proxy through which the environment wants a URL to be reached; None if it is reached directly."""
+    """Return the proxy that the environment names for a URL; None for a direct connection."""
     if _is_loopback(url.host) or proxy_bypass(url.host):
         return None
     proxies = getproxies()
@@ -71,14 +72,14 @@ def environment_proxy(url: httpx.URL) -> Proxy | None:
 
 
 class Route(TypedDict, total=False):
-    """What httpx is told of proxies."""
+    """What httpx is told about proxies."""
 
     proxy: str
     mounts: dict[str, None]
 
 
 def route(proxy: Proxy | None) -> Route:
-    """How to connect through a proxy, or directly. A redirect may lead to what NO_PROXY lists."""
+    """Return how to connect through a proxy, or directly. A redirect may lead to a host in NO_PROXY."""
     if proxy is None:
         return {}
     listed = [entry.strip() for entry in getproxies().get("no", "").split(",")]
@@ -86,7 +87,7 @@ def route(proxy: Proxy | None) -> Route:
 
 
 def _pattern(entry: str) -> str:
-    """What NO_PROXY lists, as httpx names it: an address, or a name with all names below it."""
+    """Return httpx's form of an entry of NO_PROXY: an address, or a name with all names below it."""
     if "://" in entry:
         return entry
     try:
@@ -105,7 +106,7 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def proxy_blamed(proxy: Proxy | None) -> Iterator[None]:
-    """Raise ContainerFSError where the proxy cannot be used, without its URL."""
+    """Raise ContainerFSError, without the URL, if the proxy cannot be used."""
     try:
         yield
     except (ValueError, httpx.InvalidURL, ImportError) as error:
@@ -115,7 +116,7 @@ def proxy_blamed(proxy: Proxy | None) -> Iterator[None]:
 
 
 def tls(url: str, uds: str | None, ca_file: str | None) -> ssl.SSLContext:
-    """How to check certificates: as httpx does; on a Unix socket, where none are met, by trusting nobody.
+    """Return how to verify certificates: as httpx does; on a Unix socket, which has none, by trusting nobody.
 
     Raises:
         ContainerFSError: if the authorities cannot be read.
@@ -127,9 +128,9 @@ def tls(url: str, uds: str | None, ca_file: str | None) -> ssl.SSLContext:
 
 @cache
 def authorities(ca_file: str | None) -> ssl.SSLContext:
-    """How to check certificates with these authorities, or with the usual ones.
+    """Return how to verify certificates with these authorities, or with the usual ones.
 
-    Shared by all clients: reading the authorities takes 25 ms and 1 MB, and all else in opening a client 1 ms.
+    All clients share it, because reading the authorities takes 25 ms and 1 MB, and the rest of opening a client 1 ms.
     """
     try:
         return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
@@ -139,7 +140,7 @@ def authorities(ca_file: str | None) -> ssl.SSLContext:
 
 
 class _UsualAuthorities(ssl.SSLContext):
-    """The usual authorities, which are read when they are first needed: a redirect may lead from http to https."""
+    """The usual authorities, read when they are first needed, because a redirect may lead from http to https."""
 
     def __new__(cls) -> Self:
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)

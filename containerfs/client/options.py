@@ -1,4 +1,4 @@
-"""Which service to talk to, as whom, and how patiently: a client's settings, from its arguments and the environment.
+"""A client's settings, from its arguments and the environment: which service, which key, and how patiently.
 
 Invariant: the API key is in no repr, and in no error.
 """
@@ -18,12 +18,12 @@ from containerfs.client.types import NOT_GIVEN, AuthHeader, NotGiven, Omit
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_TIMEOUT = httpx.Timeout(600, connect=5)
-HTTPX_TIMEOUT = httpx.Timeout(5)  # what httpx does where nobody chose
+HTTPX_TIMEOUT = httpx.Timeout(5)  # httpx's own default
 DEFAULT_MAX_RETRIES = 2
 
 _FIELD_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE = re.compile(r"|[!-~]([\t -~]*[!-~])?")
-"""What a header's name and value may be, in ASCII. Source: RFC 9110, 5.1 and 5.5."""
+"""The valid names and values of headers, in ASCII. Source: RFC 9110, sections 5.1 and 5.5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,17 @@ class ClientOptions:
     """A client's settings.
 
     Attributes:
-        base_url: without a slash at its end.
-        headers: sent with every request, the API key among them.
+        base_url: without a trailing slash.
+        headers: sent with every request, including the API key.
         secret: the API key alone.
-        auth_header: in which of the headers it is sent.
+        auth_header: the header in which it is sent.
         query: sent with every request.
-        timeout: of every request that does not say otherwise.
-        max_retries: how often a request is sent again, 0 or more.
-        retry_for: seconds for which it is sent again instead, however often; None: ``max_retries`` counts.
+        timeout: of every request that does not set its own.
+        max_retries: how often a request is retried, 0 or more.
+        retry_for: for how many seconds it is retried instead; None if ``max_retries`` counts.
         uds: the path of the Unix socket to connect to; None for TCP.
-        ca_file: the certificate authorities to trust, as PEM; None for the usual ones.
-        proxy: what to connect through; None to connect directly.
+        ca_file: PEM file of the certificate authorities to trust; None for the usual ones.
+        proxy: the proxy to connect through; None for direct connections.
     """
 
     base_url: str
@@ -77,7 +77,7 @@ class ClientOptions:
         """Complete a client's arguments from the environment.
 
         Raises:
-            ContainerFSError: if a setting is invalid; the message says which one to change.
+            ContainerFSError: if a setting is invalid. The message names it.
         """
         url = _url(base_url or _default_url(uds))
         key = _key(api_key or os.environ.get("OPENAI_API_KEY"), url)
@@ -104,7 +104,7 @@ class ClientOptions:
         default_headers: Mapping[str, str | Omit] | None = None,
         default_query: Mapping[str, object] | None = None,
     ) -> "ClientOptions":
-        """The same settings but for some. Raises ContainerFSError as ``resolve`` does."""
+        """Return the same settings with some changes. Raises ContainerFSError as ``resolve`` does."""
         key = self.secret if isinstance(api_key, NotGiven) else _key(api_key, httpx.URL(self.base_url))
         return replace(
             self,
@@ -116,7 +116,7 @@ class ClientOptions:
         )
 
     def _headers_with(self, key: str | None) -> dict[str, str]:
-        """The headers with another key, unless the caller's own took its place."""
+        """Return the headers with another key, unless the caller's own header replaced the key."""
         before, after = (_key_header(each, self.auth_header) for each in (self.secret, key))
         is_ours = before.items() <= self.headers.items()
         return {**self.headers, **(after if is_ours else {})}
@@ -129,14 +129,14 @@ def _retries(max_retries: int) -> int:
 
 
 def _own_timeout(http_client: httpx.Client | httpx.AsyncClient | None) -> httpx.Timeout:
-    """The time-out where none was asked for: that of a caller's own httpx client, if it was chosen, else ours."""
+    """Return the default timeout: that of the caller's own httpx client if it was set, and otherwise ours."""
     if http_client is None or http_client.timeout == HTTPX_TIMEOUT:
         return DEFAULT_TIMEOUT
     return http_client.timeout
 
 
 def merged(headers: Mapping[str, str], *more: Mapping[str, str | Omit] | None) -> dict[str, str]:
-    """Headers by their names in lower case; later ones win, and ``omit`` takes one away."""
+    """Merge headers by their names in lower case. Later ones take precedence, and ``omit`` removes one."""
     result = dict(headers)
     for name, value in (item for mapping in more for item in (mapping or {}).items()):
         if isinstance(value, Omit):
@@ -147,7 +147,7 @@ def merged(headers: Mapping[str, str], *more: Mapping[str, str | Omit] | None) -
 
 
 def _sendable(name: str, value: str) -> str:
-    """A header's value. What HTTP cannot carry is refused here: httpx would quote it in its log, secret or not."""
+    """Return a header's value if HTTP can carry it. Otherwise httpx would quote it in its log, secret or not."""
     if not (_FIELD_NAME.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
         raise ValueError(f"the header {name!r} has a name or a value that HTTP cannot carry")
     return value
@@ -172,7 +172,7 @@ def _url(base_url: str) -> httpx.URL:
 
 
 def _key(api_key: str | None, url: httpx.URL) -> str | None:
-    """The API key, if it can be sent. An error must not quote it."""
+    """Return the API key if it can be sent. An error must not quote it."""
     key = (api_key or "").strip()
     if not key and url.host == httpx.URL(DEFAULT_BASE_URL).host:
         raise ContainerFSError(f"an API key is needed for {url.host}: pass api_key, or set OPENAI_API_KEY")

@@ -1,7 +1,7 @@
-"""Pages of a listing, and how to go from one to the next.
+"""Pages of a listing, and how to get from one to the next.
 
-Invariants: walking ends, whatever the service says: no cursor is used twice, pages that come round again end the walk,
-and so, as an error, do too many empty pages in a row; nothing is fetched before it is asked for.
+Invariants: iteration always ends, whatever the service says. No cursor is used twice, repeating pages end it, and too
+many empty pages in a row end it with an error. Nothing is fetched before it is needed.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
@@ -15,14 +15,14 @@ from containerfs.client.calls import Call
 from containerfs.client.coroutines import iterate, run
 
 MAX_EMPTY_PAGES = 1000
-"""Empty pages in a row after which a listing is taken to be endless. A filter may well leave some pages empty."""
+"""Empty pages in a row after which a listing counts as endless. A filter may leave some pages empty."""
 
 Fetch: TypeAlias = "Callable[[Call[ListPage[Item]]], Coroutine[object, None, ListPage[Item]]]"
 
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """What to ask for to get the next page: query parameters."""
+    """How to request the next page: query parameters."""
 
     params: dict[str, str]
 
@@ -32,8 +32,9 @@ class CursorPage(Generic[Item]):
 
     Attributes:
         data: the objects on this page.
-        has_more: whether there are further pages; where the service does not say, whether it is worth asking.
-        first_id, last_id: as the service gave them, else None.
+        has_more: whether there are further pages; if the service does not say, whether it is worth asking.
+        first_id: as the service gave it, otherwise None.
+        last_id: as the service gave it, otherwise None.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class CursorPage(Generic[Item]):
         return f"{type(self).__name__}(data={self.data!r}, has_more={self.has_more!r})"
 
     def has_next_page(self) -> bool:
-        """Whether ``get_next_page`` has somewhere to go."""
+        """Tell whether ``get_next_page`` has a page to fetch."""
         return self._cursor is not None
 
     def next_page_info(self) -> PageInfo | None:
-        """How to ask for the next page; None if there is none."""
+        """Return how to request the next page; None if there is none."""
         return None if self._cursor is None else PageInfo(params={"after": self._cursor})
 
     async def _next(self) -> Self:
@@ -67,7 +68,7 @@ class CursorPage(Generic[Item]):
 
 
 class SyncCursorPage(CursorPage[Item]):
-    """A page; iterating over it goes on through the pages that follow."""
+    """A page. Iterating over it continues with the pages that follow."""
 
     def get_next_page(self) -> Self:
         """Fetch the next page.
@@ -78,7 +79,7 @@ class SyncCursorPage(CursorPage[Item]):
         return run(self._next())
 
     def iter_pages(self) -> Iterator[Self]:
-        """This page and those that follow."""
+        """Yield this page and those that follow."""
         return iterate(PageWalk(self))
 
     def __iter__(self) -> Iterator[Item]:
@@ -86,7 +87,7 @@ class SyncCursorPage(CursorPage[Item]):
 
 
 class AsyncCursorPage(CursorPage[Item]):
-    """A page; ``async for`` goes on through the pages that follow."""
+    """A page. ``async for`` continues with the pages that follow."""
 
     async def get_next_page(self) -> Self:
         """Fetch the next page.
@@ -97,7 +98,7 @@ class AsyncCursorPage(CursorPage[Item]):
         return await self._next()
 
     def iter_pages(self) -> AsyncIterator[Self]:
-        """This page and those that follow."""
+        """Yield this page and those that follow."""
         return PageWalk(self)
 
     async def __aiter__(self) -> AsyncIterator[Item]:
@@ -107,7 +108,7 @@ class AsyncCursorPage(CursorPage[Item]):
 
 
 class AsyncPaginator(Generic[Item]):
-    """A listing that was asked for: ``await`` it for its first page, or go through all with ``async for``."""
+    """A listing: ``await`` it for its first page, or iterate over everything with ``async for``."""
 
     def __init__(self, first: Callable[[], Awaitable[AsyncCursorPage[Item]]]) -> None:
         self._first = first
@@ -124,7 +125,7 @@ P = TypeVar("P", bound=CursorPage[Any])
 
 
 class PageWalk(Generic[P]):
-    """The pages from one on, each fetched when it is asked for. Source of both clients' iteration."""
+    """The pages from one on, each fetched when it is needed. Both clients iterate with this."""
 
     def __init__(self, first: P) -> None:
         self._first: P | None = first
@@ -147,7 +148,7 @@ class PageWalk(Generic[P]):
         return page
 
     def _is_circling(self, page: P) -> bool:
-        """Whether the pages come round again. Raises APIResponseValidationError after too many empty ones."""
+        """Tell whether the pages repeat. Raises APIResponseValidationError after too many empty ones."""
         if page.data:
             self._empty = 0
             return self._circle.closes({item.id for item in page.data})
@@ -158,9 +159,9 @@ class PageWalk(Generic[P]):
 
 
 class Circle:
-    """Notices that pages come round again, holding one of them: Brent's algorithm for finding cycles.
+    """Detects repeating pages while holding one of them, with Brent's algorithm for finding cycles.
 
-    The page that it holds is replaced after 1, 2, 4, 8, ... others, so that a circle of any length is found.
+    The page that it holds is replaced after 1, 2, 4, 8, ... others, so that a cycle of any length is found.
     """
 
     def __init__(self) -> None:
@@ -168,7 +169,7 @@ class Circle:
         self._power = self._steps = 1
 
     def closes(self, ids: set[str]) -> bool:
-        """Whether a page, by the ids on it, brings nothing that the page held has not."""
+        """Tell whether a page, by the ids on it, has nothing that the held page does not have."""
         if ids <= self._held:
             return True
         if self._steps == self._power:
@@ -178,7 +179,7 @@ class Circle:
 
 
 def _next_cursor(page: ListPage[Item], used: frozenset[str]) -> str | None:
-    """Where the next page begins; None if there is none, or the service would send us in a circle."""
+    """Return where the next page begins; None if there is none, or the cursor was used before."""
     if page.has_more is False or (page.has_more is None and not page.data):
         return None
     cursor = page.last_id or (page.data[-1].id if page.data else None)

@@ -1,4 +1,4 @@
-"""Parameters of a call: which of them are sent, and how queries and forms write them."""
+"""Parameters of a call: which of them are sent, and their form in queries and forms."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,12 +6,12 @@ from containerfs.client.types import NotGiven, Omit
 
 
 def given(parameters: Mapping[str, object]) -> dict[str, object]:
-    """The parameters that were not left out."""
+    """Return the parameters that were not left out."""
     return {name: value for name, value in parameters.items() if not isinstance(value, Omit | NotGiven)}
 
 
 def flattened(parameters: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Parameters as queries and forms write them: ``a[b]=c`` for an object, ``a[]=b`` for a list; None is left out."""
+    """Convert parameters for queries and forms: ``a[b]=c`` for an object, ``a[]=b`` for a list. None is left out."""
     for name, value in parameters.items():
         yield from _flattened(name, value)
 

@@ -1,8 +1,8 @@
-"""The client's methods, listed once for both colours.
+"""The client's methods, listed once for both colors.
 
 A resource class names its methods and the calls they make. Its type parameter is the transport that sends them, and
-gives them their colour: a descriptor turns a call into a method that returns the result on a resource over
-``SyncTransport``, and a coroutine of it on one over ``AsyncTransport``. The parameters' names, types and docstrings are
+determines their color: a descriptor turns a call into a method that returns the result on a resource over
+``SyncTransport``, and into a coroutine on one over ``AsyncTransport``. The parameters' names, types and docstrings are
 those of ``calls``.
 """
 
@@ -47,7 +47,7 @@ OverAsyncStreaming: TypeAlias = Resource[AsyncStreamingSender]
 
 
 def _signature(describe: Callable[..., object]) -> inspect.Signature:
-    """A method's signature as ``help()`` shows it: the common options by name, and no mention of calls."""
+    """Return a method's signature as ``help()`` shows it: with the common options by name, and without calls."""
     signature = inspect.signature(describe)
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     common = [
@@ -58,7 +58,7 @@ def _signature(describe: Callable[..., object]) -> inspect.Signature:
 
 
 def _in_either_order(describe: Callable[P, R]) -> Callable[P, R]:
-    """Take a single positional id for the file's where the container's is given by name."""
+    """Accept a single positional id as the file's if the container's is given by name."""
 
     @wraps(describe)
     def reordered(*args: Any, **kwargs: Any) -> R:
@@ -70,7 +70,7 @@ def _in_either_order(describe: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Method(Generic[P, R]):
-    """A method that makes a call; subclasses say how the transport sends it, and what comes of that."""
+    """A method that makes a call. Subclasses define how the transport sends it, and what is returned."""
 
     def __init__(self, describe: Callable[P, Call[R]]) -> None:
         self._describe = describe
@@ -80,7 +80,7 @@ class _Method(Generic[P, R]):
         self._name = name
 
     def _bound(self, resource: Resource[Any], send: Callable[[Call[R]], Any]) -> Callable[P, Any]:
-        """The method of one resource. It is kept there, and found there the next time."""
+        """Return the method of one resource. It is kept there, so that it is found directly the next time."""
         describe = self._describe
 
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -115,7 +115,7 @@ class Fetch(_Method[P, R]):
 
 
 class ContainerFileMethod(Protocol[R_co]):
-    """A method that takes a container's id and a file's: both in this order, both by name, or as today's SDK has it."""
+    """A method that takes a container's id and a file's: both in this order, both by name, or as in today's SDK."""
 
     @overload
     def __call__(self, container_id: str, file_id: str, **options: Unpack[RequestOptions]) -> R_co: ...
@@ -124,7 +124,7 @@ class ContainerFileMethod(Protocol[R_co]):
 
 
 class FetchOfFile(_Method[P, R]):
-    """A method on one file of a container, which returns the object in the answer."""
+    """A method on one file of a container that returns the object in the answer."""
 
     def __init__(self, describe: Callable[P, Call[R]]) -> None:
         super().__init__(_in_either_order(describe))
@@ -148,7 +148,7 @@ class FetchOfFile(_Method[P, R]):
 
 
 class AddFileMethod(Protocol[R_co]):
-    """A method that uploads a file into a container, or copies one there."""
+    """A method that uploads a file into a container, or copies one into it."""
 
     @overload
     def __call__(
@@ -167,7 +167,7 @@ class AddFileMethod(Protocol[R_co]):
 
 
 class AddFile(_Method[P, R]):
-    """A method that adds a file to a container, and returns the object in the answer."""
+    """A method that adds a file to a container and returns the object in the answer."""
 
     @overload
     def __get__(self, resource: None, owner: object = None) -> Self: ...
@@ -188,7 +188,7 @@ class AddFile(_Method[P, R]):
 
 
 class List(_Method[P, ListPage[Item]]):
-    """A method that returns a page, which goes on to the next."""
+    """A method that returns a page, which continues with the next."""
 
     @overload
     def __get__(self, resource: None, owner: object = None) -> Self: ...
@@ -215,7 +215,7 @@ class List(_Method[P, ListPage[Item]]):
 
 
 class Stream(_Method[P, ContentInfo]):
-    """A method that returns content, which is still to come."""
+    """A method that returns content before it is read."""
 
     @overload
     def __get__(self, resource: None, owner: object = None) -> Self: ...
@@ -244,7 +244,7 @@ A = TypeVar("A")
 
 
 def _over(resource: Resource[Any], sync: Callable[..., object], asynchronous: Callable[..., object]) -> Any:
-    """The resource over another way to send, by its colour. Raises AttributeError if it has one already."""
+    """Return the resource over another way to send, by its color. Raises AttributeError if it has one already."""
     match resource._transport:
         case SyncTransport() as transport:
             return type(resource)(sync(transport))
@@ -254,7 +254,7 @@ def _over(resource: Resource[Any], sync: Callable[..., object], asynchronous: Ca
 
 
 class Raw(Generic[S, A]):
-    """The same methods, which return answers that have been read."""
+    """The same methods, returning responses that have been read."""
 
     @overload
     def __get__(self, resource: Resource[SyncTransport], owner: object = None) -> S: ...
@@ -303,7 +303,7 @@ class ContainerFiles(Resource[C]):
 
     @cached_property
     def content(self) -> ContainerFileContent[C]:
-        """Their contents."""
+        """The contents of these files."""
         return ContainerFileContent(self._transport)
 
 
@@ -322,7 +322,7 @@ class Containers(Resource[C]):
 
     @cached_property
     def files(self) -> ContainerFiles[C]:
-        """The files in them."""
+        """The files in containers."""
         return ContainerFiles(self._transport)
 
 
@@ -340,7 +340,7 @@ class Files(Resource[C]):
 
 
 class Resources(Generic[C]):
-    """All of them, as a client has them."""
+    """All resources of a client."""
 
     def __init__(self, transport: C) -> None:
         self.containers: Containers[C] = Containers(transport)

@@ -1,7 +1,7 @@
-"""Answers with what came with them, for programs that want more than their meaning: status, headers, bytes.
+"""Answers with their status, headers and bytes, for programs that want more than the result.
 
-The names are the SDK's, where ``with_raw_response`` and ``with_streaming_response`` lead to them. A raw answer has been
-read, in either colour; a streamed one is read as it is asked for, once, unless ``read`` has kept it.
+The names are the SDK's, used by ``with_raw_response`` and ``with_streaming_response``. A raw response has been read, in
+either color. A streamed one is read on demand, and once, unless ``read`` has kept it.
 """
 
 import json
@@ -18,14 +18,14 @@ from containerfs.client.content import AsyncContent, Content
 R = TypeVar("R")
 
 RETRIES = "containerfs.retries"
-"""The extension of a response that has the number of retries."""
+"""The extension of a response that holds the number of retries."""
 
 
 class ResponseHead:
-    """What an answer's head says.
+    """The head of an answer.
 
     Attributes:
-        http_response: the answer as httpx has it.
+        http_response: the answer as httpx's object.
     """
 
     def __init__(self, response: httpx.Response) -> None:
@@ -44,13 +44,13 @@ class ResponseHead:
 
     @property
     def request_id(self) -> str | None:
-        """What the service calls this exchange, to be named when one asks about it."""
+        """The service's id for this exchange, to be quoted in questions about it."""
         id: str | None = self.headers.get("x-request-id")
         return id
 
     @property
     def retries_taken(self) -> int:
-        """How often the request was sent again."""
+        """How often the request was retried."""
         retries: int = self.http_response.extensions[RETRIES]
         return retries
 
@@ -72,7 +72,7 @@ class ResponseHead:
 
     @property
     def elapsed(self) -> timedelta:
-        """From the request to the end of the answer. Raises RuntimeError before that."""
+        """The time from the request to the end of the answer. Raises RuntimeError before that."""
         return self.http_response.elapsed
 
     @property
@@ -96,11 +96,11 @@ class RawResponse(ResponseHead, Generic[R]):
         return self.http_response.text
 
     def json(self) -> Any:
-        """Raises ValueError if the answer is no JSON."""
+        """Return the content as JSON. Raises ValueError if it is not JSON."""
         return self.http_response.json()
 
     def parse(self) -> R:
-        """What the method returns without ``with_raw_response``. Raises APIResponseValidationError."""
+        """Return what the method returns without ``with_raw_response``. Raises APIResponseValidationError."""
         return self._parsed
 
     @cached_property
@@ -109,7 +109,7 @@ class RawResponse(ResponseHead, Generic[R]):
 
 
 class APIResponse(Closing, ResponseHead, Generic[R]):
-    """An answer whose body is still to come. A context manager, which closes it."""
+    """An answer whose body was not read yet. A context manager, which closes it."""
 
     def __init__(self, response: httpx.Response, content: Content, parse: Callable[[Content], R]) -> None:
         super().__init__(response)
@@ -119,15 +119,15 @@ class APIResponse(Closing, ResponseHead, Generic[R]):
         self.write_to_file = self.stream_to_file = content.write_to_file
 
     def text(self) -> str:
-        """The whole content, decoded according to the content type, or as UTF-8."""
+        """Return the whole content, decoded by its content type, or as UTF-8."""
         return self._content.text
 
     def json(self) -> Any:
-        """The whole content as JSON. Raises ValueError if it is not JSON."""
+        """Return the whole content as JSON. Raises ValueError if it is not JSON."""
         return json.loads(self.read())
 
     def parse(self) -> R:
-        """What the method returns by itself. Reads the response to its end, unless it is a content."""
+        """Return what the method returns by itself. Reads the answer to its end, unless the result is a content."""
         return self._parse(self._content)
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class APIResponse(Closing, ResponseHead, Generic[R]):
 
 
 class AsyncAPIResponse(AsyncClosing, ResponseHead, Generic[R]):
-    """An answer whose body is still to come. An async context manager, which closes it."""
+    """An answer whose body was not read yet. An async context manager, which closes it."""
 
     def __init__(
         self, response: httpx.Response, content: AsyncContent, parse: Callable[[AsyncContent], Awaitable[R]]

@@ -26,7 +26,7 @@ from containerfs.client.types import T
 
 
 class RawSender:
-    """Returns answers that have been read."""
+    """Returns responses that have been read."""
 
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
@@ -42,7 +42,7 @@ class RawSender:
 
 
 class AsyncRawSender:
-    """Returns answers that have been read."""
+    """Returns responses that have been read."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -58,7 +58,7 @@ class AsyncRawSender:
 
 
 class StreamingSender:
-    """Returns context managers of answers that are still to be read."""
+    """Returns context managers for responses that have not been read yet."""
 
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
@@ -81,7 +81,7 @@ class StreamingSender:
 
 
 class AsyncStreamingSender:
-    """Returns async context managers of answers that are still to be read."""
+    """Returns async context managers for responses that have not been read yet."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport

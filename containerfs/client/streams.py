@@ -1,4 +1,4 @@
-"""Bodies that are looked at as they are read, in either colour."""
+"""Bodies that are filtered as they are read, in either color."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -9,18 +9,18 @@ Body = httpx.SyncByteStream | httpx.AsyncByteStream
 
 
 class FilteredBody(httpx.SyncByteStream, httpx.AsyncByteStream, ABC):
-    """A body that passes through a filter. Where that raises an error of httpx, the connection is closed."""
+    """A body that passes through a filter. If the filter raises an error of httpx, the connection is closed."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
 
     @abstractmethod
     def _feed(self, data: bytes) -> Iterable[bytes]:
-        """What to return for the next bytes of the body."""
+        """Return what to yield for the next bytes of the body."""
 
     @abstractmethod
     def _finish(self) -> None:
-        """Called at the end of the body; it may raise."""
+        """Called at the end of the body; may raise."""
 
     def __iter__(self) -> Iterator[bytes]:
         assert isinstance(self._body, httpx.SyncByteStream)

@@ -1,4 +1,4 @@
-"""A transport that blocks."""
+"""The transport of the synchronous client."""
 
 import time
 import weakref
@@ -40,7 +40,7 @@ class SyncTransport(Transport[httpx.Client]):
         return transport
 
     def fetch(self, call: Call[T]) -> T:
-        """Send a call; returns what its answer means."""
+        """Send a call, and return the parsed answer."""
         return run(self._fetch(call))
 
     def list(self, call: Call[ListPage[Item]]) -> SyncCursorPage[Item]:
@@ -48,15 +48,15 @@ class SyncTransport(Transport[httpx.Client]):
         return self.page(call, run(self.perform(call)))
 
     def stream(self, call: Call[ContentInfo]) -> Content:
-        """Send a call for content, which is left to be read."""
+        """Send a call for content, and return before the content is read."""
         return self.content(run(self.perform(call, stream=True)))
 
     def page(self, call: Call[ListPage[Item]], response: httpx.Response) -> SyncCursorPage[Item]:
-        """The page that an answer is."""
+        """Make the page from an answer."""
         return SyncCursorPage(self.parsed(call, response), call, self._fetch)
 
     def content(self, response: httpx.Response) -> Content:
-        """The content that an answer has."""
+        """Make the content from an answer."""
         return Content(response, self._abandon, self._options.proxy)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Sending calls, written once for both clients.
+"""Sends calls; written once for both clients.
 
-A transport knows how to send one request, to read one answer, and to wait; ``sync_transport`` and ``async_transport``
-supply these, and what is built on them here serves both (see ``coroutines``). Retries are decided by ``exchange``.
+A transport knows how to send one request, read one answer, and wait. ``sync_transport`` and ``async_transport`` supply
+these, and what is built on them here serves both (see ``coroutines``). ``exchange`` decides on retries.
 """
 
 import json
@@ -35,9 +35,9 @@ MAX_REDIRECTS = 20
 
 
 class Pause:
-    """How long a service wants no requests: until ``ends_at``, by the monotonic clock.
+    """A time in which a service wants no requests: until ``ends_at``, a monotonic time.
 
-    Threads may overwrite each other's word: delays that are asked for at the same time are about the same.
+    Threads may overwrite each other's value: delays that are requested at the same time are about the same.
     """
 
     ends_at = 0.0
@@ -48,27 +48,28 @@ class Transport(ABC, Generic[H]):
 
     Args:
         options: the service, and how patiently to talk to it.
-        http: what sends the requests.
-        build: what builds them; that of ``http``, if its settings may matter.
+        http: sends the requests.
+        build: builds the requests; the method of ``http`` if its settings may matter.
     """
 
     def __init__(self, options: ClientOptions, http: H, build: Callable[..., httpx.Request] | None = None) -> None:
         self._http: H = http
         self._build = build or http.build_request
         self.use(options)
-        # Contents that were dropped unread. The next request closes them: garbage collection, in which they are found,
+        # Contents that were dropped unread. The next request closes them, because garbage collection, which finds them,
         # may run anywhere, and closing takes the connection pool's lock.
         self._abandoned: SimpleQueue[httpx.Response] = SimpleQueue()
         self._pause = Pause()
         self._origin: object = None  # keeps the connections open
 
     def use(self, options: ClientOptions) -> None:
-        """From the next call on."""
+        """Use other settings from the next call on."""
         self._options = options
         self._policy = Policy(options.max_retries, time.time, random, options.retry_for)
 
     def with_options(self, options: ClientOptions) -> Self:
-        """A transport with other settings over the same connections, which holds up its requests when this one does."""
+        """Return a transport with other settings over the same connections. Both wait together if the service asks for
+        a pause."""
         other = type(self)(options, self._http, self._build)
         other._abandoned, other._pause, other._origin = self._abandoned, self._pause, self
         return other
@@ -79,11 +80,11 @@ class Transport(ABC, Generic[H]):
 
     @abstractmethod
     async def _read(self, response: httpx.Response) -> bytes:
-        """Read an answer to its end, which gives its connection back."""
+        """Read an answer to its end, which returns its connection."""
 
     @abstractmethod
     async def _close(self, response: httpx.Response) -> None:
-        """Give an answer's connection back."""
+        """Return the connection of an answer."""
 
     @abstractmethod
     async def _sleep(self, seconds: float) -> None:
@@ -91,28 +92,29 @@ class Transport(ABC, Generic[H]):
 
     @abstractmethod
     def _stream(self, form: FormBody) -> Any:
-        """A form as httpx takes it."""
+        """Return a form as httpx accepts it."""
 
     async def _fetch(self, call: Call[T]) -> T:
-        """Send a call, read its answer, and return what it means."""
+        """Send a call, read the answer, and return the result."""
         return self.parsed(call, await self.perform(call))
 
     def parsed(self, call: Call[T], response: httpx.Response) -> T:
-        """What an answer that has been read means. Raises APIResponseValidationError."""
+        """Return the result in an answer that has been read. Raises APIResponseValidationError."""
         try:
             return call.parse(Answer(response.status_code, response.headers, response.content))
         except APIResponseValidationError as error:
             raise APIResponseValidationError(f"{call.method} {call.path}: {error.message}") from error.__cause__
 
     async def perform(self, call: Call[Any], *, stream: bool = False) -> httpx.Response:
-        """Send a call until an answer stands.
+        """Send a call until its outcome is final.
 
         Args:
             call: what to send.
-            stream: leave the content of a success unread.
+            stream: whether to leave the content of a success unread.
 
         Raises:
-            APIStatusError, APIConnectionError: if that is what stands.
+            APIStatusError: if the final answer is an error.
+            APIConnectionError: if there is finally no answer.
         """
         await self._close_abandoned()
         request = self._request(call)
@@ -154,7 +156,7 @@ class Transport(ABC, Generic[H]):
             await self._sleep(seconds)
 
     async def _attempt(self, request: httpx.Request, *, stream: bool) -> httpx.Response | APIConnectionError:
-        """Send a request once, through its redirects. Only the content of a success is left unread, if ``stream``."""
+        """Send a request once, following redirects. With ``stream``, the content of a success is left unread."""
         try:
             with translated(self._options.proxy):
                 response = await self._send_through_redirects(request)
@@ -173,7 +175,7 @@ class Transport(ABC, Generic[H]):
             raise
 
     async def _send_through_redirects(self, request: httpx.Request) -> httpx.Response:
-        # httpx says where to go, but would take an ``api-key`` header to whatever host a redirect names.
+        # httpx says where to go, but would send an ``api-key`` header to any host that a redirect names.
         for _ in range(MAX_REDIRECTS):
             response = await self._send(request)
             if response.next_request is None:
@@ -192,7 +194,7 @@ class Transport(ABC, Generic[H]):
         while not self._abandoned.empty():
             try:
                 await self._close(self._abandoned.get_nowait())
-            except Empty:  # another thread was quicker
+            except Empty:  # another thread was faster
                 return
 
     def _request(self, call: Call[Any]) -> httpx.Request:
@@ -207,7 +209,8 @@ class Transport(ABC, Generic[H]):
         )
 
     def _url(self, call: Call[Any]) -> str:
-        """The whole address; what the caller added wins over the method's parameters, and these over the client's."""
+        """Return the whole URL. The caller's parameters take precedence over the method's, and these over the
+        client's."""
         extra = call.options.get("extra_query") or {}
         if not (self._options.query or call.query or extra):
             return self._options.base_url + call.path
@@ -221,12 +224,12 @@ class Transport(ABC, Generic[H]):
             if call.body.length is not None:
                 headers["content-length"] = str(call.body.length)
         if call.method == "POST":
-            # One key for all attempts: the service can tell a retry from a second request.
+            # One key for all attempts, so that the service can tell a retry from a second request.
             headers["idempotency-key"] = f"containerfs-{uuid.uuid4()}"
         return merged(self._options.headers, call.headers, headers, call.options.get("extra_headers"))
 
     def _error_body(self, response: httpx.Response) -> object:
-        """The body of an error: decoded, if it is JSON, else its text, else None."""
+        """Return the body of an error: decoded if it is JSON, or as text, or None."""
         text = response.text
         if self._options.secret:
             # Some services quote the key that they refuse.

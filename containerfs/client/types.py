@@ -14,11 +14,11 @@ from containerfs.api.dialect import AuthHeader as AuthHeader
 T = TypeVar("T")
 
 Timeout = httpx.Timeout
-"""Time-outs by phase, in seconds: ``Timeout(600, connect=5, read=..., write=..., pool=...)``."""
+"""Timeouts by phase, in seconds: ``Timeout(600, connect=5, read=..., write=..., pool=...)``."""
 
 
 class _Absent:
-    """What stands for a value that is not there, where ``None`` is one."""
+    """The type of markers for values that are not given, for parameters where ``None`` is a value."""
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -51,11 +51,14 @@ class UploadSource(Protocol):
 
     @property
     def size(self) -> int | None:
-        """In bytes; None as long as that is not known: then no length is announced, and the content ends where
-        ``read_at`` returns less than it was asked for. Constant while an upload runs, once it is known."""
+        """The size in bytes; None while it is not known. Then no length is announced, and the content ends when
+        ``read_at`` returns less than requested.
+
+        Once it is known, it must not change while an upload runs.
+        """
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """The ``size`` bytes starting at ``offset``; fewer only at the end."""
+        """Return the ``size`` bytes at ``offset``; fewer only at the end."""
 
 
 FileContent: TypeAlias = UploadSource | IO[bytes] | bytes | os.PathLike[str]
@@ -68,28 +71,28 @@ FileTypes: TypeAlias = (
 """A file to upload: its content alone, or ``(name, content[, content type[, headers]])``."""
 
 Progress: TypeAlias = Callable[[int, int | None], object]
-"""Called as an upload goes on, with the bytes sent so far and their total (None: not known).
+"""Called during an upload with the number of bytes sent so far and their total (None if it is not known).
 
-A retry starts again from 0. The call is made on the thread (or in the task) that sends: it should return quickly.
+A retry starts again from 0. The call is made on the thread (or in the task) that sends, so it should return quickly.
 """
 
 
 class SinceCreation(TypedDict):
-    """A container expires so many days after it was created."""
+    """A container expires so many days after its creation."""
 
     anchor: Literal["created_at"]
     days: int
 
 
 class SinceUse(TypedDict):
-    """A container expires so many minutes after it was last used."""
+    """A container expires so many minutes after its last use."""
 
     anchor: Literal["last_active_at"]
     minutes: int
 
 
 class FileExpiry(TypedDict):
-    """A file expires so many seconds after it was created."""
+    """A file expires so many seconds after its creation."""
 
     anchor: Literal["created_at"]
     seconds: int
@@ -126,14 +129,14 @@ MemoryLimit: TypeAlias = Literal["1g", "4g", "16g", "64g"]
 
 
 class RequestOptions(TypedDict, total=False):
-    """What every method takes besides its own parameters. These override the client's settings.
+    """Parameters of every method, besides its own. They take precedence over the client's settings.
 
     Attributes:
-        extra_headers: further HTTP headers; ``omit`` as a value removes a default header.
+        extra_headers: further HTTP headers; the value ``omit`` removes a default header.
         extra_query: further query parameters.
         extra_body: further fields of the JSON body or the form; not sent with GET. A field of a form with a file may be
-            a function: it is called once the file was sent, and what it returns follows the file.
-        timeout: for this request, in seconds; None means no limit.
+            a function. It is called once the file was sent, and its result follows the file.
+        timeout: for this request, in seconds; None for no limit.
     """
 
     extra_headers: Mapping[str, str | Omit] | None
