@@ -1,7 +1,7 @@
-"""containerfs: mount containers as directories, a typed client for their API, and a server that speaks it.
+"""containerfs: mounts containers as directories, with a typed client for their API, and a server that speaks it.
 
-The client, its errors and its models are imported when they are first asked for: the command line should not wait for
-an HTTP library to print its help.
+The client, its errors and its models are imported on first use, so that the command line need not load an HTTP library
+to print its help.
 """
 
 from importlib import import_module

@@ -1,8 +1,8 @@
-"""All settings, typed, from one place: flags, then the environment, then the config file, then defaults.
+"""All settings, typed, in one place: from flags, then the environment, then the config file, then defaults.
 
-The config file is TOML: settings at its top, under ``[profiles.NAME]`` those of a profile, which win over them, and
-under ``[serve]`` those of a server (``server.settings``). The API key comes from the environment, from a file or from
-a command, never from a flag: command lines are seen by everybody on the machine.
+The config file is TOML. Settings at its top apply everywhere, those under ``[profiles.NAME]`` replace them in a
+profile, and ``[serve]`` has those of a server (``server.settings``). The API key comes from the environment, a file or
+a command, but never from a flag, because everybody on the machine can see command lines.
 """
 
 import difflib
@@ -32,22 +32,22 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 _TABLES = ("profiles", "serve")  # of the config file
 _KEYRING_USER = "api-key"
-_COMMAND_LIMIT = 120.0  # seconds: it may ask somebody for a passphrase
+_COMMAND_LIMIT = 120.0  # seconds; it may ask for a passphrase
 _SWITCH = {"true": "on", "1": "on", "yes": "on", "false": "off", "0": "off", "no": "off"}
 
 
 class SettingsError(ContainerFSError):
-    """Invalid setting; the message names it."""
+    """A setting is invalid. The message names it."""
 
 
 def parse_write_back(text: object) -> object:
-    """``on``, ``off`` or ``strict``; other words for true and false mean the first two."""
+    """Parse ``on``, ``off`` or ``strict``; other words for true and false mean the first two."""
     word = str(text).strip().lower()
     return _SWITCH.get(word, word)
 
 
 def default_data_dir() -> Path:
-    """The default directory of the embedded store and of servers."""
+    """Return the default directory of the embedded store and of servers."""
     return user_data_path("containerfs") / "store"
 
 
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
     @property
     def service_url(self) -> str | None:
-        """The URL of the service; None means the embedded store. Raises SettingsError: it is no URL."""
+        """The URL of the service; None for the embedded store. Raises SettingsError if it is not a URL."""
         if self.local:
             return None
         if self.url:
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
 
     @property
     def key(self) -> str | None:
-        """The API key. Raises SettingsError if its file cannot be read, or its command fails."""
+        """Return the API key. Raises SettingsError if its file cannot be read, or its command fails."""
         if self.api_key is not None:
             return self.api_key.get_secret_value() or None
         if self.api_key_file is None:
@@ -172,14 +172,14 @@ class Settings(BaseSettings):
 
     @property
     def _asked_for(self) -> str | None:
-        """The key as a command or the keyring has it."""
+        """Return the key from a command or the keyring."""
         if self.api_key_command is not None:
             return _printed(self.api_key_command)
         return None if self.api_key_keyring is None else _kept(self.api_key_keyring)
 
 
 def _kept(entry: str) -> str:
-    """What the system's keyring has under ``SERVICE/USER``. Raises SettingsError."""
+    """Return the key that the system's keyring has under ``SERVICE/USER``. Raises SettingsError."""
     try:
         import keyring
     except ImportError:
@@ -198,16 +198,16 @@ def _kept(entry: str) -> str:
 
 
 def _with_version(url: str) -> str:
-    """The URL of a service, with the ``/v1`` that a mere host leaves out. Raises SettingsError: it is no URL."""
+    """Return the URL of a service, with ``/v1`` if it only names a host. Raises SettingsError if it is not a URL."""
     try:
         return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
     except ValueError as error:
         raise SettingsError(f"url: {error}") from None
 
 
-@functools.cache  # it may ask somebody for a passphrase
+@functools.cache  # it may ask for a passphrase
 def _printed(command: str) -> str:
-    """What a command prints, up to the end of its first line. Raises SettingsError; never with what it has printed."""
+    """Return the first line that a command prints. Raises SettingsError, whose message never contains the output."""
     try:
         done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, text=True, timeout=_COMMAND_LIMIT)
     except (OSError, ValueError) as error:
@@ -222,19 +222,19 @@ def _printed(command: str) -> str:
 
 
 def load(**flags: object) -> Settings:
-    """The effective settings.
+    """Load the settings.
 
     Args:
-        flags: those given on the command line; None for the others.
+        flags: given on the command line; None for those that are not.
 
     Raises:
-        SettingsError: a setting is invalid.
+        SettingsError: if a setting is invalid. The message names it.
     """
     return validated(Settings, flags)
 
 
 def origins(settings: Settings, flags: Mapping[str, object]) -> dict[str, str]:
-    """Where each setting comes from that is not a default: a flag, a variable or the config file."""
+    """Return where each setting that is not a default comes from: a flag, a variable or the config file."""
     variables = {name.upper(): name for name in os.environ}
     found = {}
     for name in sorted(settings.model_fields_set):
@@ -249,12 +249,12 @@ def origins(settings: Settings, flags: Mapping[str, object]) -> dict[str, str]:
 
 
 def config_file() -> Path:
-    """Where the config file is, if there is one."""
+    """Return the path of the config file, if there is one."""
     return user_config_path("containerfs") / "config.toml"
 
 
 def validated(kind: type[S], flags: Mapping[str, object]) -> S:
-    """Settings of a kind, from flags and from what else it has them from. Raises SettingsError."""
+    """Load settings of a kind from flags and its other sources. Raises SettingsError."""
     try:
         return kind(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
@@ -277,7 +277,7 @@ class ConfigFile(PydanticBaseSettingsSource, ABC):
     def __call__(self) -> dict[str, Any]: ...
 
     def read(self) -> dict[str, Any]:
-        """All of the file; empty if there is none. Raises SettingsError."""
+        """Return the whole file; empty if there is none. Raises SettingsError."""
         try:
             return tomllib.loads(self.path.read_text())
         except FileNotFoundError:
@@ -287,7 +287,7 @@ class ConfigFile(PydanticBaseSettingsSource, ABC):
 
 
 class _Profile(ConfigFile):
-    """What is at the top of the file, and the profile that is asked for in it."""
+    """The settings at the top of the file, and those of the selected profile."""
 
     def __call__(self) -> dict[str, Any]:
         settings = self.read()
@@ -305,7 +305,7 @@ class _Profile(ConfigFile):
         return settings | dict(profiles[name])
 
     def _check(self, names: Iterable[str], where: str) -> None:
-        """Raises SettingsError if one is no setting."""
+        """Raise SettingsError if a name is not a setting."""
         known = self.settings_cls.model_fields
         for name in names:
             if name not in known:

@@ -3,12 +3,12 @@
 import re
 
 _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SLOWEST = 64 << 10  # bytes a second: below that, what waits for its turn seems to hang
+_SLOWEST = 64 << 10  # bytes per second; below that, transfers that wait for their turn seem to hang
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def parse_size(text: object) -> int:
-    """``10G`` as bytes; units are K, M, G and T, powers of 1024."""
+    """Parse ``10G`` as bytes. Units are K, M, G and T, powers of 1024."""
     match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text!r} is not a size like 500M or 10G")
@@ -16,14 +16,15 @@ def parse_size(text: object) -> int:
 
 
 def parse_rates(text: object) -> tuple[int, int]:
-    """``1M``, or ``500K:2M`` for up and down, as bytes a second; ``0`` is no limit. Less than 64K is taken for 64K."""
+    """Parse ``1M``, or ``500K:2M`` for up and down, as bytes per second. ``0`` is no limit, and 64K the lowest
+    limit."""
     up, given, down = str(text).partition(":")
     rates = (parse_size(up), parse_size(down if given else up))
     return max(rates[0], _SLOWEST) if rates[0] else 0, max(rates[1], _SLOWEST) if rates[1] else 0
 
 
 def parse_span(text: object) -> float:
-    """``10s`` as seconds; units are ms, s, m, h and d."""
+    """Parse ``10s`` as seconds. Units are ms, s, m, h and d."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|[smhd]?)", str(text).strip())
     if match is None:
         raise ValueError(f"{text!r} is not a time like 10s or 5m")

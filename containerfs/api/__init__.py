@@ -1,1 +1,1 @@
-"""The wire format: what the containers API says and means, without any I/O."""
+"""The wire format: what the containers API transfers, without any I/O."""

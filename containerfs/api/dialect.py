@@ -1,7 +1,7 @@
 """What a service can do beyond the published API.
 
-Our own server lists its extensions in one header of every answer. What a service does not list is not relied on: the
-published API says nothing about it, so the default is what is safe with every service.
+Our own server lists its extensions in one header of every answer. Extensions that a service does not list are not used:
+the published API does not mention them, so the default is what is safe with every service.
 """
 
 from collections.abc import Mapping
@@ -26,23 +26,24 @@ AUTH_HEADERS: Mapping[AuthHeader, tuple[str, str]] = {
     "bearer": ("authorization", "Bearer "),
     "api-key": ("api-key", ""),
 }
-"""The header of each, in lower case, and what stands before the key in it."""
+"""The name of each header, in lower case, and what precedes the key in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one service speaks.
+    """What one service can do.
 
     Attributes:
-        idempotency: whether a POST that is sent again with its ``Idempotency-Key`` happens once, and is answered again.
-        copies_by_path: whether a copy of a file may be stored under a path that the request names.
-        tells_sizes: whether HEAD tells the size of a content; None where that is not known.
+        idempotency: whether a POST that is repeated with its ``Idempotency-Key`` is carried out once, and answered
+            again.
+        copies_by_path: whether a request to copy a file may name the path of the copy.
+        tells_sizes: whether HEAD tells the size of a content; None if that is not known.
         etags: whether the ETag of a content is the id of its file.
         attributes: whether it keeps modes, owners and times of files.
         directories: whether it keeps directories without files, as files whose names end in ``/``.
         renames: whether containers can be renamed.
-        whole_uploads: whether an upload may come in chunks, without its length, and is stored only once all of it has
-            come: what breaks off is as if it had never begun.
+        whole_uploads: whether an upload may arrive in chunks without its length, and is stored only if it is complete.
+            One that breaks off has no effect.
         data_root: the directory that the paths of files begin with.
     """
 
@@ -58,15 +59,15 @@ class Dialect:
 
     @property
     def copies_once(self) -> bool:
-        """Whether the service can be asked for a copy: it makes one, also where the request is sent again."""
+        """Whether the service makes exactly one copy, even if the request is repeated."""
         return self.copies_by_path and self.idempotency
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Self:
-        """The dialect that an answer advertises; the cautious default where it advertises none.
+        """Return the dialect that an answer advertises; the cautious default if it advertises none.
 
         Args:
-            headers: of any answer, error or not; names are looked up in lower case.
+            headers: of any answer, error or not; looked up in lower case.
         """
         words = {word.strip() for word in headers.get(FEATURES_HEADER, "").split(",")}
         return cls(

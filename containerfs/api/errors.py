@@ -171,11 +171,11 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)</title", re.I)
 
 
 def from_response(status_code: int, headers: Mapping[str, str], body: object) -> APIStatusError:
-    """The error for an answer with an error status.
+    """Return the error for an answer with an error status.
 
     Args:
         status_code: 400 or above.
-        headers: of the answer, names in lower case.
+        headers: of the answer, with names in lower case.
         body: the decoded JSON body, or the text of any other.
     """
     kind = _BY_STATUS.get(status_code, InternalServerError if status_code >= 500 else APIStatusError)
@@ -189,17 +189,17 @@ def _message(status_code: int, body: object) -> str:
 
 
 def _said(text: str) -> str | None:
-    """What a body that is not JSON says: of a page of HTML, its title."""
+    """Return the message in a body that is not JSON; of a page of HTML, its title."""
     if not _PAGE.match(text):
         return text
-    from html import unescape  # which takes 0.3 MB, and is hardly ever needed
+    from html import unescape  # it takes 0.3 MB, and is hardly ever needed
 
     title = _TITLE.search(text)
     return " ".join(unescape(title[1]).split()) if title else None
 
 
 def _error_object(body: object) -> Mapping[str, object]:
-    """The ``error`` object of a body; some proxies send a bare string or leave the wrapping out."""
+    """Return the ``error`` object of a body. Some proxies send a bare string, or leave out the wrapping."""
     if not isinstance(body, Mapping):
         return {}
     error = body.get("error", body)

@@ -1,4 +1,8 @@
-"""When containers end."""
+"""When containers end, and the rules for that.
+
+The API has two kinds of rules. A rule in days counts from the container's creation. A rule in minutes counts from its
+last use, so that each use postpones the end. Source: the seed document and the published spec, ``expires_after``.
+"""
 
 import functools
 
@@ -11,14 +15,15 @@ _SECONDS = {"days": 86400, "minutes": 60}
 
 @functools.lru_cache(maxsize=1024)
 def unix_seconds(time: int) -> int:
-    """A time on the wire as Unix seconds: some services tell milliseconds. One time is one object, to save memory."""
+    """Return a time on the wire in Unix seconds; some services send milliseconds. Equal times are one object, to save
+    memory."""
     return time if time < _LATEST else time // 1000
 
 
 def ends_at(container: Container) -> int | None:
-    """When a container ends if nobody uses it any more, in Unix seconds; None if it does not, or that is not known.
+    """Return when a container ends unless it is used, in Unix seconds; None if it does not end, or that is not known.
 
-    Services that leave ``expires_at`` out tell the rule, and the time from which it counts.
+    Services that leave out ``expires_at`` give the rule, and the time from which it counts.
     """
     if container.expires_at is not None:
         return unix_seconds(container.expires_at)
@@ -30,7 +35,7 @@ def ends_at(container: Container) -> int | None:
 
 
 def idle_limit(container: Container) -> int | None:
-    """How many seconds after its last use a container ends; None if its end does not depend on that."""
+    """Return how many seconds after its last use a container ends; None if its end does not depend on that."""
     rule = container.expires_after
     if rule is None or rule.anchor != "last_active_at":
         return None
@@ -38,5 +43,5 @@ def idle_limit(container: Container) -> int | None:
 
 
 def _span(rule: ExpiresAfter) -> int:
-    """In seconds."""
+    """Return the length of a rule in seconds."""
     return (rule.days or 0) * _SECONDS["days"] + (rule.minutes or 0) * _SECONDS["minutes"]

@@ -1,9 +1,9 @@
 """The objects of the containers API, tolerant of all its dialects.
 
-The seed schema, the published spec and the services disagree about which fields exist. Each model holds the union:
-a field that some service leaves out, or fills with what it should not, is optional here; fields that nobody documented
-are kept; and nothing but an id is required. Source: the seed document's "Types", and the published spec of
-``/v1/containers`` and ``/v1/files``.
+The seed schema, the published spec and the services disagree about which fields exist. Each model has all of them. A
+field that some service leaves out or fills with unexpected values is optional here, undocumented fields are kept, and
+nothing but an id is required. Source: the seed document's "Types", and the published spec of ``/v1/containers`` and
+``/v1/files``.
 """
 
 from typing import Annotated, Generic, Literal, TypeVar
@@ -31,7 +31,7 @@ Order = Literal["asc", "desc"]
 
 
 class Otherwise:
-    """Marks a field whose default also stands for a value that is not of its type: null, or what nobody foresaw."""
+    """Marks a field whose default also replaces values of another type: null, or anything unexpected."""
 
     def __init__(self, default: object) -> None:
         self._default = default
@@ -45,7 +45,7 @@ Maybe = Annotated[T | None, Otherwise(None)]
 
 
 class Identified(ApiModel):
-    """An object that has an id, which is all that a listing needs of it. Opaque; any length and alphabet."""
+    """An object with an id, which is all that listings need. Ids are opaque, of any length and alphabet."""
 
     id: str
 

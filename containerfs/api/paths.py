@@ -1,25 +1,25 @@
-"""URL paths of the API, and the names that a container's files have in a directory.
+"""URL paths of the API, and the names of a container's files in a directory.
 
-Invariants: an id never leaves its path segment, whatever it contains; a name that came from a server, once encoded, is
-a legal file name: not empty, not ``.`` or ``..``, without ``/`` and NUL, and valid UTF-8; ``decode_name`` undoes
-``encode_name``.
+Invariants: an id never leaves its path segment, whatever it contains. An encoded name from a server is a legal file
+name: not empty, not ``.`` or ``..``, without ``/`` and NUL, and valid UTF-8. ``decode_name`` undoes ``encode_name``.
 """
 
 import re
 from urllib.parse import quote, unquote
 
 DATA_ROOT = "/mnt/data/"
-"""Where the files of a container lie, as its own programs see it. Source: the published spec, ``path``."""
+"""The directory of a container's files, as programs in the container see it. Source: the published spec, ``path``."""
 
 NAME_MAX_BYTES = 255
-"""The longest file name that Linux takes. Source: limits.h, NAME_MAX."""
+"""The longest file name on Linux, in bytes. Source: limits.h, NAME_MAX."""
 
 
 def url_path(template: str, **ids: str) -> str:
     """Fill ids into a URL template, percent-encoded: ``url_path("/containers/{id}", id="cntr_1")``.
 
     Raises:
-        ValueError: if an id is empty, or a proxy that decodes and normalizes paths would walk up from it (``a/../b``).
+        ValueError: if an id is empty, or a proxy that decodes and normalizes paths would leave its segment
+            (``a/../b``).
     """
     for name, value in ids.items():
         if not value:
@@ -30,14 +30,14 @@ def url_path(template: str, **ids: str) -> str:
 
 
 def _decoded(value: str) -> str:
-    """A value as it is after the last proxy on the way has decoded it."""
+    """Return a value as it is after the last proxy has decoded it."""
     while (decoded := unquote(value)) != value:
         value = decoded
     return value
 
 
-# What cannot stand in a file name is shown as a rare lookalike; a name that happens to contain a lookalike has it
-# quoted. (Percent signs would be plainer, but names like "a%2Fb" are common: every URL that was saved to disk.)
+# Characters that file names cannot contain are shown as rare lookalikes. A lookalike that a name really contains is
+# quoted. (Percent signs would be simpler, but names like "a%2Fb" are common: every URL that was saved to disk.)
 _QUOTE = "\u29f7"
 _DOT, _NOTHING = "\u2024", "\u2422"
 _WHOLE = {"": _NOTHING, ".": _DOT, "..": _DOT * 2}
@@ -48,7 +48,7 @@ class _Names:
     """How names become directory entries, and back.
 
     Args:
-        lookalikes: by the character that they stand for, which no entry may have.
+        lookalikes: by the character that they stand for, which no entry may contain.
     """
 
     def __init__(self, lookalikes: dict[str, str]) -> None:
@@ -75,34 +75,37 @@ class _Names:
 
 _ANY = _Names({"/": "\u29f8", "\0": "\u2400"})
 _SEGMENTS = _Names({"\0": "\u2400"})
-"""A slash ends a segment, so that the lookalike of one stands for itself there."""
+"""A slash ends a segment, so its lookalike stands for itself here."""
 
 
 def encode_name(name: str) -> str:
-    """The directory entry for a name that a server gave: what is illegal becomes a lookalike, all else is kept.
+    """Return the directory entry for a name from a server: illegal characters become lookalikes, and all others are
+    kept.
 
-    The result may still be longer than ``NAME_MAX_BYTES``; what to do then depends on what else is in the directory.
+    The result may still be longer than ``NAME_MAX_BYTES``; what to do then depends on the other entries of the
+    directory.
     """
     return _ANY.encode(name)
 
 
 def decode_name(entry: str) -> str:
-    """The name that a directory entry stands for on the server: the inverse of ``encode_name``.
+    """Return the name on the server that a directory entry stands for, the inverse of ``encode_name``.
 
-    An entry that no name encodes to stands for itself.
+    An entry that no name is encoded to stands for itself.
     """
     return _ANY.decode(entry)
 
 
 def relative_path(container_path: str, data_root: str = DATA_ROOT) -> str:
-    """A file's place below the mounted container, from the ``path`` that the service gives.
+    """Return a file's path below the mounted container, from the ``path`` that the service gives.
 
-    ``/mnt/data/a/b.txt`` is ``a/b.txt``; every segment is encoded, so that the result never leads out of the directory.
+    ``/mnt/data/a/b.txt`` becomes ``a/b.txt``. Every segment is encoded, so that the result never leads out of the
+    directory.
     """
     inner = container_path.removeprefix(data_root)
     return "/".join(map(_SEGMENTS.encode, inner.split("/")))
 
 
 def upload_name(relative: str) -> str:
-    """The file name to upload a path below the mounted container under: the inverse of ``relative_path``."""
+    """Return the file name to upload a path below the mounted container with, the inverse of ``relative_path``."""
     return "/".join(map(_SEGMENTS.decode, relative.split("/")))

@@ -1,4 +1,4 @@
-"""What a mount reports about itself, for all commands that ask it."""
+"""Asks mounts for their status, for all commands that need it."""
 
 import json
 import os
@@ -11,20 +11,23 @@ from containerfs.fs.types import STATUS_FORM
 
 _STATUS = "user.containerfs.status"
 _PREFIX = "user.containerfs.status."
-_PATIENCE = 10.0  # seconds; what a mount tells, it knows
-_READINGS = 5  # of a document whose parts are gone before they were read
+_PATIENCE = 10.0  # seconds; a mount answers without asking the service
+_READINGS = 5  # attempts to read a document whose parts were replaced before they were read
 
 Document = dict[str, Any]
 
 
 class AskingError(ContainerFSError):
-    """The mount does not answer; the message says why."""
+    """The mount does not answer. The message says why."""
 
 
 def ask(mountpoint: Path) -> Document:
-    """The mount's status document, as made by ``fs.status``. Raises AskingError.
+    """Return the mount's status document, as made by ``fs.status``.
 
-    Asked on a thread of its own: nobody could end a question to a process that is stopped.
+    The question is asked on a separate thread, because a question to a stopped process cannot be interrupted.
+
+    Raises:
+        AskingError: if the mount does not answer.
     """
     answer: list[Document | OSError | AskingError] = []
     thread = threading.Thread(target=lambda: answer.append(_ask(mountpoint)), daemon=True)

@@ -86,12 +86,13 @@ def rename(
     new: Annotated[str, typer.Argument(help="CONTAINER, or CONTAINER/PATH in the same container.")],
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an existing file.")] = False,
 ) -> None:
-    """Rename a container, or a file or a directory within its container.
+    """Rename a container, or a file or directory within its container.
 
-    A container keeps its id. Of the services, 'containerfs serve' can rename one; an empty one is made again elsewhere.
+    A container keeps its id with 'containerfs serve'. With other services, only empty containers can be renamed; they
+    are created again.
 
-    Where the service can copy, nothing is transferred; elsewhere the content is downloaded and uploaded. The old names
-    go once everything has its new one.
+    If the service can copy, nothing is transferred; otherwise the content is downloaded and uploaded. The old names are
+    deleted once everything has its new one.
     """
     from containerfs.cli.session import connected
     from containerfs.fs.namespace.nodes import ContainerDirectory, Directory
@@ -126,7 +127,7 @@ def _rename_container(session: "Session", container: "ContainerDirectory", old: 
 
 
 def _files(session: "Session", nodes: "list[Node]", *, recursive: bool) -> "list[FileNode]":
-    """The files that these nodes are or contain, each once."""
+    """Return the files that these nodes are or contain, each once."""
     from containerfs.fs.namespace.nodes import Directory, FileNode
     from containerfs.transfer.catalog import full_name
 

@@ -71,7 +71,7 @@ def get(
                 planner.local_directories(sources, destination),
             )
             shown.each(crew, steps, lambda step: _download(session, step, shown))
-            for directory in directories:  # afterwards, for each file that is made in one changes its time
+            for directory in directories:  # afterwards, because creating a file in a directory changes its time
                 make_directory(directory.top, directory.target, directory.attributes)
 
 
@@ -194,7 +194,7 @@ def _watch(
 
 
 def _to_output(session: "Session", names: list[str], shown: "Board") -> None:
-    """Write files to standard output, one after the other."""
+    """Write files to standard output, one after another."""
     from containerfs.transfer.plans import Planner
 
     for step in Planner(session.catalog, recursive=False).downloads(names, "."):
@@ -222,7 +222,7 @@ def _upload(session: "Session", step: "Upload", shown: "Board", *, verify: bool)
 
 
 def _spooled(path: Path) -> Path:
-    """Standard input as a file, so that its size is known."""
+    """Yield standard input as a file, so that its size is known."""
     with open(path, "wb") as file:
         while block := sys.stdin.buffer.read(1 << 20):
             file.write(block)

@@ -26,9 +26,9 @@ _DEVICE = Path("/dev/fuse")
 _FUSE_CONF = Path("/etc/fuse.conf")
 _ALLOWED = re.compile(r"^\s*user_allow_other\s*$", re.MULTILINE)
 _PASSWORD = re.compile(r"//[^/@]*@")
-_FEW_FILES, _FEW_PROCESSES = 1024, 1100  # below which a mount that is busy runs out
+_FEW_FILES, _FEW_PROCESSES = 1024, 1100  # a busy mount runs out below this
 _FEW_BYTES = 1 << 30
-_MOST_SKEW = 60.0  # seconds by which the service's clock may be off
+_MOST_SKEW = 60.0  # seconds that the service's clock may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _limits() -> Iterator[Finding]:
 
 
 def _settings(settings: "Settings", flags: dict[str, object]) -> Iterator[Finding]:
-    """Each setting and its origin, except the values of secrets."""
+    """Return each setting and its origin, except the values of secrets."""
     from containerfs.config import origins
 
     for name, origin in origins(settings, flags).items():

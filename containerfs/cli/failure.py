@@ -17,7 +17,7 @@ def fail(command: str, why: str, status: int = FAILED) -> NoReturn:
 
 
 def complain(command: str, why: str) -> None:
-    """Print one line about what is wrong."""
+    """Print one line about a problem."""
     typer.echo(f"containerfs {command}: {' '.join(why.splitlines())}", err=True)
 
 

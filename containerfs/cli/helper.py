@@ -24,7 +24,7 @@ _LISTS = ("keep_alive",)
 
 
 def main() -> None:
-    """Mount as mount(8) asks, and wait until the mount answers."""
+    """Mount as mount(8) requests, and wait until the mount answers."""
     try:
         source, mountpoint, options, fake = _arguments(sys.argv[1:])
         words = _command(source, mountpoint, options)
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _arguments(words: Sequence[str]) -> tuple[str, str, list[str], bool]:
-    """Source, mountpoint, options, and whether to do nothing. mount(8) gives the flags after the two."""
+    """Parse source, mountpoint, options, and whether to do nothing. mount(8) passes the flags after the first two."""
     places, options, fake = [], [], False
     left = list(words)
     while left:
@@ -60,7 +60,7 @@ def _arguments(words: Sequence[str]) -> tuple[str, str, list[str], bool]:
 
 
 def _command(source: str, mountpoint: str, options: list[str]) -> list[str]:
-    """The arguments of ``containerfs``; settings are passed in the environment."""
+    """Return the arguments of ``containerfs``; settings are passed in the environment."""
     from containerfs.config import Settings
 
     libfuse = []

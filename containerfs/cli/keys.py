@@ -117,7 +117,7 @@ def _day(seconds: int) -> str:
 
 
 def _usage(data_dir: Path | None, database: str | None) -> "dict[str, Usage]":
-    """What the namespaces of a store hold, if there is a store."""
+    """Return what the namespaces of a store contain, if there is a store."""
     from containerfs.config import SettingsError
     from containerfs.server import settings
     from containerfs.server.storage.open import holds_store, sqlite_url

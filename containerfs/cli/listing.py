@@ -64,11 +64,11 @@ def info(
 
 
 Listing = tuple[str, list[tuple[str, "Node"]]]
-"""A title, and what is listed below it with the name that is shown there."""
+"""A title, and the entries below it with the names that are shown."""
 
 
 def _listings(catalog: "Catalog", names: list[str], *, recursive: bool) -> Iterator[Listing]:
-    """As in ls(1): named files first, then each directory, with titles if there are several."""
+    """Return listings as in ls(1): named files first, then each directory, with titles if there are several."""
     from containerfs.fs.namespace.nodes import Directory
     from containerfs.transfer.catalog import full_name
 
@@ -138,7 +138,7 @@ def _described(node: "Node") -> dict[str, Any]:
 
 
 def _info(session: "Session", node: "Node") -> dict[str, Any]:
-    """The known facts by their displayed names, in order."""
+    """Return the known facts by their displayed names, in order."""
     from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link
 
     if isinstance(node, FileNode):

@@ -36,12 +36,13 @@ class Page:
     """The help of one command.
 
     Attributes:
-        name: with the commands that it is in, as ``containerfs keys add``.
+        name: with the commands that it belongs to, as ``containerfs keys add``.
         usage: what follows the name on a command line.
         summary: one line.
         description: the paragraphs after it.
-        commands: those in it, by their whole names, each with its summary.
-        arguments, options: each with its help.
+        commands: its commands, by their whole names, each with its summary.
+        arguments: each with its help.
+        options: each with its help.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Page:
 
 
 def pages(app: typer.Typer) -> list[Page]:
-    """The page of an app, followed by those of its commands."""
+    """Return the page of an app, followed by those of its commands."""
     group: Any = get_command(app)
     return list(_pages("containerfs", group, group.make_context("containerfs", [], resilient_parsing=True)))
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from containerfs.mount.settings import MountSettings
     from containerfs.mount.starting import Starting
 
-_LIBFUSE = (b"fuse: ", b"fusermount: ", b"fusermount3: ", b"mount: ")  # how its lines begin
+_LIBFUSE = (b"fuse: ", b"fusermount: ", b"fusermount3: ", b"mount: ")  # the beginning of its lines
 _PRIVATE = 0o077
 
 
@@ -136,7 +136,7 @@ def mount(
 
 
 def _give(process: "Starting", told: "MountSettings") -> None:
-    """Tell the process in the background what to mount, and wait until it has."""
+    """Tell the process in the background what to mount, and wait until it has done so."""
     from containerfs.mount.starting import Ended
 
     assert told.log_file is not None
@@ -152,7 +152,7 @@ def _give(process: "Starting", told: "MountSettings") -> None:
 
 
 def _words_of_libfuse(log_file: Path, before: int) -> str:
-    """What libfuse has written to the log since it had this size, in one line."""
+    """Return what libfuse has written to the log since it had this size, in one line."""
     with log_file.open("rb") as file:
         file.seek(before)
         lines = [line.decode(errors="replace").strip() for line in file if line.startswith(_LIBFUSE)]
@@ -160,8 +160,8 @@ def _words_of_libfuse(log_file: Path, before: int) -> str:
 
 
 def _tell_of_others(mountpoint: Path) -> None:
-    """What processes of detached mounts are still uploading."""
-    with suppress(AskingError):  # it is gone already
+    """Report what processes of detached mounts are still uploading."""
+    with suppress(AskingError):  # it is already gone
         elsewhere = ask(mountpoint)["uploads"]["elsewhere"]
         for pid, files in itertools.groupby(elsewhere, lambda each: each["pid"]):
             names = ", ".join(each["name"] for each in files)
@@ -169,7 +169,7 @@ def _tell_of_others(mountpoint: Path) -> None:
 
 
 def _check_places(settings: "Settings", mountpoint: Path) -> None:
-    """Raises SettingsError if the mount's own files would be inside the mount."""
+    """Raise SettingsError if the mount's own files would be inside the mount."""
     from containerfs.config import SettingsError
 
     top = Path(os.path.realpath(mountpoint))
@@ -180,7 +180,7 @@ def _check_places(settings: "Settings", mountpoint: Path) -> None:
 
 
 def _log_file(settings: "Settings") -> Path:
-    """Log file of the mount. Raises SettingsError."""
+    """Return the log file of the mount. Raises SettingsError."""
     from containerfs.config import SettingsError
 
     log_file = Path(os.path.abspath(settings.log_file or settings.cache_dir / "mount.log"))
@@ -194,7 +194,7 @@ def _log_file(settings: "Settings") -> Path:
 
 
 def _told(settings: "Settings", fuse_options: str, *, foreground: bool) -> "MountSettings":
-    """What the process that stays is told. Raises SettingsError."""
+    """Return what the process that stays is told. Raises SettingsError."""
     from containerfs.cli.service import service_settings
     from containerfs.fs.options import Options
     from containerfs.fs.types import digest
@@ -235,6 +235,6 @@ def _told(settings: "Settings", fuse_options: str, *, foreground: bool) -> "Moun
 
 
 def _fields(settings: "Settings") -> dict[str, object]:
-    """The fields of containers that the mount creates."""
+    """Return the fields of containers that the mount creates."""
     rule = settings.expires_after
     return {} if rule is None else {"expires_after": rule.model_dump(exclude_none=True)}

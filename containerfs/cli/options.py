@@ -53,14 +53,14 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log everyt
 
 
 def options_of_logs(level: str | None, *, verbose: bool, quiet: bool) -> str | None:
-    """The requested level; None if there is none."""
+    """Return the requested level; None if there is none."""
     if level is not None:
         return level
     return "debug" if verbose else "warning" if quiet else None
 
 
 def _place(text: str) -> Path:
-    """A mountpoint. Unlike click's own type, this does not touch what is mounted there, which may hang."""
+    """Parse a mountpoint. Unlike click's own type, this does not access what is mounted there, which may hang."""
     try:
         return Path(os.path.abspath(text))
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def _place(text: str) -> Path:
 
 
 def mountpoint_argument(help_text: str) -> Any:
-    """An argument that names a mountpoint; its value is absolute."""
+    """Return an argument that names a mountpoint; its value is absolute."""
     return typer.Argument(parser=_place, metavar="MOUNTPOINT", help=help_text)
 
 
@@ -86,7 +86,7 @@ def _service(
 def on_service(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options for choosing a service; the command gets the settings as ``settings``.
 
-    What containerfs raises on its own account ends the command with one line.
+    Errors that containerfs raises end the command with one line.
     """
     own = list(inspect.signature(command).parameters.values())[1:]
     common = list(inspect.signature(_service).parameters.values())
@@ -104,7 +104,7 @@ def on_service(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def span(text: str, option: str) -> float:
-    """The value of an option as seconds. Raises BadParameter, which names the option."""
+    """Return the value of an option in seconds. Raises BadParameter, which names the option."""
     try:
         return parse_span(text)
     except ValueError as error:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from containerfs.fs.types import FsError
     from containerfs.transfer.crew import Crew
 
-_BARS = 8  # of files that are shown at a time
+_BARS = 8  # of files, shown at a time
 
 
 class Named(Protocol):
-    """What is transferred."""
+    """Something to transfer."""
 
     @property
     def name(self) -> str:
@@ -37,9 +37,9 @@ class Board:
     """Shows the progress of transfers. Thread-safe.
 
     Args:
-        command: whose transfers these are.
+        command: the command that transfers.
         verb: what is done with files, in the past tense.
-        check: raises what is to end a transfer.
+        check: raises an error to end a transfer.
     """
 
     def __init__(self, command: str, verb: str, check: Callable[[], None], progress: "Progress | None") -> None:
@@ -54,14 +54,14 @@ class Board:
         self._total: TaskID | None = None
 
     def each(self, crew: "Crew", steps: "Sequence[S]", work: "Callable[[S], object]") -> None:
-        """Do ``work`` with each step; failures are reported, and do not count."""
+        """Do ``work`` with each step. Failures are reported, and not counted."""
         if self._progress is not None and len(steps) > 1:
             self._total = self._progress.add_task("all files", total=len(steps), unit="files")
         crew.each(steps, work, lambda step, error: self.failed(step.name, error))
 
     @contextmanager
     def file(self, name: str, size: int | None) -> Iterator["FileMeter"]:
-        """Watch the transfer of one file; it counts if nothing is raised."""
+        """Watch the transfer of one file, which is counted if nothing is raised."""
         with self._lock:
             meter = FileMeter(self._check, self._progress, name, size)
         try:
@@ -75,20 +75,20 @@ class Board:
                 self._progress.advance(self._total)
 
     def failed(self, name: str, error: "FsError") -> None:
-        """A file could not be transferred."""
+        """Report that a file could not be transferred."""
         status = status_of(error)
         with self._lock:
             self.status = status if self.status in (0, status) else FAILED
             complain(self._command, f"{name}: {error}")
 
     def summary(self) -> str:
-        """The result in one line."""
+        """Return the result in one line."""
         seconds = time.monotonic() - self._begun
         return f"{self._verb} {wording.counted(self._files, 'file')}, {wording.size(self._bytes)} in {seconds:.1f} s"
 
 
 class FileMeter:
-    """Watches one file, with a bar of its own if there is a terminal."""
+    """Watches one file, with its own bar if there is a terminal."""
 
     def __init__(self, check: Callable[[], None], progress: "Progress | None", name: str, size: int | None) -> None:
         self.done = 0
@@ -99,7 +99,7 @@ class FileMeter:
             self._task = progress.add_task(_short(name), total=size, unit="bytes")
 
     def at(self, done: int, size: int | None) -> None:
-        """This many bytes have been transferred. May raise to end the transfer."""
+        """Called when so many bytes have been transferred. May raise to end the transfer."""
         self._check()
         self.done = done
         if self._progress is not None and self._task is not None:
@@ -113,9 +113,9 @@ class FileMeter:
 
 @contextmanager
 def board(command: str, verb: str, check: Callable[[], None], *, quiet: bool) -> Iterator[Board]:
-    """A board for the transfers of a command, which ends with their status.
+    """Give a board for the transfers of a command, which ends with their status.
 
-    On a terminal it shows bars, and says at the end what came of it; elsewhere it only tells of failures, as git does.
+    On a terminal it shows bars, and the result at the end. Otherwise it only reports failures, as git does.
     """
     is_shown = sys.stderr.isatty() and not quiet
     with bars() if is_shown else nullcontext() as progress:
@@ -132,7 +132,7 @@ def board(command: str, verb: str, check: Callable[[], None], *, quiet: bool) ->
 
 
 def bars() -> "Progress":
-    """Progress bars on standard error, which disappear when done."""
+    """Return progress bars on standard error, which disappear when done."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -148,6 +148,6 @@ def bars() -> "Progress":
 
 
 def _short(name: str) -> str:
-    """The end of a name, which distinguishes it best."""
+    """Return the end of a name, which distinguishes it best."""
     name = name if name.isprintable() else repr(name)
     return name if len(name) <= 40 else "…" + name[-39:]

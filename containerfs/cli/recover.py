@@ -91,7 +91,7 @@ def _recovery(cache_dir: Path | None) -> "Recovery":
 def _confirmed(leftover: "Leftover") -> bool:
     try:
         return typer.confirm(f"Delete {_line(leftover)}?")
-    except typer.Abort:  # nobody is there to answer
+    except typer.Abort:  # there is nobody to answer
         typer.echo()
         return False
 

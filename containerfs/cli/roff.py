@@ -8,7 +8,7 @@ from containerfs.cli.manual import ENVIRONMENT, FILES, STATUS, Page
 
 
 def man_pages(pages: list[Page]) -> dict[str, str]:
-    """The man page of each command, by file name."""
+    """Return the man page of each command, by file name."""
     return {f"{page.name.replace(' ', '-')}.1": "\n".join(_lines(page)) + "\n" for page in pages}
 
 
@@ -32,7 +32,7 @@ def _lines(page: Page) -> Iterator[str]:
 
 
 def _section(title: str, entries: dict[str, str]) -> Iterator[str]:
-    """A section of terms, each with what it means."""
+    """Return a section of terms with their explanations."""
     if entries:
         yield f".SH {title}"
     for term, meaning in entries.items():
@@ -40,6 +40,6 @@ def _section(title: str, entries: dict[str, str]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Text in which roff sees no commands. Source: groff_char(7)."""
+    """Escape text so that roff sees no commands in it. Source: groff_char(7)."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti")
     return re.sub(r"^([.'])", r"\\&\1", escaped)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def service_settings(settings: "Settings") -> ServiceSettings:
-    """How to reach the service. Raises SettingsError: the key cannot be had."""
+    """Return how to reach the service. Raises SettingsError if the key cannot be read."""
     return ServiceSettings(
         url=settings.service_url,
         data_dir=settings.data_dir,

@@ -1,4 +1,4 @@
-"""A command's connection to the service, while the command runs."""
+"""A command's connection to the service, for as long as the command runs."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class Session:
     """What commands use of a service.
 
     Attributes:
-        look: makes another catalog, of what there is then.
+        look: makes a new catalog, of what exists then.
     """
 
     client: Client
@@ -37,8 +37,8 @@ class Session:
 
 @contextmanager
 def connected(settings: "Settings") -> Iterator[Session]:
-    """Raises ContainerFSError: there is no such service, or it refuses the key."""
-    logging.getLogger("containerfs").addHandler(logging.NullHandler())  # what went wrong is the command's to say
+    """Connect to the service. Raises ContainerFSError if it does not exist, or refuses the key."""
+    logging.getLogger("containerfs").addHandler(logging.NullHandler())  # the command reports what went wrong
     with ExitStack() as stack:
         embedded = None
         service = service_settings(settings)

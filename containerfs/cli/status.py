@@ -15,7 +15,7 @@ from containerfs.cli.asking import AskingError, Document, ask
 from containerfs.cli.failure import fail, reporting
 from containerfs.cli.options import JsonOption, mountpoint_argument, span
 
-_ENDINGS = 5  # shown at most; --json has all
+_ENDINGS = 5  # shown at most; --json has all of them
 
 
 def status(
@@ -46,17 +46,17 @@ def _check(mountpoint: Path) -> None:
 
 
 def _told(mountpoint: Path | None) -> Any:
-    """The document of a mount, or those of all mounts."""
+    """Return the document of a mount, or those of all mounts."""
     return ask(mountpoint) if mountpoint is not None else list(_all())
 
 
 def _shown(mountpoint: Path | None) -> list[str]:
-    """The same for people, as lines."""
+    """Return the status of a mount, or of all mounts, as lines for people."""
     return describe(mountpoint, ask(mountpoint), time.time()) if mountpoint is not None else _table(list(_all()))
 
 
 def _all() -> Iterator[Document]:
-    """Each mount of this user, with its status or the reason why there is none."""
+    """Return each mount of this user, with its status or the reason why there is none."""
     from containerfs.fuse import table
 
     for entry in table.entries():
@@ -68,7 +68,7 @@ def _all() -> Iterator[Document]:
 
 
 def _watch(mountpoint: Path | None, pause: float, *, as_json: bool) -> None:
-    """Redraw on a terminal; elsewhere one after the other."""
+    """Redraw on a terminal; elsewhere, print one status after another."""
     if as_json or not sys.stdout.isatty():
         while True:
             typer.echo(json.dumps(_told(mountpoint)) if as_json else "\n".join([*_shown(mountpoint), ""]))
@@ -97,7 +97,7 @@ def _summary(told: Document) -> list[str]:
 
 
 def describe(mountpoint: Path, told: Document, now: float) -> list[str]:
-    """The status of a mount as lines for people."""
+    """Return the status of a mount as lines for people."""
     cache, entries, uploads = told["cache"], told["entries"], told["uploads"]
     return [
         f"{_mounted(told)} on {wording.shown(str(mountpoint))}, process {told['pid']}",
@@ -117,7 +117,7 @@ def describe(mountpoint: Path, told: Document, now: float) -> list[str]:
 
 
 def _mounted(told: Document) -> str:
-    """What is mounted: a service, or one container of it."""
+    """Describe what is mounted: a service, or one container of it."""
     container = told["container"]
     if container is None:
         return str(told["service"])
@@ -169,7 +169,7 @@ def _name_and_size(told: Document) -> list[str]:
 
 
 def _indented(rows: list[list[str]]) -> list[str]:
-    """Rows as lines below a heading, in columns where all rows have as many."""
+    """Return rows as lines below a heading, in columns if all rows have the same number."""
     width = max(map(len, rows), default=0)
     return [f"  {line.rstrip()}" for line in wording.columns([[*row, *[""] * (width - len(row))] for row in rows])]
 

@@ -1,4 +1,4 @@
-"""Options that can stand alone, and take a value only after ``=``, as ``--write-back`` and ``--write-back=strict``.
+"""Options that may have no value, and take one only after ``=``, as ``--write-back`` and ``--write-back=strict``.
 
 click supports this; typer does not expose it.
 """
@@ -7,11 +7,11 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-_ALONE = {"--write-back": "on"}  # the value of each where none is given
+_ALONE = {"--write-back": "on"}  # the value of each if none is given
 
 
 class CommandWithSwitches(TyperCommand):
-    """A command that has such options."""
+    """A command with such options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = args[: args.index("--")] if "--" in args else args

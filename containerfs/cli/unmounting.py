@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _SYNC = "user.containerfs.sync"
 _RECOVER = "'containerfs recover' saves, sends or discards what was set aside"
-_PAUSES = 0.02, 0.2  # seconds between two looks at a mount that is uploading: the first, and the longest
-_END = 10.0  # seconds, at least, for a process to end that has nothing left to upload
-_SETTLED = 1.0  # seconds after which a namespace that holds the mount is not one that is just ending
-_LOOK = 0.25  # seconds between two looks at a process that is to end
+_PAUSES = 0.02, 0.2  # seconds between checks of a mount that is uploading: the first, and the longest
+_END = 10.0  # seconds, at least, for a process to end after its uploads
+_SETTLED = 1.0  # seconds after which a namespace that holds the mount is not just ending
+_LOOK = 0.25  # seconds between checks of a process that is to end
 _NAMED = 5  # files, or programs, that a message names
 
 
@@ -105,11 +105,11 @@ def _await_end(process: int, pid: int, entry: "Entry", deadline: float) -> None:
 
 
 def _drain(mountpoint: Path, deadline: float, *, quiet: bool) -> dict[str, Any]:
-    """Upload everything that is due; returns the state of uploads then, or at the deadline.
+    """Upload everything that is due, and return the state of uploads then, or at the deadline.
 
-    An fsync would be simpler, but nobody could end one that waits for a service that hangs.
+    An fsync would be simpler, but it could not be interrupted while it waits for a service that hangs.
     """
-    with suppress(OSError):  # a read-only mount, on which nothing is due
+    with suppress(OSError):  # a read-only mount has nothing to upload
         os.setxattr(mountpoint, _SYNC, b"")
     uploads: Document = ask(mountpoint)["uploads"]
     if not uploads["pending"] or quiet or not sys.stderr.isatty():
@@ -136,7 +136,7 @@ def _watch(mountpoint: Path, uploads: Document, deadline: float, progress: "Prog
 
 
 def _named(files: list[Document]) -> str:
-    """The number of files, and the names of some."""
+    """Return the number of files, and the names of some."""
     names = ", ".join(f"{each['name']} ({_size(each)})" for each in files[:_NAMED])
     more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
     return f"{wording.counted(len(files), 'file')}: {names}{more}"

@@ -8,17 +8,17 @@ _UNITS = ("kB", "MB", "GB", "TB")
 
 
 def when(seconds: int | None) -> str:
-    """Unix seconds as local time, to the minute; ``-`` where the service does not say."""
+    """Format Unix seconds as local time, to the minute; ``-`` if the service does not tell."""
     if not seconds:
         return "-"
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):  # a time of no calendar
+    except (OverflowError, ValueError, OSError):  # outside the calendar
         return str(seconds)
 
 
 def until(seconds: float | None, now: float) -> str:
-    """The time left: ``in 6d``, ``never``."""
+    """Format the time left: ``in 6d``, ``never``."""
     if seconds is None:
         return "never"
     left = seconds - now
@@ -26,13 +26,13 @@ def until(seconds: float | None, now: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time, rounded: ``12s``, ``3m``, ``2h``."""
+    """Format a time in seconds, rounded: ``12s``, ``3m``, ``2h``."""
     unit, letter = next(((unit, letter) for unit, letter in _SPANS if seconds >= 0.95 * unit), (1, "s"))
     return f"{round(seconds / unit)}{letter}"
 
 
 def size(count: int) -> str:
-    """Bytes, rounded: ``12.3 MB``."""
+    """Format a number of bytes, rounded: ``12.3 MB``."""
     if count < 1000:
         return f"{count} bytes" if count != 1 else "1 byte"
     value = float(count)
@@ -44,17 +44,17 @@ def size(count: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 file``, ``2 files``."""
+    """Format a number with its noun: ``1 file``, ``2 files``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def shown(name: str) -> str:
-    """A name, quoted on a terminal if it is not printable, as in ls(1)."""
+    """Return a name, quoted on a terminal if it is not printable, as in ls(1)."""
     return name if name.isprintable() or not sys.stdout.isatty() else repr(name)
 
 
 def columns(rows: list[list[str]]) -> list[str]:
-    """Rows as aligned lines, with numbers to the right."""
+    """Format rows as aligned lines, with numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(_padded, row[:-1], widths)) + f"  {row[-1]}" for row in rows]
 
