@@ -89,7 +89,8 @@ class ContainerServer:
         container: the one that is worked in.
     """
 
-    def __init__(self, port: int, store: Path) -> None:
+    def __init__(self, pid: int, port: int, store: Path) -> None:
+        self.pid = pid
         self.port = port
         self._store = store
         self.client = Client(base_url=f"http://127.0.0.1:{port}/v1", api_key="")
@@ -99,8 +100,8 @@ class ContainerServer:
     @contextlib.contextmanager
     def running(cls, store: Path) -> Iterator["ContainerServer"]:
         options = ("--port", "0", "--data-dir", store, "--max-upload-size", "0", "--no-access-log")
-        with started(*CONTAINERFS, "serve", *options, ready=_tells_port) as (_, said):
-            server = cls(_port(said), store)
+        with started(*CONTAINERFS, "serve", *options, ready=_tells_port) as (pid, said):
+            server = cls(pid, _port(said), store)
             with server.client:
                 yield server
 

@@ -1,13 +1,15 @@
 """One large file in and out."""
 
+import os
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import curl
 from benchmarks.bench import Bench, in_turns
-from benchmarks.processes import run, timed
-from benchmarks.report import OURS, Row, Samples, megabytes_per_second
+from benchmarks.processes import cpu_seconds, run, timed
+from benchmarks.report import OURS, Row, Samples, duration, megabytes_per_second
 from benchmarks.targets import Target
 
 TITLE = "A large file"
@@ -42,6 +44,7 @@ def section(bench: Bench) -> Iterator[str]:
         *_out(bench),
     ]
     yield from bench.compared(rows, *curl.columns())
+    yield from _bounds(bench, source)
 
 
 def _in(bench: Bench, targets: list[Target | None], source: Path) -> Samples:
@@ -55,6 +58,30 @@ def _in(bench: Bench, targets: list[Target | None], source: Path) -> Samples:
 
     samples = in_turns(targets, bench.scale.repetitions, measure)
     return {OURS if name.startswith(OURS) else name: seconds for name, seconds in samples.items()}
+
+
+def _bounds(bench: Bench, source: Path) -> Iterator[str]:
+    """What bounds the first row: each process needs a processor, and they run at the same time."""
+    cache = bench.fresh()
+    with bench.ours.mounted(cache) as mounted:
+        assert mounted.pid is not None
+        mount, server, copying = cpu_seconds(mounted.pid), cpu_seconds(bench.server.pid), _cpu_of_children()
+        seconds = timed("cp", source, mounted.path / "new")
+        mount, server = cpu_seconds(mounted.pid) - mount, cpu_seconds(bench.server.pid) - server
+        copying = _cpu_of_children() - copying
+        run("rm", mounted.path / "new")
+    shutil.rmtree(cache, ignore_errors=True)
+    yield (
+        f"The file is uploaded while it is written: of the {duration(seconds)} that copying it in took once more, where"
+        f" close waits for the server, `cp` computed for {duration(copying)}, the mount for {duration(mount)} and the"
+        f" server for {duration(server)}, on {os.cpu_count()} processors."
+    )
+
+
+def _cpu_of_children() -> float:
+    """Seconds that programs have computed which have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _out(bench: Bench) -> Iterator[Row]:
