@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,16 +41,16 @@ class StagedFile:
     Attributes:
         in_sequence: its size in bytes, if each byte was written once, in order from the start; otherwise None. While it
             is set, those bytes do not change.
-        grown: set whenever ``in_sequence`` changes, for a thread that follows the file; None if there is none.
+        follower: called with ``in_sequence`` whenever that changes, and quick; None if nobody follows the file.
     """
 
-    __slots__ = ("_fd", "_lock", "grown", "in_sequence", "path", "sealed")
+    __slots__ = ("_fd", "_lock", "follower", "in_sequence", "path", "sealed")
 
     def __init__(self, path: Path, *, sealed: bool = False) -> None:
         self.path = path
         self.sealed = sealed
         self.in_sequence: int | None = None
-        self.grown: threading.Event | None = None
+        self.follower: Callable[[int | None], object] | None = None
         self._fd: int | None = None
         self._lock = threading.Lock()  # guards the descriptor; held while it is used
 
@@ -187,14 +187,14 @@ class StagedFile:
         """The lock must be held."""
         if self.in_sequence is not None:
             self.in_sequence = end
-            if self.grown is not None:
-                self.grown.set()
+            if self.follower is not None:
+                self.follower(end)
 
     def _break_sequence(self) -> None:
         """The lock must be held."""
         self.in_sequence = None
-        if self.grown is not None:
-            self.grown.set()
+        if self.follower is not None:
+            self.follower(None)
 
     def _descriptor(self) -> int:
         """Return the descriptor, opened on first use. The lock must be held. Raises Failed if the file is gone,

@@ -61,7 +61,9 @@ class GrowingSource:
         self._cancelled = False
         self._hash = new_hash()
         self._hashed = 0
-        self._changed = staged.grown = threading.Event()
+        self._awaited = 0  # bytes: once there are so many, there is something to send
+        self._changed = threading.Event()
+        staged.follower = self._grew
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -128,6 +130,7 @@ class GrowingSource:
         while True:
             if self._cancelled or not self._wanted():
                 raise types.Cancelled("the file was deleted, renamed or replaced during its upload")
+            self._awaited = end  # before it is looked whether they are there
             there = self._staged.in_sequence
             if there is None:
                 raise types.Cancelled("the file was changed during its upload")
@@ -143,6 +146,11 @@ class GrowingSource:
         if self._expected not in (None, self._hash.hexdigest()):
             raise types.Damaged("the staged data was damaged on this machine's disk")
         self.size = size
+
+    def _grew(self, there: int | None) -> None:
+        """Woken by each write, the thread that sends would take the processor from the program that writes."""
+        if there is None or there >= self._awaited:
+            self._changed.set()
 
     def _take_digest(self, data: bytes, offset: int) -> None:
         if offset == self._hashed:  # else it is sent again
@@ -217,7 +225,7 @@ class StreamingUploads:
 
     def follow(self, node: FileNode, staged: StagedFile) -> None:
         """Something was written to a file: begin to upload it, if it is large, and written in sequence."""
-        if not self._enabled or staged.grown is not None or (staged.in_sequence or 0) < _FROM:
+        if not self._enabled or staged.follower is not None or (staged.in_sequence or 0) < _FROM:
             return
         dialect = self._remote.dialect
         if dialect.whole_uploads and dialect.idempotency and self._remote.silent_since() is None:
@@ -244,7 +252,7 @@ class StreamingUploads:
 
     def _begun(self, node: FileNode, staged: StagedFile) -> StreamingUpload | None:
         with self._tree.lock, self._lock:
-            if len(self._under_way) >= _MOST or staged.grown is not None or not self._is_worth_it(node, staged):
+            if len(self._under_way) >= _MOST or staged.follower is not None or not self._is_worth_it(node, staged):
                 return None
             container_id, path = node.container.remote.id, node.stored_path
             source = GrowingSource(staged, lambda: self._is_wanted(node, staged, path))
