@@ -49,7 +49,7 @@ class Contents:
         """Parse a file. Raises ValueError, TypeError, KeyError or AttributeError if it is none."""
         read: dict[str, Any] = json.loads(text)
         if read["containerfs_attributes"] != _FORM:
-            raise ValueError("of another form")
+            raise ValueError("unknown format")
         files = {id_: FileAttributes(**told) for id_, told in read["files"].items()}
         directories = {path: FileAttributes(**told) for path, told in read["directories"].items()}
         return cls(int(read["written_at"]), files, directories)
@@ -223,7 +223,7 @@ class AttributeFiles(ForwardingRemote):
         stored = self._remote.upload(UploadRequest(container_id, name, BytesSource(text), secrets.token_hex(16)))
         if not _may_hold_attributes(stored):
             self._remote.delete_file(container_id, stored.id)
-            raise types.Refused(f"the service stores {name!r} as {stored.path!r}, by which it is not found again")
+            raise types.Refused(f"the service stores {name!r} as {stored.path!r}, where it cannot be found again")
         container.there[stored.id] = contents
         container.files = (container.files or set()) | due.files.keys()
         for old in before:

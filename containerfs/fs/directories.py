@@ -248,4 +248,4 @@ class Directories:
 def _check_free(name: str) -> None:
     """Raise NotPermitted for the name of the directory of containers that have ended."""
     if name == EXPIRED:
-        raise types.NotPermitted(f"{name!r} shows what this machine holds of containers that have ended")
+        raise types.NotPermitted(f"{name!r} is reserved for containers that have ended")

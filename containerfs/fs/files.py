@@ -157,7 +157,7 @@ class OpenFiles:
             handle.close()
         self._prefetch_after(node)
         if size > TARGET_MAX or b"\0" in buffer[:size]:
-            raise types.Failed(f"{node.name!r} has a target that no symbolic link can have")
+            raise types.Failed(f"the target of {node.name!r} is not one that a symbolic link can have")
         return bytes(buffer[:size])
 
     def _new(self, kind: type[N], parent: Directory, name: str, data: StagedFile, owner: Owner | None) -> N:

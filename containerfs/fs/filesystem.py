@@ -504,4 +504,4 @@ class FileSystem:
             raise types.ReadOnly("mounted read-only")
         with self._tree.lock:
             if any(map(self._tree.has_ended, places)):
-                raise types.ReadOnly("the container has ended: what is left of it can be read only")
+                raise types.ReadOnly("the container has ended: what is left of it can only be read")

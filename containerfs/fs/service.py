@@ -228,7 +228,7 @@ class ApiRemote:
         etag = answer.headers.get("etag", "").removeprefix("W/")
         told_by_service = FEATURES_HEADER in answer.headers  # and not by the server that it redirects to
         if self.dialect.etags and told_by_service and etag not in ("", f'"{file.id}"'):
-            raise types.Unreachable(f"{file.id} was asked for, and {etag} came")
+            raise types.Unreachable(f"the service sent {etag} instead of {file.id}")
 
     def _head(self, file: RemoteFile) -> int | None:
         """Return the size that HEAD tells. Remembers if the service has no HEAD, or does not tell sizes in it."""
@@ -366,7 +366,7 @@ def _range(body: Content, wanted: int, size: int | None) -> tuple[int, int | Non
     other_size = size is not None and whole not in ("*", str(size))
     other_length = body.content_length not in (None, last - start + 1)
     if not start <= wanted <= last or other_size or other_length:
-        raise types.Unreachable(f"bytes from {wanted} on of {size} were asked for, and {told[0]} came")
+        raise types.Unreachable(f"the service sent bytes from {told[0]} on instead of {wanted}, of {size}")
     return start, int(whole) if whole != "*" else size
 
 

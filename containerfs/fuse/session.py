@@ -262,7 +262,7 @@ class Session:
             try:
                 answer.undelivered()
             except Exception:
-                log.exception("What the kernel did not take cannot be undone")
+                log.exception("The result of an interrupted operation could not be released")
 
 
 def _detach(mounted: table.Entry | None) -> None:

@@ -34,7 +34,7 @@ def make_link(path: Path, target: bytes) -> None:
         new.unlink(missing_ok=True)
         raise
     except ValueError as error:
-        raise types.Failed("its target holds a NUL, which no link can have") from error
+        raise types.Failed("its target contains a NUL, which no link can have") from error
 
 
 def make_directory(top: Path, path: Path, attributes: FileAttributes) -> None:

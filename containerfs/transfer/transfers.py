@@ -98,7 +98,7 @@ class Transfers:
     def verify(self, stored: RemoteFile, source: UploadSource, meter: Meter) -> None:
         """Read back what was stored. Raises Damaged if it differs from ``source``."""
         if self._digest(stored, meter) != _digest_of(source):
-            raise types.Damaged("what the service has is not what was uploaded")
+            raise types.Damaged("the service's content differs from what was uploaded")
 
     def copy(self, file: RemoteFile, container_id: str, path: str, meter: Meter, replaced: str = "") -> RemoteFile:
         """Store the same content elsewhere: within the service if it can copy, and otherwise through this machine."""

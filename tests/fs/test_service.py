@@ -343,7 +343,7 @@ def test_the_answer_to_another_request_is_not_taken_for_a_content(
 ) -> None:
     remote.dialect = Dialect.of(OURS)
     service.replies(other)
-    with pytest.raises(types.Unreachable, match="came"), remote.content(FILE, 1):
+    with pytest.raises(types.Unreachable, match="the service sent"), remote.content(FILE, 1):
         pass
     service.replies(Reply(b"hello", headers={"ETag": 'W/"cfile_1"'}))
     with remote.content(FILE, 1) as stream:

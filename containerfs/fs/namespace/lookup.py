@@ -129,7 +129,7 @@ class Lookup:
         """
         if isinstance(node, ContainerDirectory) and not node.gone:
             if self._container(node.name) is not node:
-                raise types.Gone(f"{node.name!r} is another container by now")
+                raise types.Gone(f"{node.name!r} is now another container")
         elif isinstance(node, ContainerDirectory):
             self._metadata.refresh_containers()
             self.container_of(node)
@@ -154,7 +154,7 @@ class Lookup:
         if there is None:  # the service may have said so by mistake
             there = self._metadata.find_unlisted(container.remote.id)
         if there is not container:
-            raise types.Gone(f"{container.name!r} is not there any more")
+            raise types.Gone(f"{container.name!r} no longer exists")
         return container
 
     def _expired(self) -> Directory:

@@ -198,7 +198,7 @@ class CacheEntry:
 
     def _drop(self, damaged: list[int], start: int, stop: int) -> None:
         """Count blocks as no longer present; if no block is complete, the range."""
-        log.warning("%s was damaged on this machine's disk; what is needed of it is fetched again", self.path)
+        log.warning("%s was damaged on this machine's disk; its damaged parts are fetched again", self.path)
         with self.lock:
             for first, last in map(self._bounds, damaged):
                 self.present.remove(first, last)
@@ -264,7 +264,7 @@ class CacheEntry:
         """Load a range from the note. Parts of blocks at its ends are verified now, and whole blocks when they are
         read."""
         if not 0 <= start < stop <= os.fstat(self.fd).st_size:
-            raise ValueError("noted is more than there is")
+            raise ValueError("the note lists more bytes than the file has")
         self._make_room(stop)
         for (first, last), noted in zip(sums.pieces(start, stop), found, strict=True):
             if (first, last) == self._bounds(first // BLOCK):

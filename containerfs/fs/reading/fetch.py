@@ -133,7 +133,7 @@ class Reader:
             read = self._entry.read_into(buffer, offset)
             if read is not None:
                 return read
-        raise types.Failed(f"this machine's disk damages what is stored of {self._entry.file.path!r}")
+        raise types.Failed(f"this machine's disk keeps damaging the cached content of {self._entry.file.path!r}")
 
     def _pass_by(self) -> PassingStream:
         with self._shared.changed:
@@ -174,7 +174,7 @@ class Reader:
             whole = self.ensure_all()
             if self._entry.is_sound(0, whole if size is None else min(size, whole)):
                 return whole
-        raise types.Failed(f"this machine's disk damages what is stored of {self._entry.file.path!r}")
+        raise types.Failed(f"this machine's disk keeps damaging the cached content of {self._entry.file.path!r}")
 
     def close(self) -> None:
         """Close the reader. Without readers, a file's downloads stop, unless little is missing. What has arrived is
@@ -355,7 +355,7 @@ class _SharedFile:
                 self.entry.learn_size(size)
                 self.changed.notify_all()
         if known not in (None, size):
-            raise types.Failed(f"{self.file.path!r} has {known} bytes by the listing, and {size} to download")
+            raise types.Failed(f"{self.file.path!r} has {known} bytes in the listing, but {size} in the download")
 
     def store(self, ahead: ReadAhead, data: bytes) -> None:
         start, stop = ahead.position, ahead.position + len(data)

@@ -56,7 +56,7 @@ class PassingStream:
 
     def _read(self, offset: int, stop: int) -> bytes:
         if self.closed:
-            raise types.Unreachable(f"{self._file.path!r} is not read any more")
+            raise types.Unreachable(f"{self._file.path!r} is no longer being read")
         if not self._start <= offset <= self._end + _SKIPPED:
             self._begin(offset)
         while self._end < stop and self._take():

@@ -89,7 +89,7 @@ class Acceptance:
             self._tree.change(node, transitions.overtaken)
             container.listed_at = 0.0
             self._tree.apply_pending(node)
-        log.warning("%r was stored by another mount since, which wrote it later", node.name)
+        log.warning("%r was replaced by later content of another mount", node.name)
         if isinstance(version.content, StagedFile):
             self._journal.discard(version.content)
         self._settlement.take_up()

@@ -155,7 +155,7 @@ class Attempts:
         first = self._journal.copy_due(container_id, node.stored_path)
         if first is not None:
             path, failed = first
-            raise MustWait(f"{path!r} is to be stored first: its content is still at this path", for_long=failed)
+            raise MustWait(f"{path!r} must be stored first: its content is still at this path", for_long=failed)
 
     def _earlier(self, entry: int, content: StagedFile | RemoteFile) -> Attempt | None:
         """Return an earlier request for the same content whose answer was lost."""

@@ -164,7 +164,7 @@ def _changing(leftover: Leftover) -> Iterator[sqlite3.Connection]:
             [] if database is None else [row for row in _rows(leftover.journal, database) if row.id == leftover.id]
         )
         if database is None or not current:
-            raise types.NotFound(f"{leftover.name} is not there any more")
+            raise types.NotFound(f"{leftover.name} no longer exists")
         current[0].check_is_free()
         with database.transaction() as db:
             yield db

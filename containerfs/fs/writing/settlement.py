@@ -341,7 +341,7 @@ class Settlement:
         except types.NotFound:
             return None
         if file.size not in (None, read):
-            raise types.Failed(f"{read} bytes came of {file.path!r}, which has {file.size}")
+            raise types.Failed(f"received {read} bytes of {file.path!r}, which has {file.size}")
         return hash_.hexdigest()
 
 

@@ -113,7 +113,7 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
             async with asyncio.timeout(timeout):
                 message = await request.receive()
         except TimeoutError as error:
-            raise TimedOut(f"The request's body did not arrive: nothing came for {timeout:g} s.") from error
+            raise TimedOut(f"The request's body did not arrive: no data for {timeout:g} s.") from error
         if message["type"] == "http.disconnect":
             raise ClientGone
         if chunk := message.get("body"):

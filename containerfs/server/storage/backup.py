@@ -55,14 +55,14 @@ def back_up(data_dir: Path, destination: Path) -> Backup:
     try:
         return _Copy(data_dir, destination).run()
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"cannot back {data_dir} up into {destination}: {error}") from error
+        raise StoreError(f"cannot back up {data_dir} to {destination}: {error}") from error
 
 
 def _check(data_dir: Path, destination: Path) -> None:
     if not holds_store(data_dir):
         raise StoreError(f"there is no store in {data_dir} (--data-dir)")
     if destination.resolve().is_relative_to(data_dir.resolve()):
-        raise StoreError(f"{destination} is inside of the store itself")
+        raise StoreError(f"{destination} is inside the store itself")
     if any((destination / name).exists() for name in _MARKS_OF_A_SERVER):
         raise StoreError(f"a server is using {destination}, or has changed it: choose another directory")
 

@@ -57,7 +57,7 @@ class LocalBlobStore:
             raise BlobNotFoundError(blob) from error
         if reader.size != size:
             await reader.close()
-            raise OSError(f"the stored bytes of {blob} are {reader.size}, and should be {size}")
+            raise OSError(f"the stored content {blob} has {reader.size} bytes instead of {size}")
         return reader
 
     async def discard(self, blobs: Collection[str]) -> None:

@@ -34,7 +34,7 @@ def check(connection: Connection) -> None:
             f"the store has schema version {found}, this containerfs knows {REVISIONS[-1]}: use a newer one"
         )
     if found != REVISIONS[-1]:
-        raise OutdatedError(f"the store has schema version {found}, and needs {REVISIONS[-1]}")
+        raise OutdatedError(f"the store has schema version {found}, but this version needs {REVISIONS[-1]}")
 
 
 def prepare(connection: Connection) -> None:

@@ -238,7 +238,7 @@ class ObjectBlobReader:
         with _translated(self._blob):
             found = await obstore.get_async(self._store, self._blob, options={"range": (start, stop)})
         if found.meta["size"] != self.size:
-            raise OSError(f"the stored bytes of {self._blob} are {found.meta['size']}, and should be {self.size}")
+            raise OSError(f"the stored content {self._blob} has {found.meta['size']} bytes instead of {self.size}")
         self._chunks = aiter(found.stream(min_chunk_size=_CHUNK_SIZE))
         self._position, self._left = start, memoryview(b"")
 
@@ -246,7 +246,7 @@ class ObjectBlobReader:
         try:
             return await obstore.sign_async(self._store, "GET", self._blob, timedelta(seconds=seconds))
         except BaseError as error:  # some of Google's credentials cannot sign
-            logger.warning("an address for a content cannot be signed; the content is sent instead: %s", _line(error))
+            logger.warning("cannot sign an address for a content, which is sent instead: %s", _line(error))
             return None
 
     async def read(self, offset: int, size: int) -> bytes:

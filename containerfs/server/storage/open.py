@@ -103,12 +103,12 @@ def database(database_url: str) -> URL:
     try:
         url = make_url(database_url)
     except ArgumentError as error:
-        raise StoreError("the database's URL cannot be understood: give postgresql://HOST/NAME") from error
+        raise StoreError("invalid database URL: give postgresql://HOST/NAME") from error
     if url.drivername in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername == "sqlite" and url.database:
         return url
-    raise StoreError(f"a database of {url.drivername} cannot be used: give postgresql://HOST/NAME")
+    raise StoreError(f"databases of {url.drivername} are not supported: give postgresql://HOST/NAME")
 
 
 def _open_sqlite(path: Path) -> MetadataStore:
@@ -126,7 +126,7 @@ def _open_blobs(blobs_url: str, leases: Leases) -> BlobStore:
         return ObjectBlobStore(blobs_url, leases)
     directory = contents_directory(Path(), blobs_url)
     if directory is None or not directory.is_absolute():
-        raise StoreError(f"{blobs_url} names no directory: give file:///DIRECTORY")
+        raise StoreError(f"{blobs_url} does not name a directory: give file:///DIRECTORY")
     with _usable(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LocalBlobStore(directory, Reserve(directory), leases)

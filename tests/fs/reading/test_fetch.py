@@ -321,7 +321,7 @@ def test_more_than_was_announced_is_an_error(put: Put, remote: MemoryRemote) -> 
 
 def test_a_size_that_contradicts_the_listing_is_an_error(put: Put) -> None:
     opened = put(SMALL, 5)
-    with pytest.raises(types.Failed, match="5 bytes by the listing, and 100000"):
+    with pytest.raises(types.Failed, match="5 bytes in the listing, but 100000"):
         opened.read(0, 5)
 
 

@@ -106,7 +106,7 @@ def test_what_a_mount_has_taken_over_meanwhile_is_its_own(journal: Journal, reco
             decide(leftover)
     with following.transaction() as tx:
         tx.drop(following.entries()[0].sequence or 0)
-    with pytest.raises(types.NotFound, match="box/a is not there any more"):
+    with pytest.raises(types.NotFound, match="box/a no longer exists"):
         recovery.discard(leftover)
     following.close()
 
