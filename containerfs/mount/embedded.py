@@ -90,14 +90,14 @@ def _run(data_dir: Path, uds: Path) -> int:
     """Serve to the end; returns the exit status."""
     gc.disable()  # nothing is left over from imports
     from containerfs.server.listener import ListenError
+    from containerfs.server.options import ServerOptions
     from containerfs.server.run import run
-    from containerfs.server.settings import ServerSettings
     from containerfs.server.storage.base import StoreError
 
     gc.freeze()
     gc.enable()
     try:
-        run(ServerSettings(uds=uds, data_dir=data_dir, max_upload_size=0, access_log=False, embedded=True))
+        run(ServerOptions(data_dir.expanduser(), uds=uds, max_upload_size=0, access_log=False, until_stdin_ends=True))
     except (ListenError, StoreError) as error:
         print(f"containerfs serve: {error}", file=sys.stderr)
         return 1

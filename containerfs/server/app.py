@@ -12,10 +12,10 @@ from containerfs.server.downloads import Turns
 from containerfs.server.errors import ServiceError
 from containerfs.server.metrics import Metrics
 from containerfs.server.observation import Observed
+from containerfs.server.options import Limits
 from containerfs.server.routes import answers, bodies, containers, files, operations
 from containerfs.server.routes.asked import Answering, Endpoint, authenticated
 from containerfs.server.service import Service
-from containerfs.server.settings import Limits
 from containerfs.server.storage.base import (
     BlobNotFoundError,
     OutOfSpaceError,

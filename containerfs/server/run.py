@@ -11,8 +11,8 @@ from containerfs.server.app import PREFIX
 from containerfs.server.auth import Authenticator, Everyone, KeyFile, ThisMachine
 from containerfs.server.listener import ListenError, is_loopback, listening, url
 from containerfs.server.observation import Counts, access_log
+from containerfs.server.options import KEYS_IN_DATABASE, ServerOptions
 from containerfs.server.serving import Serving, serve
-from containerfs.server.settings import KEYS_IN_DATABASE, ServerSettings
 from containerfs.server.storage.base import MetadataStore
 from containerfs.server.stored_keys import StoredKeys
 from containerfs.server.tally import Tally
@@ -24,7 +24,7 @@ The threads of SQLite and those that remove files wait for every row and file: w
 files took 2.8 s instead of 0.6 s."""
 
 
-def run(settings: ServerSettings) -> None:
+def run(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT, or, as the child of a mount, until standard input ends.
 
     Raises:
@@ -34,13 +34,13 @@ def run(settings: ServerSettings) -> None:
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     os.umask(0o077)  # a umask that takes rights from the owner would create files that cannot be opened again
-    _log(settings)
-    authenticator = _authenticator(settings)
+    _log(options)
+    authenticator = _authenticator(options)
     with (
-        listening(settings.host, settings.port, settings.uds) as listener,
-        _listening_for_metrics(settings) as metrics_listener,
+        listening(options.host, options.port, options.uds) as listener,
+        _listening_for_metrics(options) as metrics_listener,
     ):
-        _serve(settings, authenticator, listener, metrics_listener)
+        _serve(options, authenticator, listener, metrics_listener)
     _forget_unread_log()
 
 
@@ -53,9 +53,9 @@ def _forget_unread_log() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def _log(settings: ServerSettings) -> None:
+def _log(options: ServerOptions) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="containerfs serve: %(message)s")
-    if settings.access_log:
+    if options.access_log:
         lines = logging.StreamHandler(sys.stderr)
         lines.setFormatter(logging.Formatter("%(message)s"))
         access_log.addHandler(lines)
@@ -63,36 +63,36 @@ def _log(settings: ServerSettings) -> None:
         access_log.propagate = False
 
 
-def _authenticator(settings: ServerSettings) -> Callable[[MetadataStore], Authenticator]:
-    of_this_machine = settings.uds is not None or is_loopback(settings.host)
-    if settings.api_keys == KEYS_IN_DATABASE:
+def _authenticator(options: ServerOptions) -> Callable[[MetadataStore], Authenticator]:
+    of_this_machine = options.uds is not None or is_loopback(options.host)
+    if options.api_keys == KEYS_IN_DATABASE:
         return lambda metadata: StoredKeys(metadata, guards_operations=not of_this_machine)
-    authenticator = _without_database(settings, of_this_machine)
+    authenticator = _without_database(options, of_this_machine)
     return lambda _: authenticator
 
 
-def _without_database(settings: ServerSettings, of_this_machine: bool) -> Authenticator:
-    if settings.api_keys is not None:
-        key_file = KeyFile(settings.api_keys, guards_operations=not of_this_machine)
+def _without_database(options: ServerOptions, of_this_machine: bool) -> Authenticator:
+    if options.api_keys is not None:
+        key_file = KeyFile(options.api_keys, guards_operations=not of_this_machine)
         key_file.keys()
         return key_file
     if not of_this_machine:
-        raise ListenError(f"refusing to listen on {settings.host} without API keys: give a key file with --api-keys")
-    return ThisMachine(settings.allowed_hosts) if settings.uds is None else Everyone()
+        raise ListenError(f"refusing to listen on {options.host} without API keys: give a key file with --api-keys")
+    return ThisMachine(options.allowed_hosts) if options.uds is None else Everyone()
 
 
-def _listening_for_metrics(settings: ServerSettings) -> contextlib.AbstractContextManager[socket.socket | None]:
-    return listening(*settings.metrics, None) if settings.metrics else contextlib.nullcontext()
+def _listening_for_metrics(options: ServerOptions) -> contextlib.AbstractContextManager[socket.socket | None]:
+    return listening(*options.metrics, None) if options.metrics else contextlib.nullcontext()
 
 
 def _serve(
-    settings: ServerSettings,
+    options: ServerOptions,
     authenticator: Callable[[MetadataStore], Authenticator],
     listener: socket.socket,
     metrics_listener: socket.socket | None,
 ) -> None:
-    tally = Tally(settings.workers)
-    serving = Serving(settings, authenticator, Counts(tally), listener, metrics_listener)
+    tally = Tally(options.workers)
+    serving = Serving(options, authenticator, Counts(tally), listener, metrics_listener)
     address = url(listener, PREFIX)
 
     def announce() -> None:
@@ -102,7 +102,7 @@ def _serve(
         tally.take(tie.number)
         serve(serving, tie.ready, tie.lifeline)
 
-    if settings.workers > 1:
-        supervise(settings.workers, work, announce, serving.stop_accepting)
+    if options.workers > 1:
+        supervise(options.workers, work, announce, serving.stop_accepting)
     else:
-        serve(serving, announce, sys.stdin.fileno() if settings.embedded else None)
+        serve(serving, announce, sys.stdin.fileno() if options.until_stdin_ends else None)

@@ -24,9 +24,9 @@ from containerfs.server.auth import Authenticator
 from containerfs.server.inventory import Inventory
 from containerfs.server.metrics import Metrics
 from containerfs.server.observation import Counts
+from containerfs.server.options import Limits, ServerOptions
 from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
-from containerfs.server.settings import Limits, ServerSettings
 from containerfs.server.storage.base import MetadataStore
 from containerfs.server.storage.open import contents_directory, open_stores
 from containerfs.server.sweeper import Sweeper
@@ -48,14 +48,14 @@ class Serving:
     """What the processes of a server share.
 
     Attributes:
-        settings: of the server.
+        options: of the server.
         authenticator: makes the authenticator for a store.
         counts: count requests.
         listener: a listening socket.
         metrics_listener: a listening socket for the metrics alone, if there is one.
     """
 
-    settings: ServerSettings
+    options: ServerOptions
     authenticator: Callable[[MetadataStore], Authenticator]
     counts: Counts
     listener: socket.socket
@@ -83,22 +83,22 @@ def serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> 
 
 
 async def _serve(serving: Serving, ready: Callable[[], None], lifeline: int | None) -> None:
-    settings = serving.settings
-    stores = open_stores(settings.data_dir, settings.database, settings.blobs)
+    options = serving.options
+    stores = open_stores(options.data_dir, options.database, options.blobs)
     sweeper = Sweeper(stores, count=serving.counts.count)
-    service = Service(stores, default_expiry=settings.default_expiry, left_work=sweeper.wake)
-    metrics = Metrics(serving.counts, Inventory(stores.metadata, contents_directory(settings.data_dir, settings.blobs)))
-    redirects = settings.downloads == "redirect"
+    service = Service(stores, default_expiry=options.default_expiry, left_work=sweeper.wake)
+    metrics = Metrics(serving.counts, Inventory(stores.metadata, contents_directory(options.data_dir, options.blobs)))
+    redirects = options.downloads == "redirect"
     authenticator = serving.authenticator(stores.metadata)
-    app = create_app(service, authenticator, settings.limits, metrics, redirects=redirects)
-    server = _Server(app, settings.limits, ready)
+    app = create_app(service, authenticator, options.limits, metrics, redirects=redirects)
+    server = _Server(app, options.limits, ready)
     _stop_on_signals(server)
     if lifeline is not None:
         _stop_at_the_end_of(lifeline, server)
     try:
         async with (
-            sweeper.sweeping(settings.sweep_interval),
-            _serving_metrics(metrics, settings.limits, serving.metrics_listener),
+            sweeper.sweeping(options.sweep_interval),
+            _serving_metrics(metrics, options.limits, serving.metrics_listener),
         ):
             await server.serve(sockets=[serving.listener])
     finally:

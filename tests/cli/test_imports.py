@@ -48,8 +48,13 @@ print(*sorted(set(sys.modules) & set({unwanted!r})))
                 *("asyncio", "html", "starlette", "sqlalchemy"),
             ],
         ),
+        (
+            _MOUNT,
+            "containerfs.server.options, containerfs.server.run",
+            ["pydantic_settings", "containerfs.cli", "containerfs.config", "sqlalchemy.dialects.postgresql", "alembic"],
+        ),
     ],
-    ids=["any", "unmount", "mount", "client", "process of a mount"],
+    ids=["any", "unmount", "mount", "client", "process of a mount", "embedded store"],
 )
 def test_nothing_is_imported_that_is_not_needed(program: str, modules: str, unwanted: list[str]) -> None:
     command = [sys.executable, "-P", "-c", program.format(modules=modules, unwanted=unwanted)]

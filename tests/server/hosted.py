@@ -13,8 +13,8 @@ import uvicorn
 from containerfs.server.app import create_app
 from containerfs.server.auth import Everyone
 from containerfs.server.metrics import Metrics
+from containerfs.server.options import Limits
 from containerfs.server.service import Service
-from containerfs.server.settings import Limits
 from containerfs.server.storage.open import Stores, open_stores
 
 

@@ -1,5 +1,6 @@
 """Settings of a server: flags win over the environment, that over the config file, that over defaults."""
 
+import dataclasses
 from pathlib import Path
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 
 from containerfs.config import ConfigFile, SettingsError
 from containerfs.server import settings
+from containerfs.server.options import ServerOptions
 from tests.server.conftest import answered, create
 from tests.server.live import running_server
 from tests.server.test_process import refusal
@@ -97,6 +99,11 @@ def test_lists_and_numbers_in_the_file(config_file: Path) -> None:
 def test_what_is_invalid_is_named(config_file: Path, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: "):
         settings.load(**{name: value})
+
+
+def test_there_is_a_setting_for_each_option_of_a_server() -> None:
+    options = {field.name for field in dataclasses.fields(ServerOptions)}
+    assert options - set(settings.ServerSettings.model_fields) == {"until_stdin_ends"}
 
 
 def test_a_server_says_so_in_one_line(config_file: Path) -> None:

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from containerfs.server.errors import InvalidRequest, TimedOut, TooLarge, UnsupportedMediaType
 from containerfs.server.multipart import Form, boundary_of, read_form
+from containerfs.server.options import Limits
 from containerfs.server.service import Once
-from containerfs.server.settings import Limits
 from containerfs.server.storage.base import BlobWriter
 
 Model = TypeVar("Model", bound=BaseModel)
