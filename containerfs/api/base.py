@@ -1,4 +1,4 @@
-"""What all objects on the wire have in common."""
+"""The base of all objects on the wire."""
 
 from pydantic import BaseModel, ConfigDict
 

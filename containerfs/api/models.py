@@ -145,7 +145,7 @@ class Deletion(Identified):
 
 
 class ListPage(ApiModel, Generic[Item]):
-    """One page of a listing as it is on the wire. ``has_more`` is None where the service does not say."""
+    """One page of a listing on the wire. ``has_more`` is None if the service does not say."""
 
     data: list[Item]
     object: Annotated[str, Otherwise("list")] = "list"

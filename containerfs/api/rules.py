@@ -1,10 +1,10 @@
 """The rules by which containers end.
 
-The API has two kinds of rule. In days, a container's life counts from its creation; in minutes, from its last use, so
-that each use puts the end off. Source: the seed document and the published spec, ``expires_after``.
+The API has two kinds of rules. A rule in days counts from the container's creation. A rule in minutes counts from its
+last use, so that each use postpones the end. Source: the seed document and the published spec, ``expires_after``.
 
-They are apart from the other models because they are a setting, too: every command reads the settings, and few need the
-models, which take 20 ms.
+They are separate from the other models because they are settings too: every command reads the settings, and few need
+the models, which take 20 ms to import.
 """
 
 import re
@@ -27,10 +27,10 @@ class ExpiresAfter(ApiModel):
 
 
 def parse_rule(text: object) -> ExpiresAfter:
-    """``7d`` as seven days from the creation; ``20m`` and ``12h`` as the time since the last use.
+    """Parse ``7d`` as seven days from the creation, and ``20m`` or ``12h`` as the time since the last use.
 
     Raises:
-        ValueError: it is neither, or no time at all.
+        ValueError: if it is neither, or not a positive time.
     """
     if isinstance(text, ExpiresAfter):
         return text
@@ -44,7 +44,7 @@ def parse_rule(text: object) -> ExpiresAfter:
 
 
 def describe(rule: ExpiresAfter) -> str:
-    """A rule in words: ``7 days after it was created``."""
+    """Describe a rule in words: ``7 days after it was created``."""
     count, unit = (rule.days, "day") if rule.days is not None else (rule.minutes or 0, "minute")
     since = "its last use" if rule.anchor == "last_active_at" else "it was created"
     return f"{count} {unit}{'' if count == 1 else 's'} after {since}"

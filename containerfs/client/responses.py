@@ -156,7 +156,7 @@ class AsyncAPIResponse(AsyncClosing, ResponseHead, Generic[R]):
         return json.loads(await self.read())
 
     async def parse(self) -> R:
-        """What the method returns by itself. Reads the response to its end, unless it is a content."""
+        """Return what the method returns by itself. Reads the answer to its end, unless the result is a content."""
         return await self._parse(self._content)
 
     async def close(self) -> None:

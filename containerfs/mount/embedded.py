@@ -1,10 +1,10 @@
-"""The embedded store: a server in a child of this process, on a Unix socket, for as long as the mount lives.
+"""The embedded store: a server in a child of this process, on a Unix socket, for as long as the mount runs.
 
-The child holds the reading end of a pipe whose writing end is ours: however the mount ends, the pipe closes, and the
+The child holds the reading end of a pipe whose writing end is ours. However the mount ends, the pipe is closed, and the
 child ends gracefully.
 
-It is forked, so that what both need is imported once. That is safe only before any thread has started: a fork copies
-locks that other threads hold, but not the threads that would release them.
+It is forked, so that what both need is imported once. That is only safe before any thread has started, because a fork
+copies locks that other threads hold, but not the threads that would release them.
 """
 
 import gc
@@ -23,12 +23,12 @@ from containerfs.mount.leaving import leave
 
 log = logging.getLogger(__name__)
 
-_LONGEST = 70  # bytes of the path of a directory: that of a socket below it must not exceed 107. Source: unix(7)
+_LONGEST = 70  # bytes of a directory's path; the path of a socket in it must not exceed 107. Source: unix(7)
 _READY = "containerfs serve: listening on "
 
 
 class EmbeddedError(ContainerFSError):
-    """The embedded store did not start; the message says why."""
+    """The embedded store did not start. The message says why."""
 
 
 class EmbeddedStore:
@@ -54,9 +54,9 @@ class EmbeddedStore:
             is_ready = self._said.readline().startswith(_READY)
         if not is_ready:
             with self._logged:
-                *_, said = ["", *self._logged.read().splitlines()]  # the last line says what went wrong
+                *_, said = ["", *self._logged.read().splitlines()]  # the last line says what is wrong
             raise EmbeddedError(said.removeprefix("containerfs serve: ") or "the embedded store ended without a word")
-        threading.Thread(target=self._log, daemon=True).start()  # a pipe that nobody empties would stop the store
+        threading.Thread(target=self._log, daemon=True).start()  # a full pipe would stop the store
 
     def _log(self) -> None:
         with self._logged:
@@ -71,13 +71,13 @@ class EmbeddedStore:
 
 
 def _serve(data_dir: Path, uds: Path, files: tuple[int, int, int]) -> NoReturn:
-    """Be the server, with these for standard input, output and error. Never returns to what the mount was doing."""
+    """Run the server in the child, with these files as standard input, output and error. Never returns."""
     status = 1
     try:
-        os.setpgid(0, 0)  # an interrupt on the terminal is for the mount, which first sends what is due
+        os.setpgid(0, 0)  # an interrupt on the terminal concerns the mount, which first uploads what is due
         for number, file in enumerate(files):
             os.dup2(file, number)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whoever reads what the mount holds would wait for the store, too
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whoever reads from the mount's pipes would wait for the store too
         raise_limit()
         status = _run(data_dir, uds)
     except BaseException:
@@ -87,7 +87,7 @@ def _serve(data_dir: Path, uds: Path, files: tuple[int, int, int]) -> NoReturn:
 
 
 def _run(data_dir: Path, uds: Path) -> int:
-    """Serve to the end; returns the exit status."""
+    """Serve to the end, and return the exit status."""
     gc.disable()  # nothing is left over from imports
     from containerfs.server.listener import ListenError
     from containerfs.server.options import ServerOptions
@@ -105,7 +105,7 @@ def _run(data_dir: Path, uds: Path) -> int:
 
 
 def _short_directory() -> str:
-    """A directory for the socket: TMPDIR may be too long."""
+    """Return a new directory for the socket, because TMPDIR may be too long."""
     wanted = (tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp")
     short = (path for path in wanted if path and len(os.fsencode(path)) <= _LONGEST)
     return next((path for path in short if os.access(path, os.W_OK | os.X_OK)), tempfile.gettempdir())

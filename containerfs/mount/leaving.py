@@ -1,4 +1,4 @@
-"""How a process of ours ends."""
+"""Ends a process."""
 
 import logging
 import os

@@ -88,7 +88,7 @@ class LogFile(RotatingFileHandler):
         self._redirect()
 
     def _moved(self) -> bool:
-        """Whether another process has rotated it."""
+        """Tell whether another process has rotated it."""
         try:
             return not os.path.samestat(os.stat(self.baseFilename), os.fstat(self._descriptor))
         except OSError:
@@ -104,7 +104,7 @@ class LogFile(RotatingFileHandler):
 
 
 class _Journal(logging.Formatter):
-    """A line as the journal takes it, which adds the time. Source: sd-daemon(3)."""
+    """Formats lines for the journal, which adds the time. Source: sd-daemon(3)."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _PRIORITIES.get(record.levelno, 5)
@@ -115,8 +115,8 @@ def begin(level: str, *, file: Path | None = None, syslog: bool = False) -> None
     """Start logging, until the process ends.
 
     Args:
-        level: of what is written, as ``info``.
-        file: to write; standard error without one.
+        level: the lowest level to write, for example ``info``.
+        file: the log file; None for standard error.
         syslog: whether to write to syslog as well.
     """
     targets = [_main(file)]
@@ -140,7 +140,7 @@ def _main(file: Path | None) -> logging.Handler:
 
 
 def _is_journal() -> bool:
-    """Whether standard error goes to the journal. Source: systemd.exec(5), JOURNAL_STREAM."""
+    """Tell whether standard error goes to the journal. Source: systemd.exec(5), JOURNAL_STREAM."""
     with suppress(OSError):
         found = os.fstat(2)
         return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"

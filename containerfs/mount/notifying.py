@@ -1,4 +1,4 @@
-"""Telling systemd that a process is ready, and that it is ending. Source: sd_notify(3)."""
+"""Tells systemd that a process is ready, and that it is ending. Source: sd_notify(3)."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def notify(state: str) -> None:
-    """Tell the service manager, if there is one that listens: ``READY=1``, ``STOPPING=1``, ``STATUS=...``."""
+    """Send a state to the service manager, if one listens: ``READY=1``, ``STOPPING=1``, ``STATUS=...``."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

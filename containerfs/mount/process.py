@@ -1,4 +1,4 @@
-"""The process of a mount: it mounts, serves until the mount ends, and sends what is left."""
+"""The process of a mount: it mounts, serves until the mount ends, and uploads what is left."""
 
 import gc
 import io
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DRAIN = 600.0  # seconds for which the end of a mount waits for uploads
+_DRAIN = 600.0  # seconds that the end of a mount waits for uploads
 
 
 def main() -> NoReturn:
-    """Mount what the command says, and serve to the end."""
-    gc.freeze()  # what is imported stays: to look through it again and again takes a fifth of the start
+    """Mount what the command says, and serve until the end."""
+    gc.freeze()  # modules stay, and garbage collection that visits them again and again takes a fifth of the start
     # httpx would import its own command, and rich, click and pygments for it.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
     status = FAILED
@@ -48,7 +48,7 @@ def main() -> NoReturn:
 
 
 def _stay(settings: MountSettings, mountpoint: Path, command: Command) -> int:
-    """Mount and serve; returns the exit status."""
+    """Mount and serve, and return the exit status."""
     if not settings.foreground:
         _redirect_output(settings.log_file)
     tell = _tell_terminal if settings.foreground else command.tell
@@ -73,7 +73,7 @@ def _stay(settings: MountSettings, mountpoint: Path, command: Command) -> int:
 
 
 def _redirect_output(log_file: Path | None) -> None:
-    """Write to the log what libfuse says, and Python."""
+    """Write the output of libfuse and Python to the log."""
     output = os.open(log_file or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for number in (1, 2):
         os.dup2(output, number)
@@ -84,7 +84,7 @@ def _tell_terminal(word: Word) -> None:
     if word.status:
         print(f"containerfs mount: {' '.join(word.text.splitlines())}", file=sys.stderr)
         return
-    if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as what they are
+    if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as they are
         sys.stdout.reconfigure(errors="surrogateescape")
     print(word.text, flush=True)
 
@@ -92,10 +92,11 @@ def _tell_terminal(word: Word) -> None:
 def _mount_and_serve(
     settings: MountSettings, mountpoint: Path, ready: Callable[[str], None], stack: ExitStack
 ) -> list[str]:
-    """Returns what could not be uploaded when the mount ended. Calls ``ready`` once with what is mounted."""
+    """Mount and serve, and return what could not be uploaded when the mount ended. Calls ``ready`` once with what is
+    mounted."""
     service, embedded = settings.service, None
     if service.url is None:
-        embedded = EmbeddedStore(service.data_dir)  # it starts while the imports below take their time
+        embedded = EmbeddedStore(service.data_dir)  # it starts during the imports below
         stack.callback(embedded.stop)
     logs.begin(settings.log_level, file=settings.log_file, syslog=settings.syslog)
     raise_limit()
@@ -130,7 +131,7 @@ def _mount_and_serve(
 
 
 def _open(settings: MountSettings, embedded: EmbeddedStore | None, stack: ExitStack) -> "FileSystem":
-    """The file system over the chosen service, closed with the stack."""
+    """Return the file system over the chosen service. It is closed with the stack."""
     from containerfs.fs.open import open_filesystem
     from containerfs.mount.service import connect
 

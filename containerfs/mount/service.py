@@ -12,7 +12,7 @@ _TIMEOUT = Timeout(60.0, connect=3.0)  # seconds; operations of a mount do not w
 
 
 def connect(settings: ServiceSettings, embedded: "EmbeddedStore | None") -> tuple[Client, Client]:
-    """A client that retries temporary failures, and one that does not. Raises ContainerFSError."""
+    """Return a client that retries temporary failures, and one that does not. Raises ContainerFSError."""
 
     def client(retry_for: float) -> Client:
         return Client(

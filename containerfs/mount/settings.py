@@ -1,4 +1,4 @@
-"""All that the process of a mount is told, as one value, which the command has made of its settings."""
+"""Everything that the process of a mount is told, as one value, which the command makes from its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +13,16 @@ class ServiceSettings:
     """How to reach a service.
 
     Attributes:
-        url: up to and including ``/v1``; None means the embedded store.
+        url: up to and including ``/v1``; None for the embedded store.
         data_dir: of the embedded store.
-        patience: seconds for which requests are tried again.
-        key: how the service knows who asks.
-        organization, project, auth_header, ca_file, default_headers, default_query: as the settings of those names.
+        patience: for how many seconds requests are retried.
+        key: the API key.
+        organization: as the setting with this name.
+        project: as the setting with this name.
+        auth_header: as the setting with this name.
+        ca_file: as the setting with this name.
+        default_headers: as the setting with this name.
+        default_query: as the setting with this name.
     """
 
     url: str | None
@@ -33,7 +38,7 @@ class ServiceSettings:
 
     @property
     def name(self) -> str:
-        """What people call it; also tells services apart across mounts."""
+        """The name of the service for people, which also tells services apart across mounts."""
         return self.url or f"embedded store in {self.data_dir}"
 
 
@@ -43,12 +48,13 @@ class MountSettings:
 
     Attributes:
         options: of its file system.
-        metadata_expiry: seconds for which a listing is believed, the kernel's memory included.
+        metadata_expiry: how long a listing is believed in seconds, including the kernel's cache.
         inode32: whether inode numbers have 32 bits.
         fuse_options: further ones of mount.fuse(8), separated by commas.
-        foreground: whether the process says on the terminal how it gets on, and not to the command that waits for it.
-        log_file: None means standard error.
-        log_level, syslog: as the settings of those names.
+        foreground: whether the process reports on the terminal, instead of to the command that waits for it.
+        log_file: None for standard error.
+        log_level: as the setting with this name.
+        syslog: as the setting with this name.
     """
 
     service: ServiceSettings

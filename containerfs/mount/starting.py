@@ -1,11 +1,12 @@
-"""Starting the process of a mount, and what it and the command that starts it tell each other.
+"""Starts the process of a mount, and exchanges messages between it and the command that starts it.
 
-A socket connects them. The command sends the settings, pickled, and closes its direction; the process sends one word:
-that it is ready, or why it is not. A command that ends sooner leaves no settings, and the process ends, too.
+A socket connects them. The command sends the settings, pickled, and closes its direction. The process sends one
+message: that it is ready, or why it is not. If the command ends earlier, there are no settings, and the process ends
+too.
 
-``python -m`` alone puts the working directory first in ``sys.path``, so that a ``token.py`` which happens to lie there
-would run in place of Python's own. ``-P`` keeps it out. PYTHONPATH stays in force, because whoever set it chose it, and
-the command has obeyed it too. Source: Python's command line, ``-P``.
+``python -m`` alone puts the working directory first in ``sys.path``, so that a ``token.py`` that happens to be there
+would run instead of Python's own. ``-P`` prevents that. PYTHONPATH still applies, because whoever set it chose it, and
+it applies to the command too. Source: Python's command line, ``-P``.
 """
 
 import os
@@ -20,16 +21,16 @@ from typing import NoReturn
 
 from containerfs.mount.settings import MountSettings
 
-_LESS_MEMORY = ("-X", "no_debug_ranges")  # 0.8 MB: tracebacks do not say which part of a line has failed
+_LESS_MEMORY = ("-X", "no_debug_ranges")  # saves 0.8 MB; tracebacks do not say which part of a line has failed
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What the process has to say.
+    """The message of the process.
 
     Attributes:
-        text: what is mounted where; or why nothing is.
-        status: 0 if it is mounted, else what the command is to exit with.
+        text: what is mounted where, or why nothing is.
+        status: 0 if it is mounted; otherwise the exit status of the command.
     """
 
     text: str
@@ -37,10 +38,10 @@ class Word:
 
 
 class Ended(Exception):
-    """The process ended without a word.
+    """The process ended without a message.
 
     Attributes:
-        status: its exit status; negative for the signal that has killed it.
+        status: its exit status; negative for the signal that killed it.
     """
 
     def __init__(self, status: int) -> None:
@@ -49,15 +50,16 @@ class Ended(Exception):
 
 
 class Starting:
-    """The process of a mount in the background. It starts at once, and imports what it needs while settings are read.
+    """The process of a mount in the background. It starts at once, and imports what it needs while the settings are
+    read.
 
-    It has a session of its own, and of what this process holds only standard error, until it writes to its log.
+    It has its own session, and shares only standard error with this process, until it writes to its log.
 
     Args:
-        mountpoint: also shows people which mount the process is.
+        mountpoint: also shows people which mount the process belongs to.
 
     Raises:
-        OSError: no process can be started.
+        OSError: if no process can be started.
     """
 
     def __init__(self, mountpoint: Path) -> None:
@@ -72,7 +74,7 @@ class Starting:
             )
 
     def give(self, settings: MountSettings) -> Word:
-        """Tell it what to mount; returns what it says then. Raises Ended."""
+        """Tell it what to mount, and return its answer. Raises Ended."""
         with self._connection:
             with suppress(BrokenPipeError):  # it has ended
                 _send(self._connection, settings)
@@ -80,12 +82,12 @@ class Starting:
         if not said:
             raise Ended(self._process.wait())
         word: Word = pickle.loads(said)
-        self._process.returncode = 0  # it outlives this process: nobody waits for it
+        self._process.returncode = 0  # it outlives this process, so nobody waits for it
         return word
 
 
 def become(mountpoint: Path, settings: MountSettings) -> NoReturn:
-    """Be the process of a mount, in place of the command."""
+    """Become the process of a mount, in place of the command."""
     ours, theirs = socket.socketpair()
     with ours:
         _send(ours, settings)
@@ -94,20 +96,20 @@ def become(mountpoint: Path, settings: MountSettings) -> NoReturn:
 
 
 class Command:
-    """The command, as its process sees it: gives the settings, and waits for a word."""
+    """The command as its process sees it: sends the settings, and waits for a message."""
 
     def __init__(self, descriptor: int) -> None:
         self._connection = socket.socket(fileno=descriptor)
         self._connection.set_inheritable(False)
 
     def settings(self) -> MountSettings | None:
-        """What to mount; None if the command has given up. Waits for it."""
+        """Wait for what to mount; None if the command has given up."""
         given = _received(self._connection)
         settings: MountSettings | None = pickle.loads(given) if given else None
         return settings
 
     def tell(self, word: Word) -> None:
-        """Say the one word. The command may have been interrupted."""
+        """Send the one message. The command may have been interrupted."""
         with self._connection, suppress(OSError):
             _send(self._connection, word)
 
@@ -123,7 +125,7 @@ def _send(connection: socket.socket, told: MountSettings | Word) -> None:
 
 
 def _received(connection: socket.socket) -> bytes:
-    """All that comes until the other end is closed."""
+    """Return everything that arrives until the other end is closed."""
     with connection.makefile("rb") as file, suppress(ConnectionResetError):
         return file.read()
     return b""

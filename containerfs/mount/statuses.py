@@ -18,5 +18,5 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 
 
 def status_of(error: Exception) -> int:
-    """The exit status for an error."""
+    """Return the exit status for an error."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)

@@ -172,7 +172,8 @@ class _Server(uvicorn.Server):
                     task.cancel()
 
     async def _end_within(self, seconds: float) -> bool:
-        """Whether all requests and connections end in time. Nobody waits for them any more after a second stop."""
+        """Wait until all requests and connections have ended, and return whether they have. A second stop ends the
+        wait."""
         state = self.server_state
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -327,7 +327,7 @@ class MetadataCache:
 
 
 def _is_known(container: ContainerDirectory) -> bool:
-    """Whether there is something to show of a container that cannot be listed."""
+    """Tell whether there is something to show of a container that cannot be listed."""
     return container.asked_at > 0 or bool(container.by_id)
 
 

@@ -59,13 +59,13 @@ class Delivery:
             self.source.cancel()
 
     def read_from(self, source: SealedSource | GrowingSource) -> None:
-        """What is sent from now on comes from here."""
+        """Set the source of what is sent from now on."""
         self.source = source
         if self.cancelled.is_set():
             source.cancel()
 
     def note_digest(self) -> None:
-        """If all of the content was read, that is known by now."""
+        """Take over the digest if all of the content was read."""
         if self.digest is None and self.source is not None:
             self.digest = self.source.digest
 
@@ -162,7 +162,8 @@ class Courier:
                 raise
 
     def _continued(self, delivery: Delivery, job: Job) -> RemoteFile | None:
-        """What the upload has stored that began while the content was written; None if none did, or it broke off."""
+        """Return what the upload has stored that began while the content was written; None if there was none, or it
+        broke off."""
         streaming, delivery.streaming = delivery.streaming, None
         if streaming is None:
             return None

@@ -1,9 +1,9 @@
 """Streaming uploads: those that begin while their file is still being written.
 
-A service that stores whole uploads only keeps nothing of one that breaks off. So a body may follow its file as the file
-grows, as long as it is written in sequence; what is written goes to the staged file in any case. The end of the body is
-held back until the file was closed, and the journal has the attempt, which continues the upload. If anything goes wrong
-before that, nothing is stored and nothing was promised: the upload is dropped, and the file uploaded as any other.
+A service that only stores whole uploads keeps nothing of one that breaks off. So a body may follow its file as the file
+grows, as long as it is written in sequence; what is written also goes to the staged file. The end of the body is held
+back until the file was closed and the journal has the attempt, which continues the upload. If anything goes wrong
+before that, nothing is stored and nothing was promised: the upload is dropped, and the file is uploaded like any other.
 """
 
 import logging
@@ -28,10 +28,10 @@ from containerfs.fs.types import FileAttributes, RemoteFile
 
 log = logging.getLogger(__name__)
 
-_FROM = 8 << 20  # bytes written in sequence from which on it is worth a request of its own
+_FROM = 8 << 20  # bytes written in sequence from which a separate request is worthwhile
 _MOST = 4  # at a time
 _PAUSE = 30.0  # seconds that a writer may take for a piece; services give up after a minute
-_LOOK = 1.0  # seconds after which it is looked whether a file that does not grow is wanted still
+_LOOK = 1.0  # seconds between checks whether a file that does not grow is still wanted
 
 
 class GrowingSource:
@@ -39,13 +39,13 @@ class GrowingSource:
 
     Args:
         staged: the file, which is followed from now on.
-        wanted: whether the upload is of use still.
+        wanted: returns whether the upload is still of use.
 
     Attributes:
         size: in bytes; None until all of it was read.
         progress: called whenever some of it is read.
-        moved_at: the monotonic time at which bytes were sent that had not been sent before.
-        rate: at which such bytes are sent.
+        moved_at: monotonic time when new bytes were last sent.
+        rate: at which new bytes are sent.
     """
 
     def __init__(self, staged: StagedFile, wanted: Callable[[], bool]) -> None:
@@ -56,29 +56,29 @@ class GrowingSource:
         self._staged = staged
         self._wanted = wanted
         self._fd = -1
-        self._end: int | None = None  # once nothing is written any more
+        self._end: int | None = None  # set once nothing more is written
         self._expected: str | None = None
         self._cancelled = False
         self._hash = new_hash()
         self._hashed = 0
-        self._awaited = 0  # bytes: once there are so many, there is something to send
+        self._awaited = 0  # bytes; there is something to send once there are so many
         self._changed = threading.Event()
         staged.follower = self._grew
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Within the block, it can be read. Raises Failed, TooManyOpenFiles."""
+        """Open the file for reading within the context. Raises Failed, TooManyOpenFiles."""
         with self._staged.opened() as self._fd:
             yield
 
     @property
     def sent(self) -> int:
-        """How many bytes were sent, those that were sent again counted once."""
+        """The number of bytes sent. Bytes that were sent again count once."""
         return self._hashed
 
     @property
     def digest(self) -> str | None:
-        """Of the whole content; None until all of it was read."""
+        """The digest of the whole content; None until all of it was read."""
         return self._hash.hexdigest() if self._hashed == self.size else None
 
     @property
@@ -87,10 +87,10 @@ class GrowingSource:
         return self.size is not None
 
     def finish(self, expected: str | None) -> bool:
-        """Nothing is written to the file any more: let its end be sent; returns False if it is not what was sent.
+        """Let the end be sent, because nothing more is written. Returns False if the content is not what was sent.
 
         Args:
-            expected: the digest that was noted when the file was closed; None if none was.
+            expected: the digest that was recorded when the file was closed; None if there is none.
         """
         written = self._staged.in_sequence
         if self._cancelled or written is None or written != self._staged.size:
@@ -101,16 +101,16 @@ class GrowingSource:
         return True
 
     def cancel(self) -> None:
-        """Let the upload break off at its next read."""
+        """Make the upload stop at its next read."""
         self._cancelled = True
         self._changed.set()
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes, once they were written; fewer only at the end.
+        """Wait until ``size`` bytes were written, and return them; fewer only at the end.
 
         Raises:
-            Cancelled: the upload is of no use any more.
-            Damaged: the content is not what was closed.
+            Cancelled: if the upload is of no more use.
+            Damaged: if the content is not what was closed.
         """
         self.progress()
         there = self._wait_for(offset + size)
@@ -125,12 +125,12 @@ class GrowingSource:
         return data
 
     def _wait_for(self, end: int) -> int:
-        """Wait until so much was written, or nothing more will be; returns how much there is."""
+        """Wait until so much was written, or nothing more will be. Returns how much there is."""
         gives_up = time.monotonic() + _PAUSE
         while True:
             if self._cancelled or not self._wanted():
                 raise types.Cancelled("the file was deleted, renamed or replaced during its upload")
-            self._awaited = end  # before it is looked whether they are there
+            self._awaited = end  # before checking whether they are there
             there = self._staged.in_sequence
             if there is None:
                 raise types.Cancelled("the file was changed during its upload")
@@ -142,18 +142,19 @@ class GrowingSource:
             self._changed.clear()
 
     def _note_end(self, size: int) -> None:
-        """Raises Damaged if the content is not what was closed."""
+        """Record the size. Raises Damaged if the content is not what was closed."""
         if self._expected not in (None, self._hash.hexdigest()):
             raise types.Damaged("the staged data was damaged on this machine's disk")
         self.size = size
 
     def _grew(self, there: int | None) -> None:
-        """Woken by each write, the thread that sends would take the processor from the program that writes."""
+        """Called at each write. Waking the sending thread each time would take the processor from the program that
+        writes."""
         if there is None or there >= self._awaited:
             self._changed.set()
 
     def _take_digest(self, data: bytes, offset: int) -> None:
-        if offset == self._hashed:  # else it is sent again
+        if offset == self._hashed:  # otherwise it is sent again
             self._hash.update(data)
             self._hashed += len(data)
             self.rate.add(len(data))
@@ -161,11 +162,12 @@ class GrowingSource:
 
 
 class StreamingUpload:
-    """One that has begun. Thread-safe.
+    """An upload that has begun. Thread-safe.
 
     Attributes:
         key: its idempotency key.
-        container_id, path: where it goes.
+        container_id: the container that it goes to.
+        path: where it goes in that container.
         outcome: what the service has stored, or why it has not.
     """
 
@@ -178,24 +180,24 @@ class StreamingUpload:
         self._attributes: FileAttributes | None = None
 
     def send(self, remote: Remote) -> RemoteFile:
-        """Send what is written, as it comes, and in the end all of it; returns what the service has stored."""
+        """Send what is written as it arrives, until all is sent. Returns what the service has stored."""
         with self.source.opened():
             return remote.upload(
                 UploadRequest(self.container_id, self.path, self.source, self.key, lambda: self._attributes)
             )
 
     def finish(self, attributes: FileAttributes | None, expected: str | None) -> RemoteFile | None:
-        """The file was closed, and the journal has the attempt: let the rest be sent, and wait for the answer.
+        """Let the rest be sent, because the file was closed and the journal has the attempt, and wait for the answer.
 
         Args:
             attributes: to be kept with it.
-            expected: the digest that was noted when the file was closed; None if none was.
+            expected: the digest that was recorded when the file was closed; None if there is none.
 
         Returns:
-            What the service has stored; None if the upload had broken off, so that it has stored nothing.
+            What the service has stored; None if the upload had broken off, so that nothing was stored.
 
         Raises:
-            FsError: as of any upload, once the end may have been sent.
+            FsError: as for any upload, once the end may have been sent.
         """
         self._attributes = attributes
         if not self.source.finish(expected):
@@ -209,7 +211,7 @@ class StreamingUpload:
 
 
 class StreamingUploads:
-    """Begins them, and knows those that are under way. Thread-safe.
+    """Begins uploads, and knows those that are running. Thread-safe.
 
     Args:
         enabled: whether any may begin.
@@ -224,7 +226,7 @@ class StreamingUploads:
         self._under_way: dict[StagedFile, tuple[FileNode, StreamingUpload]] = {}
 
     def follow(self, node: FileNode, staged: StagedFile) -> None:
-        """Something was written to a file: begin to upload it, if it is large, and written in sequence."""
+        """Called when something was written to a file: begins to upload it if it is large and written in sequence."""
         if not self._enabled or staged.follower is not None or (staged.in_sequence or 0) < _FROM:
             return
         dialect = self._remote.dialect
@@ -234,13 +236,13 @@ class StreamingUploads:
                 self._start(staged, upload)
 
     def of(self, staged: StagedFile, container_id: str, path: str) -> StreamingUpload | None:
-        """The upload of a file to a path; None if there is none."""
+        """Return the upload of a file to a path; None if there is none."""
         with self._lock:
             _, upload = self._under_way.get(staged, (None, None))
         return upload if upload is not None and (upload.container_id, upload.path) == (container_id, path) else None
 
     def under_way(self) -> dict[FileNode, StreamingUpload]:
-        """Those that there are."""
+        """Return the running uploads."""
         with self._lock:
             return dict(self._under_way.values())
 
@@ -261,7 +263,7 @@ class StreamingUploads:
             return upload
 
     def _is_worth_it(self, node: FileNode, staged: StagedFile) -> bool:
-        """Wants the tree's lock held."""
+        """Tell whether to upload a file while it is written. The tree's lock must be held."""
         is_being_written = isinstance(node.state, state.Staged) and node.state.data is staged
         return is_being_written and node.parent is not None and not self._names.is_temporary(node.path)
 
@@ -273,7 +275,7 @@ class StreamingUploads:
     def _start(self, staged: StagedFile, upload: StreamingUpload) -> None:
         try:
             threading.Thread(target=self._run, args=[staged, upload], name="streaming upload", daemon=True).start()
-        except RuntimeError:  # there are as many threads as there may be
+        except RuntimeError:  # no more threads can be started
             self._forget(staged)
 
     def _run(self, staged: StagedFile, upload: StreamingUpload) -> None:
@@ -288,6 +290,6 @@ class StreamingUploads:
             upload.outcome.set_result(stored)
 
     def _forget(self, staged: StagedFile) -> None:
-        """Before its outcome is known: no later attempt takes it for one that is under way."""
+        """Called before the outcome is known, so that no later attempt takes the upload for a running one."""
         with self._lock:
             del self._under_way[staged]

@@ -204,7 +204,8 @@ revision = Table(
 
 @event.listens_for(metadata, "before_create")
 def _for_postgresql(_: MetaData, connection: Connection, **given: Any) -> None:
-    """What is said of PostgreSQL only where it is used: else SQLAlchemy imports all that it knows of its drivers."""
+    """Set options of PostgreSQL only there, because otherwise SQLAlchemy imports everything that it knows of its
+    drivers."""
     if connection.dialect.name == "postgresql":
         _due.dialect_kwargs["postgresql_where"] = _DUE
 
