@@ -86,6 +86,32 @@ def test_an_upload_is_at_the_server_while_it_is_sent(proxy: Proxy, client: Clien
         assert connection.receive().startswith(b"HTTP/1.1 200 ")
 
 
+class Growing:
+    """Content whose size nobody knows, and whose upload is abandoned in place of its end, if it is."""
+
+    size = None
+
+    def __init__(self, content: bytes, *, abandoned: bool) -> None:
+        self._content = content
+        self._abandoned = abandoned
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if self._abandoned and offset + size > len(self._content):
+            raise InterruptedError
+        return self._content[offset : offset + size]
+
+
+def test_an_upload_of_unknown_length_is_stored_whole_or_not_at_all(proxy: Proxy, client: Client) -> None:
+    container, content = client.containers.create(name="chunked").id, os.urandom(5 << 20)
+    with pytest.raises(InterruptedError):
+        client.containers.files.create(container, file=("file", Growing(content, abandoned=True)))
+    unfinished = proxy.server.data_dir / "tmp"
+    eventually(lambda: not any(unfinished.iterdir()))
+    assert list(client.containers.files.list(container)) == []
+    file = client.containers.files.create(container, file=("file", Growing(content, abandoned=False)))
+    assert client.containers.files.content.retrieve(file.id, container_id=container).read() == content
+
+
 def test_what_is_too_large_is_refused_by_the_server(client: Client) -> None:
     container = client.containers.create(name="too large").id
     with pytest.raises(APIStatusError) as raised:
