@@ -6,8 +6,7 @@ import fcntl
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
@@ -26,14 +25,25 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
-@contextmanager
-def disk_errors() -> Iterator[None]:
+class _DiskErrors:
+    """A context manager written out: one that is made of a generator takes as long as a system call."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            known = _KINDS.get(error.errno or 0, types.Failed)
+            raise known(f"on this machine's disk: {error}") from error
+
+
+_DISK_ERRORS = _DiskErrors()
+
+
+def disk_errors() -> AbstractContextManager[None]:
     """Translate the ``OSError`` of work on local files by ``_KINDS``; others become Failed."""
-    try:
-        yield
-    except OSError as error:
-        kind = _KINDS.get(error.errno or 0, types.Failed)
-        raise kind(f"on this machine's disk: {error}") from error
+    return _DISK_ERRORS
 
 
 def write_all(fd: int, data: memoryview | bytes, offset: int) -> int:

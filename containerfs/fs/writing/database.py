@@ -72,7 +72,7 @@ class Database:
         self._log = path.with_name(f"{path.name}-wal")
         self._lock = threading.RLock()  # guards the connection
         self._has_reserve = False
-        with _database_errors():
+        with _ERRORS:
             try:
                 self._db = _connect(path)
             except sqlite3.DatabaseError as error:
@@ -89,7 +89,7 @@ class Database:
             NoSpace: if the disk is full; nothing has changed.
             Failed: if it cannot be changed; nothing has changed.
         """
-        with self._lock, _damage_is_failure(), _database_errors():
+        with self._lock, _ALL_ERRORS:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._reserve()
@@ -103,7 +103,7 @@ class Database:
 
     def select(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows that a statement finds. Raises Failed."""
-        with self._lock, _damage_is_failure(), _database_errors():
+        with self._lock, _ALL_ERRORS:
             return self._db.execute(statement, values).fetchall()
 
     def sync(self) -> None:
@@ -172,21 +172,28 @@ def _execute(db: sqlite3.Connection, statements: str) -> None:
         db.execute(statement)
 
 
-@contextmanager
-def _database_errors() -> Iterator[None]:
-    """Translate errors: a full disk is NoSpace, other failures are Failed, and damage is left to the caller."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        kind = types.NoSpace if error.sqlite_errorcode in _FULL else types.Failed
-        raise kind(f"the journal cannot be used: {error}") from error
-    except sqlite3.ProgrammingError as error:
-        raise types.Failed("the mount has ended, and its journal is closed") from error
+class _DatabaseErrors:
+    """Translates errors: a full disk is NoSpace, other failures are Failed.
+
+    A context manager written out: each transaction would take three that are made of generators.
+
+    Args:
+        damage: whether damage is Failed as well; otherwise it is left to the caller.
+    """
+
+    def __init__(self, *, damage: bool) -> None:
+        self._damage = damage
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, sqlite3.OperationalError):
+            known = types.NoSpace if error.sqlite_errorcode in _FULL else types.Failed
+            raise known(f"the journal cannot be used: {error}") from error
+        if isinstance(error, sqlite3.ProgrammingError):
+            raise types.Failed("the mount has ended, and its journal is closed") from error
+        if self._damage and isinstance(error, sqlite3.DatabaseError):
+            raise types.Failed(f"the journal is damaged: {error}; the next mount sets it aside") from error
 
 
-@contextmanager
-def _damage_is_failure() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise types.Failed(f"the journal is damaged: {error}; the next mount sets it aside") from error
+_ERRORS, _ALL_ERRORS = _DatabaseErrors(damage=False), _DatabaseErrors(damage=True)
