@@ -1,9 +1,11 @@
 """Fetches the next small files of a directory that is being read through, in parallel."""
 
+import math
 import threading
+import time
+from collections import deque
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from cachetools import LRUCache
 
@@ -13,7 +15,10 @@ from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.scans import Scan, Siblings
 from containerfs.fs.types import RemoteFile
 
-_WORKERS = 32
+_FEWEST, _MOST = 4, 32  # files at a time
+_READ_IN = 0.0015  # seconds in which a program copies a small file out of a mount
+_AT_FIRST = 0.025  # seconds that a fetch is taken to last until one has ended
+_LATEST = 0.25  # weight of the latest fetch in the time that one lasts
 _LARGEST = 4 << 20  # bytes; larger files spend their time on content, not on round trips
 _SCANS = 64  # number of directories remembered
 
@@ -25,8 +30,11 @@ class Prefetcher:
         self._fetcher = fetcher
         self._cache = cache
         self._scans: LRUCache[Hashable, Scan[RemoteFile]] = LRUCache(_SCANS)
-        self._lock = threading.Lock()  # guards the scans
-        self._pool = ThreadPoolExecutor(_WORKERS, "prefetch")
+        self._due: deque[RemoteFile] = deque()
+        self._fetching = 0  # threads
+        self._lasts = _AT_FIRST  # seconds
+        self._lock = threading.Lock()  # guards all above
+        self._pool = ThreadPoolExecutor(_MOST, "prefetch")
 
     def opened(self, directory: Hashable, name: str, siblings: Siblings[RemoteFile]) -> None:
         """Called when a file is opened for reading. Never waits for the service, and never fails.
@@ -41,18 +49,43 @@ class Prefetcher:
             scan = self._scans.get(directory)
             if scan is None:
                 scan = self._scans[directory] = Scan()
-            following = scan.opened(name, siblings)
-        for file in following:
-            with suppress(RuntimeError):  # closed, or no more threads can be started; nobody waits for it
-                self._pool.submit(self._fetch, file)
+            self._due += scan.opened(name, siblings)
+            more = min(len(self._due), at_a_time(self._lasts) - self._fetching)
+            self._fetching += max(0, more)
+        for _ in range(more):
+            try:
+                self._pool.submit(self._work)
+            except RuntimeError:  # closed, or no more threads can be started; nobody waits for it
+                with self._lock:
+                    self._fetching -= 1
 
     def close(self) -> None:
         """Start no more downloads."""
+        with self._lock:
+            self._due.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, file: RemoteFile) -> None:
+    def _work(self) -> None:
+        lasted = None
+        while (file := self._next(lasted)) is not None:
+            begun = time.monotonic()
+            has_asked = self._fetch(file)
+            lasted = time.monotonic() - begun if has_asked else None
+
+    def _next(self, lasted: float | None) -> RemoteFile | None:
+        """Return the next file for a thread whose last fetch took so long; None if the thread is to end."""
+        with self._lock:
+            if lasted is not None:
+                self._lasts += _LATEST * (lasted - self._lasts)
+            if self._due and self._fetching <= at_a_time(self._lasts):
+                return self._due.popleft()
+            self._fetching -= 1
+            return None
+
+    def _fetch(self, file: RemoteFile) -> bool:
+        """Fetch a file; return whether that took a request."""
         if file.size is None or file.size > _LARGEST or self._cache.has(file):
-            return
+            return False
         try:
             reader = self._fetcher.open(file)
             try:
@@ -61,3 +94,14 @@ class Prefetcher:
                 reader.close()
         except types.FsError:
             pass  # whoever opens the file will request it again, and get the error
+        return True
+
+
+def at_a_time(lasts: float) -> int:
+    """Return how many files are fetched at a time: as many as are read while one is fetched. More would only take the
+    processor from each other, and from the program that reads.
+
+    Args:
+        lasts: seconds that a fetch lasts.
+    """
+    return min(_MOST, max(_FEWEST, math.ceil(lasts / _READ_IN)))

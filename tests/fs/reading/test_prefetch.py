@@ -9,7 +9,7 @@ import pytest
 from containerfs.fs import types
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
-from containerfs.fs.reading.prefetch import Prefetcher
+from containerfs.fs.reading.prefetch import Prefetcher, at_a_time
 from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteFile
 from tests.fs import programs
@@ -121,3 +121,27 @@ def test_files_that_are_being_written_or_are_large_are_not_fetched(
     prefetcher.close()
     cache.close()
     assert sorted(fetched.ids()) == [ids[2], *ids[6:]]
+
+
+def test_as_many_files_are_fetched_at_a_time_as_are_read_meanwhile() -> None:
+    assert [at_a_time(seconds) for seconds in (0.0, 0.002, 0.015, 0.06, 13.0)] == [4, 4, 10, 32, 32]
+
+
+def test_files_of_a_service_far_away_are_fetched_many_at_a_time(
+    scanning_fs: Paths, remote: MemoryRemote, files: dict[str, str]
+) -> None:
+    paths = list(files)
+    asked: list[str] = []
+    enough = threading.Event()
+
+    def far(operation: str, subject: str) -> None:
+        if operation == "content":
+            asked.append(subject)
+            if len(asked) == 10:
+                enough.set()
+            assert enough.wait(30)  # which it never is if fewer are fetched at a time
+
+    programs.read(scanning_fs, paths[0])
+    remote.before = far
+    with programs.opened(scanning_fs, paths[1]):
+        assert enough.wait(30)
