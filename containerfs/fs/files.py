@@ -149,16 +149,15 @@ class OpenFiles:
 
     def target(self, node: Link) -> bytes:
         """Return the target of a symbolic link."""
-        buffer = bytearray(TARGET_MAX + 1)
         handle = ReadHandle(node, self._fetcher)
         try:
-            size = handle.read_into(memoryview(buffer), 0)
+            target = handle.read(0, TARGET_MAX + 1)
         finally:
             handle.close()
         self._prefetch_after(node)
-        if size > TARGET_MAX or b"\0" in buffer[:size]:
+        if len(target) > TARGET_MAX or b"\0" in target:
             raise types.Failed(f"the target of {node.name!r} is not one that a symbolic link can have")
-        return bytes(buffer[:size])
+        return target
 
     def _new(self, kind: type[N], parent: Directory, name: str, data: StagedFile, owner: Owner | None) -> N:
         initial: state.State = Local(data) if self._names.is_scratch(name) else Staged(data, state.NEW)

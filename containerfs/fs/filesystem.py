@@ -227,12 +227,11 @@ class FileSystem:
             self.forget(node)
             raise
 
-    def read_into(self, fh: int, buffer: memoryview, offset: int) -> int:
-        """Read into ``buffer``. Returns the number of bytes, smaller than ``buffer`` only at the end of the file.
-        Source: pread(2)."""
+    def read(self, fh: int, offset: int, size: int) -> bytes:
+        """Read the bytes at ``offset``, fewer than ``size`` only at the end of the file. Source: pread(2)."""
         handle = self._files.handle(fh)
         try:
-            return handle.read_into(buffer, offset)
+            return handle.read(offset, size)
         except types.NotFound as error:
             raise self._inodes.vanished(handle.node, error) from error
 

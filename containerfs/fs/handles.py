@@ -36,26 +36,25 @@ class ReadHandle:
         # Older content stays open until the handle is closed, because another thread may be reading it.
         self._readers: dict[RemoteFile, Reader] = {}  # guarded by the node's lock
 
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read into ``buffer`` at ``offset``. Returns the number of bytes, smaller than ``buffer`` only at the end of
-        the file.
+    def read(self, offset: int, size: int) -> bytes:
+        """Read the bytes at ``offset``, fewer than ``size`` only at the end of the file.
 
         Raises:
             NotFound: if the service no longer has the content.
             Unreachable: if the service does not answer.
         """
-        read = self._read_into(buffer, offset)
-        if read and self._notes_access and self.node.accessed():
+        data = self._read(offset, size)
+        if data and self._notes_access and self.node.accessed():
             self.moved = True
-        return read
+        return data
 
-    def _read_into(self, buffer: memoryview, offset: int) -> int:
+    def _read(self, offset: int, size: int) -> bytes:
         with self.node.lock:
             content = state.content(self.node.state)
             if isinstance(content, StagedFile):
-                return content.read_into(buffer, offset)
+                return content.read(offset, size)
             reader = self._reader(content)
-        return reader.read_into(buffer, offset) if reader else 0
+        return reader.read(offset, size) if reader else b""
 
     def write(self, data: memoryview, offset: int) -> int:
         """Raise BadHandle."""

@@ -69,16 +69,15 @@ class StagedFile:
         with self._lock, disk_errors():
             return os.stat(self.path if self._fd is None else self._fd).st_size
 
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read into ``buffer`` at ``offset``. Returns the number of bytes, smaller than ``buffer`` only at the end of
-        the file.
+    def read(self, offset: int, size: int) -> bytes:
+        """Read the bytes at ``offset``, fewer than ``size`` only at the end of the file.
 
         Raises:
             Failed: if the file is gone.
             TooManyOpenFiles: if no descriptor is left.
         """
         with self._lock:
-            return os.preadv(self._descriptor(), [buffer], offset)
+            return os.pread(self._descriptor(), size, offset)
 
     def write(self, data: memoryview, offset: int) -> int:
         """Write all of ``data`` at ``offset``. Raises NoSpace."""

@@ -7,8 +7,9 @@ would be mapped into the process, filled with zeros page by page, and unmapped a
 import contextlib
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX
 _KEPT = 8 << 20  # bytes that may be free
+_ARENAS = 2  # each keeps as much; threads of Python rarely allocate at the same time
 _OWN_MAPPING = 4 << 20  # bytes; blocks of this size are returned at once
 
 
@@ -18,3 +19,4 @@ def keep_buffers() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _KEPT)
         mallopt(_MMAP_THRESHOLD, _OWN_MAPPING)
+        mallopt(_ARENA_MAX, _ARENAS)

@@ -7,7 +7,6 @@ without a result. Errors are raised as ``OSError`` with the number from the tabl
 import errno
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -95,7 +94,6 @@ class ContainerOperations:
         self._listed: dict[
             int, list[Entry]
         ] = {}  # by handle: the entries that were read; offsets are positions in this list
-        self._of_thread = threading.local()
 
     # Nodes
 
@@ -216,8 +214,7 @@ class ContainerOperations:
         return Answer(answers.opened(fh, keep_pages=keep_pages), partial(self._fs.release, fh))
 
     def read(self, caller: Caller, fh: int, size: int, offset: int) -> Answer:
-        buffer = self._buffer(size)
-        return Answer(buffer[: self._fs.read_into(fh, buffer[:size], offset)])
+        return Answer(self._fs.read(fh, offset, size))
 
     def write(self, caller: Caller, fh: int, data: memoryview, offset: int) -> Answer:
         return Answer(answers.size(self._fs.write(fh, data, offset)))
@@ -329,13 +326,6 @@ class ContainerOperations:
         if not isinstance(node, FileNode):
             raise types.IsADirectory(node.name)
         return node
-
-    def _buffer(self, size: int) -> memoryview:
-        """Return a buffer of this thread with at least ``size`` bytes."""
-        buffer: memoryview | None = getattr(self._of_thread, "buffer", None)
-        if buffer is None or len(buffer) < size:
-            buffer = self._of_thread.buffer = memoryview(bytearray(size))
-        return buffer
 
 
 def changes(to_set: int, attributes: Any) -> Changes:

@@ -1,5 +1,6 @@
 """What the mount's process holds while a large file passes."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from benchmarks.report import mebibytes, table
 from benchmarks.targets import Target
 
 TITLE = "Memory"
+
+_OPEN, _EACH = 200, 1 << 20  # files, and bytes of each
 
 
 def section(bench: Bench) -> Iterator[str]:
@@ -28,6 +31,8 @@ def section(bench: Bench) -> Iterator[str]:
     yield ""
     rows = [[target.name, *_measure(bench, target, work)] for target in targets]
     yield from table(["", "mounted", "peak reading", "then", "peak writing", "then"], rows)
+    yield ""
+    yield f"With {_OPEN} files of {_EACH >> 20} MiB open, each read once: {mebibytes(_many_open(bench))} at the peak."
 
 
 def _measure(bench: Bench, target: Target, work: list[tuple[str, Callable[[Path], object]]]) -> list[str]:
@@ -45,3 +50,14 @@ def _measure(bench: Bench, target: Target, work: list[tuple[str, Callable[[Path]
                 run("rm", mounted.path / "new")
         shutil.rmtree(cache, ignore_errors=True)
     return cells
+
+
+def _many_open(bench: Bench) -> int:
+    """The peak, in bytes, of our mount while many files are open."""
+    source = bench.random_file("open", _EACH)
+    bench.server.put({f"open/{number}": source for number in range(_OPEN)})
+    with bench.ours.mounted(bench.fresh()) as mounted, contextlib.ExitStack() as stack:
+        assert mounted.pid is not None
+        for number in range(_OPEN):
+            stack.enter_context((mounted.path / f"open/{number}").open("rb", buffering=0)).read(_EACH)
+        return memory(mounted.pid)[0]

@@ -69,8 +69,7 @@ def take(fs: Paths, fh: int) -> bytes:
 
 
 def at(fs: Paths, fh: int, offset: int, size: int) -> bytes:
-    buffer = bytearray(size)
-    return bytes(buffer[: fs.read_into(fh, memoryview(buffer), offset)])
+    return fs.read(fh, offset, size)
 
 
 def names(fs: Paths, path: str) -> list[str]:

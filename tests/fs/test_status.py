@@ -123,7 +123,7 @@ def test_more_than_an_attribute_holds_is_read_in_parts_that_stay_as_they_are(
 def test_a_download_is_told_of_under_its_name(memory_fs: Paths, remote: MemoryRemote, container: str) -> None:
     remote.put(container, "directory/large", bytes(8 * MiB))
     fh = memory_fs.open("/box/directory/large", 0)[0]
-    memory_fs.read_into(fh, memoryview(bytearray(4096)), 0)
+    memory_fs.read(fh, 0, 4096)
     (fetch,) = memory_fs._files._fetcher.under_way()
     (download,) = json.loads(memory_fs.getxattr("/", STATUS))["downloads"]
     assert (download["name"], download["bytes"]) == ("box/directory/large", 8 * MiB)

@@ -6,7 +6,7 @@ limited by the client's timeouts.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from containerfs.fs import types
@@ -17,6 +17,7 @@ from containerfs.fs.remote import Remote, Stream
 from containerfs.fs.types import RemoteFile
 
 _IDLE = 10.0  # seconds after which a paused stream returns its connection
+_LEAST_GATHERED, _GATHERED_IN_ALL = 128 << 10, 16 << 20  # bytes
 _GATHERED, _GATHERING = 1 << 20, 0.01  # bytes and seconds after which received data is stored
 _ATTEMPTS = 3  # without progress
 
@@ -56,11 +57,33 @@ class Destination(Protocol):
         """Called once, when the download does nothing more and its ``failure`` is set."""
 
 
+class Gathering:
+    """How many bytes each of several downloads gathers before it stores them. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _running
+        self._running = 0
+
+    def __enter__(self) -> None:
+        """Count one more download."""
+        with self._lock:
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+
+    def most(self) -> int:
+        """Return the number of bytes, which is smaller the more downloads there are."""
+        return max(_LEAST_GATHERED, min(_GATHERED, _GATHERED_IN_ALL // max(self._running, 1)))
+
+
 class Download:
     """A stream. ``changed`` of its destination guards its fields.
 
     Args:
         ahead: where it begins, and how far it goes.
+        gathering: shared by all downloads.
 
     Attributes:
         ahead: where it is now.
@@ -69,19 +92,21 @@ class Download:
         moved_at: monotonic time when it last brought something.
     """
 
-    def __init__(self, remote: Remote, destination: Destination, ahead: ReadAhead) -> None:
+    def __init__(self, remote: Remote, destination: Destination, ahead: ReadAhead, gathering: Gathering) -> None:
         self.ahead = ahead
         self.started = False
         self.failure: types.FsError | None = None
         self.moved_at = NEVER
         self._remote = remote
         self._destination = destination
+        self._gathering = gathering
 
     def run(self) -> None:
         """Stream until done. Errors end in ``failure`` instead of being raised, and are raised to those that wait."""
         failure: types.FsError | None = None
         try:
-            self._stream()
+            with self._gathering:
+                self._stream()
         except types.FsError as error:
             failure = error
         except Exception as error:
@@ -114,7 +139,7 @@ class Download:
             with destination.changed:
                 ahead.restart(stream.start)
         waited, since = 0.0, time.monotonic()
-        for chunk in gathered(stream.chunks):
+        for chunk in gathered(stream.chunks, self._gathering.most):
             waited += time.monotonic() - since
             destination.store(ahead, chunk)
             ahead.arrives(answered_after, waited, is_part=stream.is_part)
@@ -147,11 +172,14 @@ class Download:
             return step is Step.FETCH
 
 
-def gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def gathered(chunks: Iterable[bytes], most: Callable[[], int]) -> Iterator[bytes]:
     """Yield the same bytes in larger chunks, because each stored chunk wakes every reader.
 
     A slow stream is not delayed: a chunk that arrives 10 ms after the previous one was yielded is yielded at once. The
     rest of a burst waits for the next chunk, or for the end.
+
+    Args:
+        most: returns the number of bytes to gather, give or take a chunk.
     """
     gathering: list[bytes] = []
     size, since = 0, time.monotonic()
@@ -159,7 +187,7 @@ def gathered(chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             gathering.append(chunk)
             size += len(chunk)
-            if size >= _GATHERED or time.monotonic() - since > _GATHERING:
+            if size >= most() or time.monotonic() - since > _GATHERING:
                 yield b"".join(gathering)
                 gathering.clear()
                 size, since = 0, time.monotonic()

@@ -100,23 +100,22 @@ class CacheEntry:
         self._noted = False
         self.complete = self._is_complete()
 
-    def read_into(self, buffer: memoryview, offset: int) -> int | None:
-        """Read the present bytes at ``offset``.
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Read up to ``size`` bytes at ``offset``, which are present.
 
         Returns:
-            The number of bytes, smaller than ``buffer`` only at the end of the file; None if they are damaged, and so
-            no longer present.
+            The bytes, fewer than ``size`` only at the end of the file; None if they are damaged, and so no longer
+            present.
         """
-        stop = self._readable(offset, offset + len(buffer))
+        stop = self._readable(offset, offset + size)
         if stop is None or stop <= offset:
-            return None if stop is None else 0
-        view = buffer[: stop - offset]
+            return None if stop is None else b""
         try:
-            read = os.preadv(self.fd, [view], offset)
+            data = os.pread(self.fd, stop - offset, offset)
         except OSError as error:
             log.warning("%s: %s", self.path, error)
-            read = 0
-        return read if self._is_sound(offset, stop, view[:read]) else None
+            data = b""
+        return data if self._is_sound(offset, stop, memoryview(data)) else None
 
     def is_sound(self, start: int, stop: int) -> bool:
         """Compare the present bytes ``[start, stop)`` with their checksums. Damaged ones are no longer present."""

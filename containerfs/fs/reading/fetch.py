@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from containerfs.fs import deadline, types
 from containerfs.fs.rate import Rate
 from containerfs.fs.reading.cache import ContentCache
-from containerfs.fs.reading.downloads import Download
+from containerfs.fs.reading.downloads import Download, Gathering
 from containerfs.fs.reading.entry import CacheEntry
 from containerfs.fs.reading.passing import PassingStream
 from containerfs.fs.reading.pieces import Pieces
@@ -50,6 +50,7 @@ class Fetcher:
         self._remote = remote
         self._cache = cache
         self._workers = workers
+        self._gathering = Gathering()
         self._lock = threading.Lock()  # guards _shared
         self._shared: WeakValueDictionary[CacheEntry, _SharedFile] = WeakValueDictionary()
 
@@ -63,7 +64,9 @@ class Fetcher:
         with self._lock:
             shared = self._shared.get(entry)
             if shared is None:
-                shared = self._shared[entry] = _SharedFile(self._remote, self._cache, self._workers, entry)
+                shared = self._shared[entry] = _SharedFile(
+                    self._remote, self._cache, self._workers, self._gathering, entry
+                )
         return Reader(shared)
 
     def _pin(self, file: RemoteFile) -> CacheEntry:
@@ -105,13 +108,13 @@ class Reader:
         self._passing: PassingStream | None = None  # set while the shared lock is held
         shared.enter()
 
-    def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Read into ``buffer`` at ``offset``, and wait for the bytes if necessary.
+    def read(self, offset: int, size: int) -> bytes:
+        """Read up to ``size`` bytes at ``offset``, and wait for them if necessary.
 
         If the disk has no space for them, they bypass the cache.
 
         Returns:
-            The number of bytes, smaller than ``buffer`` only at the end of the file.
+            The bytes, fewer than ``size`` only at the end of the file.
 
         Raises:
             NotFound: if the service no longer has the file.
@@ -119,18 +122,18 @@ class Reader:
             Failed: if the service sends something else than it announced.
         """
         passing = None if self._passing is None else self._pass_by()
-        if passing is None or self._entry.has(offset, offset + len(buffer)):
+        if passing is None or self._entry.has(offset, offset + size):
             try:
-                return self._read_cached(buffer, offset)
+                return self._read_cached(offset, size)
             except types.NoSpace:
                 passing = self._pass_by()
-        return self._shared.read_past(passing, buffer, offset)
+        return self._shared.read_past(passing, offset, size)
 
-    def _read_cached(self, buffer: memoryview, offset: int) -> int:
+    def _read_cached(self, offset: int, size: int) -> bytes:
         for _ in range(_READINGS):
             if not self._entry.complete:
-                self._shared.ensure(offset, offset + len(buffer))
-            read = self._entry.read_into(buffer, offset)
+                self._shared.ensure(offset, offset + size)
+            read = self._entry.read(offset, size)
             if read is not None:
                 return read
         raise types.Failed(f"this machine's disk keeps damaging the cached content of {self._entry.file.path!r}")
@@ -147,8 +150,7 @@ class Reader:
         return self._entry.complete
 
     def ensure_all(self) -> int:
-        """Wait until the cache has the whole file, and return its size in bytes. Raises as ``read_into`` does, and
-        NoSpace."""
+        """Wait until the cache has the whole file, and return its size in bytes. Raises as ``read`` does, and NoSpace."""
         entry = self._entry
         while not entry.complete:
             with entry.lock:
@@ -168,7 +170,7 @@ class Reader:
 
         Raises:
             NoSpace: if the disk is full.
-            FsError: as ``read_into``.
+            FsError: as ``read``.
         """
         for _ in range(_READINGS):
             whole = self.ensure_all()
@@ -193,12 +195,15 @@ class _SharedFile:
         stalled: whether somebody has given up waiting, and nothing has arrived since.
     """
 
-    def __init__(self, remote: Remote, cache: ContentCache, workers: Workers, entry: CacheEntry) -> None:
+    def __init__(
+        self, remote: Remote, cache: ContentCache, workers: Workers, gathering: Gathering, entry: CacheEntry
+    ) -> None:
         self.entry = entry
         self.changed = threading.Condition(entry.lock)
         self.readers = 0
         self.stalled = False
         self.downloads: list[Download] = []
+        self._gathering = gathering
         self._pieces = Pieces()
         self._rate = Rate()
         self._remote = remote
@@ -230,16 +235,13 @@ class _SharedFile:
         """Return a stream of the content that needs no space on the disk."""
         return PassingStream(self._remote, self.file)
 
-    def read_past(self, passing: PassingStream, buffer: memoryview, offset: int) -> int:
-        """Read as ``Reader.read_into`` does. If a reader has given up waiting, the next one starts another stream."""
-        size = len(buffer)
+    def read_past(self, passing: PassingStream, offset: int, size: int) -> bytes:
+        """Read as ``Reader.read`` does. If a reader has given up waiting, the next one starts another stream."""
         try:
-            data = self._workers.do(lambda: passing.read(offset, size))
+            return self._workers.do(lambda: passing.read(offset, size))
         except types.Unreachable:
             passing.close()
             raise
-        buffer[: len(data)] = data
-        return len(data)
 
     def ensure(self, start: int, stop: int) -> None:
         """Wait until the bytes ``[start, stop)`` are in the cache, up to the end of the file."""
@@ -292,8 +294,7 @@ class _SharedFile:
             is_probe = stop - offset <= SMALL and not self._follows(offset)
             if not is_probe:
                 self._make_way()
-            download = Download(self._remote, self, ReadAhead(offset, max(stop, offset + PROBE) if is_probe else None))
-            self.downloads.append(download)
+            download = self._add(ReadAhead(offset, max(stop, offset + PROBE) if is_probe else None))
         if download.ahead.want(stop):
             self.changed.notify_all()
         return download
@@ -302,9 +303,10 @@ class _SharedFile:
         """Return a further download, which is not started yet, for a reader that reads up to ``stop``."""
         streams = [download.ahead for download in self.downloads]
         ahead = self._pieces.next(stop, streams, self.entry.present, self.size, waits=waits)
-        if ahead is None:
-            return None
-        download = Download(self._remote, self, ahead)
+        return None if ahead is None else self._add(ahead)
+
+    def _add(self, ahead: ReadAhead) -> Download:
+        download = Download(self._remote, self, ahead, self._gathering)
         self.downloads.append(download)
         return download
 

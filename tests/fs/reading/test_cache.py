@@ -386,10 +386,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def sound(entry: CacheEntry, content: bytes) -> bool:
     """Whether all that is read of an entry is right; what is not there, or not any more, is not read."""
     for start in range(0, len(content), 40_000):
-        buffer = bytearray(40_000)
         if entry.present.covers(start, min(start + 40_000, len(content))):
-            read = entry.read_into(memoryview(buffer), start)
-            if read is not None and buffer[:read] != content[start : start + 40_000]:
+            read = entry.read(start, 40_000)
+            if read is not None and read != content[start : start + 40_000]:
                 return False
     return True
 

@@ -53,8 +53,7 @@ class Opened:
         self.reader = fetcher.open(file)
 
     def read(self, start: int, stop: int) -> bytes:
-        buffer = bytearray(stop - start)
-        return bytes(buffer[: self.reader.read_into(memoryview(buffer), start)])
+        return self.reader.read(start, stop - start)
 
     def close(self) -> None:
         self.reader.close()

@@ -47,9 +47,9 @@ def reader(remote: MemoryRemote, container: str, tmp_path: Path) -> Iterator[Rea
 
 def read(reader: Reader, start: int = 0) -> bytes:
     """All from an offset on, as cp reads it."""
-    found, buffer = bytearray(), memoryview(bytearray(READ))
-    while size := reader.read_into(buffer, start + len(found)):
-        found += buffer[:size]
+    found = bytearray()
+    while data := reader.read(start + len(found), READ):
+        found += data
     return bytes(found)
 
 
