@@ -18,7 +18,7 @@ def url_path(template: str, **ids: str) -> str:
     """Fill ids into a URL template, percent-encoded: ``url_path("/containers/{id}", id="cntr_1")``.
 
     Raises:
-        ValueError: if an id is empty, or a proxy that decodes and normalizes paths would leave its segment
+        ValueError: if an id is empty, or a proxy that decodes and normalises paths would leave its segment
             (``a/../b``).
     """
     for name, value in ids.items():

@@ -1,4 +1,4 @@
-"""One implementation for both colors: a coroutine whose transport blocks never suspends, and so runs like a function.
+"""One implementation for both colours: a coroutine whose transport blocks never suspends, and so runs like a function.
 
 Code that awaits is written once, as a coroutine over a transport. The asynchronous client awaits it. The synchronous
 client's transport does its work before it returns, so that a single step runs the coroutine to its end.

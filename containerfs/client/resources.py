@@ -1,7 +1,7 @@
-"""The client's methods, listed once for both colors.
+"""The client's methods, listed once for both colours.
 
 A resource class names its methods and the calls they make. Its type parameter is the transport that sends them, and
-determines their color: a descriptor turns a call into a method that returns the result on a resource over
+determines their colour: a descriptor turns a call into a method that returns the result on a resource over
 ``SyncTransport``, and into a coroutine on one over ``AsyncTransport``. The parameters' names, types and docstrings are
 those of ``calls``.
 """
@@ -244,7 +244,7 @@ A = TypeVar("A")
 
 
 def _over(resource: Resource[Any], sync: Callable[..., object], asynchronous: Callable[..., object]) -> Any:
-    """Return the resource over another way to send, by its color. Raises AttributeError if it has one already."""
+    """Return the resource over another way to send, by its colour. Raises AttributeError if it has one already."""
     match resource._transport:
         case SyncTransport() as transport:
             return type(resource)(sync(transport))

@@ -1,7 +1,7 @@
 """Answers with their status, headers and bytes, for programs that want more than the result.
 
 The names are the SDK's, used by ``with_raw_response`` and ``with_streaming_response``. A raw response has been read, in
-either color. A streamed one is read on demand, and once, unless ``read`` has kept it.
+either colour. A streamed one is read on demand, and once, unless ``read`` has kept it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Bodies that are filtered as they are read, in either color."""
+"""Bodies that are filtered as they are read, in either colour."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator

@@ -1,7 +1,7 @@
 """Thumbnailers: programs that open every file of a directory that somebody looks at in a file manager.
 
 They would download a whole directory of videos for a few icons. So they do not get large files that are not on this
-machine yet. The thumbnailers of GNOME, Xfce and KDE run in processes of their own, by which they are recognized.
+machine yet. The thumbnailers of GNOME, Xfce and KDE run in processes of their own, by which they are recognised.
 Source: proc_pid_cmdline(5).
 """
 

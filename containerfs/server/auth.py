@@ -97,8 +97,8 @@ class Everyone:
 class ThisMachine:
     """Admits programs on this machine, without keys, but not web pages in its browsers.
 
-    A page of another site is recognized by ``Origin``. A page whose name was resolved to this machine (DNS rebinding)
-    is recognized by ``Host``. So there must be exactly one ``Host`` and at most one ``Origin``, and each must name this
+    A page of another site is recognised by ``Origin``. A page whose name was resolved to this machine (DNS rebinding)
+    is recognised by ``Host``. So there must be exactly one ``Host`` and at most one ``Origin``, and each must name this
     machine.
 
     Args:

@@ -1,7 +1,7 @@
 """The transfer of one file: downloaded, uploaded, or copied within the service. ``get``, ``put`` and ``cp`` use these.
 
 The size of each file is verified before it counts. An interrupted transfer is resumed within the patience for the
-service, and each file is stored once: if the answer to an upload is lost, the file is looked for, and recognized by its
+service, and each file is stored once: if the answer to an upload is lost, the file is looked for, and recognised by its
 content.
 """
 

@@ -281,7 +281,7 @@ class Attempts:
         return False
 
     def _digest_for_journal(self, delivery: Delivery) -> str | None:
-        """Return the digest that reveals damage, and by which sent content is recognized."""
+        """Return the digest that reveals damage, and by which sent content is recognised."""
         if delivery.digest is None and delivery.expected is None and isinstance(delivery.content, StagedFile):
             with suppress(types.FsError):
                 delivery.digest = delivery.content.digest()

@@ -3,7 +3,7 @@
 A crash of the mount never loses anything, because rows and staged files are in the kernel's memory by then. For the
 disk, either each change is synced before it is answered, or one sync a moment later covers everything that waits.
 Contents are synced before the log, and the journal has the digest of a content before it counts as safe. So content
-that did not reach the disk is recognized after a crash of the machine, and not uploaded.
+that did not reach the disk is recognised after a crash of the machine, and not uploaded.
 """
 
 import logging

@@ -63,7 +63,7 @@ class MomentaryFiles:
 
 
 def _abandoned_attempt(container_id: str, path: str) -> Attempt:
-    """Return an attempt whose result nobody wants, so that what it leaves is recognized by its content."""
+    """Return an attempt whose result nobody wants, so that what it leaves is recognised by its content."""
     return Attempt(
         key=f"containerfs-{uuid.uuid4()}",
         container_id=container_id,
