@@ -150,7 +150,7 @@ class Reader:
         return self._entry.complete
 
     def ensure_all(self) -> int:
-        """Wait until the cache has the whole file, and return its size in bytes. Raises as ``read`` does, and NoSpace."""
+        """Wait until the cache has the whole file; return its size in bytes. Raises as ``read`` does, and NoSpace."""
         entry = self._entry
         while not entry.complete:
             with entry.lock:
