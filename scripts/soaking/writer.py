@@ -20,7 +20,8 @@ DIRECTORIES = ("a", "b")
 NAMES = ("x", "y", "z.tmp", "long name.txt")
 PATHS = [f"{directory}/{name}" for directory in DIRECTORIES for name in NAMES]
 _PAGE = 4096  # bytes
-_LINES = [1, 1, 10, 10, 400, 4000] * 5 + [400_000]  # of a content; the last is uploaded while it is written
+_LINES = [1, 1, 10, 10, 400, 4000]  # of a content
+_LARGE, _RARELY = 400_000, 0.03  # lines that are uploaded while they are written; how many contents have as many
 _PAUSE = 0.1  # seconds between two tries to end a doubt
 _DEAD = {errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV}
 _REFUSALS = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR}  # nothing was done
@@ -51,7 +52,8 @@ class Writer:
 
     def write(self) -> None:
         """Create, or overwrite."""
-        self._store(self._path(), os.O_CREAT | os.O_TRUNC, self._content(), b"")
+        large = self._random.random() < _RARELY
+        self._store(self._path(), os.O_CREAT | os.O_TRUNC, self._content(_LARGE if large else None), b"")
 
     def append(self) -> None:
         path = self._path()
@@ -157,11 +159,11 @@ class Writer:
     def _path(self) -> str:
         return self._random.choice(PATHS)
 
-    def _content(self) -> bytes:
+    def _content(self, lines: int | None = None) -> bytes:
         """That no other operation has written; often of the same size as another's."""
         self._number += 1
         line = f"{self._name}, operation {self._number:06}\n".encode()
-        return line * self._random.choice(_LINES)
+        return line * (lines or self._random.choice(_LINES))
 
     def _write_down(self, outcome: str, kind: str, path: str, **more: str) -> None:
         self._log.write(json.dumps({"outcome": outcome, "kind": kind, "path": path, **more}) + "\n")
