@@ -19,6 +19,7 @@ from tests.fuse.mounted import REFRESH, Home, errno_of, eventually
 
 PATIENT = ("--metadata-expiry", "1h", "--prefetch", "off")
 NO_KERNEL = ("-o", "entry_timeout=0,attr_timeout=0")
+WAITING = ("--patience", "60s")  # for as long as the test holds an answer up
 
 
 def files_of(container: str, service: Service) -> "Listing":
@@ -158,7 +159,7 @@ def test_a_listing_that_gets_on_is_waited_for(service: Service, home: Home, box:
 def test_names_are_shown_as_they_arrive(service: Service, home: Home, box: str) -> None:
     """With the first hundred of 120 names there and the rest on its way."""
     later = many(service, box)
-    with mounted(service, home, *PATIENT) as mount, os.scandir(mount / box) as entries:
+    with mounted(service, home, *PATIENT, *WAITING) as mount, os.scandir(mount / box) as entries:
         later.reached()
         first = {next(entries).name for _ in range(100)}
         assert first == {f"{number:03}" for number in range(20, 120)}
@@ -171,7 +172,7 @@ def test_names_are_shown_as_they_arrive(service: Service, home: Home, box: str) 
 
 def test_ls_prints_names_as_they_arrive(service: Service, home: Home, box: str) -> None:
     later = many(service, box)
-    with mounted(service, home, *PATIENT) as mount:
+    with mounted(service, home, *PATIENT, *WAITING) as mount:
         command = ["stdbuf", "-oL", "ls", "-U", "-1", mount / box]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ls:
             assert ls.stdout is not None
@@ -185,7 +186,7 @@ def test_ls_prints_names_as_they_arrive(service: Service, home: Home, box: str) 
 
 def test_a_listing_that_fails_later_is_an_error_at_the_end(service: Service, home: Home, box: str) -> None:
     later = many(service, box, answers(error(400)))
-    with mounted(service, home, *PATIENT) as mount:
+    with mounted(service, home, *PATIENT, *WAITING) as mount:
         command = ["stdbuf", "-oL", "ls", "-U", "-1", mount / box]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ls:
             assert ls.stdout is not None
@@ -200,7 +201,7 @@ def test_a_listing_that_fails_later_is_an_error_at_the_end(service: Service, hom
 
 def test_whoever_stops_waiting_for_names_keeps_nobody_waiting(service: Service, home: Home, box: str) -> None:
     later = many(service, box)
-    with mounted(service, home, *PATIENT) as mount:
+    with mounted(service, home, *PATIENT, *WAITING) as mount:
         command = ["stdbuf", "-oL", "ls", "-U", "-1", mount / box]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ls:
             assert ls.stdout is not None
