@@ -172,7 +172,7 @@ def test_what_was_stored_is_read_back_if_that_is_wanted(
     (tmp_path / "file").write_bytes(b"content")
     tool("put", "--verify", tmp_path / "file", box.name)
     service.manner.body = lambda request, body: body.replace(b"content\r", b"cOntent\r")  # type: ignore[method-assign]
-    assert "is not what was uploaded" in tool.fails("put", "--verify", tmp_path / "file", box.name)
+    assert "differs from what was uploaded" in tool.fails("put", "--verify", tmp_path / "file", box.name)
 
 
 def test_copies_within_the_service(in_front: InFront, server: LiveServer, tool: Tool) -> None:
