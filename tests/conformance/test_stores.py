@@ -170,7 +170,7 @@ def test_what_is_open_outlives_its_death(stores: Stores, stored: Callable[[], li
 def test_a_blob_of_another_size_than_it_should_be_is_an_error(stores: Stores) -> None:
     async def scenario() -> None:
         name = await put(stores, b"content")
-        with pytest.raises(OSError, match="and should be 8"):
+        with pytest.raises(OSError, match="7 bytes instead of 8"):
             await (await stores.blobs.open(name, 8)).seek(0, 8)
 
     asyncio.run(scenario())
