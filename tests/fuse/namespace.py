@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from pathlib import Path
 # which others cannot.
 FOLLOWING = ("unshare", "--mount", "--propagation", "slave")
 LET_GO = "umount --all --types fuse.containerfs --lazy --internal-only --no-canonicalize 2>/dev/null || :"
-_LET_GO_OF_OTHERS = """
-mount --make-private "$held"
+# Where / is shared, what is unmounted there goes away in a slave as well, but for what is bound to another place.
+_HOLD = """
+mount -t tmpfs tmpfs "$place"
+mount --make-private "$place"
+mkdir "$place/held"
+mount --bind "$held" "$place/held"
 while read -r _ path type _; do
     path=$(printf %b "$path")
-    [ "$type" != fuse.containerfs ] || [ "$path" = "$held" ] ||
+    [ "$type" != fuse.containerfs ] || [ "$path" = "$place/held" ] ||
         umount --lazy --internal-only --no-canonicalize "$path" 2>/dev/null || :
 done < /proc/self/mounts
 """
@@ -30,11 +35,15 @@ def namespace(script: str, *arguments: object, holding: Path | None = None) -> I
         holding: the one mount of containerfs that the namespace keeps; those of other tests are theirs.
     """
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
-    steps = "\n".join([LET_GO if holding is None else _LET_GO_OF_OTHERS, script, "echo ready; read -r _ || :"])
+    steps = "\n".join([LET_GO if holding is None else _HOLD, script, "echo ready; read -r _ || :"])
     holder = [*FOLLOWING, *as_root, "sh", "-ec", steps, "sh", *map(str, arguments)]
-    environment = os.environ | {"held": str(holding)}
     pipe = subprocess.PIPE
-    with subprocess.Popen(holder, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        subprocess.Popen(
+            holder, stdin=pipe, stdout=pipe, stderr=pipe, env=os.environ | {"held": str(holding), "place": place}
+        ) as process,
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
         try:
