@@ -122,6 +122,7 @@ class FailingMounts:
         self.files: dict[str, File] = {}
         self.handles: list[tuple[int, File, bool]] = []  # number, file, writable
         self.contested: dict[str, set[bytes]] = {}  # paths that another client wrote to at the same time
+        self.unseen: set[str] = set()  # paths that another client wrote to, which the mount may not have listed since
 
     def begin(
         self,
@@ -209,6 +210,7 @@ class FailingMounts:
     @step(pick=some_pick, kind=some_content)
     def append(self, pick: int, kind: str) -> None:
         path = self._existing(pick)
+        self._see(path)
         content, progress = self._new(kind), []
 
         def run() -> None:
@@ -221,6 +223,7 @@ class FailingMounts:
     @step(pick=some_pick, size=one_of(0, 3))
     def truncate(self, pick: int, size: int) -> None:
         path = self._existing(pick)
+        self._see(path)
         file = self.files[path]
         after = file.content[:size].ljust(size, b"\0")
         failed = self._do(
@@ -338,6 +341,7 @@ class FailingMounts:
                 content = self._new(kind)
                 self.remote.put(self.container, path, content)
                 self.files[path] = File(content, content)
+                self.unseen.add(path)
         elif kind == "new" and path in self.files and not (self.remote.dialect.idempotency and self._replaces):
             content = self._new(kind)
             self.remote.put(self.container, path, content)
@@ -420,6 +424,13 @@ class FailingMounts:
         paths = sorted(self.files.keys() - self.contested.keys())
         self._need(paths)
         return paths[pick % len(paths)]
+
+    def _see(self, path: str) -> None:
+        """Have the mount list what another client wrote: while listings fail, it goes on with what was there before."""
+        if path in self.unseen:
+            with calm(self.faults):
+                self._shown()
+            self.unseen.clear()
 
     def _make_parent(self, path: str) -> None:
         directory = path.rpartition("/")[0]
