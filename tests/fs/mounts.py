@@ -52,6 +52,7 @@ def crash(filesystem: Paths) -> None:
     _ended.add(filesystem)
     filesystem._backlog._schedule.close()
     filesystem._backlog._streaming.close()  # whose connections end
+    filesystem._backlog._uploader.close()  # nobody waits for what is due any more
     journal = filesystem._files._journal
     journal._database.close()
     os.close(journal._ownership._fd)
