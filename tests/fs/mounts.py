@@ -53,6 +53,8 @@ def crash(filesystem: Paths) -> None:
     filesystem._backlog._schedule.close()
     filesystem._backlog._streaming.close()  # whose connections end
     filesystem._backlog._uploader.close()  # nobody waits for what is due any more
+    filesystem._control._status._endings.close()
+    filesystem._files._fetcher._cache._background.shutdown(wait=False, cancel_futures=True)
     journal = filesystem._files._journal
     journal._database.close()
     os.close(journal._ownership._fd)
