@@ -217,7 +217,11 @@ def _leads_session(process: Path) -> bool:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started. Source: proc(5), /proc/PID/task/TID/children."""
-    return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found += map(int, path.read_text().split())
+    return found
 
 
 def is_dead(path: Path) -> bool:

@@ -77,14 +77,14 @@ async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tup
     file_max = limits(request).max_upload_size
     boundary = boundary_of(request.headers["content-type"])
     key, size = _idempotency_key(request), _announced_size(request)
-    if file_max is not None and size is not None and size > file_max:
-        raise TooLarge(f"The file is larger than this server accepts ({file_max} bytes).", param="file")
 
     async def expect_named(name: str | None) -> None:
         if size != 0:
             await expect(name, size or 0, key)
 
-    await expect_named(None)
+    await expect_named(None)  # a container that is gone is the answer to a file of any size
+    if file_max is not None and size is not None and size > file_max:
+        raise TooLarge(f"The file is larger than this server accepts ({file_max} bytes).", param="file")
     form = await read_form(
         body_chunks(request), boundary, blob, file_max=file_max, hashed=key is not None, expect=expect_named
     )
