@@ -189,7 +189,14 @@ def test_extended_attributes(mount: Mount, container: Path, files: dict[str, str
     }
     assert errno_of(lambda: os.getxattr(container / "a", "user.other")) == errno.ENODATA
     assert errno_of(lambda: os.setxattr(container / "a", "user.other", b"x")) == errno.EOPNOTSUPP
-    assert mount.status()["uploads"] == {"pending": 0, "files": [], "failed": [], "set_aside": 0, "elsewhere": [], "streaming": []}
+    assert mount.status()["uploads"] == {
+        "pending": 0,
+        "files": [],
+        "failed": [],
+        "set_aside": 0,
+        "elsewhere": [],
+        "streaming": [],
+    }
 
 
 def test_the_size_of_the_disk(mount: Mount) -> None:
