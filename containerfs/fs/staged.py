@@ -204,28 +204,22 @@ class StagedFile:
         return self._fd
 
 
-class SealedSource:
-    """A closed staged file as the client uploads it. Its digest is computed while the bytes are sent.
-
-    Args:
-        fd: of the file, which stays open as long as the upload lasts.
-        size: in bytes.
-        expected: the digest that was recorded when the file was closed; None if there is none.
+class StagedSource:
+    """What the ways to upload a staged file share: its digest is computed while the bytes are sent.
 
     Attributes:
+        size: in bytes; None while it is unknown.
         moved_at: monotonic time when new bytes were last sent.
         rate: at which new bytes are sent.
     """
 
-    def __init__(self, fd: int, size: int, expected: str | None) -> None:
+    def __init__(self, size: int | None) -> None:
         self.size = size
-        self._fd = fd
-        self._expected = expected
+        self.moved_at = NEVER
+        self.rate = Rate()
         self._hash = new_hash()
         self._hashed = 0
         self._cancelled = False
-        self.moved_at = NEVER
-        self.rate = Rate()
 
     @property
     def sent(self) -> int:
@@ -241,6 +235,32 @@ class SealedSource:
         """Make the upload stop at its next read."""
         self._cancelled = True
 
+    def _take_digest(self, data: bytes, offset: int) -> bool:
+        """Return whether the bytes are new, and not read again by a further attempt."""
+        if offset != self._hashed:
+            return False
+        self._hash.update(data)
+        self._hashed += len(data)
+        self.rate.add(len(data))
+        self.moved_at = time.monotonic()
+        return True
+
+
+class SealedSource(StagedSource):
+    """A closed staged file as the client uploads it.
+
+    Args:
+        fd: of the file, which stays open as long as the upload lasts.
+        size: in bytes.
+        expected: the digest that was recorded when the file was closed; None if there is none.
+    """
+
+    def __init__(self, fd: int, size: int, expected: str | None) -> None:
+        super().__init__(size)
+        self._fd = fd
+        self._length = size
+        self._expected = expected
+
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes. The last bytes are withheld if they show that the file is damaged.
 
@@ -251,16 +271,8 @@ class SealedSource:
         if self._cancelled:
             raise types.Cancelled("the file was deleted or replaced during its upload")
         with disk_errors():
-            data = os.pread(self._fd, min(size, self.size - offset), offset)
-        self._take_digest(data, offset)
-        return data
-
-    def _take_digest(self, data: bytes, offset: int) -> None:
-        if offset != self._hashed:
-            return  # a further attempt reads what was hashed before
-        self._hash.update(data)
-        self._hashed += len(data)
-        self.rate.add(len(data))
-        self.moved_at = time.monotonic()
-        if self._expected is not None and self.digest not in (None, self._expected):
+            data = os.pread(self._fd, min(size, self._length - offset), offset)
+        is_new = self._take_digest(data, offset)
+        if is_new and self._expected is not None and self.digest not in (None, self._expected):
             raise types.Damaged("the staged data was damaged on this machine's disk; it is not uploaded")
+        return data

@@ -45,7 +45,7 @@ class Answer:
             opened or found.
     """
 
-    payload: bytes | memoryview
+    payload: bytes
     undelivered: Callable[[], None] = _nothing
 
 

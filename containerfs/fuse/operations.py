@@ -207,7 +207,7 @@ class ContainerOperations:
             self._fs.release(fh)
             found.undelivered()
 
-        return Answer(bytes(found.payload) + answers.opened(fh), undelivered)
+        return Answer(found.payload + answers.opened(fh), undelivered)
 
     def open(self, caller: Caller, node: int, flags: int) -> Answer:
         fh, keep_pages = self._fs.open(self._file(node), flags, caller.pid)

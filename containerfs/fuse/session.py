@@ -254,11 +254,7 @@ class Session:
         if answer is None:
             self.library.fuse_reply_err(request, 0)
             return
-        payload: Any = answer.payload
-        size = len(payload)
-        if not isinstance(payload, bytes):
-            payload = ctypes.byref(ctypes.c_char.from_buffer(payload)) if size else b""
-        if self.library.fuse_reply_buf(request, payload, size):
+        if self.library.fuse_reply_buf(request, answer.payload, len(answer.payload)):
             try:
                 answer.undelivered()
             except Exception:

@@ -8,6 +8,7 @@ from pathlib import Path
 import keyring
 import pytest
 from keyring.backend import KeyringBackend
+from keyring.errors import PasswordSetError
 
 from containerfs import config
 from containerfs.config import SettingsError
@@ -113,7 +114,7 @@ class Passwords(KeyringBackend):
         return "sk-kept" if (service, username) in {("work", "me"), ("plain", "api-key")} else None
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        raise NotImplementedError
+        raise PasswordSetError("this keyring is read-only")
 
 
 @pytest.fixture

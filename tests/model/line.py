@@ -6,10 +6,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from containerfs.api.dialect import Dialect
 from containerfs.client.types import UploadSource
 from containerfs.fs import types
-from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
+from containerfs.fs.remote import Arriving, ForwardingRemote, Stream, UploadRequest, ignored
 from containerfs.fs.types import RemoteContainer, RemoteFile
 from tests.fs.memory import MemoryRemote, chunks_to_the_end
 
@@ -116,18 +115,18 @@ class Faults:
                 run()
 
 
-class Line:
-    """One mount's connection: a ``Remote``. Once it is cut, nothing passes any more.
+class Line(ForwardingRemote):
+    """One mount's connection. Once it is cut, nothing passes any more.
 
     Attributes:
         kill: ends the mount as ``kill -9`` does.
         arrives: whether requests that are held are carried out when the line is cut.
     """
 
-    service = "memory"
+    _remote: MemoryRemote
 
     def __init__(self, remote: MemoryRemote, faults: Faults) -> None:
-        self._remote = remote
+        super().__init__(remote)
         self._faults = faults
         self.kill: Callable[[], None] = self.cut
         self.arrives = False
@@ -141,33 +140,11 @@ class Line:
         """Let the threads of a mount that was killed end."""
         self._over.set()
 
-    @property
-    def dialect(self) -> Dialect:
-        return self._remote.dialect
-
-    def check(self) -> None:
-        self._remote.check()
-
-    def unanswered(self, since: float) -> None:
-        self._remote.unanswered(since)
-
-    def silent_since(self) -> float | None:
-        return self._remote.silent_since()
-
-    def seek(self) -> None:
-        self._remote.seek()
-
     def containers(self) -> list[RemoteContainer]:
         return self._pass("list", self._remote.containers)
 
     def container(self, container_id: str) -> RemoteContainer:
         return self._pass("list", lambda: self._remote.container(container_id))
-
-    def create_container(self, name: str) -> RemoteContainer:
-        return self._remote.create_container(name)
-
-    def delete_container(self, container_id: str) -> None:
-        self._remote.delete_container(container_id)
 
     def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
         return self._pass("list", lambda: self._remote.files(container_id, arriving))

@@ -16,14 +16,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from containerfs.fs import state, types
-from containerfs.fs.deadline import NEVER
 from containerfs.fs.disk import disk_errors
 from containerfs.fs.namespace.names import NamePolicy
 from containerfs.fs.namespace.nodes import FileNode
 from containerfs.fs.namespace.tree import Tree
-from containerfs.fs.rate import Rate
 from containerfs.fs.remote import Remote, UploadRequest
-from containerfs.fs.staged import StagedFile, new_hash
+from containerfs.fs.staged import StagedFile, StagedSource
 from containerfs.fs.types import FileAttributes, RemoteFile
 
 log = logging.getLogger(__name__)
@@ -34,7 +32,7 @@ _PAUSE = 30.0  # seconds that a writer may take for a piece; services give up af
 _LOOK = 1.0  # seconds between checks whether a file that does not grow is still wanted
 
 
-class GrowingSource:
+class GrowingSource(StagedSource):
     """A staged file as the client uploads it while it is written. Implements ``UploadSource``.
 
     Args:
@@ -42,25 +40,17 @@ class GrowingSource:
         wanted: returns whether the upload is still of use.
 
     Attributes:
-        size: in bytes; None until all of it was read.
         progress: called whenever some of it is read.
-        moved_at: monotonic time when new bytes were last sent.
-        rate: at which new bytes are sent.
     """
 
     def __init__(self, staged: StagedFile, wanted: Callable[[], bool]) -> None:
-        self.size: int | None = None
+        super().__init__(None)  # until all of it was read
         self.progress: Callable[[], object] = bool
-        self.moved_at = NEVER
-        self.rate = Rate()
         self._staged = staged
         self._wanted = wanted
         self._fd = -1
         self._end: int | None = None  # set once nothing more is written
         self._expected: str | None = None
-        self._cancelled = False
-        self._hash = new_hash()
-        self._hashed = 0
         self._awaited = 0  # bytes; there is something to send once there are so many
         self._changed = threading.Event()
         staged.follower = self._grew
@@ -70,16 +60,6 @@ class GrowingSource:
         """Open the file for reading within the context. Raises Failed, TooManyOpenFiles."""
         with self._staged.opened() as self._fd:
             yield
-
-    @property
-    def sent(self) -> int:
-        """The number of bytes sent. Bytes that were sent again count once."""
-        return self._hashed
-
-    @property
-    def digest(self) -> str | None:
-        """The digest of the whole content; None until all of it was read."""
-        return self._hash.hexdigest() if self._hashed == self.size else None
 
     @property
     def has_ended(self) -> bool:
@@ -102,7 +82,7 @@ class GrowingSource:
 
     def cancel(self) -> None:
         """Make the upload stop at its next read."""
-        self._cancelled = True
+        super().cancel()
         self._changed.set()
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -152,13 +132,6 @@ class GrowingSource:
         writes."""
         if there is None or there >= self._awaited:
             self._changed.set()
-
-    def _take_digest(self, data: bytes, offset: int) -> None:
-        if offset == self._hashed:  # otherwise it is sent again
-            self._hash.update(data)
-            self._hashed += len(data)
-            self.rate.add(len(data))
-            self.moved_at = time.monotonic()
 
 
 class StreamingUpload:
