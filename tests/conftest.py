@@ -21,6 +21,14 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
+_LONG = 60  # characters or bytes
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name long arguments after their length. Some versions of pytest make the whole content a part of the test's name,
+    which every report carries: 36 MB each, and 11 GB in all."""
+    return f"{len(val)} long" if isinstance(val, bytes | str) and len(val) > _LONG else None
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
