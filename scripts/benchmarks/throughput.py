@@ -1,14 +1,13 @@
 """One large file in and out."""
 
 import os
-import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import curl
 from benchmarks.bench import Bench, in_turns
-from benchmarks.processes import cpu_seconds, run, timed
+from benchmarks.processes import cpu_of_children, cpu_seconds, run, timed
 from benchmarks.report import OURS, Row, Samples, duration, megabytes_per_second
 from benchmarks.targets import Target
 
@@ -65,10 +64,10 @@ def _bounds(bench: Bench, source: Path) -> Iterator[str]:
     cache = bench.fresh()
     with bench.ours.mounted(cache) as mounted:
         assert mounted.pid is not None
-        mount, server, copying = cpu_seconds(mounted.pid), cpu_seconds(bench.server.pid), _cpu_of_children()
+        mount, server, copying = cpu_seconds(mounted.pid), cpu_seconds(bench.server.pid), cpu_of_children()
         seconds = timed("cp", source, mounted.path / "new")
         mount, server = cpu_seconds(mounted.pid) - mount, cpu_seconds(bench.server.pid) - server
-        copying = _cpu_of_children() - copying
+        copying = cpu_of_children() - copying
         run("rm", mounted.path / "new")
     shutil.rmtree(cache, ignore_errors=True)
     yield (
@@ -76,12 +75,6 @@ def _bounds(bench: Bench, source: Path) -> Iterator[str]:
         f" close waits for the server, `cp` computed for {duration(copying)}, the mount for {duration(mount)} and the"
         f" server for {duration(server)}, on {os.cpu_count()} processors."
     )
-
-
-def _cpu_of_children() -> float:
-    """Seconds that programs have computed which have ended."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
 
 
 def _out(bench: Bench) -> Iterator[Row]:
