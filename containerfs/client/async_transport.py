@@ -13,10 +13,10 @@ from containerfs.client.async_early_answers import notice_early_answers
 from containerfs.client.body import FormBody
 from containerfs.client.calls import Call
 from containerfs.client.content import AsyncContent, ContentInfo
-from containerfs.client.leftovers import close_on_leftovers
 from containerfs.client.network import LIMITS, build_request, keep_no_cookies, proxy_blamed, route, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import AsyncCursorPage, AsyncPaginator
+from containerfs.client.reuse import choose_connections
 from containerfs.client.transport import Transport
 from containerfs.client.types import T
 
@@ -36,7 +36,7 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
                 transport=wire, limits=LIMITS, verify=verify, trust_env=False, **route(options.proxy)
             )
         notice_early_answers(own)
-        close_on_leftovers(own)
+        choose_connections(own)
         keep_no_cookies(own)
         return cls(options, own, build_request)
 

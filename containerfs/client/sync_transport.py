@@ -12,10 +12,10 @@ from containerfs.client.calls import Call
 from containerfs.client.content import Content, ContentInfo
 from containerfs.client.coroutines import run
 from containerfs.client.early_answers import notice_early_answers
-from containerfs.client.leftovers import close_on_leftovers
 from containerfs.client.network import LIMITS, build_request, keep_no_cookies, proxy_blamed, route, tls
 from containerfs.client.options import ClientOptions
 from containerfs.client.pages import SyncCursorPage
+from containerfs.client.reuse import choose_connections
 from containerfs.client.transport import Transport
 from containerfs.client.types import T
 
@@ -33,7 +33,7 @@ class SyncTransport(Transport[httpx.Client]):
         with proxy_blamed(options.proxy):
             own = httpx.Client(transport=wire, limits=LIMITS, verify=verify, trust_env=False, **route(options.proxy))
         notice_early_answers(own)
-        close_on_leftovers(own)
+        choose_connections(own)
         keep_no_cookies(own)
         transport = cls(options, own, build_request)
         weakref.finalize(transport, own.close)
