@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from containerfs.fs.process import is_asked_to_end
 from containerfs.fuse import libfuse, readahead, table
 from containerfs.fuse.answers import Answer
 from containerfs.fuse.mount import MountError, detach
@@ -57,8 +58,10 @@ class Request:
         return int(self._context().pid)
 
     def interrupted(self) -> bool:
-        """Tell whether its program got a signal, or the mount is ending."""
-        return self._session.ending or bool(self._session.library.fuse_req_interrupted(self._pointer))
+        """Tell whether a signal is to end its program, or the mount is ending."""
+        if self._session.ending:
+            return True
+        return bool(self._session.library.fuse_req_interrupted(self._pointer)) and is_asked_to_end(self.pid)
 
     def _context(self) -> Any:
         return self._session.library.fuse_req_ctx(self._pointer).contents

@@ -308,6 +308,30 @@ def test_ctrl_c_ends_a_program_that_reads_or_changes(service: Service, home: Hom
         assert "in/renamed" not in service.names(box)
 
 
+def test_other_signals_end_no_operation(service: Service, home: Home, box: str) -> None:
+    filled(service, box, "in/moved", "read", "from/removed", "written")
+    harmless = (signal.SIGSTOP, signal.SIGCONT, signal.SIGWINCH, signal.SIGALRM, signal.SIGUSR1)
+    handling = "".join(f"signal.signal({number:d}, lambda *_: None); " for number in harmless[2:])
+    with mounted(service, home, *PATIENT) as mount, ExitStack() as stack:
+        hung = service.proxy.gate()
+        for match in set(CHANGING.values()):
+            service.proxy.on(match, hung.before(), times=ALWAYS)
+        programs = []
+        for code in CHANGING:
+            programs.append(stack.enter_context(program(handling + code, mount / box)))
+            hung.reached(len(programs))
+        for number in harmless:
+            for process in programs:
+                process.send_signal(number)
+        for process in programs:  # they may not end, so there is nothing to wait for but a moment
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+        hung.open()
+        assert [process.wait(30) for process in programs] == [0] * len(programs)
+        settled(mount)
+        assert sorted(tree(mount / box)) == service.names(box)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "SIGKILL"])
 def test_an_upload_goes_on_when_close_is_interrupted(service: Service, home: Home, box: str, number: int) -> None:
     filled(service, box)
