@@ -58,7 +58,7 @@ class Directories:
 
     def open(self, directory: Directory) -> int:
         """Open a directory."""
-        if self._listing_ahead is not None and not self._holds_containers(directory):
+        if self._listing_ahead is not None and not directory.removed and not self._holds_containers(directory):
             self._listing_ahead.looked_into(self._lookup.container_of(directory))
         handle = DirectoryHandle(directory)
         self._look_into(handle)
@@ -108,6 +108,8 @@ class Directories:
 
     def _look_into(self, handle: DirectoryHandle) -> None:
         """Begin to read a directory, and list its entries if that is due."""
+        if handle.directory.removed:
+            return handle.rewind()
         if self._holds_containers(handle.directory):
             self._metadata.refresh_containers()
             return handle.rewind()
@@ -206,8 +208,7 @@ class Directories:
             path = directory.path
             key = directory_key(path)
             container.kept_attributes.pop(key, None)
-            if directory.parent is not None:
-                directory.parent.remove(directory)
+            self._tree.remove_directory(directory)
         self._attributes.forget(container.remote.id, [key])
         self._updates.removed(container, path)
 
@@ -240,7 +241,7 @@ class Directories:
         with self._journal.transaction() as tx:
             tx.forget_container(container.remote.id)
         with self._tree.lock:
-            self._tree.remove_container(container)
+            self._tree.remove_directory(container)
             self._tree.root.touch()
         self._attributes.forget_container(container.remote.id)
 

@@ -100,10 +100,13 @@ class Lookup:
         return found
 
     def find(self, parent: Directory, name: str) -> Node | None:
-        """Return the node with a name in a directory; None if there is none."""
+        """Return the node with a name in a directory; None if there is none. Raises NotFound if the directory was
+        removed."""
         try:
             return self.child(parent, name)
         except types.NotFound:
+            if parent.removed:
+                raise
             return None
 
     def file(self, parent: Directory, name: str) -> FileNode:
@@ -121,12 +124,14 @@ class Lookup:
         return node
 
     def check(self, node: Node) -> None:
-        """Check that a node still exists, with a request if necessary.
+        """Check that a node still exists, with a request if necessary, or was removed by a program here.
 
         Raises:
             Gone: if it does not.
             NotFound: if its container does not.
         """
+        if isinstance(node, Directory) and node.removed:
+            return
         if isinstance(node, ContainerDirectory) and not node.gone:
             if self._container(node.name) is not node:
                 raise types.Gone(f"{node.name!r} is now another container")
@@ -143,9 +148,12 @@ class Lookup:
         """Return the container that a node is in.
 
         Raises:
+            NotFound: if it is a directory that a program here removed.
             Gone: if it is in none any more, or the container is gone.
         """
         with self._tree.lock:
+            if isinstance(node, Directory) and node.removed:
+                raise types.NotFound(f"{node.name!r} was removed")
             try:
                 container = node.container
             except types.NotFound as error:

@@ -180,21 +180,29 @@ class Directory(Node):
     Attributes:
         kept: whether it was created or emptied here. Then it stays without files, although the service does not have
             it.
+        removed: whether a program here removed or replaced it. Then only those who have it open still reach it, and
+            find it empty.
     """
 
-    __slots__ = ("__weakref__", "children", "kept")
+    __slots__ = ("__weakref__", "children", "kept", "removed")
     kind = stat.S_IFDIR
     default_mode = _DIRECTORY_MODE
 
     def __init__(self, name: str, ino: int, created: int) -> None:
         super().__init__(name, ino, created)
         self.children: dict[str, Node] = {}
-        self.kept = False
+        self.kept = self.removed = False
+
+    @property
+    def links(self) -> int:
+        return 0 if self.removed else 1
 
     def add(self, node: Node, name: str) -> None:
         """Put a node into the directory, in place of the one with that name."""
         node.name, node.parent = name, self
         self.children[name] = node
+        if isinstance(node, Directory):
+            node.removed = False
 
     def remove(self, node: Node) -> None:
         """Remove a node from the directory."""

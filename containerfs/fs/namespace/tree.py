@@ -158,7 +158,7 @@ class Tree:
         if directory is None:
             directory = self._removed.pop(remote.id, None) or ContainerDirectory(remote, remote.id)
             self._by_container[remote.id] = directory
-            directory.parent = self.root
+            directory.parent, directory.removed = self.root, False
         if directory.gone:
             self._place(directory, self.root, remote.id, Presence.THERE)
         if listed and self.root.children.get(directory.name) is not directory:
@@ -192,6 +192,14 @@ class Tree:
         self._place(directory, self.root, directory.remote.id, Presence.THERE)
         directory.parent = None
         self._removed[directory.remote.id] = directory
+
+    def remove_directory(self, directory: Directory) -> None:
+        """Remove a container, or an empty directory, as a program here asked for."""
+        if isinstance(directory, ContainerDirectory):
+            self.remove_container(directory)
+        elif directory.parent is not None:
+            directory.parent.remove(directory)
+        directory.removed = True
 
     def expire(self, directory: ContainerDirectory, *, held: bool = False) -> None:
         """Handle a container that the service has dropped. Its name is free, and programs with open files read on.

@@ -184,8 +184,8 @@ class Moves:
     def _place(self, rename: _Rename) -> None:
         if isinstance(rename.target, FileNode):
             self._tree.detach(rename.target)
-        elif rename.target is not None:
-            rename.parent.remove(rename.target)
+        elif isinstance(rename.target, Directory):
+            self._tree.remove_directory(rename.target)
         self._tree.move(rename.source, rename.parent, rename.name)
 
     def _move(self, tx: Transaction, rename: _Rename, moved: _Moved, *, keeps_old: bool) -> None:
