@@ -11,19 +11,18 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from containerfs.server.storage import migration
 from containerfs.server.storage.base import OutOfSpaceError, StoreError, StoreUnavailableError, Transaction, nothing
 from containerfs.server.storage.migration import OutdatedError
+from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.sql import SqlTransaction
 from containerfs.server.storage.threads import settled
-
-if TYPE_CHECKING:
-    import psycopg
 
 T = TypeVar("T")
 
@@ -121,7 +120,7 @@ def _engine(url: URL) -> Engine:
     return engine
 
 
-def _prepare_nothing_behind_a_pooler(connection: "psycopg.Connection", _: object) -> None:
+def _prepare_nothing_behind_a_pooler(connection: psycopg.Connection, _: object) -> None:
     """Do not prepare statements if a pooler such as PgBouncer is in between.
 
     A pooler lends the database's connections to one client after another, with their prepared statements, so the same
@@ -160,12 +159,24 @@ def _transact(engine: Engine, work: Callable[[Transaction], T]) -> T:
 
 def _attempt(connection: Connection, work: Callable[[Transaction], T]) -> T:
     transaction = connection.begin()
-    result = work(SqlTransaction(connection))
+    result = _done(connection, work)
     try:
         transaction.commit()
     except DBAPIError as error:
         raise _translated(error) from error  # it may have happened, so it is not repeated
     return result
+
+
+def _done(connection: Connection, work: Callable[[Transaction], T]) -> T:
+    """Do the work of a transaction. Raises the errors of the driver as SQLAlchemy does."""
+    pooled = connection.connection
+    try:
+        return work(SqlTransaction(Cursor(connection.dialect, pooled.cursor())))
+    except psycopg.Error as error:
+        is_broken = isinstance(pooled.driver_connection, psycopg.Connection) and pooled.driver_connection.closed
+        if is_broken:
+            connection.invalidate(error)
+        raise DBAPIError.instance(None, None, error, psycopg.Error, connection_invalidated=is_broken) from error
 
 
 def _is_worth_another(error: DBAPIError) -> bool:
@@ -174,11 +185,9 @@ def _is_worth_another(error: DBAPIError) -> bool:
 
 
 def _translated(error: DBAPIError) -> Exception:
-    from psycopg import InterfaceError, OperationalError
-
     if _state(error) in _FULL:
         return OutOfSpaceError("the database's disk is full")
-    if isinstance(error.orig, OperationalError | InterfaceError):
+    if isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError):
         return StoreUnavailableError(" ".join(str(error.orig).split()))
     return error
 
@@ -191,6 +200,6 @@ def _survey(engine: Engine, work: Callable[[Transaction], T]) -> T:
     try:
         with engine.connect() as connection, connection.begin():
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-            return work(SqlTransaction(connection))
+            return _done(connection, work)
     except DBAPIError as error:
         raise _translated(error) from error

@@ -208,10 +208,3 @@ def _for_postgresql(_: MetaData, connection: Connection, **given: Any) -> None:
     drivers."""
     if connection.dialect.name == "postgresql":
         _due.dialect_kwargs["postgresql_where"] = _DUE
-
-
-def keep_writers_out(connection: Connection) -> None:
-    """Wait for those that add or delete files, and make others wait until the transaction ends, as SQLite does by
-    itself."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("LOCK TABLE container_files, files IN SHARE MODE")

@@ -1,11 +1,11 @@
-"""The rows in SQL: a Transaction on a connection of SQLAlchemy Core, with statements for SQLite and PostgreSQL."""
+"""The rows in SQL: a Transaction of statements for SQLite and PostgreSQL."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Executable, Select, Table
+from sqlalchemy import Executable, Select, Table
 
 from containerfs.server.storage import schema, statements
 from containerfs.server.storage.base import (
@@ -23,6 +23,7 @@ from containerfs.server.storage.base import (
     UnknownCursorError,
     Usage,
 )
+from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.schema import NEW, container_files, containers, departed, files
 
 _AGAIN_S = 300
@@ -32,13 +33,13 @@ Record = TypeVar("Record", ContainerRecord, ContainerFileRecord, FileRecord, Rec
 
 
 class SqlTransaction:
-    """A Transaction on one SQL connection, within a database transaction that the store begins and ends."""
+    """A Transaction within one of a database, which the store begins and ends."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Cursor) -> None:
+        self._sql = cursor
 
     def insert_container(self, record: ContainerRecord) -> None:
-        self._run(statements.insertion(containers), **asdict(record))
+        self._sql.run(statements.insertion(containers), **asdict(record))
 
     def container(self, namespace: str, id: str, now: int, *, lock: bool = False) -> ContainerRecord | None:
         statement = statements.locked_container if lock else statements.container
@@ -48,31 +49,31 @@ class SqlTransaction:
         return self._page(ContainerRecord, containers, namespace, query, "name", name, now=now)
 
     def touch_container(self, id: str, last_active_at: int, expires_at: int | None, added: int) -> None:
-        self._run(statements.touch_container, touched=id, active_at=last_active_at, until=expires_at, added=added)
+        self._sql.run(statements.touch_container, touched=id, active_at=last_active_at, until=expires_at, added=added)
 
     def rename_container(self, id: str, name: str) -> None:
-        self._run(statements.rename_container, renamed=id, new_name=name)
+        self._sql.run(statements.rename_container, renamed=id, new_name=name)
 
     def end_container(self, id: str) -> None:
-        self._run(statements.end_container, ended=id)
+        self._sql.run(statements.end_container, ended=id)
 
     def remove_container(self, id: str, now: int, limit: int) -> Removal:
         blobs = self._names(statements.blobs_of_some_files, container_id=id, limit=limit)
         rows = self._delete_files(id, limit) if blobs else 0
         # The places of its files are not needed any more, because listing them is a 404 from now on.
-        rows += self._delete(statements.delete_some_places_of, listing=id, limit=limit - rows)
+        rows += self._sql.run(statements.delete_some_places_of, listing=id, limit=limit - rows)
         if rows < limit:
             self._depart(containers, id, now)
             rows += 1
         return Removal(rows, self._release(blobs, now))
 
     def expired_containers(self, now: int, limit: int) -> list[str]:
-        return list(self._connection.scalars(statements.expired(containers), {"now": now, "limit": limit}))
+        return [id for (id,) in self._sql.rows(statements.expired(containers), now=now, limit=limit)]
 
     def insert_container_file(self, record: ContainerFileRecord, replaced_id: str | None, now: int) -> list[str]:
         self._use(record.blob)  # first, because the other row may be the last that names the same blob
         released = self._depart(container_files, replaced_id, now) if replaced_id else []
-        self._run(statements.insertion(container_files), **asdict(record))
+        self._sql.run(statements.insertion(container_files), **asdict(record))
         self._charge(container_files, record.container_id, record.bytes, 1)
         return self._release(released, now)
 
@@ -82,12 +83,12 @@ class SqlTransaction:
         self._use_all(
             sorted(record.blob for record in records)
         )  # in a fixed order, so that no two transactions wait for each other
-        self._connection.execute(statements.insertion(container_files), [asdict(record) for record in records])
+        self._sql.run_each(statements.insertion(container_files), [asdict(record) for record in records])
         size = sum(record.bytes for record in records)
         self._charge(container_files, records[0].container_id, size, len(records))
 
     def set_attributes(self, id: str, attributes: Mapping[str, int] | None) -> None:
-        self._run(statements.set_attributes, changed=id, given=attributes)
+        self._sql.run(statements.set_attributes, changed=id, given=attributes)
 
     def container_file(self, container_id: str, id: str) -> ContainerFileRecord | None:
         where = {"container_id": container_id, "id": id}
@@ -114,7 +115,7 @@ class SqlTransaction:
         ):
             for some in _parts([id for id in ids if id not in found]):
                 where = {**statements.names_of(some), "namespace": namespace, "now": now}
-                records = (kind(*row) for row in self._connection.execute(statement, where))
+                records = (kind(*row) for row in self._sql.rows(statement, **where))
                 found |= {record.id: record for record in records}
         return found
 
@@ -123,7 +124,7 @@ class SqlTransaction:
 
     def insert_file(self, record: FileRecord) -> None:
         self._use(record.blob)
-        self._run(statements.insertion(files), **asdict(record))
+        self._sql.run(statements.insertion(files), **asdict(record))
         self._charge(files, record.namespace, record.bytes, 1)
 
     def file(self, namespace: str, id: str, now: int, *, lock: bool = False) -> FileRecord | None:
@@ -137,11 +138,11 @@ class SqlTransaction:
         return self._release(self._depart(files, id, now), now)
 
     def expired_files(self, now: int, limit: int) -> list[str]:
-        return list(self._connection.scalars(statements.expired(files), {"now": now, "limit": limit}))
+        return [id for (id,) in self._sql.rows(statements.expired(files), now=now, limit=limit)]
 
     def claim_key(self, namespace: str, key: str, digest: str, since: int, now: int) -> RecordedAnswer | None:
         claim = {"namespace": namespace, "key": key, "digest": digest, "since": since, "now": now}
-        if self._connection.execute(statements.claim_key, claim).rowcount:
+        if self._sql.run(statements.claim_key, **claim):
             return None
         return self._one(RecordedAnswer, statements.answer, namespace=namespace, key=key)
 
@@ -149,58 +150,58 @@ class SqlTransaction:
         return self._one(RecordedAnswer, statements.answer, namespace=namespace, key=key) is not None
 
     def record_answer(self, namespace: str, key: str, body: str) -> None:
-        self._run(statements.record_answer, of_namespace=namespace, of_key=key, answer=body)
+        self._sql.run(statements.record_answer, of_namespace=namespace, of_key=key, answer=body)
 
     def lease_blobs(self, blobs: Collection[str], until: int) -> None:
         rows = [{"name": name, "state": NEW, "copies": 0, "due_at": until} for name in blobs]
-        self._connection.execute(statements.insertion(schema.blobs), rows)
+        self._sql.run_each(statements.insertion(schema.blobs), rows)
 
     def abandon_blob(self, blob: str, now: int) -> list[str]:
-        abandoned = self._connection.execute(statements.abandon_blob, {"blob": blob, "dead_until": now + LINGER_S})
-        return [blob] if abandoned.rowcount else []
+        return [blob] if self._sql.run(statements.abandon_blob, blob=blob, dead_until=now + LINGER_S) else []
 
     def due_blobs(self, now: int, limit: int) -> list[str]:
         due = self._names(statements.due_blobs, now=now, limit=limit)
         for some in _parts(due):
-            self._run(statements.claim_blobs, **statements.names_of(some), again_at=now + _AGAIN_S)
+            self._sql.run(statements.claim_blobs, **statements.names_of(some), again_at=now + _AGAIN_S)
         return due
 
     def forget_blobs(self, blobs: Collection[str]) -> None:
         for some in _parts(blobs):
-            self._run(statements.forget_blobs, **statements.names_of(some))
+            self._sql.run(statements.forget_blobs, **statements.names_of(some))
 
     def usage(self, now: int) -> list[Usage]:
-        return [Usage(*row) for row in self._connection.execute(statements.usage, {"now": now})]
+        return [Usage(*row) for row in self._sql.rows(statements.usage, now=now)]
 
     def keys(self) -> list[KeyRecord]:
-        return [KeyRecord(*row) for row in self._connection.execute(statements.keys)]
+        return [KeyRecord(*row) for row in self._sql.rows(statements.keys)]
 
     def insert_key(self, key: KeyRecord) -> bool:
-        if self._connection.execute(statements.keys_named, {"name": key.name}).first():
+        if self._sql.row(statements.keys_named, name=key.name):
             return False
-        self._run(statements.insertion(schema.api_keys), **asdict(key))
+        self._sql.run(statements.insertion(schema.api_keys), **asdict(key))
         return True
 
     def delete_key(self, id: str) -> bool:
-        return self._delete(statements.deletion(schema.api_keys), id=id) > 0
+        return self._sql.run(statements.deletion(schema.api_keys), id=id) > 0
 
     def quotas(self) -> list[Quota]:
-        return [Quota(*row) for row in self._connection.execute(statements.all_quotas)]
+        return [Quota(*row) for row in self._sql.rows(statements.all_quotas)]
 
     def quota(self, namespace: str) -> Quota | None:
         return self._one(Quota, statements.quota, namespace=namespace)
 
     def set_quota(self, namespace: str, max_bytes: int | None, max_files: int | None) -> None:
-        schema.keep_writers_out(self._connection)
-        self._run(statements.delete_quota, namespace=namespace)
+        if self._sql.dialect.name == "postgresql":  # SQLite has one writer at a time
+            self._sql.run(statements.keep_writers_out)
+        self._sql.run(statements.delete_quota, namespace=namespace)
         if max_bytes is None and max_files is None:
             return
-        counted = self._connection.execute(statements.bytes_and_files, {"namespace": namespace}).one()
-        self._run(statements.insertion(schema.quotas), **asdict(Quota(namespace, max_bytes, max_files, *counted)))
+        [counted] = self._sql.rows(statements.bytes_and_files, namespace=namespace)
+        self._sql.run(statements.insertion(schema.quotas), **asdict(Quota(namespace, max_bytes, max_files, *counted)))
 
     def forget(self, cursors_before: int, answers_before: int, limit: int) -> Removal:
-        places = self._delete(statements.delete_some_old_places, before=cursors_before, limit=limit)
-        return Removal(places + self._delete(statements.delete_some_old_answers, before=answers_before, limit=limit))
+        places = self._sql.run(statements.delete_some_old_places, before=cursors_before, limit=limit)
+        return Removal(places + self._sql.run(statements.delete_some_old_answers, before=answers_before, limit=limit))
 
     def _page(
         self,
@@ -219,23 +220,23 @@ class SqlTransaction:
         statement = statements.page(
             table, query.order, continued=query.after is not None, filter_by=None if wanted is None else filter_by
         )
-        return [kind(*row) for row in self._connection.execute(statement, values).all()]
+        return [kind(*row) for row in self._sql.rows(statement, **values)]
 
     def _place(self, table: Table, listing: str, id: str) -> tuple[int, int]:
         where = {"id": id, "listing": listing}
         for statement in (statements.place(table), statements.departed_place):
-            if row := self._connection.execute(statement, where).first():
+            if row := self._sql.row(statement, **where):
                 return row[0], row[1]
         raise UnknownCursorError(id)
 
     def _depart(self, table: Table, id: str, now: int) -> list[str]:
         """Delete a row and keep its place in the listing; return its blob if it has one."""
-        row = self._connection.execute(statements.row_and_place(table), {"id": id}).first()
+        row = self._sql.row(statements.row_and_place(table), id=id)
         if row is None:
             return []
         listing, created_at, seq, *content = row
-        self._run(statements.deletion(table), id=id)
-        self._run(
+        self._sql.run(statements.deletion(table), id=id)
+        self._sql.run(
             statements.insertion(departed), id=id, listing=listing, created_at=created_at, seq=seq, departed_at=now
         )
         if not content:
@@ -247,9 +248,9 @@ class SqlTransaction:
     def _delete_files(self, container_id: str, limit: int) -> int:
         """Delete some files of a container, and return how many."""
         some = {"container_id": container_id, "limit": limit}
-        size = int(self._connection.scalar(statements.bytes_of_some_files, some) or 0)
-        rows = self._delete(statements.delete_some_files, **some)
-        self._charge(container_files, container_id, -size, -rows)
+        [[size]] = self._sql.rows(statements.bytes_of_some_files, **some)
+        rows = self._sql.run(statements.delete_some_files, **some)
+        self._charge(container_files, container_id, -int(size), -rows)
         return rows
 
     def _charge(self, table: Table, listing: str, more_bytes: int, more_files: int) -> None:
@@ -258,24 +259,18 @@ class SqlTransaction:
             container_files: (statements.charge_container, statements.quota_of_container, "container_id"),
             files: (statements.charge_namespace, statements.quota, "namespace"),
         }[table]
-        change = {"charged": listing, "more_bytes": more_bytes, "more_files": more_files}
-        is_counted = self._connection.execute(charge, change).rowcount
+        is_counted = self._sql.run(charge, charged=listing, more_bytes=more_bytes, more_files=more_files)
         if is_counted and more_files > 0:
             quota = self._one(Quota, charged, **{of: listing})
             if quota and quota.is_exceeded:
                 raise QuotaExceededError(quota, more_bytes)
 
-    def _delete(self, statement: Delete, **values: object) -> int:
-        """Delete rows, and return how many."""
-        return self._connection.execute(statement, values).rowcount
-
     def _use(self, blob: str) -> None:
-        if not self._connection.execute(statements.use_blob, {"used": blob}).rowcount:
+        if not self._sql.run(statements.use_blob, used=blob):
             raise BlobNotFoundError(blob)
 
     def _use_all(self, blobs: Sequence[str]) -> None:
-        used = self._connection.execute(statements.use_blob, [{"used": blob} for blob in blobs])
-        if used.rowcount != len(blobs):
+        if self._sql.run_each(statements.use_blob, [{"used": blob} for blob in blobs]) != len(blobs):
             for blob in blobs:
                 self._use(blob)  # which names it
 
@@ -285,22 +280,19 @@ class SqlTransaction:
         if not released:
             return []
         rows = [{"blob": blob, "released": rows, "dead_until": now + LINGER_S} for blob, rows in released]
-        self._connection.execute(statements.release_blob, rows)
+        self._sql.run_each(statements.release_blob, rows)
         parts = _parts([blob for blob, _ in released])
         return [dead for some in parts for dead in self._names(statements.dead_blobs, **statements.names_of(some))]
 
     def _names(self, statement: Select[Any], **values: object) -> list[str]:
         """Return the names that a statement yields, as one row, because the driver gives up the interpreter at every
         row."""
-        names = self._connection.scalar(statement, values)
+        [[names]] = self._sql.rows(statement, **values)
         return str(names).split("\n") if names else []
 
     def _one(self, kind: type[Record], statement: Executable, **values: object) -> Record | None:
-        row = self._connection.execute(statement, values).first()
+        row = self._sql.row(statement, **values)
         return None if row is None else kind(*row)
-
-    def _run(self, statement: Executable, **values: Any) -> None:
-        self._connection.execute(statement, values)
 
 
 def _parts(names: Collection[str]) -> Iterator[list[str]]:

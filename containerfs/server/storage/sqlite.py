@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import PoolProxiedConnection
 
 from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction, nothing
 from containerfs.server.storage.migration import prepare
+from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.sql import SqlTransaction
 from containerfs.server.storage.threads import settled
@@ -45,7 +47,8 @@ class SqliteMetadataStore:
             StoreError: if that is not possible. The message is one line.
         """
         self._reserve = reserve
-        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
+        connect_args = {"timeout": _BUSY_TIMEOUT_S}
+        self._engine = create_engine(f"sqlite:///{path}", connect_args=connect_args, paramstyle="named")
         event.listen(self._engine, "connect", _configure)
         try:
             self._writer, self._reader = self._connect()
@@ -57,8 +60,7 @@ class SqliteMetadataStore:
         self._writing = threading.Lock()  # guards the writer
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        with _transaction(self._reader, "BEGIN"):
-            return work(SqlTransaction(self._reader))
+        return self._transact(self._reader, "BEGIN", work)
 
     async def write(
         self, work: Callable[[Transaction], T], *, frees: bool = False, first: Callable[[], None] = nothing
@@ -75,8 +77,8 @@ class SqliteMetadataStore:
         self._engine.dispose()
 
     def _survey(self, work: Callable[[Transaction], T]) -> T:
-        with self._engine.connect() as connection, _transaction(connection, "BEGIN"):
-            return work(SqlTransaction(connection))
+        with contextlib.closing(self._engine.raw_connection()) as connection:
+            return self._transact(connection, "BEGIN", work)
 
     def _write(self, work: Callable[[Transaction], T], frees: bool, first: Callable[[], None]) -> T:
         first()
@@ -86,28 +88,39 @@ class SqliteMetadataStore:
     def _write_now(self, work: Callable[[Transaction], T], frees: bool) -> T:
         if not frees:
             self._reserve.require()
-            return self._transact(work)
+            return self._change(work)
         with contextlib.suppress(OutOfSpaceError):
-            return self._transact(work)
+            return self._change(work)
         self._restart_wal()
         while True:
             try:
-                return self._transact(work)
+                return self._change(work)
             except OutOfSpaceError:
                 if not self._reserve.give_up():
                     raise
                 self._restart_wal()
 
-    def _transact(self, work: Callable[[Transaction], T]) -> T:
-        with _translated(), _transaction(self._writer, "BEGIN IMMEDIATE"):
-            return work(SqlTransaction(self._writer))
+    def _change(self, work: Callable[[Transaction], T]) -> T:
+        with _translated():
+            return self._transact(self._writer, "BEGIN IMMEDIATE", work)
+
+    def _transact(self, connection: PoolProxiedConnection, begin: str, work: Callable[[Transaction], T]) -> T:
+        cursor = connection.cursor()
+        cursor.execute(begin)
+        try:
+            result = work(SqlTransaction(Cursor(self._engine.dialect, cursor)))
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        return result
 
     def _restart_wal(self) -> None:
         """Make the next transaction overwrite the WAL, which otherwise grows to 4 MB before it is reused."""
         with contextlib.suppress(sqlite3.OperationalError):  # the database would have to grow first, and cannot
-            self._writer.connection.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
+            self._writer.cursor().execute("PRAGMA wal_checkpoint(RESTART)")
 
-    def _connect(self) -> tuple[Connection, Connection]:
+    def _connect(self) -> tuple[PoolProxiedConnection, PoolProxiedConnection]:
         """Return connections for writing and reading. SQLite creates files for them, on a full disk in the space of the
         reserve."""
         try:
@@ -116,12 +129,12 @@ class SqliteMetadataStore:
             self._reserve.give_up()
             return self._prepared()
 
-    def _prepared(self) -> tuple[Connection, Connection]:
+    def _prepared(self) -> tuple[PoolProxiedConnection, PoolProxiedConnection]:
         with _translated():
-            writer = self._engine.connect()
-            with _transaction(writer, "BEGIN IMMEDIATE"):
-                prepare(writer)
-            return writer, self._engine.connect()
+            with self._engine.connect() as connection, connection.begin():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                prepare(connection)
+            return self._engine.raw_connection(), self._engine.raw_connection()
 
 
 def _configure(connection: sqlite3.Connection, _: object) -> None:
@@ -131,19 +144,11 @@ def _configure(connection: sqlite3.Connection, _: object) -> None:
 
 
 @contextlib.contextmanager
-def _transaction(connection: Connection, begin: str) -> Iterator[None]:
-    """A transaction, begun through the driver: SQLAlchemy's own execution takes as long as a query, and an engine that
-    listens for events takes a fifth longer for each statement."""
-    with connection.begin():
-        connection.connection.cursor().execute(begin)
-        yield
-
-
-@contextlib.contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        if isinstance(error.orig, sqlite3.OperationalError) and error.orig.sqlite_errorcode in _FULL:
+    except (sqlite3.OperationalError, OperationalError) as error:
+        cause = error.orig if isinstance(error, OperationalError) else error
+        if isinstance(cause, sqlite3.OperationalError) and cause.sqlite_errorcode in _FULL:
             raise OutOfSpaceError("the metadata's disk is full") from error
         raise

@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     not_,
     null,
     or_,
@@ -170,6 +171,13 @@ container_files_of_ids = (
 # Rows that are deleted together. Each statement returns one row: the driver gives up the interpreter at every row, and
 # the writing thread then waits until a busy event loop gives it back.
 
+
+def _lines(column: ColumnElement[str]) -> ColumnElement[str]:
+    """Aggregate values to one text, with a line for each. The separator as a parameter would be rendered again at each
+    execution."""
+    return func.aggregate_strings(column, literal_column("'\n'"))  # type: ignore[arg-type]
+
+
 _some_files = (
     select(container_files.c.seq, container_files.c.blob, container_files.c.bytes)
     .where(container_files.c.container_id == CONTAINER)
@@ -178,7 +186,7 @@ _some_files = (
     .subquery("some_files")
 )
 
-blobs_of_some_files = select(func.aggregate_strings(_some_files.c.blob, "\n"))
+blobs_of_some_files = select(_lines(_some_files.c.blob))
 
 bytes_of_some_files = select(func.coalesce(func.sum(_some_files.c.bytes), 0))
 
@@ -238,7 +246,7 @@ abandon_blob = (
     .values(state=DEAD, due_at=bindparam("dead_until", type_=BigInteger))
 )
 
-dead_blobs = select(func.aggregate_strings(blobs.c.name, "\n")).where(_is_named, blobs.c.state == DEAD)
+dead_blobs = select(_lines(blobs.c.name)).where(_is_named, blobs.c.state == DEAD)
 
 _due_blobs = (
     select(blobs.c.name)
@@ -249,7 +257,7 @@ _due_blobs = (
     .subquery("due_blobs")
 )
 
-due_blobs = select(func.aggregate_strings(_due_blobs.c.name, "\n"))
+due_blobs = select(_lines(_due_blobs.c.name))
 
 claim_blobs = update(blobs).where(_is_named).values(state=DEAD, due_at=bindparam("again_at"))
 
@@ -325,6 +333,9 @@ quota_of_container = _records(quotas).where(
     quotas.c.namespace == select(containers.c.namespace).where(containers.c.id == CONTAINER).scalar_subquery()
 )
 
+keep_writers_out = text("LOCK TABLE container_files, files IN SHARE MODE")
+"""Wait for those that add or delete files, and make others wait until the transaction ends. For PostgreSQL."""
+
 delete_quota = delete(quotas).where(quotas.c.namespace == NAMESPACE)
 
 _of_namespace = union_all(
@@ -342,7 +353,8 @@ bytes_and_files = select(
 
 @cache
 def insertion(table: Table) -> Insert:
-    return insert(table)
+    given = [column.name for column in table.c if column is not table.autoincrement_column]
+    return insert(table).values({name: bindparam(name, type_=table.c[name].type) for name in given}).inline()
 
 
 @cache
