@@ -24,6 +24,7 @@ from containerfs.server.storage.base import (
     UnknownCursorError,
 )
 from containerfs.server.storage.open import Stores, sqlite_url
+from containerfs.server.storage.small import SMALL_MAX, TieredBlobStore
 from tests.server.conftest import blobs_in
 
 T = TypeVar("T")
@@ -57,17 +58,38 @@ def stores(urls: tuple[str, str]) -> Iterator[Stores]:
     asyncio.run(opened.close())
 
 
+LARGE = bytes(SMALL_MAX) + b"1"
+"""A content that is not kept with the rows."""
+
+
 async def put(stores: Stores, *pieces: bytes) -> str:
+    """Store a blob that no row names yet."""
     async with stores.blobs.writer() as writer:
         for piece in pieces:
             await writer.write(piece)
         assert writer.size == sum(map(len, pieces))
         name = await writer.commit()
         await asyncio.to_thread(writer.publish)
+        await stores.metadata.write(writer.record)
         return name
 
 
-async def content(stores: Stores, blob: str, size: int = 1) -> bytes:
+async def upload(stores: Stores, content: bytes, id: str) -> str:
+    """Store a blob together with the row of a file that names it."""
+    async with stores.blobs.writer() as writer:
+        await writer.write(content)
+        name = await writer.commit()
+        await asyncio.to_thread(writer.publish)
+
+        def work(tx: Transaction) -> None:
+            writer.record(tx)
+            tx.insert_file(file_of(name, id))
+
+        await stores.metadata.write(work)
+        return name
+
+
+async def content(stores: Stores, blob: str, size: int) -> bytes:
     reader = await stores.blobs.open(blob, size)
     try:
         pieces, position = [], 0
@@ -83,13 +105,74 @@ async def content(stores: Stores, blob: str, size: int = 1) -> bytes:
 def test_a_blob_is_there_once_it_is_published(stores: Stores) -> None:
     async def scenario() -> None:
         async with stores.blobs.writer() as writer:
-            await writer.write(b"content")
+            await writer.write(LARGE)
             assert writer.name is None
             name = await writer.commit()
             await asyncio.to_thread(writer.publish)
             assert writer.name == name
-            assert await content(stores, name, 7) == b"content"
-        assert await content(stores, name, 7) == b"content"
+            assert await content(stores, name, len(LARGE)) == LARGE
+        assert await content(stores, name, len(LARGE)) == LARGE
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL_MAX])
+def test_a_small_blob_is_kept_with_the_rows(stores: Stores, stored: Callable[[], list[str]], size: int) -> None:
+    async def scenario() -> None:
+        small = b"x" * size
+        name = await upload(stores, small, "file-1")
+        assert stored() == []
+        assert await content(stores, name, size) == small
+        reader = await stores.blobs.open(name, size)
+        await stores.metadata.write(lambda tx: tx.insert_file(file_of(name, "file-2")))
+        assert await stores.metadata.write(lambda tx: tx.delete_file("file-1", 1)) == []
+        assert await content(stores, name, size) == small
+        assert await stores.metadata.write(lambda tx: tx.delete_file("file-2", 1)) == []
+        with pytest.raises(BlobNotFoundError):
+            await (await stores.blobs.open(name, size)).seek(0, size or 1)
+        assert await reader.read(0, size) == small
+        assert await due(stores, time.time() + 1e6) == [], "nothing is left to be deleted later"
+        with pytest.raises(BlobNotFoundError):
+            await stores.metadata.write(lambda tx: tx.insert_file(file_of(name, "file-3")))
+
+    asyncio.run(scenario())
+
+
+def test_a_small_blob_is_stored_with_the_first_row_or_not_at_all(
+    stores: Stores, stored: Callable[[], list[str]]
+) -> None:
+    async def scenario() -> None:
+        async with stores.blobs.writer() as writer:
+            await writer.write(b"small")
+            name = await writer.commit()
+            await asyncio.to_thread(writer.publish)
+            assert writer.name is None, "there is nothing to give up"
+
+            def work(tx: Transaction) -> None:
+                writer.record(tx)
+                tx.insert_file(file_of(name))
+                raise KeyError("after all")
+
+            with pytest.raises(KeyError):
+                await stores.metadata.write(work)
+        with pytest.raises(BlobNotFoundError):
+            await (await stores.blobs.open(name, 5)).seek(0, 5)
+        assert await due(stores, time.time() + 1e6) == []
+        assert stored() == []
+
+    asyncio.run(scenario())
+
+
+def test_small_blobs_of_older_versions_are_found(stores: Stores) -> None:
+    async def scenario() -> None:
+        assert isinstance(stores.blobs, TieredBlobStore)
+        async with stores.blobs._large.writer() as writer:
+            await writer.write(b"small")
+            name = await writer.commit()
+            await asyncio.to_thread(writer.publish)
+        await stores.metadata.write(lambda tx: tx.insert_file(file_of(name)))
+        assert await content(stores, name, 5) == b"small"
+        assert await stores.metadata.write(lambda tx: tx.delete_file("file-0", 1)) == [name]
 
     asyncio.run(scenario())
 
@@ -155,23 +238,24 @@ def test_large_blobs_come_back(stores: Stores, stored: Callable[[], list[str]]) 
 
 def test_what_is_open_outlives_its_death(stores: Stores, stored: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
-        name = await put(stores, b"content")
-        reader = await stores.blobs.open(name, 7)
+        name = await put(stores, LARGE)
+        reader = await stores.blobs.open(name, len(LARGE))
         await stores.blobs.discard([name])
-        assert await reader.read(0, 100) == b"content"
+        assert await reader.read(0, 100) == LARGE[:100]
         await reader.close()
         for _ in range(2):
             assert await stores.blobs.delete([name])
         with pytest.raises(BlobNotFoundError):
-            await (await stores.blobs.open(name, 7)).seek(0, 7)
+            await (await stores.blobs.open(name, len(LARGE))).seek(0, 7)
         assert stored() == []
 
 
-def test_a_blob_of_another_size_than_it_should_be_is_an_error(stores: Stores) -> None:
+@pytest.mark.parametrize("size", [7, SMALL_MAX + 1])
+def test_a_blob_of_another_size_than_it_should_be_is_an_error(stores: Stores, size: int) -> None:
     async def scenario() -> None:
-        name = await put(stores, b"content")
-        with pytest.raises(OSError, match="7 bytes instead of 8"):
-            await (await stores.blobs.open(name, 8)).seek(0, 8)
+        name = await put(stores, bytes(size))
+        with pytest.raises(OSError, match=f"{size} bytes instead of {size + 1}"):
+            await (await stores.blobs.open(name, size + 1)).seek(0, size + 1)
 
     asyncio.run(scenario())
 
@@ -182,7 +266,7 @@ def due(stores: Stores, now: float) -> Awaitable[list[str]]:
 
 def test_a_blob_that_no_row_comes_to_name_is_due_when_its_lease_ends(stores: Stores) -> None:
     async def scenario() -> None:
-        name, named = await put(stores, b"x"), await put(stores, b"y")
+        name, named = await put(stores, LARGE), await put(stores, LARGE + b"y")
         await stores.metadata.write(lambda tx: tx.insert_file(file_of(named)))
         assert await due(stores, time.time()) == []
         late = time.time() + LEASE_S
@@ -196,14 +280,14 @@ def test_a_blob_that_no_row_comes_to_name_is_due_when_its_lease_ends(stores: Sto
         await stores.blobs.delete(found)
         await stores.metadata.write(lambda tx: tx.forget_blobs(found))
         assert await due(stores, late + 1e6) == []
-        assert await content(stores, named) == b"y"
+        assert await content(stores, named, len(LARGE) + 1) == LARGE + b"y"
 
     asyncio.run(scenario())
 
 
 def test_a_blob_is_dead_when_the_last_row_that_named_it_is_gone(stores: Stores) -> None:
     async def scenario() -> None:
-        name = await put(stores, b"x")
+        name = await put(stores, LARGE)
         for id in ("file-1", "file-2"):
             await stores.metadata.write(lambda tx, id=id: tx.insert_file(file_of(name, id)))  # type: ignore[misc]
         assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == []
@@ -219,7 +303,7 @@ def test_a_blob_is_dead_when_the_last_row_that_named_it_is_gone(stores: Stores) 
 
 def test_an_upload_that_is_given_up_is_dead(stores: Stores) -> None:
     async def scenario() -> None:
-        name = await put(stores, b"x")
+        name = await put(stores, LARGE)
         assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == [name]
         assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, 1)) == []
         assert await due(stores, LINGER_S + 1) == [name]

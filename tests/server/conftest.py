@@ -1,10 +1,13 @@
 """One server for the tests of a module, small limits so that they are met; fixtures that answer what a test asks."""
 
+import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.server.live import LiveServer, running_server
@@ -58,6 +61,25 @@ def refused(response: httpx.Response, status: int, param: str | None = None) -> 
     assert set(error) == {"message", "type", "param", "code"}
     assert error["param"] == param, error
     return error
+
+
+LARGE = b"content" * 10_000
+"""A content that has a file of its own."""
+
+
+def contents_in(data_dir: Path, postgres_url: str | None = None) -> set[str]:
+    """The names of all contents: of files that hold bytes, finished or not, and of those that the rows keep.
+
+    Args:
+        postgres_url: where the rows are; None for SQLite.
+    """
+    named = "SELECT name FROM small_blobs"
+    files = {path.name for path in blobs_in(data_dir)}
+    if postgres_url is not None:
+        with psycopg.connect(postgres_url) as rows:
+            return files | {name for (name,) in rows.execute(named)}
+    with contextlib.closing(sqlite3.connect(data_dir / "metadata.sqlite3")) as database:
+        return files | {name for (name,) in database.execute(named)}
 
 
 def blobs_in(data_dir: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.server.conftest import answered, create
+from tests.server.conftest import LARGE, answered, create
 from tests.server.live import READY
 from tests.server.postgres import PROGRAMS
 
@@ -63,5 +63,5 @@ def use(address: str, key: str = "") -> None:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=address, timeout=60, headers=headers) as http:
         path = f"/containers/{create(http)['id']}/files"
-        file = answered(http.post(path, files={"file": b"content"}))["id"]
-        assert http.get(f"{path}/{file}/content", follow_redirects=True).content == b"content"
+        file = answered(http.post(path, files={"file": LARGE}))["id"]
+        assert http.get(f"{path}/{file}/content", follow_redirects=True).content == LARGE

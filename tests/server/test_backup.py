@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from containerfs.server.storage.local import without_deletions
-from tests.server.conftest import answered, blobs_in, create
+from tests.server.conftest import LARGE, answered, blobs_in, contents_in, create
 from tests.server.live import LiveServer, eventually, running_server
 from tests.server.test_modes import open_to_others
 
@@ -109,7 +109,7 @@ def test_a_backup_while_servers_work(tmp_path: Path) -> None:
         assert server.stop() == 0
     with running_server(destination) as restored:
         assert contents(restored) == at_the_end
-        assert len(blobs_in(destination)) == len(set(at_the_end.values()))
+        assert len(contents_in(destination)) == len(set(at_the_end.values()))
         assert "a server is using" in backup(store, destination, status=1)
         with httpx.Client(base_url=restored.base_url) as http:
             create(http)
@@ -128,7 +128,7 @@ def test_what_is_deleted_while_there_are_to_be_no_deletions_goes_later(tmp_path:
     store = tmp_path / "store"
     with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
         path = f"/containers/{create(http)['id']}/files"
-        file = answered(http.post(path, files={"file": b"content"}))
+        file = answered(http.post(path, files={"file": LARGE}))
         with without_deletions(store):
             answered(http.delete(f"{path}/{file['id']}"))
             assert http.get(f"{path}/{file['id']}").status_code == 404
@@ -145,7 +145,7 @@ def test_what_the_store_has_lost_is_told_of(tmp_path: Path) -> None:
     with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
         path = f"/containers/{create(http)['id']}/files"
         for number in range(3):
-            answered(http.post(path, files={"file": (str(number), b"content")}))
+            answered(http.post(path, files={"file": (str(number), LARGE)}))
         server.stop()
     blobs_in(store)[0].unlink()
     assert "1 contents are missing" in backup(store, tmp_path / "backup", status=1)

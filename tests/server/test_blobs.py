@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 
 from containerfs.server.storage.base import OutOfSpaceError
+from containerfs.server.storage.leases import Leases
 from containerfs.server.storage.local import LocalBlobStore
+from containerfs.server.storage.open import Stores
+from containerfs.server.storage.reserve import Reserve
 from tests.server.hosted import opened
 
 LARGE = 1 << 20  # bytes with which a blob gets a temporary file
+
+
+def local(stores: Stores, directory: Path) -> LocalBlobStore:
+    return LocalBlobStore(directory, Reserve(directory), Leases(stores.metadata))
 
 
 async def _reader_of_a_deleted_blob(store: LocalBlobStore) -> None:
@@ -45,8 +52,7 @@ def test_a_deleted_file_is_closed_in_a_thread(
 
     monkeypatch.setattr(os, "close", watched)
     with opened(tmp_path) as stores:
-        assert isinstance(stores.blobs, LocalBlobStore)
-        asyncio.run(use(stores.blobs))
+        asyncio.run(use(local(stores, tmp_path)))
     assert closed_in
     assert threading.get_ident() not in closed_in
 
@@ -64,8 +70,7 @@ def test_a_sweep_takes_what_dead_writers_left_and_no_others(tmp_path: Path) -> N
 
     with opened(tmp_path) as stores:
         (tmp_path / "tmp" / "0123").write_bytes(b"of a process that was killed")
-        assert isinstance(stores.blobs, LocalBlobStore)
-        asyncio.run(scenario(stores.blobs))
+        asyncio.run(scenario(local(stores, tmp_path)))
 
 
 @pytest.mark.parametrize("size", [1, 3 * LARGE])
@@ -87,6 +92,5 @@ def test_a_blob_that_cannot_be_made_durable_leaves_nothing(
                 monkeypatch.undo()
 
     with opened(tmp_path) as stores:
-        assert isinstance(stores.blobs, LocalBlobStore)
-        asyncio.run(scenario(stores.blobs))
+        asyncio.run(scenario(local(stores, tmp_path)))
         assert not [path for part in ("blobs", "tmp") for path in (tmp_path / part).rglob("*") if path.is_file()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server.conftest import answered, blobs_in, create
+from tests.server.conftest import answered, contents_in, create
 from tests.server.live import LiveServer, running_server
 
 CLIENTS = 64
@@ -26,7 +26,7 @@ def client(servers: list[LiveServer], shared: str, number: int, together: thread
         kept: dict[str, str] = {}
         for step in range(4):
             name = f"f{choose.randrange(4)}"
-            content = f"{number}/{step}".encode() * choose.randrange(1, 2000)
+            content = f"{number}/{step}".encode() * choose.randrange(1, 8000)
             file = answered(http.post(path, files={"file": (name, content)}))
             kept[name] = file["id"]
             assert http.get(f"{path}/{file['id']}/content").content == content
@@ -44,9 +44,8 @@ def client(servers: list[LiveServer], shared: str, number: int, together: thread
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_sixty_four_clients_at_two_servers(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> None:
     store = tmp_path / "store"
-    options = ["--sweep-interval", "0.1"]
-    if database == "postgresql":
-        options += ["--database", request.getfixturevalue("postgres").new_database()]
+    url = request.getfixturevalue("postgres").new_database() if database == "postgresql" else None
+    options = ["--sweep-interval", "0.1", *(["--database", url] if url else [])]
     with (
         running_server(store, *options) as one,
         running_server(store, *options) as two,
@@ -68,7 +67,7 @@ def test_sixty_four_clients_at_two_servers(tmp_path: Path, database: str, reques
         for container, kept in results:
             assert answered(http.get(f"/containers/{container}"))["file_count"] == len(kept)
         assert answered(http.get(f"/containers/{shared}"))["file_count"] == 1
-        assert len(blobs_in(store)) == 1 + sum(len(kept) for _, kept in results)
+        assert len(contents_in(store, url)) == 1 + sum(len(kept) for _, kept in results)
         for server in (one, two):
             metrics = httpx.get(server.root_url + "/metrics").text
             assert 'status="200"' in metrics

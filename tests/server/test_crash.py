@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.server.conftest import answered, blobs_in, create
+from tests.server.conftest import answered, contents_in, create
 from tests.server.live import LiveServer, eventually, running_server
 
 CLIENTS = 4
@@ -99,7 +99,7 @@ def check(store: Path, container: str, said: Acknowledged) -> None:
         with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database, database:
             database.execute("UPDATE blobs SET due_at = 1 WHERE due_at IS NOT NULL")  # as if an hour had gone by
         eventually(lambda: accounted_blobs(store) == wanted)  # once a sweep has come by
-        eventually(lambda: {path.name for path in blobs_in(store)} == wanted)
+        eventually(lambda: contents_in(store) == wanted)
 
 
 def named_blobs(store: Path) -> set[str]:

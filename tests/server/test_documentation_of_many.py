@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server.conftest import answered
+from tests.server.conftest import LARGE, answered
 from tests.server.postgres import Postgres
 from tests.server.s3 import ObjectStorage
 from tests.server.shell import Shell, blocks, use
@@ -52,7 +52,7 @@ def test_contents_in_a_bucket(url: str, object_storage: ObjectStorage, tmp_path:
     command = named(CONTENTS, {"postgresql://…": f"'{url}'", "s3://bucket/prefix": bucket})
     with shell.serving(command) as address:
         use(address)
-    assert list(object_storage.objects_in(bucket).values()) == [7]
+    assert list(object_storage.objects_in(bucket).values()) == [len(LARGE)]
 
 
 def test_many_machines(url: str, object_storage: ObjectStorage, tmp_path: Path) -> None:

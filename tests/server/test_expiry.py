@@ -13,7 +13,7 @@ from containerfs.server.service import ANSWERS_KEPT_S
 from containerfs.server.storage.base import Removal, Transaction
 from containerfs.server.storage.open import Stores
 from containerfs.server.sweeper import CURSORS_KEPT_S, Sweeper
-from tests.server.conftest import answered, blobs_in, create, refused
+from tests.server.conftest import answered, contents_in, create, refused
 from tests.server.hosted import Clock, application, hosted, opened
 from tests.server.test_large_containers import fill
 
@@ -64,9 +64,9 @@ def test_an_expired_container_is_gone_at_once_and_its_bytes_after_the_sweep(
     refused(http.delete(f"/containers/{container}"), 404)
     refused(http.post(f"/containers/{container}/files", files={"file": ("g", b"")}), 404)
     assert [item["id"] for item in answered(http.get("/containers"))["data"]] == [staying]
-    assert len(blobs_in(tmp_path)) == 2
+    assert len(contents_in(tmp_path)) == 2
     sweep()
-    assert len(blobs_in(tmp_path)) == 1
+    assert len(contents_in(tmp_path)) == 1
     assert answered(http.get(f"/containers/{staying}"))["file_count"] == 1
 
 
@@ -123,7 +123,7 @@ def test_an_expired_file_is_gone_and_its_copies_stay(
     sweep()
     assert http.get(f"/containers/{container}/files/{file}/content").content == b"x"
     answered(http.delete(f"/containers/{container}"))
-    assert blobs_in(tmp_path) == []
+    assert contents_in(tmp_path) == set()
 
 
 def test_a_sweep_lets_others_write_in_between(http: httpx.Client, clock: Clock, stores: Stores, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_sweep_lets_others_write_in_between(http: httpx.Client, clock: Clock, 
         asyncio.run(Sweeper(stores, clock=clock, transaction_s=0).sweep())
     assert sum(removed) >= 1004
     assert max(removed) <= 100
-    assert blobs_in(tmp_path) == []
+    assert contents_in(tmp_path) == set()
 
 
 def test_cursors_and_answers_are_forgotten_in_the_end(

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server.conftest import answered, blobs_in, create, refused
+from tests.server.conftest import answered, contents_in, create, refused
 from tests.server.live import LiveServer, running_server
 
 Send = Callable[[httpx.Client, str, str], httpx.Response]
@@ -40,10 +40,10 @@ def test_the_same_request_again_gets_the_same_answer_once(
     server: LiveServer, http: httpx.Client, container: str, send: Send
 ) -> None:
     first = answered(send(http, container, "a"))
-    before = blobs_in(server.data_dir)
+    before = contents_in(server.data_dir)
     assert answered(send(http, container, "a")) == first
     assert refused(send(http, container, "b"), 409)["code"] == "idempotency_key_reused"
-    assert blobs_in(server.data_dir) == before
+    assert contents_in(server.data_dir) == before
     assert answered(send(http, create(http)["id"], "a"))["id"] != first["id"]
 
 
@@ -97,4 +97,4 @@ def test_two_at_the_same_time_even_at_two_servers(tmp_path: Path, send: Send) ->
             made = len(answered(http.get("/containers", params={"limit": 100}))["data"]) - 6
             counts = [answered(http.get(f"/containers/{container}"))["file_count"] for container in containers]
         assert (made, counts) == ((0, [1] * 6) if send is upload else (6, [0] * 6))
-        assert len(blobs_in(tmp_path / "store")) == sum(counts)
+        assert len(contents_in(tmp_path / "store")) == sum(counts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.server.conftest import answered, blobs_in, create, refused
+from tests.server.conftest import answered, contents_in, create, refused
 from tests.server.live import running_server
 
 MANY = 130_000
@@ -62,7 +62,7 @@ def test_one_that_is_deleted_is_gone_at_once_and_its_rows_after_a_while(tmp_path
         while rows(store, "container_files") > 1:
             put(http, staying)  # others are served meanwhile
         assert answered(http.get(f"/containers/{staying}"))["file_count"] == 1
-        while len(blobs_in(store)) > 1:
+        while len(contents_in(store)) > 1:
             put(http, staying)
     assert "Traceback" not in server.log.read_text()
 

@@ -11,10 +11,20 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from containerfs.server.storage import migration
-from tests.server.conftest import answered, blobs_in, create
+from tests.server.conftest import LARGE, answered, blobs_in, create
 from tests.server.live import eventually, running_server
+from tests.server.test_backup import backup
 
-TO_VERSION_3 = """
+TO_VERSION_6 = """
+DROP TABLE small_blobs;
+DROP INDEX container_files_source;
+CREATE INDEX container_files_source ON container_files (container_id, file_id);
+UPDATE alembic_version SET version_num = '0006';
+"""
+
+TO_VERSION_3 = (
+    TO_VERSION_6
+    + """
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 INSERT INTO schema_version VALUES (3);
 CREATE INDEX container_files_blob ON container_files (blob);
@@ -25,6 +35,7 @@ DROP TABLE api_keys;
 DROP TABLE quotas;
 DROP TABLE alembic_version;
 """
+)
 
 TO_VERSION_2 = (
     TO_VERSION_3
@@ -100,9 +111,9 @@ def test_a_store_that_kept_secrets_forgets_them(tmp_path: Path) -> None:
 def test_a_store_without_an_account_of_its_bytes_gets_one(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
-        file = answered(http.post("/files", files={"file": ("f", b"content")}, data={"purpose": "x"}))["id"]
+        file = answered(http.post("/files", files={"file": ("f", LARGE)}, data={"purpose": "x"}))["id"]
         container = create(http, file_ids=[file])["id"]
-        answered(http.post(f"/containers/{container}/files", files={"file": ("g", b"other")}))
+        answered(http.post(f"/containers/{container}/files", files={"file": ("g", LARGE)}))
         server.stop()
     wanted = schema(store)
     run(store, TO_VERSION_3)
@@ -110,7 +121,7 @@ def test_a_store_without_an_account_of_its_bytes_gets_one(tmp_path: Path) -> Non
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"of no row")
     with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
-        assert http.get(f"/containers/{container}/files/{file}/content").content == b"content"
+        assert http.get(f"/containers/{container}/files/{file}/content").content == LARGE
         assert states(store) == {("live", 2): 1, ("live", 1): 1, ("dead", 0): 1}
         answered(http.delete(f"/files/{file}"))
         answered(http.delete(f"/containers/{container}"))
@@ -121,6 +132,34 @@ def test_a_store_without_an_account_of_its_bytes_gets_one(tmp_path: Path) -> Non
         eventually(lambda: not states(store))
     assert blobs_in(store) == []
     assert schema(store) == wanted
+
+
+def test_small_contents_that_are_files_stay_files(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with running_server(store) as server, httpx.Client(base_url=server.base_url) as http:
+        path = f"/containers/{create(http)['id']}/files"
+        file = answered(http.post(path, files={"file": ("f", b"small")}))["id"]
+        server.stop()
+    wanted = schema(store)
+    with contextlib.closing(sqlite3.connect(store / "metadata.sqlite3")) as database:
+        [(name, content)] = database.execute("SELECT name, content FROM small_blobs")
+    kept = store / "blobs" / name[:2] / name
+    kept.parent.mkdir()
+    kept.write_bytes(content)
+    run(store, TO_VERSION_6)
+    assert "1 contents of 5 bytes, 1 of them new" in backup(store, tmp_path / "backup")
+    for place in (store, tmp_path / "backup"):
+        with running_server(place) as server, httpx.Client(base_url=server.base_url) as http:
+            assert http.get(f"{path}/{file}/content").content == b"small"
+            answered(http.post(path, json={"file_id": file, "path": "copy"}))
+            answered(http.delete(f"{path}/{file}"))
+            assert len(blobs_in(place)) == 1
+            [copy] = answered(http.get(path))["data"]
+            assert http.get(f"{path}/{copy['id']}/content").content == b"small"
+            answered(http.delete(f"{path}/{copy['id']}"))
+            assert blobs_in(place) == []
+            server.stop()
+        assert schema(place) == wanted
 
 
 def states(store: Path) -> dict[tuple[str, int], int]:

@@ -19,7 +19,7 @@ import pytest
 
 from containerfs import Client
 from containerfs.server.storage.open import Stores, sqlite_url
-from tests.server.conftest import answered, create
+from tests.server.conftest import LARGE, answered, create
 from tests.server.hosted import Clock, application, hosted
 from tests.server.live import LiveServer, ServerDidNotStart, running_server
 from tests.server.s3 import ObjectStorage
@@ -72,16 +72,16 @@ def test_our_client_and_the_sdk_read_from_either(server: LiveServer) -> None:
 def test_a_redirect_is_to_the_store_and_for_a_while(server: LiveServer, object_storage: ObjectStorage) -> None:
     with httpx.Client(base_url=server.base_url) as http:
         path = f"/containers/{create(http)['id']}/files"
-        file = answered(http.post(path, files={"file": b"content"}))["id"]
+        file = answered(http.post(path, files={"file": LARGE}))["id"]
         answer = http.get(f"{path}/{file}/content")
         if answer.status_code == 200:
-            assert answer.content == b"content"
+            assert answer.content == LARGE
             return
         assert answer.status_code == 302
         address = httpx.URL(answer.headers["location"])
         assert str(address).startswith(object_storage.endpoint)
         assert address.params["X-Amz-Expires"] == "900"
-        assert httpx.get(address).content == b"content"
+        assert httpx.get(address).content == LARGE
         assert httpx.get(address.copy_with(query=None)).status_code == 403
 
 
@@ -155,17 +155,19 @@ def test_no_request_asks_the_object_store_for_more_than_it_must(
     with hosted(application(stores, Clock())) as url, httpx.Client(base_url=url, timeout=60) as http:
         path = f"/containers/{create(http)['id']}/files"
         large = answered(http.post(path, files={"file": ("large", bytes(20 * MIB))}))["id"]
+        other = answered(http.post(path, files={"file": ("other", LARGE)}))["id"]
         small = answered(http.post(path, files={"file": ("small", b"x")}))["id"]
         copy = answered(http.post(path, json={"file_id": small, "path": "copy"}))["id"]
         assert counted == {"put_async": 2}
-        for id in (large, small, copy):
+        for id in (large, other, small, copy):
             http.head(f"{path}/{id}/content")
             answered(http.get(f"{path}/{id}"))
         assert counted == {"put_async": 2}
         assert len(http.get(f"{path}/{large}/content").content) == 20 * MIB
         assert len(http.get(f"{path}/{large}/content", headers={"range": "bytes=-5"}).content) == 5
+        assert http.get(f"{path}/{small}/content").content == b"x"
         assert counted == {"put_async": 2, "get_async": 2}
-        for id in (large, small, copy):
+        for id in (large, other, small, copy):
             answered(http.delete(f"{path}/{id}"))
         assert counted == {"put_async": 2, "get_async": 2}
 

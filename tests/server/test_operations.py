@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from containerfs.server import openapi
-from tests.server.conftest import answered, create
+from tests.server.conftest import LARGE, answered, create
 from tests.server.live import LiveServer, eventually, running_server
 
 
@@ -193,7 +193,7 @@ def test_an_unforeseen_failure_is_a_500_with_the_same_form(tmp_path: Path) -> No
     """Forced by a store that is damaged: better no content than a wrong one."""
     with running_server(tmp_path / "store") as server, httpx.Client(base_url=server.base_url) as http:
         container = create(http)["id"]
-        file = answered(http.post(f"/containers/{container}/files", files={"file": ("f", b"xyz")}))["id"]
+        file = answered(http.post(f"/containers/{container}/files", files={"file": ("f", LARGE)}))["id"]
         [blob] = [path for path in (tmp_path / "store" / "blobs").rglob("*") if path.is_file()]
         blob.write_bytes(b"x")
         error = answered(http.get(f"/containers/{container}/files/{file}/content"), 500)["error"]

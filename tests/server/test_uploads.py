@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from containerfs import Client
-from tests.server.conftest import UPLOAD_MAX, answered, blobs_in, create, refused
+from tests.server.conftest import UPLOAD_MAX, answered, contents_in, create, refused
 from tests.server.live import LiveServer
 
 PROPERTY = settings(max_examples=60)
@@ -181,11 +181,11 @@ MALFORMED = [
 def test_a_malformed_form_is_a_400_and_leaves_nothing(
     server: LiveServer, http: httpx.Client, container: str, body: bytes, kind: str
 ) -> None:
-    before = blobs_in(server.data_dir)
+    before = contents_in(server.data_dir)
     for path in (f"/containers/{container}/files", "/files"):
         response = http.post(path, content=body, headers={"content-type": kind})
         assert response.status_code == 400, response.text
-    assert blobs_in(server.data_dir) == before
+    assert contents_in(server.data_dir) == before
 
 
 @given(body=st.binary(max_size=300), cut=st.integers(0, 200))
@@ -224,12 +224,12 @@ def test_sizes(http: httpx.Client, container: str, upload: Callable[..., Any], s
 def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
     server: LiveServer, http: httpx.Client, container: str, chunked: bool
 ) -> None:
-    before = blobs_in(server.data_dir)
+    before = contents_in(server.data_dir)
     body, headers = form('filename="a"', b"x" * (UPLOAD_MAX + 1))
     for path in (f"/containers/{container}/files", "/files"):
         content = iter([body[:100], body[100:]]) if chunked else body
         refused(http.post(path, content=content, headers=headers), 413, "file")
-    assert blobs_in(server.data_dir) == before
+    assert contents_in(server.data_dir) == before
     assert answered(http.get(f"/containers/{container}"))["file_count"] == 0
 
 
@@ -243,7 +243,7 @@ def test_the_same_name_replaces_with_a_new_id(
     server: LiveServer, http: httpx.Client, container: str, upload: Callable[..., Any]
 ) -> None:
     old = upload("same", b"old")
-    before = len(blobs_in(server.data_dir))
+    before = len(contents_in(server.data_dir))
     with http.stream("GET", f"/containers/{container}/files/{old['id']}/content") as reading:
         new = upload("same", b"new!")
         assert reading.read() == b"old"
@@ -252,15 +252,15 @@ def test_the_same_name_replaces_with_a_new_id(
     assert "replaced_id" not in old | answered(http.get(f"/containers/{container}/files/{new['id']}"))
     refused(http.get(f"/containers/{container}/files/{old['id']}"), 404)
     assert answered(http.get(f"/containers/{container}"))["file_count"] == 1
-    assert len(blobs_in(server.data_dir)) == before
+    assert len(contents_in(server.data_dir)) == before
 
 
 def test_copies_share_bytes_and_live_apart(server: LiveServer, http: httpx.Client, container: str) -> None:
     source = answered(http.post("/files", files={"file": ("s.txt", b"shared")}, data={"purpose": "assistants"}))
-    before = blobs_in(server.data_dir)
+    before = contents_in(server.data_dir)
     copy = answered(http.post(f"/containers/{container}/files", json={"file_id": source["id"]}))
     assert (copy["file_id"], copy["path"], copy["bytes"]) == (source["id"], "/mnt/data/s.txt", 6)
-    assert blobs_in(server.data_dir) == before
+    assert contents_in(server.data_dir) == before
     created = create(http, file_ids=[source["id"]])
     assert created["file_count"] == 1
     assert answered(http.get(f"/containers/{container}/files/{source['id']}")) == copy
@@ -271,14 +271,14 @@ def test_copies_share_bytes_and_live_apart(server: LiveServer, http: httpx.Clien
     refused(http.get(f"/containers/{container}/files/{copy['id']}"), 404)
     assert http.get(f"/containers/{created['id']}/files/{source['id']}/content").content == b"shared"
     answered(http.delete(f"/containers/{created['id']}"))
-    assert len(blobs_in(server.data_dir)) == len(before) - 1
+    assert len(contents_in(server.data_dir)) == len(before) - 1
 
 
 def test_a_copy_under_another_path_is_a_rename_without_bytes(
     server: LiveServer, http: httpx.Client, container: str, upload: Callable[..., Any]
 ) -> None:
     old = upload("old.txt", b"moved")
-    before = blobs_in(server.data_dir)
+    before = contents_in(server.data_dir)
     path = f"/containers/{container}/files"
     new = answered(http.post(path, json={"file_id": old["id"], "path": "new/name.txt"}))
     assert new["path"] == "/mnt/data/new/name.txt"
@@ -287,7 +287,7 @@ def test_a_copy_under_another_path_is_a_rename_without_bytes(
     again = answered(http.post(path, json={"file_id": new["id"]}))  # onto itself
     assert http.get(f"{path}/{again['id']}/content").content == b"moved"
     assert answered(http.get(f"/containers/{container}"))["file_count"] == 1
-    assert blobs_in(server.data_dir) == before
+    assert contents_in(server.data_dir) == before
     for name in ("../x", "/x", "", "a//b"):
         refused(http.post(path, json={"file_id": again["id"], "path": name}), 400, "path")
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from containerfs.server.tally import Tally
-from tests.server.conftest import answered, blobs_in, create
+from tests.server.conftest import answered, contents_in, create
 from tests.server.live import LiveServer, eventually, running_server
 from tests.server.raw import connect
 from tests.server.test_operations import counted
@@ -112,7 +112,7 @@ def test_a_stop_lets_uploads_finish(server: LiveServer, number: signal.Signals) 
         assert connection.receive().startswith(b"HTTP/1.1 200 ")
     assert server.process.wait(60) == 0
     assert all(map(ended, pidfds))
-    assert len(blobs_in(server.data_dir)) == 1
+    assert len(contents_in(server.data_dir)) == 1
 
 
 def test_none_outlives_its_parent(server: LiveServer) -> None:

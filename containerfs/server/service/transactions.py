@@ -78,16 +78,21 @@ class Transactions:
             Overloaded: if the upload's lease ended before it was recorded.
         """
 
+        def change(tx: Transaction, now: int) -> Change[Model]:
+            if upload is not None:
+                upload.record(tx)
+            return work(tx, now)
+
         def transaction(tx: Transaction) -> Change[Model]:
             now = self.now()
             if once is None:
-                return work(tx, now)
+                return change(tx, now)
             if answer := tx.claim_key(namespace, once.key, once.digest, now - ANSWERS_KEPT_S, now):
                 recorded = kind.model_validate_json(same_request(answer, once.digest).body)
                 return Change(recorded, tx.abandon_blob(upload.name, now) if upload and upload.name else ())
-            change = work(tx, now)
-            tx.record_answer(namespace, once.key, change.result.model_dump_json())
-            return change
+            changed = change(tx, now)
+            tx.record_answer(namespace, once.key, changed.result.model_dump_json())
+            return changed
 
         try:
             first = nothing if upload is None else upload.publish

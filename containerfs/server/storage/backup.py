@@ -1,9 +1,10 @@
 """Copies a store of SQLite and files while servers use it. The copy is an ordinary data directory.
 
-First the rows are copied, as of one moment (SQLite's online backup). Then the blobs that they name are copied, which do
-not change, and which no server deletes in the meantime. So every row has its bytes. The new rows replace those of the
-previous backup once all of their bytes are safe on the disk, and blobs that no row names are removed last. So the
-directory holds a complete backup at any time, and the next backup only copies new blobs.
+First the rows are copied, as of one moment (SQLite's online backup), and with them the small blobs. Then the other
+blobs that they name are copied, which do not change, and which no server deletes in the meantime. So every row has its
+bytes. The new rows replace those of the previous backup once all of their bytes are safe on the disk, and blobs that no
+row names are removed last. So the directory holds a complete backup at any time, and the next backup only copies new
+blobs, except for small ones.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import itertools
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Backup:
     Attributes:
         blobs: how many contents it has; copies that share their bytes count once.
         bytes: the size of all of them together.
-        copied: how many of them are new.
+        copied: how many of them are new, without those that are kept with the rows.
         missing: contents that rows name, and that are missing or incomplete in the store itself.
     """
 
@@ -79,7 +80,8 @@ class _Copy:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with without_deletions(self._source):
             self._copy_rows()
-            with self._named() as named:
+            with contextlib.closing(sqlite3.connect(self._rows)) as rows:
+                named = iter(rows.execute(self._count_small_blobs(rows)))
                 while batch := list(itertools.islice(named, _BLOBS_AT_ONCE)):
                     self._copy_blobs(batch)
         self._rows.replace(self._destination / DATABASE)
@@ -99,11 +101,14 @@ class _Copy:
                 "PRAGMA journal_mode = DELETE"
             )  # makes it one file; a server that opens it switches to WAL again
 
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[Iterator[tuple[str, int]]]:
-        """Return the blobs that the copied rows name, with their sizes."""
-        with contextlib.closing(sqlite3.connect(self._rows)) as rows:
-            yield iter(rows.execute(_NAMED))
+    def _count_small_blobs(self, rows: sqlite3.Connection) -> str:
+        """Count the blobs that are kept with the rows. Return the query of the others, with their sizes."""
+        if not rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'small_blobs'").fetchone():
+            return _NAMED  # in a store of an older version
+        [[count, size]] = rows.execute("SELECT count(*), coalesce(sum(length(content)), 0) FROM small_blobs")
+        self._backup.blobs += count
+        self._backup.bytes += size
+        return f"SELECT blob, bytes FROM ({_NAMED}) WHERE blob NOT IN (SELECT name FROM small_blobs)"
 
     def _copy_blobs(self, named: Sequence[tuple[str, int]]) -> None:
         copied = [blob for blob, size in named if self._copy_blob(blob, size)]

@@ -216,7 +216,7 @@ class UnknownCursorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The result of removing rows: how many were removed, and the blobs that are dead now."""
+    """The result of removing rows: how many were removed, and the blobs that are dead now and not kept with them."""
 
     rows: int
     garbage: Sequence[str] = ()
@@ -275,7 +275,7 @@ class Transaction(Protocol):
             replaced_id: the file of the same container that it replaces, if there is one.
 
         Returns:
-            The blob of the replaced file, if that is dead now.
+            The blob of the replaced file, if that is dead now and not kept with the rows.
 
         Raises:
             BlobNotFoundError: if the blob of the new file is dead or unknown.
@@ -308,7 +308,7 @@ class Transaction(Protocol):
         ...
 
     def delete_container_file(self, id: str, now: int) -> list[str]:
-        """Delete a row, and return its blob if that is dead now."""
+        """Delete a row, and return its blob if that is dead now and not kept with the rows."""
         ...
 
     def insert_file(self, record: FileRecord) -> None:
@@ -325,7 +325,7 @@ class Transaction(Protocol):
     def files(self, namespace: str, query: PageQuery, now: int, purpose: str | None) -> list[FileRecord]: ...
 
     def delete_file(self, id: str, now: int) -> list[str]:
-        """Delete a row, and return its blob if that is dead now."""
+        """Delete a row, and return its blob if that is dead now and not kept with the rows."""
         ...
 
     def expired_files(self, now: int, limit: int) -> list[str]:
@@ -354,6 +354,14 @@ class Transaction(Protocol):
 
     def lease_blobs(self, blobs: Collection[str], until: int) -> None:
         """Record new blobs, whose names were never used before. The leases end at ``until``, in Unix seconds."""
+        ...
+
+    def insert_small_blob(self, blob: str, content: bytes) -> None:
+        """Store a new blob, whose name was never used before, with the rows. A row must name it in this transaction."""
+        ...
+
+    def small_blob(self, blob: str) -> bytes | None:
+        """Return the content of a blob; None if it is not kept with the rows."""
         ...
 
     def abandon_blob(self, blob: str, now: int) -> list[str]:
@@ -449,7 +457,7 @@ class BlobWriter(Protocol):
 
     @property
     def name(self) -> str | None:
-        """The blob's name, once it is stored."""
+        """The blob's name, once it is stored outside of the rows."""
         ...
 
     @property
@@ -466,7 +474,7 @@ class BlobWriter(Protocol):
         ...
 
     async def commit(self) -> str:
-        """End the blob and return its name. The blob is stored once ``publish`` has returned as well.
+        """End the blob and return its name. The blob is stored once ``publish`` has returned and ``record`` is done.
 
         Raises:
             OutOfSpaceError: if there is no space.
@@ -480,6 +488,10 @@ class BlobWriter(Protocol):
         Raises:
             OutOfSpaceError: if there is no space.
         """
+        ...
+
+    def record(self, tx: Transaction) -> None:
+        """Store in the rows what is kept there of a committed blob, before a row names it."""
         ...
 
 

@@ -16,7 +16,7 @@ import os
 from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
-from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError
+from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError, Transaction
 from containerfs.server.storage.leases import Leases, new_name
 from containerfs.server.storage.reserve import Reserve, out_of_space
 from containerfs.server.storage.threads import settled
@@ -140,6 +140,9 @@ class LocalBlobWriter:
             _fsync_directory(directory)
         os.close(self._fd)
         self._fd, self.name = None, self._leased
+
+    def record(self, tx: Transaction) -> None:
+        """Do nothing: the blob is in its file."""
 
     async def close(self) -> None:
         try:

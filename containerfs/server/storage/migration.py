@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, inspect, literal_column, select, tabl
 from containerfs.server.storage.base import StoreError
 from containerfs.server.storage.schema import metadata, revision
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """All revisions that this version knows, oldest first. It works with the last one."""
 
 

@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-from containerfs.server.storage.base import BlobNotFoundError, StoreError, StoreUnavailableError
+from containerfs.server.storage.base import BlobNotFoundError, StoreError, StoreUnavailableError, Transaction
 from containerfs.server.storage.leases import Leases, new_name
 
 if TYPE_CHECKING:
@@ -156,6 +156,9 @@ class ObjectBlobWriter:
 
     def publish(self) -> None:
         """Do nothing: a committed blob is in the bucket."""
+
+    def record(self, tx: Transaction) -> None:
+        """Do nothing, as before."""
 
     async def close(self) -> None:
         if self._large is not None and self.name is None:

@@ -18,6 +18,7 @@ from containerfs.server.storage.base import BlobStore, MetadataStore, StoreError
 from containerfs.server.storage.leases import Leases
 from containerfs.server.storage.local import LocalBlobStore
 from containerfs.server.storage.reserve import Reserve
+from containerfs.server.storage.small import TieredBlobStore
 from containerfs.server.storage.sqlite import SqliteMetadataStore
 
 DATABASE = "metadata.sqlite3"
@@ -44,7 +45,7 @@ class Stores:
             StoreError: if a store cannot be opened. The message is one line.
         """
         metadata = open_metadata(database_url)
-        return cls(metadata, _open_blobs(blobs_url, Leases(metadata)))
+        return cls(metadata, TieredBlobStore(metadata, _open_blobs(blobs_url, Leases(metadata))))
 
     async def close(self) -> None:
         await self.blobs.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 from containerfs.server.storage.base import OutOfSpaceError
 
 _MAX_BYTES = 32 * 1024 * 1024
-"""A few times as much as a transaction writes that deletes 500 rows of a large store: a page in each of four indexes.
+"""A few times as much as a transaction writes that deletes 500 rows of a large store: a page in each of five indexes.
 """
 
 _SHARE = 16

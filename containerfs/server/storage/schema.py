@@ -9,6 +9,9 @@ is total. ``departed`` keeps the places of deleted items for a while, so that th
     ───────► new ─────────────────────► live ─────────────────► dead ──────────────────────────►
               └── the lease ends, or the upload is given up ──────┘
 
+A small blob is kept with the rows, in ``small_blobs``. It is new and dead only within the transactions in which the
+first row names it, and the last is gone.
+
 ``copies`` is the number of rows that name a blob. ``due_at`` is the time when a lease ends, or when a dead blob is to
 be deleted.
 
@@ -27,6 +30,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -91,6 +95,9 @@ Index(
     containers.c.seq,
 )
 
+_COPIES = text("file_id IS NOT NULL")
+_source = Index("container_files_source", "container_id", "file_id", sqlite_where=_COPIES)
+
 container_files = Table(
     "container_files",
     metadata,
@@ -105,7 +112,7 @@ container_files = Table(
     Column("attributes", JSON(none_as_null=True)),
     UniqueConstraint("container_id", "path").ddl_if(dialect="sqlite"),
     Index("container_files_listing", "container_id", "created_at", "seq"),
-    Index("container_files_source", "container_id", "file_id"),
+    _source,
     sqlite_autoincrement=True,
 )
 
@@ -167,6 +174,16 @@ blobs = Table(
     sqlite_with_rowid=False,
 )
 
+small_blobs = Table(
+    "small_blobs",
+    metadata,
+    Column("name", Text, ForeignKey("blobs.name", ondelete="CASCADE"), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The bytes of those blobs that are kept with the rows. They are apart from ``blobs`` because that changes with every
+copy, and SQLite would write them again."""
+
 NEW, LIVE, DEAD = "new", "live", "dead"
 
 api_keys = Table(
@@ -208,3 +225,4 @@ def _for_postgresql(_: MetaData, connection: Connection, **given: Any) -> None:
     drivers."""
     if connection.dialect.name == "postgresql":
         _due.dialect_kwargs["postgresql_where"] = _DUE
+        _source.dialect_kwargs["postgresql_where"] = _COPIES

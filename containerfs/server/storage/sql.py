@@ -156,6 +156,14 @@ class SqlTransaction:
         rows = [{"name": name, "state": NEW, "copies": 0, "due_at": until} for name in blobs]
         self._sql.run_each(statements.insertion(schema.blobs), rows)
 
+    def insert_small_blob(self, blob: str, content: bytes) -> None:
+        self._sql.run(statements.insertion(schema.blobs), name=blob, state=NEW, copies=0, due_at=None)
+        self._sql.run(statements.insertion(schema.small_blobs), name=blob, content=content)
+
+    def small_blob(self, blob: str) -> bytes | None:
+        row = self._sql.row(statements.small_blob, name=blob)
+        return None if row is None else bytes(row[0])
+
     def abandon_blob(self, blob: str, now: int) -> list[str]:
         return [blob] if self._sql.run(statements.abandon_blob, blob=blob, dead_until=now + LINGER_S) else []
 
@@ -275,14 +283,17 @@ class SqlTransaction:
                 self._use(blob)  # which names it
 
     def _release(self, blobs: Iterable[str], now: int) -> list[str]:
-        """Note that a row for each of the blobs is gone; return the blobs that are dead now."""
+        """Note that a row for each of the blobs is gone. Remove small blobs that are dead now; return the others."""
         released = sorted(Counter(blobs).items())  # in a fixed order, so that no two transactions wait for each other
         if not released:
             return []
         rows = [{"blob": blob, "released": rows, "dead_until": now + LINGER_S} for blob, rows in released]
         self._sql.run_each(statements.release_blob, rows)
-        parts = _parts([blob for blob, _ in released])
-        return [dead for some in parts for dead in self._names(statements.dead_blobs, **statements.names_of(some))]
+        dead: list[str] = []
+        for some in _parts([blob for blob, _ in released]):
+            self._sql.run(statements.forget_small_blobs, **statements.names_of(some))
+            dead += self._names(statements.dead_blobs, **statements.names_of(some))
+        return dead
 
     def _names(self, statement: Select[Any], **values: object) -> list[str]:
         """Return the names that a statement yields, as one row, because the driver gives up the interpreter at every

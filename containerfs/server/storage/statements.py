@@ -57,6 +57,7 @@ from containerfs.server.storage.schema import (
     files,
     indexed,
     quotas,
+    small_blobs,
 )
 
 _RECORDS: dict[Table, type] = {
@@ -247,6 +248,13 @@ abandon_blob = (
 )
 
 dead_blobs = select(_lines(blobs.c.name)).where(_is_named, blobs.c.state == DEAD)
+
+small_blob = select(small_blobs.c.content).where(small_blobs.c.name == bindparam("name"))
+
+forget_small_blobs = delete(blobs).where(
+    _is_named, blobs.c.state == DEAD, blobs.c.name.in_(select(small_blobs.c.name).where(_is_one_of(small_blobs.c.name)))
+)
+"""Their contents go with them."""
 
 _due_blobs = (
     select(blobs.c.name)
