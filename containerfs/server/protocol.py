@@ -5,6 +5,8 @@
 - A client that receives nothing of its answer for longer than a request may pause is disconnected.
 - Connections above the limit are refused, because open files need descriptors too.
 - Errors before there is a request for the application are answered in the API's form.
+- After the last answer on a connection, what its client still sends is read and dropped for a moment. Otherwise the
+  kernel would reset the connection, and the client might never receive the answer. Source: RFC 9112, section 9.6.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ import uvicorn
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from containerfs.server.answering import AnswerTransport
 from containerfs.server.errors import HeadTooLarge, InvalidRequest, Overloaded, ServiceError
 from containerfs.server.observation import marks, new_request_id
 from containerfs.server.routes.answers import error_answer
@@ -28,7 +31,7 @@ HEADERS_MAX = 256
 """A small header takes about 25 times its length in memory (two bytes objects and a tuple). Apache allows 100."""
 
 _LINGER_S = 2.0
-"""How long a refused client may go on sending, in seconds."""
+"""How long a client may go on sending after the last answer, in seconds."""
 
 _LOOKS_PER_PAUSE = 4
 """How often a connection is checked during the longest pause. So a stall is noticed at most a quarter of the pause
@@ -57,7 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     config: BoundedConfig
     _timer: asyncio.TimerHandle | None = None
-    """Runs while a head is expected, and after a refusal."""
+    """Runs while a head is expected, and after the last answer."""
     _watch: asyncio.TimerHandle | None = None
     """Runs as long as the connection is open."""
     _pending = 0
@@ -65,7 +68,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _unsent = 0
     """Bytes that the client had not acknowledged at the last check."""
     _stalled_looks = 0
-    _refused = False
+    _is_over = False
+    """Whether the last answer was given, so that whatever arrives is dropped."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -88,13 +92,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         rest = memoryview(data)
-        while rest and not self._refused:
+        while rest and not self._is_over:
             piece, rest = rest[: HEAD_MAX_BYTES - self._pending], rest[HEAD_MAX_BYTES - self._pending :]
             self._pending += len(piece)
             super().data_received(piece)  # type: ignore[arg-type]
             if self._pending >= HEAD_MAX_BYTES:
                 self._refuse(HeadTooLarge(f"The head of the request is larger than {HEAD_MAX_BYTES} bytes."))
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+        if self._timer is None and not self._is_over and (self.cycle is None or self.cycle.response_complete):
             self._await_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -107,6 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._pending = 0
         super().on_headers_complete()
+        self.cycle.transport = AnswerTransport(self.transport, self.loop, self._end)
 
     def on_body(self, body: bytes) -> None:
         self._pending = 0
@@ -116,8 +121,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._pending = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        if not self._is_over:
+            super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
-        if not self._refused:
+        if not self._is_over:
             self._refuse(InvalidRequest(msg))
 
     def _await_head(self) -> None:
@@ -128,20 +137,29 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    # Refusing
+    # Ending
+
+    def _end(self) -> None:
+        """Close the connection after an answer."""
+        if self.cycle.more_body:
+            self._linger()
+        else:
+            self.transport.close()
 
     def _refuse(self, error: ServiceError) -> None:
-        """Send a refusal, unless another answer has begun, and close the connection.
-
-        For a moment, whatever the client still sends is read and dropped. Otherwise the kernel would reset the
-        connection, and the client might never receive the refusal. Source: RFC 9112, section 9.6.
-        """
-        self._refused = True
+        """Send a refusal, unless another answer has begun, and close the connection."""
+        self._is_over = True
         self._stop_timer()
         if not self._abandon_request():
             self.transport.close()
             return
         self.transport.write(_rendered(error_answer(error, {"connection": "close"})))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that there are no more answers, and close the connection a moment later."""
+        self._is_over = True
+        self.flow.resume_reading()
         self.transport.write_eof()
         self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
 

@@ -87,6 +87,31 @@ def test_a_client_that_sends_on_sees_the_refusal_all_the_same(connection: Connec
     refusal(connection.receive(), 431)
 
 
+@pytest.mark.parametrize("last", [b"Connection: close\r\n", b""], ids=["one request", "HTTP/1.0"])
+def test_a_client_that_sends_on_gets_the_last_answer_all_the_same(server: LiveServer, last: bytes) -> None:
+    version = b"1.1" if last else b"1.0"
+    for _ in range(20):
+        with connect(server) as other:
+            head = b"POST /v1/containers/none/files HTTP/" + version + b"\r\nHost: localhost\r\n" + last
+            other.send(head + b"Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 9000000\r\n\r\n")
+            other.send(bytes(1_000_000))
+            answer = other.receive_until(b"}}")
+            assert refusal(answer, 404)["message"]
+            other.send(bytes(1_000_000))
+            assert other.receive() == b""
+
+
+def test_an_answer_is_one_piece(connection: Connection) -> None:
+    with httpx.Client(base_url=connection.server.base_url) as http:
+        path = f"/containers/{create(http)['id']}/files"
+        file = answered(http.post(path, files={"file": ("f", b"x" * 4096)}))["id"]
+    for _ in range(20):
+        connection.send(f"GET /v1{path}/{file}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        answer = connection.stream.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\n" + b"x" * 4096)
+
+
 def test_so_is_each_later_head(connection: Connection) -> None:
     good = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connection.send(good)
