@@ -18,7 +18,7 @@ def backup(
     from containerfs.config import SettingsError
     from containerfs.server import settings
     from containerfs.server.storage.backup import back_up
-    from containerfs.server.storage.base import StoreError
+    from containerfs.server.storage.failures import StoreError
 
     try:
         server = settings.load(data_dir=data_dir)

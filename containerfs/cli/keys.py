@@ -10,7 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from containerfs.server.auth import KeyFile
-    from containerfs.server.storage.base import MetadataStore, Quota, Transaction, Usage
+    from containerfs.server.storage.metadata_store import MetadataStore, Transaction
+from containerfs.server.storage.records import Quota, Usage
 
 T = TypeVar("T")
 
@@ -188,7 +189,7 @@ def _with_metadata(database: str | None, use: "Callable[[MetadataStore], T]") ->
 
     from containerfs.config import SettingsError
     from containerfs.server import settings
-    from containerfs.server.storage.base import StoreError, StoreUnavailableError
+    from containerfs.server.storage.failures import StoreError, StoreUnavailableError
     from containerfs.server.storage.open import open_metadata
 
     try:

@@ -15,7 +15,7 @@ def migrate(
     """Create the tables of a store in a database, or update them to this version. Stores in files do not need this."""
     from containerfs.config import SettingsError
     from containerfs.server import settings
-    from containerfs.server.storage.base import StoreError
+    from containerfs.server.storage.failures import StoreError
     from containerfs.server.storage.migration import REVISIONS
     from containerfs.server.storage.open import migrate_database
 

@@ -81,7 +81,7 @@ def serve(
     from containerfs.server.auth import KeyFileError
     from containerfs.server.listener import ListenError
     from containerfs.server.run import run
-    from containerfs.server.storage.base import StoreError
+    from containerfs.server.storage.failures import StoreError
 
     raise_limit()
     try:

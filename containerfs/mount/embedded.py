@@ -92,7 +92,7 @@ def _run(data_dir: Path, uds: Path) -> int:
     from containerfs.server.listener import ListenError
     from containerfs.server.options import ServerOptions
     from containerfs.server.run import run
-    from containerfs.server.storage.base import StoreError
+    from containerfs.server.storage.failures import StoreError
 
     gc.freeze()
     gc.enable()

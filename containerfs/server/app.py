@@ -16,7 +16,7 @@ from containerfs.server.options import Limits
 from containerfs.server.routes import answers, bodies, containers, files, operations
 from containerfs.server.routes.asked import Answering, Endpoint, authenticated
 from containerfs.server.service import Service
-from containerfs.server.storage.base import (
+from containerfs.server.storage.failures import (
     BlobNotFoundError,
     OutOfSpaceError,
     QuotaExceededError,

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from containerfs.server.storage.base import MetadataStore, Usage
+from containerfs.server.storage.metadata_store import MetadataStore
+from containerfs.server.storage.records import Usage
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from containerfs.server.errors import InvalidRequest, TooLarge
-from containerfs.server.storage.base import BlobWriter
+from containerfs.server.storage.blob_store import BlobWriter
 
 _FIELDS_MAX_BYTES = 64 * 1024
 """For all fields except the file together, and for the headers of all parts together."""

@@ -13,7 +13,7 @@ from containerfs.server.listener import ListenError, is_loopback, listening, url
 from containerfs.server.observation import Counts, access_log
 from containerfs.server.options import KEYS_IN_DATABASE, ServerOptions
 from containerfs.server.serving import Serving, serve
-from containerfs.server.storage.base import MetadataStore
+from containerfs.server.storage.metadata_store import MetadataStore
 from containerfs.server.stored_keys import StoredKeys
 from containerfs.server.tally import Tally
 from containerfs.server.workers import Tie, supervise

@@ -27,7 +27,7 @@ from containerfs.server.observation import Counts
 from containerfs.server.options import Limits, ServerOptions
 from containerfs.server.protocol import BoundedConfig, BoundedProtocol
 from containerfs.server.service import Service
-from containerfs.server.storage.base import MetadataStore
+from containerfs.server.storage.metadata_store import MetadataStore
 from containerfs.server.storage.open import contents_directory, open_stores
 from containerfs.server.sweeper import Sweeper
 

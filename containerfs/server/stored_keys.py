@@ -10,7 +10,8 @@ from starlette.datastructures import Headers
 
 from containerfs.server.auth import Identity, bearer_key, hashed, unknown_key
 from containerfs.server.errors import Unauthenticated
-from containerfs.server.storage.base import KeyRecord, MetadataStore
+from containerfs.server.storage.metadata_store import MetadataStore
+from containerfs.server.storage.records import KeyRecord
 
 REMEMBERED_S = 10
 """How long the keys are cached, in seconds. A revoked key may be used for this long."""

@@ -11,8 +11,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from containerfs.server.service import ANSWERS_KEPT_S
-from containerfs.server.storage.base import Removal, StoreUnavailableError, Transaction
+from containerfs.server.storage.failures import StoreUnavailableError
+from containerfs.server.storage.metadata_store import Transaction
 from containerfs.server.storage.open import Stores
+from containerfs.server.storage.records import Removal
 
 CURSORS_KEPT_S = 24 * 3600
 """How long a deleted item may be used as a cursor, in seconds."""

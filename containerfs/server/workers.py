@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from containerfs.server.storage.base import StoreError
+from containerfs.server.storage.failures import StoreError
 
 logger = logging.getLogger("containerfs.server")
 

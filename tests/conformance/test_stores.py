@@ -1,4 +1,4 @@
-"""What every pair of stores owes the service: the obligations that storage/base.py states."""
+"""What every pair of stores owes the service: the obligations that their interfaces state."""
 
 import asyncio
 import time
@@ -11,19 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from containerfs.server.storage.base import (
-    LEASE_S,
-    LINGER_S,
-    BlobNotFoundError,
+from containerfs.server.storage.failures import BlobNotFoundError, UnknownCursorError
+from containerfs.server.storage.metadata_store import LEASE_S, LINGER_S, Transaction
+from containerfs.server.storage.open import Stores, sqlite_url
+from containerfs.server.storage.records import (
     ContainerFileRecord,
     ContainerRecord,
     FileRecord,
     PageQuery,
     RecordedAnswer,
-    Transaction,
-    UnknownCursorError,
 )
-from containerfs.server.storage.open import Stores, sqlite_url
 from containerfs.server.storage.small import SMALL_MAX, TieredBlobStore
 from tests.server.conftest import blobs_in
 

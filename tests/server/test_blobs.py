@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from containerfs.server.storage.base import OutOfSpaceError
+from containerfs.server.storage.failures import OutOfSpaceError
 from containerfs.server.storage.leases import Leases
 from containerfs.server.storage.local import LocalBlobStore
 from containerfs.server.storage.open import Stores

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from containerfs.server.service import ANSWERS_KEPT_S
-from containerfs.server.storage.base import Removal, Transaction
+from containerfs.server.storage.metadata_store import Transaction
 from containerfs.server.storage.open import Stores
+from containerfs.server.storage.records import Removal
 from containerfs.server.sweeper import CURSORS_KEPT_S, Sweeper
 from tests.server.conftest import answered, contents_in, create, refused
 from tests.server.hosted import Clock, application, hosted, opened

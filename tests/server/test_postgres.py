@@ -17,8 +17,9 @@ import pytest
 from containerfs.server.errors import NotFound
 from containerfs.server.requests import CopyFile, CreateContainer
 from containerfs.server.service import Service
-from containerfs.server.storage.base import LINGER_S, PageQuery
+from containerfs.server.storage.metadata_store import LINGER_S
 from containerfs.server.storage.open import Stores
+from containerfs.server.storage.records import PageQuery
 from containerfs.server.sweeper import Sweeper
 from tests.server.conftest import LARGE, answered, blobs_in, contents_in, create, refused
 from tests.server.hosted import Clock

@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from containerfs.server.requests import CreateContainer
 from containerfs.server.service import Service
 from containerfs.server.storage import statements
-from containerfs.server.storage.base import PageQuery
 from containerfs.server.storage.open import Stores, open_stores
+from containerfs.server.storage.records import PageQuery
 from containerfs.server.storage.schema import container_files, containers, files, metadata
 from containerfs.server.storage.sqlite import SqliteMetadataStore
 

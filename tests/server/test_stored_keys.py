@@ -12,7 +12,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from containerfs.server.errors import Unauthenticated
-from containerfs.server.storage.base import MetadataStore
+from containerfs.server.storage.metadata_store import MetadataStore
 from containerfs.server.storage.open import sqlite_url
 from containerfs.server.stored_keys import StoredKeys, new_key
 from tests.server.conftest import answered, create, refused

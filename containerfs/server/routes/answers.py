@@ -16,7 +16,7 @@ from starlette.responses import Response
 from containerfs.api.base import ApiModel
 from containerfs.api.models import ListPage
 from containerfs.server import errors
-from containerfs.server.storage.base import QuotaExceededError
+from containerfs.server.storage.failures import QuotaExceededError
 
 logger = logging.getLogger("containerfs.server")
 

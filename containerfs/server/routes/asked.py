@@ -11,7 +11,7 @@ from containerfs.server.errors import Forbidden, InvalidRequest, NotFound
 from containerfs.server.requests import Listing
 from containerfs.server.routes.bodies import parsed
 from containerfs.server.service import Content, Service
-from containerfs.server.storage.base import PageQuery
+from containerfs.server.storage.records import PageQuery
 
 Answering = Callable[[Request], Awaitable[ASGIApp]]
 

@@ -12,7 +12,7 @@ from containerfs.server.errors import InvalidRequest, TimedOut, TooLarge, Unsupp
 from containerfs.server.multipart import Form, boundary_of, read_form
 from containerfs.server.options import Limits
 from containerfs.server.service import Once
-from containerfs.server.storage.base import BlobWriter
+from containerfs.server.storage.blob_store import BlobWriter
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -5,7 +5,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from containerfs.server.metrics import Metrics
 from containerfs.server.routes.asked import Endpoint, admitted, service
-from containerfs.server.storage.base import PageQuery
+from containerfs.server.storage.records import PageQuery
 
 
 async def health(request: Request) -> Response:

@@ -15,14 +15,10 @@ from containerfs.server.service.pages import from_cursor, page_of
 from containerfs.server.service.quotas import check_room, quota_for
 from containerfs.server.service.refusals import ambiguous_name, no_container_file, no_file
 from containerfs.server.service.transactions import Change, Once, Transactions
-from containerfs.server.storage.base import (
-    BlobNotFoundError,
-    BlobWriter,
-    ContainerFileRecord,
-    ContainerRecord,
-    PageQuery,
-    Transaction,
-)
+from containerfs.server.storage.blob_store import BlobWriter
+from containerfs.server.storage.failures import BlobNotFoundError
+from containerfs.server.storage.metadata_store import Transaction
+from containerfs.server.storage.records import ContainerFileRecord, ContainerRecord, PageQuery
 
 _READ_GRANULARITY_S = 10
 """Reads this soon after the last activity are not recorded: a write for each read would make reading slow."""

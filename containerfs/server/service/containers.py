@@ -9,7 +9,9 @@ from containerfs.server.service.objects import container_object, container_recor
 from containerfs.server.service.pages import from_cursor, page_of
 from containerfs.server.service.refusals import no_container
 from containerfs.server.service.transactions import Change, Once, Transactions
-from containerfs.server.storage.base import BlobNotFoundError, ContainerRecord, PageQuery, Transaction
+from containerfs.server.storage.failures import BlobNotFoundError
+from containerfs.server.storage.metadata_store import Transaction
+from containerfs.server.storage.records import ContainerRecord, PageQuery
 
 _ROWS_AT_ONCE = 100
 """Deleted with a container before its deletion is answered; removing the bytes of 1,000 files takes up to 0.5 s."""

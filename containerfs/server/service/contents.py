@@ -5,14 +5,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from containerfs.server.service.transactions import Change, Transactions
-from containerfs.server.storage.base import (
-    BlobReader,
-    BlobStore,
-    BlobWriter,
-    ContainerFileRecord,
-    FileRecord,
-    StoreUnavailableError,
-)
+from containerfs.server.storage.blob_store import BlobReader, BlobStore, BlobWriter
+from containerfs.server.storage.failures import StoreUnavailableError
+from containerfs.server.storage.records import ContainerFileRecord, FileRecord
 
 
 @dataclass(frozen=True, slots=True)

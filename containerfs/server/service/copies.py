@@ -9,7 +9,8 @@ from containerfs.server.service import ids
 from containerfs.server.service.names import container_path, is_directory
 from containerfs.server.service.objects import attributes_record
 from containerfs.server.service.refusals import no_file
-from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord, Transaction
+from containerfs.server.storage.metadata_store import Transaction
+from containerfs.server.storage.records import ContainerFileRecord, ContainerRecord, FileRecord
 
 
 def copy_of(

@@ -12,7 +12,10 @@ from containerfs.server.service.pages import from_cursor, page_of
 from containerfs.server.service.quotas import check_room, quota_for
 from containerfs.server.service.refusals import no_file
 from containerfs.server.service.transactions import Change, Once, Transactions
-from containerfs.server.storage.base import BlobNotFoundError, BlobWriter, FileRecord, PageQuery, Transaction
+from containerfs.server.storage.blob_store import BlobWriter
+from containerfs.server.storage.failures import BlobNotFoundError
+from containerfs.server.storage.metadata_store import Transaction
+from containerfs.server.storage.records import FileRecord, PageQuery
 
 _LISTED_AT_ONCE = 250
 """Files that are listed without a break: some 4 ms."""

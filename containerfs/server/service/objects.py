@@ -5,7 +5,7 @@ The objects have the fields of the published API and those of the API's first de
 
 from containerfs.api.models import Container, ContainerFile, ExpiresAfter, File, FileAttributes
 from containerfs.server.requests import SECONDS, Attributes, CreateContainer, ExpiryRule
-from containerfs.server.storage.base import ContainerFileRecord, ContainerRecord, FileRecord
+from containerfs.server.storage.records import ContainerFileRecord, ContainerRecord, FileRecord
 
 
 def container_record(

@@ -5,7 +5,9 @@ from typing import TypeVar
 
 from containerfs.api.models import Item, ListPage
 from containerfs.server.errors import InvalidRequest
-from containerfs.server.storage.base import PageQuery, Transaction, UnknownCursorError
+from containerfs.server.storage.failures import UnknownCursorError
+from containerfs.server.storage.metadata_store import Transaction
+from containerfs.server.storage.records import PageQuery
 
 T = TypeVar("T")
 

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from containerfs.server.storage.base import Quota, QuotaExceededError, Transaction
+from containerfs.server.storage.failures import QuotaExceededError
+from containerfs.server.storage.metadata_store import Transaction
+from containerfs.server.storage.records import Quota
 
 
 def quota_for(tx: Transaction, namespace: str, key: str | None) -> Quota | None:

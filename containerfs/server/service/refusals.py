@@ -1,7 +1,7 @@
 """Refusals of the service, worded as the published API words them, where it does."""
 
 from containerfs.server.errors import Conflict, NotFound, Overloaded
-from containerfs.server.storage.base import RecordedAnswer
+from containerfs.server.storage.records import RecordedAnswer
 
 
 def no_container(id: str) -> NotFound:

@@ -10,7 +10,9 @@ from typing import Generic, TypeVar
 
 from containerfs.api.base import ApiModel
 from containerfs.server.service.refusals import late_upload, same_request
-from containerfs.server.storage.base import BlobNotFoundError, BlobWriter, Transaction, nothing
+from containerfs.server.storage.blob_store import BlobWriter
+from containerfs.server.storage.failures import BlobNotFoundError
+from containerfs.server.storage.metadata_store import Transaction, nothing
 from containerfs.server.storage.open import Stores
 
 T = TypeVar("T")

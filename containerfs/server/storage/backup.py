@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from containerfs.server.storage.base import StoreError
+from containerfs.server.storage.failures import StoreError
 from containerfs.server.storage.local import without_deletions
 from containerfs.server.storage.open import DATABASE, holds_store
 

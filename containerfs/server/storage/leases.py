@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Collection
 
-from containerfs.server.storage.base import LEASE_S, MetadataStore
+from containerfs.server.storage.metadata_store import LEASE_S, MetadataStore
 
 _AT_ONCE = 16
 

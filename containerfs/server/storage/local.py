@@ -16,8 +16,9 @@ import os
 from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
-from containerfs.server.storage.base import BlobNotFoundError, OutOfSpaceError, Transaction
+from containerfs.server.storage.failures import BlobNotFoundError, OutOfSpaceError
 from containerfs.server.storage.leases import Leases, new_name
+from containerfs.server.storage.metadata_store import Transaction
 from containerfs.server.storage.reserve import Reserve, out_of_space
 from containerfs.server.storage.threads import settled
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, inspect, literal_column, select, table
 
-from containerfs.server.storage.base import StoreError
+from containerfs.server.storage.failures import StoreError
 from containerfs.server.storage.schema import metadata, revision
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")

@@ -18,8 +18,9 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-from containerfs.server.storage.base import BlobNotFoundError, StoreError, StoreUnavailableError, Transaction
+from containerfs.server.storage.failures import BlobNotFoundError, StoreError, StoreUnavailableError
 from containerfs.server.storage.leases import Leases, new_name
+from containerfs.server.storage.metadata_store import Transaction
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig

@@ -14,9 +14,11 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from containerfs.server.storage.base import BlobStore, MetadataStore, StoreError
+from containerfs.server.storage.blob_store import BlobStore
+from containerfs.server.storage.failures import StoreError
 from containerfs.server.storage.leases import Leases
 from containerfs.server.storage.local import LocalBlobStore
+from containerfs.server.storage.metadata_store import MetadataStore
 from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.small import TieredBlobStore
 from containerfs.server.storage.sqlite import SqliteMetadataStore

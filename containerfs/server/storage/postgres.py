@@ -18,7 +18,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, sele
 from sqlalchemy.exc import DBAPIError
 
 from containerfs.server.storage import migration
-from containerfs.server.storage.base import OutOfSpaceError, StoreError, StoreUnavailableError, Transaction, nothing
+from containerfs.server.storage.failures import OutOfSpaceError, StoreError, StoreUnavailableError
+from containerfs.server.storage.metadata_store import Transaction, nothing
 from containerfs.server.storage.migration import OutdatedError
 from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.sql import SqlTransaction

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from containerfs.server.storage.base import OutOfSpaceError
+from containerfs.server.storage.failures import OutOfSpaceError
 
 _MAX_BYTES = 32 * 1024 * 1024
 """A few times as much as a transaction writes that deletes 500 rows of a large store: a page in each of five indexes.

@@ -7,8 +7,9 @@ neither a lease nor a file of its own, and one flush of the database makes both 
 import contextlib
 from collections.abc import AsyncIterator, Collection
 
-from containerfs.server.storage.base import BlobReader, BlobStore, BlobWriter, MetadataStore, Transaction
+from containerfs.server.storage.blob_store import BlobReader, BlobStore, BlobWriter
 from containerfs.server.storage.leases import new_name
+from containerfs.server.storage.metadata_store import MetadataStore, Transaction
 
 SMALL_MAX = 16 * 1024
 """The largest small blob, in bytes. Never lower it, because larger ones would not be found any more."""

@@ -8,22 +8,20 @@ from typing import Any, TypeVar
 from sqlalchemy import Executable, Select, Table
 
 from containerfs.server.storage import schema, statements
-from containerfs.server.storage.base import (
-    LINGER_S,
-    BlobNotFoundError,
+from containerfs.server.storage.failures import BlobNotFoundError, QuotaExceededError, UnknownCursorError
+from containerfs.server.storage.metadata_store import LINGER_S
+from containerfs.server.storage.prepared import Cursor
+from containerfs.server.storage.records import (
     ContainerFileRecord,
     ContainerRecord,
     FileRecord,
     KeyRecord,
     PageQuery,
     Quota,
-    QuotaExceededError,
     RecordedAnswer,
     Removal,
-    UnknownCursorError,
     Usage,
 )
-from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.schema import NEW, container_files, containers, departed, files
 
 _AGAIN_S = 300

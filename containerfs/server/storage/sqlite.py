@@ -18,7 +18,8 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from containerfs.server.storage.base import OutOfSpaceError, StoreError, Transaction, nothing
+from containerfs.server.storage.failures import OutOfSpaceError, StoreError
+from containerfs.server.storage.metadata_store import Transaction, nothing
 from containerfs.server.storage.migration import prepare
 from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.reserve import Reserve

@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 
 from containerfs.api.models import Order
-from containerfs.server.storage.base import (
+from containerfs.server.storage.records import (
     ContainerFileRecord,
     ContainerRecord,
     FileRecord,
