@@ -2,6 +2,7 @@
 
 - The head of a request must arrive in time, and within 64 KiB and 256 headers. The same holds for everything else that
   is not body, such as the trailers of a chunked body, because the parser keeps it in memory.
+- A request names one host. Source: RFC 9112, section 3.2.
 - A client that receives nothing of its answer for longer than a request may pause is disconnected.
 - Connections above the limit are refused, because open files need descriptors too.
 - Errors before there is a request for the application are answered in the API's form.
@@ -38,7 +39,7 @@ _LOOKS_PER_PAUSE = 4
 late."""
 
 
-class _TooManyHeaders(Exception):
+class _Refused(Exception):
     """Passes through the parser, which reports it as a request that it cannot parse."""
 
 
@@ -104,12 +105,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) == HEADERS_MAX:
             self._refuse(HeadTooLarge(f"The head of the request has more than {HEADERS_MAX} headers."))
-            raise _TooManyHeaders  # the parser stops here
+            raise _Refused  # the parser stops here
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
         self._pending = 0
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+            self._refuse(InvalidRequest("The request must have one Host header."))
+            raise _Refused
         super().on_headers_complete()
         self.cycle.transport = AnswerTransport(self.transport, self.loop, self._end)
 

@@ -82,6 +82,20 @@ def test_a_request_with_too_many_headers_is_not_carried_out(connection: Connecti
         answered(http.get(f"/containers/{container}"))
 
 
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: localhost\r\n", b"Host: a\r\nX: y\r\nhost: b\r\n"])
+def test_a_request_names_one_host(connection: Connection, hosts: bytes) -> None:
+    with httpx.Client(base_url=connection.server.base_url) as http:
+        container = create(http)["id"]
+        connection.send(f"DELETE /v1/containers/{container} HTTP/1.1\r\n".encode() + hosts + b"\r\n")
+        assert "Host header" in str(refusal(connection.receive(), 400)["message"])
+        answered(http.get(f"/containers/{container}"))
+
+
+def test_a_request_of_http_1_0_needs_no_host(connection: Connection) -> None:
+    connection.send(b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert connection.receive().startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_client_that_sends_on_sees_the_refusal_all_the_same(connection: Connection) -> None:
     connection.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 1_000_000)
     refusal(connection.receive(), 431)
