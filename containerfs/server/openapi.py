@@ -20,7 +20,7 @@ _BINARY: Json = {"type": "string", "format": "binary"}
 _LISTING: Json = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     "order": {"enum": ["asc", "desc"], "default": "desc", "description": "By time of creation."},
-    "after": {"type": "string", "description": "The id of the item that the page follows."},
+    "after": {"type": "string", "minLength": 1, "description": "The id of the item that the page follows."},
 }
 
 _FILE_LIMIT: Json = {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}

@@ -21,8 +21,13 @@ def _without_nul(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_without_nul)]
-Id = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_without_nul)]
+_WITHOUT_NUL = {"pattern": r"^[^\u0000]*$"}
+"""What ``_without_nul`` accepts, for the description of the service."""
+
+Text = Annotated[
+    str, Field(min_length=1, max_length=1024, json_schema_extra=_WITHOUT_NUL), AfterValidator(_without_nul)
+]
+Id = Text
 
 
 class Body(BaseModel):
@@ -32,6 +37,11 @@ class Body(BaseModel):
 class ExpiryRule(Body):
     """A time span after an anchor: exactly one of ``days`` (1 to 36500) and ``minutes`` (1 to as long)."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [unit], "properties": {unit: {"type": "integer"}}} for unit in SECONDS]
+        }
+    )
     anchor: Literal["created_at", "last_active_at"]
     days: int | None = Field(None, ge=1, le=_MAX_SPAN["days"])
     minutes: int | None = Field(None, ge=1, le=_MAX_SPAN["minutes"])
@@ -113,7 +123,7 @@ class CopyFile(Body):
     """The body of ``POST /containers/{id}/files`` as JSON. All fields but ``file_id`` are extensions of this server."""
 
     file_id: Id
-    path: str | None = None
+    path: str | None = Field(None, json_schema_extra={"minLength": 1})
     attributes: Attributes | None = None
 
 

@@ -199,3 +199,52 @@ def test_an_unforeseen_failure_is_a_500_with_the_same_form(tmp_path: Path) -> No
         error = answered(http.get(f"/containers/{container}/files/{file}/content"), 500)["error"]
         assert error["type"] == "server_error"
         assert str(tmp_path) not in json.dumps(error)
+
+
+REFUSED_BODIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "CreateContainer": (
+        "",
+        [
+            {},
+            {"name": ""},
+            {"name": "a\0b"},
+            {"name": "x" * 1025},
+            {"name": "a", "file_ids": ["a\0b"]},
+            {"name": "a", "memory_limit": "2g"},
+            {"name": "a", "expires_after": {"anchor": "created_at"}},
+            {"name": "a", "expires_after": {"anchor": "created_at", "days": None, "minutes": None}},
+            {"name": "a", "expires_after": {"anchor": "created_at", "days": 1, "minutes": 1}},
+            {"name": "a", "expires_after": {"anchor": "now", "days": 1}},
+        ],
+    ),
+    "RenameContainer": ("/{container}", [{}, {"name": ""}, {"name": "\0"}]),
+    "CopyFile": ("/{container}/files", [{}, {"file_id": ""}, {"file_id": "\0"}, {"file_id": "a", "path": ""}]),
+}
+"""Bodies that the server refuses, by the name of their schema and the URL below ``/containers``."""
+
+
+@pytest.mark.parametrize("name", REFUSED_BODIES)
+def test_the_description_has_no_body_that_the_server_refuses(http: httpx.Client, container: str, name: str) -> None:
+    url, bodies = REFUSED_BODIES[name]
+    schema = {"$ref": f"#/components/schemas/{name}", "components": openapi.document()["components"]}
+    for body in bodies:
+        assert http.post("/containers" + url.format(container=container), json=body).status_code == 400, body
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(body, schema)
+
+
+def test_the_description_has_every_lifetime(http: httpx.Client) -> None:
+    schema = {"$ref": "#/components/schemas/CreateContainer", "components": openapi.document()["components"]}
+    for span in ({"days": 1}, {"minutes": 1}, {"days": 1, "minutes": None}, {"days": None, "minutes": 5}):
+        body = {"name": "a", "expires_after": {"anchor": "created_at", **span}}
+        answered(http.post("/containers", json=body))
+        jsonschema.validate(body, schema)
+
+
+@pytest.mark.parametrize("path", ["/containers", "/containers/{container_id}/files", "/files"])
+def test_the_description_has_no_page_that_the_server_refuses(http: httpx.Client, container: str, path: str) -> None:
+    schemas = {p["name"]: p["schema"] for p in openapi.document()["paths"]["/v1" + path]["get"]["parameters"]}
+    for name, value in {"limit": 0, "order": "up", "after": ""}.items():
+        assert http.get(path.format(container_id=container), params={name: value}).status_code == 400
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(value, schemas[name])
