@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 NEVER = float("-inf")
 _SLICE = 0.1  # seconds between checks whether a wait should end; Ctrl-C may take half a second
+_STOPPED = 5.0  # seconds between two checks after which this process was stopped, as a machine that is paused
 _thread = threading.local()
 
 
@@ -44,7 +45,7 @@ class Deadline:
         self._expired = expired
         self._silent_since = silent_since
         self._got_on_at = NEVER
-        self._moved_at = time.monotonic()
+        self._moved_at = self._looked_at = time.monotonic()
 
     def next_look(self, moved_at: float, patience: float | None = None) -> float:
         """Return the seconds to wait until the next check.
@@ -60,6 +61,7 @@ class Deadline:
         """
         if self._interrupted():
             raise types.Interrupted("nobody waits for it any more")
+        self._leave_out_stops()
         self._got_on_at = max(self._got_on_at, moved_at)
         silent_since = self._silent_since()
         if silent_since is not None and self._got_on_at <= silent_since:
@@ -71,6 +73,13 @@ class Deadline:
             self._expired(self._moved_at)
             raise types.Unreachable(f"the service has not answered for {patience:g} s")
         return min(left, _SLICE)
+
+    def _leave_out_stops(self) -> None:
+        """Count no time in which nobody could have noticed an answer."""
+        now = time.monotonic()
+        if now - self._looked_at > _STOPPED:
+            self._moved_at += now - self._looked_at
+        self._looked_at = now
 
     def also_ended_by(self, interrupted: Callable[[], bool]) -> None:
         """Add a condition that interrupts the operation. It is only checked after a moment, because most operations

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,19 @@ def test_an_operation_that_is_over_begins_nothing(workers: Workers) -> None:
         workers.do(lambda: done.append(None))
     workers.close()
     assert not done
+
+
+def test_time_in_which_this_process_was_stopped_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, expired = 100.0, list[float]()
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: now))
+    waiting = Deadline(13.0, lambda: False, expired.append, lambda: None)
+    for passed in (4.0, 60.0, 4.0, 3600.0, 4.0):
+        now += passed
+        waiting.next_look(deadline.NEVER)
+    now += 1.5
+    with pytest.raises(types.Unreachable):
+        waiting.next_look(deadline.NEVER)
+    assert expired == [now - 13.5]
 
 
 def test_progress_renews_patience() -> None:
