@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePath
 from typing import IO, TypeGuard, cast
 from urllib.parse import quote
@@ -258,7 +259,13 @@ def _size(file: IO[bytes]) -> int | None:
 
 
 def _guessed_type(name: str | None) -> str:
-    return mimetypes.guess_type(name or "")[0] or "application/octet-stream"
+    _, dot, ending = (name or "").rpartition("/")[2].lstrip(".").partition(".")
+    return _type_of(f"file{dot}{ending}")
+
+
+@lru_cache(1024)
+def _type_of(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 # The escapes that httpx sends, and so the SDK: those of the WHATWG form encoding, for all control characters.

@@ -223,10 +223,11 @@ class Transport(ABC, Generic[H]):
             headers["content-type"] = call.body.content_type
             if call.body.length is not None:
                 headers["content-length"] = str(call.body.length)
-        if call.method == "POST":
+        extra = call.options.get("extra_headers") or {}
+        if call.method == "POST" and not any(name.lower() == "idempotency-key" for name in extra):
             # One key for all attempts, so that the service can tell a retry from a second request.
             headers["idempotency-key"] = f"containerfs-{uuid.uuid4()}"
-        return merged(self._options.headers, call.headers, headers, call.options.get("extra_headers"))
+        return merged(self._options.headers, call.headers, headers, extra)
 
     def _error_body(self, response: httpx.Response) -> object:
         """Return the body of an error: decoded if it is JSON, or as text, or None."""

@@ -115,7 +115,7 @@ class Inodes:
             container, key = node.container, file_key(node.remote.id)
             known = container.kept_attributes.get(key, NOTHING)
             kept = container.kept_attributes[key] = replace(known, atime=node.atime)
-        self._attributes.save(container.remote.id, key, kept)
+        self._attributes.save_soon(container.remote.id, key, kept)
 
     def vanished(self, node: FileNode, error: types.NotFound) -> types.FsError:
         """Return the error for missing content of a listed file: it was deleted elsewhere, or never existed."""

@@ -17,6 +17,7 @@ The functions in ``transitions`` turn one state into another.
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Final
 
 from containerfs.fs import types
 from containerfs.fs.staged import StagedFile
@@ -152,17 +153,21 @@ State = Pile | Local | Unlinked
 NEW = Stored()
 """Nothing on the service, and nothing here."""
 
+# As tuples, because a union in an expression is made anew each time, which takes longer than the look at the type.
+_BASES: Final = (Stored, Outdated)
+_ABOVE: Final = (Uploading, Due, Staged, Torn)
+
 
 # Reading a state
 
 
 def layers(state: State) -> Iterator[Pile]:
     """Return the layers from the top."""
-    layer: object = state
-    while isinstance(layer, Uploading | Due | Staged | Torn):
+    layer: State = state
+    while isinstance(layer, _ABOVE):
         yield layer
         layer = layer.over
-    if isinstance(layer, Stored | Outdated):
+    if isinstance(layer, _BASES):
         yield layer
 
 
@@ -189,17 +194,23 @@ def identity(state: State) -> StagedFile | str | None:
 
 def base(state: State) -> Base:
     """Return what the service has under the name; ``NEW`` for states without such a layer."""
-    return next((layer for layer in layers(state) if isinstance(layer, Stored | Outdated)), NEW)
+    while isinstance(state, _ABOVE):
+        state = state.over
+    return state if isinstance(state, _BASES) else NEW
 
 
 def due(state: State) -> Due | None:
     """Return the layer that waits to be uploaded."""
-    return next((layer for layer in layers(state) if isinstance(layer, Due)), None)
+    while isinstance(state, (Staged, Torn)):
+        state = state.over
+    return state if isinstance(state, Due) else None
 
 
 def uploading(state: State) -> Uploading | None:
     """Return the layer that is being uploaded."""
-    return next((layer for layer in layers(state) if isinstance(layer, Uploading)), None)
+    while isinstance(state, (Staged, Torn, Due)):
+        state = state.over
+    return state if isinstance(state, Uploading) else None
 
 
 def writable(state: State) -> StagedFile | None:

@@ -37,6 +37,9 @@ _FORGOTTEN = (0, -errno.ENOENT)  # the latter if it remembers nothing
 _AGAIN = (-errno.EINTR, -errno.EAGAIN)
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = [ctypes.c_void_p]
+_view = ctypes.pythonapi.PyMemoryView_FromMemory
+_view.restype, _view.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int]
+_READ_ONLY = 0x100  # PyBUF_READ
 
 
 class Request:
@@ -279,7 +282,7 @@ def _plain(*arguments: Any) -> tuple[Any, ...]:
 
 def _written(node: int, data: int, size: int, offset: int, info: Any) -> tuple[int, memoryview, int]:
     """Return the kernel's buffer, without copying it."""
-    return info.contents.fh, memoryview((ctypes.c_char * size).from_address(data)).cast("B"), offset
+    return info.contents.fh, _view(data, size, _READ_ONLY), offset
 
 
 def _changed(node: int, attributes: Any, to_set: int, info: Any) -> tuple[Any, ...]:

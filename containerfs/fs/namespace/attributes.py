@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,11 @@ def shown_attributes(kept: Attributes | None, told: FileAttributes | None) -> At
     return replace(kept or NOTHING, mode=told.mode, uid=told.uid, gid=told.gid, mtime=told.mtime)
 
 
+_SOON = 1.0  # seconds
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COLUMNS = [field.name for field in fields(Attributes)]
 _TIMES = ("atime", "mtime")
+_SAVE = f"REPLACE INTO attributes VALUES ({', '.join('?' for _ in range(3 + len(_COLUMNS)))})"
 
 
 _FILE, _DIRECTORY = "file:", "directory:"
@@ -101,7 +104,9 @@ class AttributeStore:
 
     def __init__(self, path: Path, service: str) -> None:
         self._service = service
-        self._lock = threading.Lock()  # guards the connection
+        self._lock = threading.Lock()  # guards everything below
+        self._waiting: dict[tuple[str, str], Attributes] = {}  # by container id and key: to be saved soon
+        self._timer: threading.Timer | None = None
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(path.with_name(path.name + ".lock")):
             self._db = _open(path)
@@ -144,10 +149,19 @@ class AttributeStore:
         )
 
     def save(self, container_id: str, key: str, attributes: Attributes) -> None:
-        marks = ", ".join("?" for _ in range(3 + len(_COLUMNS)))
-        self._run(
-            f"REPLACE INTO attributes VALUES ({marks})", [(self._service, container_id, key, *_written(attributes))]
-        )
+        self._run(_SAVE, [(self._service, container_id, key, *_written(attributes))])
+
+    def save_soon(self, container_id: str, key: str, attributes: Attributes) -> None:
+        """Save attributes within a second, together with others: access times, and what the service has too, which a
+        crash of the mount may lose."""
+        with self._lock:
+            self._waiting[container_id, key] = attributes
+            if self._timer is None:
+                timer = threading.Timer(_SOON, self._save_waiting)
+                timer.daemon = True
+                with suppress(RuntimeError):  # no more threads can be started; saved with the next change
+                    timer.start()
+                    self._timer = timer
 
     def forget(self, container_id: str, keys: Iterable[str]) -> None:
         self._run(
@@ -159,19 +173,36 @@ class AttributeStore:
         self._run("DELETE FROM attributes WHERE service = ? AND container = ?", [(self._service, container_id)])
 
     def close(self) -> None:
+        self._save_waiting()
         with self._lock:
             self._db.close()
 
+    def _save_waiting(self) -> None:
+        self._run(_SAVE, [])
+
     def _run(self, statement: str, parameters: list[tuple[object, ...]]) -> list[tuple[Any, ...]]:
-        """Run a statement once for each tuple of parameters, in one transaction. Returns the rows of a SELECT."""
+        """Run a statement once for each tuple of parameters, after saving what waits, in one transaction.
+
+        Returns:
+            The rows of a SELECT.
+        """
         rows: list[tuple[Any, ...]] = []
         try:
             with self._lock, self._db:
+                if self._waiting:
+                    self._db.executemany(_SAVE, self._take_waiting())
                 for values in parameters:
                     rows += self._db.execute(statement, values).fetchall()
         except sqlite3.Error as error:  # losing attributes is better than failing the operation that sets them
             log.error("The local attributes could not be kept: %s", error)
         return rows
+
+    def _take_waiting(self) -> list[tuple[object, ...]]:
+        """Return the rows that wait to be saved, which no longer wait. The lock must be held."""
+        if self._timer is not None:
+            self._timer.cancel()
+        waiting, self._waiting, self._timer = self._waiting, {}, None
+        return [(self._service, *place, *_written(attributes)) for place, attributes in waiting.items()]
 
 
 def _written(attributes: Attributes) -> list[int | str | None]:

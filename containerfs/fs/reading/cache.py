@@ -153,10 +153,11 @@ class ContentCache:
         with disk_errors():
             size = _sum_up(staged)
         with self._lock, self._names, disk_errors():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.replace(staged, path)
+            _move(staged, path)
             self._used = True
-            path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
+            note = path.with_suffix(NOTE_SUFFIX)
+            if os.path.exists(note):  # true of few files, and cheaper to check than to handle an exception
+                note.unlink(missing_ok=True)
             self._pinned.pop(key, None)
             self._keep(key, size)
             self._index.note(key, file, size)
@@ -293,6 +294,14 @@ class ContentCache:
                         with suppress(FileNotFoundError):  # another mount has evicted it
                             stat = file.stat()
                             yield stat.st_mtime, file.name, min(stat.st_size, stat.st_blocks * 512)
+
+
+def _move(staged: Path, path: Path) -> None:
+    try:
+        os.replace(staged, path)
+    except FileNotFoundError:  # the first file of its shard
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.replace(staged, path)
 
 
 def _sum_up(staged: Path) -> int:

@@ -165,7 +165,8 @@ class Acceptance:
         def finish() -> None:
             self._adopt(version.content, stored)
             self._keep_attributes(node, stored)
-            self._deletions.note_gone(container_id, gone)
+            if gone:
+                self._deletions.note_gone(container_id, gone)
             if abandoned:
                 self._settlement.take_up()
             if not version.keeps_old:
@@ -215,10 +216,13 @@ class Acceptance:
     def _keep_attributes(self, node: FileNode, stored: RemoteFile) -> None:
         container = self._tree.container(stored.container_id)
         kept = container.kept_attributes.get(file_key(stored.id)) if container is not None else None
-        if kept is not None:
-            self._attributes.save(stored.container_id, file_key(stored.id), kept)
-            if kept.unsent:
-                self._updates.set(stored.container_id, file_key(stored.id), kept)
+        if kept is None:
+            return
+        is_there = kept.sent and kept.path is None  # so that losing it here loses no more than an access time
+        save = self._attributes.save_soon if is_there else self._attributes.save
+        save(stored.container_id, file_key(stored.id), kept)
+        if kept.unsent:
+            self._updates.set(stored.container_id, file_key(stored.id), kept)
 
     def _adopt(self, content: StagedFile | RemoteFile, stored: RemoteFile) -> None:
         """Move what was uploaded, or copied on the service, into the cache: reading it back costs no request."""

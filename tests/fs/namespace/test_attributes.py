@@ -2,12 +2,14 @@
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from containerfs.fs.namespace import attributes
 from containerfs.fs.namespace.attributes import Attributes, AttributeStore, directory_key, file_key
 
 SET = Attributes(mode=0o600, uid=1, gid=2, atime=3, mtime=4, path="a/b", size=5)
@@ -112,3 +114,40 @@ def test_attributes_that_cannot_be_kept_fail_nothing(store: AttributeStore, capl
     store.save("box", file_key("1"), SET)
     assert store.load("box") == {}
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+
+
+def _timers_ended() -> None:
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(30)
+
+
+def test_what_is_to_be_saved_soon_is_loaded_at_once_here_and_soon_by_another_mount(
+    store: AttributeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributes, "_SOON", 0.0)
+    other = AttributeStore(tmp_path / "new" / "attributes.db", "service")
+    for number in range(3):
+        store.save_soon("box", file_key(f"cfile_{number}"), Attributes(atime=number))
+    _timers_ended()
+    assert len(other.load("box")) == 3
+    monkeypatch.setattr(attributes, "_SOON", 1e6)
+    store.save_soon("box", file_key("cfile_0"), Attributes(atime=7))
+    assert store.load("box")[file_key("cfile_0")] == Attributes(atime=7)
+    other.close()
+
+
+def test_what_is_to_be_saved_soon_is_saved_before_the_end(store: AttributeStore, tmp_path: Path) -> None:
+    store.save_soon("box", file_key("cfile_1"), Attributes(atime=1))
+    store.close()
+    other = AttributeStore(tmp_path / "new" / "attributes.db", "service")
+    assert other.load("box") == {file_key("cfile_1"): Attributes(atime=1)}
+    other.close()
+
+
+def test_what_was_to_be_saved_soon_replaces_nothing_later(store: AttributeStore) -> None:
+    store.save_soon("box", file_key("cfile_1"), Attributes(atime=1))
+    store.save("box", file_key("cfile_1"), Attributes(mode=0o600))
+    store.save_soon("box", file_key("cfile_2"), Attributes(atime=1))
+    store.forget("box", [file_key("cfile_2")])
+    assert store.load("box") == {file_key("cfile_1"): Attributes(mode=0o600)}
