@@ -23,8 +23,7 @@ pytestmark = pytest.mark.timeout(2 * LIMIT)
 
 def run(*command: str | Path, **options: str) -> str:
     """Run a program that is to succeed; returns what it writes to standard output."""
-    constraints = str(ROOT / "constraints.txt")
-    env = {**os.environ, "PIP_CONSTRAINT": constraints, "PIP_BUILD_CONSTRAINT": constraints}
+    env = {**os.environ, "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
