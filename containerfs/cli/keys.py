@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from containerfs.server.auth import KeyFile
     from containerfs.server.storage.metadata_store import MetadataStore, Transaction
-from containerfs.server.storage.records import Quota, Usage
+    from containerfs.server.storage.records import Quota, Usage
 
 T = TypeVar("T")
 

@@ -59,13 +59,21 @@ def asked(remote: MemoryRemote) -> list[tuple[int, int]]:
     return sorted((int(start), int(stop)) for start, stop in ranges)
 
 
+def position(subject: str) -> int:
+    """Where a request or a chunk begins."""
+    return int(subject.rpartition("@")[2].split("-")[0])
+
+
 def test_several_are_under_way_at_a_time_and_each_byte_is_fetched_once(reader: Reader, remote: MemoryRemote) -> None:
-    together = threading.Barrier(pieces.AT_ONCE - 1)
+    together, pieces_are_asked_for = threading.Barrier(pieces.AT_ONCE - 1), threading.Event()
     places = iter(range(together.parties))
 
     def wait(operation: str, subject: str) -> None:
-        if operation == "content" and "@0-" not in subject and next(places, None) is not None:
+        if operation == "content" and position(subject) and next(places, None) is not None:
             together.wait(30)
+            pieces_are_asked_for.set()
+        elif operation == "chunk" and position(subject) > 2 * MiB:  # so that the reader waits for the one stream
+            assert pieces_are_asked_for.wait(30)
 
     remote.before = wait
     assert read(reader) == CONTENT
@@ -80,8 +88,7 @@ def test_a_piece_that_breaks_off_is_resumed(reader: Reader, remote: MemoryRemote
     broken: set[str] = set()
 
     def breaks(operation: str, subject: str) -> None:
-        offset = int(subject.rpartition("@")[2].split("-")[0])
-        if operation == "chunk" and offset > 4 * MiB and subject not in broken and len(broken) < 5:
+        if operation == "chunk" and position(subject) > 4 * MiB and subject not in broken and len(broken) < 5:
             broken.add(subject)
             raise types.Unreachable("the connection broke")
 
@@ -91,9 +98,14 @@ def test_a_piece_that_breaks_off_is_resumed(reader: Reader, remote: MemoryRemote
 
 
 def test_a_piece_that_cannot_be_had_is_an_error_where_it_is_read(reader: Reader, remote: MemoryRemote) -> None:
+    has_failed = threading.Event()
+
     def fails(operation: str, subject: str) -> None:
-        if operation == "content" and int(subject.rpartition("@")[2].split("-")[0]) > 8 * MiB:
+        if operation == "content" and position(subject) > 4 * MiB:
+            has_failed.set()
             raise types.Failed("no")
+        if operation == "chunk" and position(subject) > 2 * MiB:  # so that the reader waits for the one stream
+            assert has_failed.wait(30)
 
     remote.before = fails
     with pytest.raises(types.Failed, match="no"):
