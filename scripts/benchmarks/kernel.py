@@ -37,7 +37,7 @@ print(time.perf_counter() - began)
 
 def section(bench: Bench) -> Iterator[str]:
     """Operations per second of one program on one file, by the way of keeping the kernel's memory right."""
-    bench.server.put({"small": bench.random_file("one", 6)})
+    bench.server.put({"looked-at": bench.random_file("one", 6)})
     yield (
         "One program and one small file, cached. *told to forget* is the mount as it is: the kernel keeps attributes"
         " for a second, and is told to forget those of a file that has another content by the time it is opened."
@@ -59,6 +59,6 @@ def _samples(bench: Bench, targets: list[Containerfs], step: str, count: int) ->
 
     def measure(target: Target) -> float:
         with target.mounted(bench.fresh()) as mounted:
-            return float(run(sys.executable, "-c", program, mounted.path / "small", str(count)))
+            return float(run(sys.executable, "-c", program, mounted.path / "looked-at", str(count)))
 
     return in_turns(targets, bench.scale.repetitions, measure)

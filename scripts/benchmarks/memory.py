@@ -31,8 +31,8 @@ def section(bench: Bench) -> Iterator[str]:
     yield ""
     rows = [[target.name, *_measure(bench, target, work)] for target in targets]
     yield from table(["", "mounted", "peak reading", "then", "peak writing", "then"], rows)
-    yield ""
     yield f"With {_OPEN} files of {_EACH >> 20} MiB open, each read once: {mebibytes(_many_open(bench))} at the peak."
+    yield ""
 
 
 def _measure(bench: Bench, target: Target, work: list[tuple[str, Callable[[Path], object]]]) -> list[str]:

@@ -75,6 +75,7 @@ def _bounds(bench: Bench, source: Path) -> Iterator[str]:
         f" close waits for the server, `cp` computed for {duration(copying)}, the mount for {duration(mount)} and the"
         f" server for {duration(server)}, on {os.cpu_count()} processors."
     )
+    yield ""
 
 
 def _out(bench: Bench) -> Iterator[Row]:
