@@ -29,6 +29,14 @@ from containerfs.cli.asking import ask
 FUSERMOUNT = shutil.which("fusermount") or "fusermount3"
 REFRESH = "user.containerfs.refresh"
 PROGRAM_LIMIT = 60.0  # seconds for one program
+NOTHING_DUE: dict[str, object] = {
+    "pending": 0,
+    "files": [],
+    "failed": [],
+    "set_aside": 0,
+    "elsewhere": [],
+    "streaming": [],
+}  # in the status of a mount, of uploads
 _OURS = ("HOME", "XDG_", "OPENAI_", "CONTAINERFS_", "GIT_", "LC_", "LANG", "RSYNC_")
 _DUE = """
 import pathlib, sqlite3, sys

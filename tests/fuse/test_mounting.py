@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.mounted import REFRESH, Home, Mount, children
+from tests.fuse.mounted import NOTHING_DUE, REFRESH, Home, Mount, children
 from tests.fuse.namespace import namespace
 from tests.server.live import LiveServer
 
@@ -120,14 +120,7 @@ def test_the_table_of_mounts(mount: Mount, server: LiveServer) -> None:
 def test_status(mount: Mount, server: LiveServer) -> None:
     told = json.loads(mount.home.run("containerfs", "status", mount.path, "--json"))
     assert (told["pid"], told["service"]) == (mount.pid, server.address)
-    assert told["uploads"] == {
-        "pending": 0,
-        "files": [],
-        "failed": [],
-        "set_aside": 0,
-        "elsewhere": [],
-        "streaming": [],
-    }
+    assert told["uploads"] == NOTHING_DUE
     shown = mount.home.run("containerfs", "status", mount.path)
     assert shown.startswith(f"{server.address} on {mount.path}, process {mount.pid}\n")
     assert "uploads: 0 under way, 0 waiting, 0 failed" in shown
