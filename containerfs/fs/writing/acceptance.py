@@ -21,8 +21,9 @@ from containerfs.fs.writing.attempts import Attempts, Sending
 from containerfs.fs.writing.attribute_updates import AttributeUpdates
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.delivery import Courier, Delivery
-from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.transaction import Transaction
 
 log = logging.getLogger(__name__)
 

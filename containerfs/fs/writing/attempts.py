@@ -19,10 +19,11 @@ from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Due, Failure, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.delivery import Delivery
-from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Attempt, Entry
 from containerfs.fs.writing.settlement import Settlement
 from containerfs.fs.writing.streaming import StreamingUpload, StreamingUploads
+from containerfs.fs.writing.transaction import Transaction
 
 log = logging.getLogger(__name__)
 

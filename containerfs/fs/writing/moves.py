@@ -25,9 +25,10 @@ from containerfs.fs.writing.attribute_updates import AttributeUpdates
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.durability import Durability
-from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.removals import Removals
 from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.transaction import Transaction
 from containerfs.fs.writing.uploads import Uploader
 
 log = logging.getLogger(__name__)

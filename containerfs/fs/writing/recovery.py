@@ -17,9 +17,10 @@ from containerfs.fs import types
 from containerfs.fs.disk import FileLock, disk_errors
 from containerfs.fs.staged import StagedFile, new_hash
 from containerfs.fs.writing.database import Database, DatabaseDamaged
-from containerfs.fs.writing.journal import Transaction, unlisted_data
+from containerfs.fs.writing.journal import unlisted_data
 from containerfs.fs.writing.owners import NOBODY, Owners
 from containerfs.fs.writing.records import ENTRY_COLUMNS, decode_entry
+from containerfs.fs.writing.transaction import Transaction
 
 _BLOCK = 1 << 20
 _LISTED = "sequence, owner, container_name || '/' || path, container_id, data, digest, error, set_aside"

@@ -18,8 +18,9 @@ from containerfs.fs.state import Unlinked
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.durability import Durability
-from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.settlement import Settlement
+from containerfs.fs.writing.transaction import Transaction
 from containerfs.fs.writing.uploads import Uploader
 
 _FETCHED = 64 << 20  # open files up to this size are fetched before they are deleted on the service

@@ -11,8 +11,9 @@ import pytest
 from containerfs.fs.namespace.attributes import Attributes
 from containerfs.fs.types import digest
 from containerfs.fs.writing import legacy
-from containerfs.fs.writing.journal import Journal, Transaction
+from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Attempt, Entry
+from containerfs.fs.writing.transaction import Transaction
 from tests.fs import programs
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import mounted
