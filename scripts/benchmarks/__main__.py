@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import away, counts, far, growth, kernel, memory, names, scale, small_files, start, throughput
 from benchmarks.bench import QUICK, Bench, Scale, opened
 from benchmarks.chart import svg
-from benchmarks.processes import run
+from benchmarks.processes import Program, run
 
 SECTIONS = {
     "requests": counts,
@@ -37,7 +37,7 @@ def main() -> None:
     asked = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends too
     size = QUICK if asked.quick else Scale()
-    with opened(size, asked.directory) as bench:
+    with opened(size, asked.directory, asked.before) as bench:
         document = []
         for line in _lines(bench, asked.sections or list(SECTIONS), quick=asked.quick):
             print(line, flush=True)
@@ -68,7 +68,17 @@ def _save(document: list[str], bench: Bench) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures the mount; prints Markdown.")
     parser.add_argument("--quick", action="store_true", help="less of everything, once, in under a minute")
-    parser.add_argument("--directory", type=Path, help="where to work; some 10 GiB, on the disk that is meant")
+    parser.add_argument(
+        "--directory",
+        type=lambda path: Path(path).resolve(),
+        help="where to work; some 10 GiB, on the disk that is meant",
+    )
+    parser.add_argument(
+        "--before",
+        type=lambda path: Path(path).absolute(),
+        metavar="PYTHON",
+        help="an interpreter with an earlier version, to compare the mount with",
+    )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--save", action="store_true", help="write docs/BENCHMARKS.md: all of it, at full scale")
     asked = parser.parse_args()
@@ -94,6 +104,9 @@ def _head(bench: Bench, *, quick: bool) -> Iterator[str]:
     yield ""
     yield f"{_machine()}; {_rclone(bench)}; {datetime.date.today()}."
     yield ""
+    if bench.earlier:
+        yield f"*before* is the mount of an earlier version, {_version(bench.earlier)}, over the same server."
+        yield ""
 
 
 def _machine() -> str:
@@ -106,6 +119,12 @@ def _rclone(bench: Bench) -> str:
     if bench.direct is None:
         return "rclone is not installed here, so its columns are missing"
     return run("rclone", "version").splitlines()[0]
+
+
+def _version(program: Program) -> str:
+    """The commit of a version that runs from a checkout, and its day."""
+    package = run(program[0], "-P", "-c", "import containerfs; print(containerfs.__file__)").strip()
+    return run("git", "-C", str(Path(package).parent), "log", "-1", "--format=%h of %as").strip()
 
 
 def _load() -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.chart import Bars
-from benchmarks.report import Row, Samples, comparison
+from benchmarks.processes import Program, containerfs
+from benchmarks.report import BEFORE, Row, Samples, comparison
 from benchmarks.targets import Containerfs, ContainerServer, LocalDisk, Rclone, RcloneServer, Store, Target
 
 MiB = 1 << 20
@@ -82,6 +83,8 @@ class Bench:
         work: a directory; all in it goes at the end.
         server: what ours is mounted over; ``peer_stores`` are the others'.
         ours, write_back, patient: the mount as it is, with ``--write-back``, and believing listings for an hour.
+        earlier: the command line of an earlier version, over the same server; None where none was named.
+        before, before_write_back: its mounts.
         direct, cached: rclone without a cache of its own, and with one; None where it is not installed.
         local: no mount at all.
         fresh: a name for a new cache.
@@ -95,6 +98,9 @@ class Bench:
     ours: Target
     write_back: Target
     patient: Target
+    earlier: Program | None
+    before: Target | None
+    before_write_back: Target | None
     direct: Target | None
     cached: Target | None
     local: Target
@@ -103,7 +109,7 @@ class Bench:
 
     @property
     def contestants(self) -> list[Target]:
-        return [target for target in (self.ours, self.direct, self.cached, self.local) if target]
+        return [target for target in (self.ours, self.before, self.direct, self.cached, self.local) if target]
 
     @property
     def columns(self) -> list[str]:
@@ -111,7 +117,7 @@ class Bench:
 
     @property
     def peers(self) -> list[str]:
-        return [target.name for target in (self.direct, self.cached) if target]
+        return [target.name for target in (self.direct, self.cached, self.before) if target]
 
     def compared(self, rows: Iterable[Row], *further: str) -> Iterator[str]:
         """A table of medians and ratios; ``further`` are columns besides the contestants."""
@@ -133,16 +139,26 @@ class Bench:
 
 
 @contextlib.contextmanager
-def opened(scale: Scale, directory: Path | None) -> Iterator[Bench]:
-    """A bench below ``directory``; all that it made is removed at the end."""
+def opened(scale: Scale, directory: Path | None, before: Path | None) -> Iterator[Bench]:
+    """A bench below ``directory``; all that it made is removed at the end.
+
+    Args:
+        before: an interpreter with an earlier version of containerfs, to compare the mount with.
+    """
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="containerfs-bench-", dir=directory)))
         numbers = itertools.count()
+        earlier = containerfs(before) if before else None
+
+        def mount_before(*options: str) -> Target | None:
+            return Containerfs(server, work, *options, name=BEFORE, program=earlier) if earlier else None
+
         server = stack.enter_context(ContainerServer.running(work / "store"))
         local = LocalDisk(work / "local")
         peer_stores: list[Store] = [local]
         direct: Target | None = None
         cached: Target | None = None
+
         if shutil.which("rclone"):
             peer = stack.enter_context(RcloneServer.running(work / "served"))
             peer_stores.append(peer)
@@ -155,6 +171,9 @@ def opened(scale: Scale, directory: Path | None) -> Iterator[Bench]:
             ours=Containerfs(server, work),
             write_back=Containerfs(server, work, "--write-back", name="containerfs --write-back"),
             patient=Containerfs(server, work, "--metadata-expiry", "1h"),
+            earlier=earlier,
+            before=mount_before(),
+            before_write_back=mount_before("--write-back"),
             direct=direct,
             cached=cached,
             local=local,

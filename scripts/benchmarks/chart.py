@@ -7,7 +7,7 @@ from html import escape
 
 _LABELS, _BARS, _RIGHT = 430, 420, 70  # widths
 _BAR, _GAP = 9, 7  # heights
-_COLOURS = ("#3b6fb6", "#8fb8de")
+_COLOURS = ("#3b6fb6", "#8fb8de", "#a8a8a8")
 _TICKS = (0.1, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.bench import Bench, in_turns
 from benchmarks.processes import run, timed
 from benchmarks.report import OURS, Row, Samples, duration
-from benchmarks.targets import Target
+from benchmarks.targets import Containerfs, Target
 
 TITLE = "Far away"
 
@@ -57,16 +57,16 @@ def _fill(bench: Bench) -> None:
 
 def _rows(bench: Bench) -> Iterator[Row]:
     scale = bench.scale
-    everyone = [bench.ours, bench.direct, bench.cached, bench.local]
+    everyone = [bench.ours, bench.before, bench.direct, bench.cached, bench.local]
 
     def names(target: Target, path: Path) -> float:
-        return timed("ls", "-f", _beside(bench, target, path) / "far-names")
+        return timed("ls", "-f", _beside(target, path) / "far-names")
 
     def attributes(target: Target, path: Path) -> float:
-        return timed("ls", "-l", _beside(bench, target, path) / "far-names")
+        return timed("ls", "-l", _beside(target, path) / "far-names")
 
     def walk(target: Target, path: Path) -> float:
-        above = _beside(bench, target, path)
+        above = _beside(target, path)
         return timed("find", *(above / f"walk-{number:03}" for number in range(scale.walk)), "-type", "f")
 
     def reads(_: Target, path: Path) -> float:
@@ -80,9 +80,10 @@ def _rows(bench: Bench) -> Iterator[Row]:
     yield Row(f"`find` over {scale.walk} directories", _measure(bench, everyone, walk), duration)
     yield Row("4 KiB somewhere in a large file", _measure(bench, everyone, reads), duration)
     doomed = {f"deleted/{number:03}": bench.random_file("one", 6) for number in range(scale.deleted)}
-    waiting = _measure(bench, [bench.ours, bench.direct, bench.local], deletions, doomed)
+    waiting = _measure(bench, [bench.ours, bench.before, bench.direct, bench.local], deletions, doomed)
     yield Row(f"`rm -r` of {scale.deleted} files", waiting, duration)
-    late = _measure(bench, [bench.write_back, bench.cached, bench.local], deletions, doomed)
+    lazy = [bench.write_back, bench.before_write_back, bench.cached, bench.local]
+    late = _measure(bench, lazy, deletions, doomed)
     yield Row(f"`rm -r` of {scale.deleted} files (`--write-back`; `full`)", late, duration)
 
 
@@ -107,6 +108,6 @@ def _measure(
     return {OURS if name.startswith(OURS) else name: seconds for name, seconds in samples.items()}
 
 
-def _beside(bench: Bench, target: Target, path: Path) -> Path:
+def _beside(target: Target, path: Path) -> Path:
     """Where directories are that are containers of their own in ours."""
-    return path.parent if target in (bench.ours, bench.write_back) else path
+    return path.parent if isinstance(target, Containerfs) else path

@@ -18,7 +18,7 @@ _OPEN, _EACH = 200, 1 << 20  # files, and bytes of each
 def section(bench: Bench) -> Iterator[str]:
     """The peak while reading and while writing, and what stays."""
     source = bench.random_file("large", bench.scale.large)
-    targets = [target for target in (bench.ours, bench.direct, bench.cached) if target]
+    targets = [target for target in (bench.ours, bench.before, bench.direct, bench.cached) if target]
     work: list[tuple[str, Callable[[Path], object]]] = [
         ("reading", lambda path: run("cp", path / "large", "/dev/null")),
         ("writing", lambda path: run("cp", source, path / "new")),

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.bench import Bench
 from benchmarks.processes import run, timed
 from benchmarks.report import Row, Samples, duration, per_second
-from benchmarks.targets import Target
+from benchmarks.targets import Containerfs, Target
 
 TITLE = "Names"
 
@@ -50,7 +50,7 @@ def _rows(bench: Bench) -> Iterator[Row]:
         for target in bench.contestants:
             cache = bench.fresh()
             with target.mounted(cache) as mounted:
-                directory = _directory(bench, target, mounted.path)
+                directory = _directory(target, mounted.path)
                 for step, measure in steps.items():
                     samples[step][target.name].append(measure(directory))
             shutil.rmtree(cache, ignore_errors=True)
@@ -62,6 +62,6 @@ def _stat_all(path: Path) -> float:
     return float(run(sys.executable, "-c", _STAT, path))
 
 
-def _directory(bench: Bench, target: Target, path: Path) -> Path:
+def _directory(target: Target, path: Path) -> Path:
     """Ours is a container of its own, beside the one that is worked in."""
-    return path.parent / "names" if target is bench.ours else path / "names"
+    return path.parent / "names" if isinstance(target, Containerfs) else path / "names"

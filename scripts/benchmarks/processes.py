@@ -9,9 +9,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 
-CONTAINERFS = (sys.executable, "-P", "-m", "containerfs")  # -P: and nothing that lies in the working directory
+Program = tuple[str, ...]
+"""The beginning of a command line."""
+
+
+def containerfs(interpreter: str | Path) -> Program:
+    """The version of containerfs that an interpreter has."""
+    return (str(interpreter), "-P", "-m", "containerfs")  # -P: and nothing that lies in the working directory
+
+
+CONTAINERFS = containerfs(sys.executable)
 
 _COMMAND_LIMIT = 600.0  # seconds; nothing that is measured takes near as long, so a mount hangs that needs more
 _START_LIMIT = 30.0
@@ -23,10 +33,19 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {"LC_ALL": "C"}
 
 
-def run(*command: str | Path) -> str:
-    """Run a program to its end; returns what it printed. Raises CalledProcessError, TimeoutExpired."""
+def run(*command: str | Path, limit: float = inf) -> str:
+    """Run a program to its end, within ``limit`` seconds; returns what it printed.
+
+    Raises CalledProcessError, TimeoutExpired.
+    """
     done = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=_COMMAND_LIMIT, errors="surrogateescape"
+        command,
+        env=environment(),
+        cwd="/",  # earlier versions import what lies in the working directory
+        capture_output=True,
+        text=True,
+        timeout=min(limit, _COMMAND_LIMIT),
+        errors="surrogateescape",
     )
     if done.returncode:
         print(done.stderr, file=sys.stderr)
@@ -34,11 +53,11 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def timed(*command: str | Path) -> float:
-    """Seconds that a program takes."""
+def timed(*command: str | Path, limit: float = inf) -> float:
+    """Seconds that a program takes. Raises TimeoutExpired."""
     os.sync()  # what others have written is not to be paid for by who comes next
     began = time.perf_counter()
-    run(*command)
+    run(*command, limit=limit)
     return time.perf_counter() - began
 
 

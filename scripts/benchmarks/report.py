@@ -7,6 +7,7 @@ from statistics import median
 from benchmarks.chart import Bars
 
 OURS = "containerfs"
+BEFORE = "before"
 MISSING = "-"
 
 Samples = dict[str, list[float]]

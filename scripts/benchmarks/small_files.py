@@ -56,10 +56,11 @@ def _rows(bench: Bench, source: Path) -> Iterator[Row]:
             with bench.server.fresh_container():
                 return curl.uploaded(bench.server, source.iterdir(), "small/", round_trip)
 
-        near = in_turns([bench.ours, bench.direct, bench.local], repetitions, copied_in)
+        near = in_turns([bench.ours, bench.before, bench.direct, bench.local], repetitions, copied_in)
         near |= curl.samples(repetitions, sent)
         yield Row(f"in, {distance}, each close waits for the server", near, duration)
-        late = in_turns([bench.write_back, bench.cached, bench.local], repetitions, copied_in)
+        targets = [bench.write_back, bench.before_write_back, bench.cached, bench.local]
+        late = in_turns(targets, repetitions, copied_in)
         late[OURS] = late.pop(bench.write_back.name)
         yield Row(f"in, {distance}, for this machine only (`--write-back`; `full`)", late, duration)
 

@@ -23,7 +23,7 @@ from typing import BinaryIO, Protocol
 from urllib.request import urlopen
 
 from benchmarks.delay import Line, delayed
-from benchmarks.processes import CONTAINERFS, is_mounted, mountpoint, run, started
+from benchmarks.processes import CONTAINERFS, Program, is_mounted, mountpoint, run, started
 from containerfs import Client
 
 CONTAINER = "bench"
@@ -53,33 +53,47 @@ class Target(Protocol):
 
 
 class Containerfs:
-    """The mount, over a server of its own on TCP."""
+    """The mount, over a server of its own on TCP.
 
-    def __init__(self, server: "ContainerServer", work: Path, *options: str, name: str = "containerfs") -> None:
+    Args:
+        program: the command line of the version that mounts.
+    """
+
+    def __init__(
+        self,
+        server: "ContainerServer",
+        work: Path,
+        *options: str,
+        name: str = "containerfs",
+        program: Program = CONTAINERFS,
+    ) -> None:
         self.name = name
         self._server = server
         self._work = work
         self._options = options
+        self._program = program
 
     @contextlib.contextmanager
     def mounted(self, cache: Path, round_trip: float = 0.0, rate: float = inf) -> Iterator[Mounted]:
         with (
             delayed(self._server.port, round_trip, rate) as line,
             mountpoint(self._work / f"mount{next(_numbers)}") as path,
-            containerfs_mount(path, cache, "--url", f"http://127.0.0.1:{line.port}/v1", *self._options) as pid,
+            containerfs_mount(
+                path, cache, "--url", f"http://127.0.0.1:{line.port}/v1", *self._options, program=self._program
+            ) as pid,
         ):
             yield Mounted(path / self._server.container.name, pid, line)
 
 
 @contextlib.contextmanager
-def containerfs_mount(path: Path, cache: Path, *options: str) -> Iterator[int]:
+def containerfs_mount(path: Path, cache: Path, *options: str, program: Program = CONTAINERFS) -> Iterator[int]:
     """``containerfs mount``; yields the id of the process that stays."""
-    run(*CONTAINERFS, "mount", path, "--cache-dir", cache, *options)
+    run(*program, "mount", path, "--cache-dir", cache, *options)
     try:
         pid: int = json.loads(os.getxattr(path, "user.containerfs.status"))["pid"]
         yield pid
     finally:
-        run(*CONTAINERFS, "unmount", path)
+        run(*program, "unmount", path)
 
 
 class ContainerServer:

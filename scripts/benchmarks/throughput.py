@@ -31,13 +31,13 @@ def section(bench: Bench) -> Iterator[str]:
     rows = [
         Row(
             "in, close waits for the server",
-            _in(bench, [bench.ours, bench.direct, bench.local], source)
+            _in(bench, [bench.ours, bench.before, bench.direct, bench.local], source)
             | curl.samples(bench.scale.repetitions, lambda: curl.uploaded(bench.server, [source], "by curl ")),
             rate,
         ),
         Row(
             "in, close waits for this machine only (`--write-back`; `full`)",
-            _in(bench, [bench.write_back, bench.cached, bench.local], source),
+            _in(bench, [bench.write_back, bench.before_write_back, bench.cached, bench.local], source),
             rate,
         ),
         *_out(bench),
@@ -110,5 +110,5 @@ def _far(bench: Bench, file_id: str) -> Samples:
         shutil.rmtree(cache, ignore_errors=True)
         return seconds
 
-    samples = in_turns([bench.ours, bench.direct, bench.cached], 1, measure)
+    samples = in_turns([bench.ours, bench.before, bench.direct, bench.cached], 1, measure)
     return samples | curl.samples(1, lambda: curl.downloaded(bench.server, [file_id], _ROUND_TRIP, _RATE))
