@@ -42,7 +42,7 @@ class Postgres:
             connection.execute(f'CREATE SCHEMA "{name}"')  # type: ignore[call-overload]
         url = f"{self.url}&options=-csearch_path%3D{name}"
         if migrated:
-            migrate(database(url))
+            migrate(database(url), finish=False)
         return url
 
     def kill(self) -> None:

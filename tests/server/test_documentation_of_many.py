@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
+from containerfs.server.storage.open import database
+from containerfs.server.storage.postgres import migrate
 from tests.server.conftest import LARGE, answered
 from tests.server.postgres import Postgres
 from tests.server.s3 import ObjectStorage
 from tests.server.shell import Shell, blocks, use
+from tests.server.test_upgrades import TO_VERSION_6
 
-KEYS, METADATA, CONTENTS = [block for block in blocks("SERVER.md", "bash") if "pg_" not in block]
+KEYS, METADATA, CONTENTS, UPGRADE = [block for block in blocks("SERVER.md", "bash") if "pg_" not in block]
 [SETTINGS] = blocks("SERVER.md", "toml")
 [ON_ONE_MACHINE] = blocks("SCALING.md", "sh")
 [ON_MANY_MACHINES] = blocks("SCALING.md", "toml")
@@ -43,6 +47,13 @@ def test_metadata_and_keys_in_postgresql(url: str, tmp_path: Path) -> None:
         use(address, alice)
         with httpx.Client(base_url=address, headers={"authorization": f"Bearer {reports}"}) as http:
             assert len(answered(http.get("/containers"))["data"]) == 1
+
+
+def test_an_upgrade(url: str, tmp_path: Path) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        migrate(database(url), finish=True)
+        connection.execute(TO_VERSION_6)
+    assert Shell(tmp_path, CONTAINERFS_DATABASE=url).run(UPGRADE).endswith("schema version 0008\n")
 
 
 def test_contents_in_a_bucket(url: str, object_storage: ObjectStorage, tmp_path: Path) -> None:

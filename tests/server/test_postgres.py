@@ -27,8 +27,8 @@ from tests.server.live import ServerDidNotStart, running_server
 from tests.server.postgres import Postgres
 
 
-def migrate(url: str, status: int = 0) -> str:
-    command = [sys.executable, "-m", "containerfs", "migrate", "--database", url]
+def migrate(url: str, *options: str, status: int = 0) -> str:
+    command = [sys.executable, "-m", "containerfs", "migrate", "--database", url, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr
@@ -89,7 +89,7 @@ def test_an_older_database_becomes_what_a_new_one_is(postgres: Postgres, tmp_pat
         connection.execute(TO_VERSION_4)
     with pytest.raises(ServerDidNotStart, match="0004"), running_server(tmp_path / "store", "--database", url):
         pass
-    migrate(url)
+    migrate(url, "--finish")
     assert columns(url) == wanted
 
 

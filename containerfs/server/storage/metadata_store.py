@@ -163,6 +163,11 @@ class Transaction(Protocol):
         """Record new blobs, whose names were never used before. The leases end at ``until``, in Unix seconds."""
         ...
 
+    def keeps_small_blobs(self) -> bool:
+        """Tell whether blobs may be stored with the rows. If so, that remains. It is not so as long as servers may run
+        that would not find them."""
+        ...
+
     def insert_small_blob(self, blob: str, content: bytes) -> None:
         """Store a new blob, whose name was never used before, with the rows. A row must name it in this transaction."""
         ...

@@ -1,7 +1,9 @@
 """Creates the tables of a store, and migrates stores of older versions.
 
-The migrations are alembic's, in ``migrations/versions``. A migration only adds; what is no longer needed is removed by
-a later version, so that servers of the previous version keep working. A new store is created in its latest form.
+The migrations are alembic's, in ``migrations/versions``. A new store is created in its latest form. One that servers of
+the previous version may be using is migrated in two steps. The first expands it: it only adds, and servers of both
+versions work with it. The second, once the last server of the previous version has stopped, finishes: from then on,
+servers do what only this version understands.
 """
 
 from pathlib import Path
@@ -11,46 +13,55 @@ from sqlalchemy import Connection, insert, inspect, literal_column, select, tabl
 from containerfs.server.storage.failures import StoreError
 from containerfs.server.storage.schema import metadata, revision
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
-"""All revisions that this version knows, oldest first. It works with the last one."""
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+"""All revisions that this version knows, oldest first."""
+
+EXPANDED, FINISHED = "0007", REVISIONS[-1]
+"""The first revision that this version works with, which is also the last that the previous version works with while it
+runs; and the one after which only this version runs."""
 
 
 class OutdatedError(StoreError):
     """The store must be created or migrated first."""
 
 
-def check(connection: Connection) -> None:
-    """Check that the store has the revision of this version.
+def check(connection: Connection) -> str:
+    """Check that this version works with the store, and return its revision.
 
     Raises:
         OutdatedError: if there is no store, or an older one.
         StoreError: if the store is newer.
     """
-    found = _revision(connection)
+    found = _known_revision(connection)
     if found is None:
         raise OutdatedError("there is no store in it")
-    if found not in REVISIONS:
-        raise StoreError(
-            f"the store has schema version {found}, this containerfs knows {REVISIONS[-1]}: use a newer one"
-        )
-    if found != REVISIONS[-1]:
-        raise OutdatedError(f"the store has schema version {found}, but this version needs {REVISIONS[-1]}")
+    if found < EXPANDED:
+        raise OutdatedError(f"the store has schema version {found}, but this version needs {EXPANDED}")
+    return found
 
 
-def prepare(connection: Connection) -> None:
-    """Create the tables in an empty database, or migrate an older store, within the connection's transaction.
+def prepare(connection: Connection, target: str = FINISHED) -> str:
+    """Create the tables in an empty database, or migrate an older store to ``target``, within the connection's
+    transaction. Return the revision that it has then.
 
     Raises:
         StoreError: if the store is newer.
     """
-    try:
-        check(connection)
-    except OutdatedError:
-        if _revision(connection) is None:
-            metadata.create_all(connection, checkfirst=False)
-            connection.execute(insert(revision).values(version_num=REVISIONS[-1]))
-        else:
-            _upgrade(connection)
+    found = _known_revision(connection)
+    if found is None:
+        metadata.create_all(connection, checkfirst=False)
+        connection.execute(insert(revision).values(version_num=FINISHED))
+        return FINISHED
+    if found < target:
+        _upgrade(connection, target)
+    return max(found, target)
+
+
+def _known_revision(connection: Connection) -> str | None:
+    found = _revision(connection)
+    if found is not None and found not in REVISIONS:
+        raise StoreError(f"the store has schema version {found}, this containerfs knows {FINISHED}: use a newer one")
+    return found
 
 
 def _revision(connection: Connection) -> str | None:
@@ -62,7 +73,7 @@ def _revision(connection: Connection) -> str | None:
     return None
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, target: str) -> None:
     from alembic import command  # slow to import, and rarely needed
     from alembic.config import Config
 
@@ -73,4 +84,4 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, REVISIONS[-1])
+    command.upgrade(config, target)

@@ -19,6 +19,7 @@ from containerfs.server.storage.failures import StoreError
 from containerfs.server.storage.leases import Leases
 from containerfs.server.storage.local import LocalBlobStore
 from containerfs.server.storage.metadata_store import MetadataStore
+from containerfs.server.storage.migration import FINISHED
 from containerfs.server.storage.reserve import Reserve
 from containerfs.server.storage.small import TieredBlobStore
 from containerfs.server.storage.sqlite import SqliteMetadataStore
@@ -86,15 +87,25 @@ def open_metadata(database_url: str) -> MetadataStore:
     return _open_sqlite(Path(url.database or ""))
 
 
-def migrate_database(database_url: str) -> None:
-    """Create or migrate the tables of a store. Raises as ``Stores.open`` does."""
+def migrate_database(database_url: str, *, finish: bool) -> str:
+    """Create or migrate the tables of a store.
+
+    Args:
+        finish: whether no server of an older version is to be used any more. Otherwise running ones can go on.
+
+    Returns:
+        The revision that it has then. It is ``migration.FINISHED`` once no server of an older version can be used.
+
+    Raises:
+        StoreError: as ``Stores.open`` does, or if servers of an older version run.
+    """
     url = database(database_url)
     if url.get_backend_name() == "postgresql":
         from containerfs.server.storage.postgres import migrate
 
-        migrate(url)
-    else:
-        open_metadata(database_url)
+        return migrate(url, finish=finish)
+    open_metadata(database_url)
+    return FINISHED
 
 
 def database(database_url: str) -> URL:

@@ -7,6 +7,7 @@ snapshot.
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from containerfs.server.storage import migration
 from containerfs.server.storage.failures import OutOfSpaceError, StoreError, StoreUnavailableError
 from containerfs.server.storage.metadata_store import Transaction, nothing
-from containerfs.server.storage.migration import OutdatedError
+from containerfs.server.storage.migration import EXPANDED, FINISHED, OutdatedError
 from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.sql import SqlTransaction
 from containerfs.server.storage.threads import settled
@@ -47,6 +48,11 @@ _FULL = ("53100",)
 _MIGRATION_LOCK = 0x636F6E7461696E
 """The advisory lock that a migration takes."""
 
+_NAME = f"containerfs {FINISHED}"
+"""The name that connections give the database. Servers of older versions have names that sort before it."""
+
+logger = logging.getLogger("containerfs.server")
+
 
 class PostgresMetadataStore:
     """The MetadataStore in a PostgreSQL database."""
@@ -62,7 +68,8 @@ class PostgresMetadataStore:
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         try:
             with _opening(url), engine.connect() as connection:
-                migration.check(connection)
+                if migration.check(connection) != FINISHED:
+                    logger.warning("once no server of the previous version runs, run 'containerfs migrate --finish'")
         except BaseException:
             engine.dispose()
             raise
@@ -91,24 +98,45 @@ class PostgresMetadataStore:
         return await settled(asyncio.get_running_loop().run_in_executor(self._threads, run))
 
 
-def migrate(url: URL) -> None:
+def migrate(url: URL, *, finish: bool) -> str:
     """Create the tables in an empty database, or migrate them. Only one process at a time does this.
 
+    Args:
+        finish: whether no server of an older version is to be used any more. Otherwise running ones can go on.
+
+    Returns:
+        The revision that the database has then.
+
     Raises:
-        StoreError: if that is not possible. The message is one line.
+        StoreError: if that is not possible, or servers of an older version run. The message is one line.
     """
     engine = _engine(url)
     try:
         with _opening(url), engine.begin() as connection:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            migration.prepare(connection)
+            if finish:
+                _check_that_none_is_older(connection)
+            return migration.prepare(connection, FINISHED if finish else EXPANDED)
     finally:
         engine.dispose()
 
 
+_OLDER = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name LIKE 'containerfs%' AND application_name < :name"
+)
+
+
+def _check_that_none_is_older(connection: Connection) -> None:
+    if older := connection.scalar(_OLDER, {"name": _NAME}):
+        raise StoreError(
+            f"servers of the previous version are connected to the database ({older} connections): stop them"
+        )
+
+
 def _engine(url: URL) -> Engine:
-    own = {"connect_timeout": str(_PATIENCE_S), "application_name": "containerfs"}
+    own = {"connect_timeout": str(_PATIENCE_S), "application_name": _NAME}
     options = f"{url.query.get('options', '')} -c statement_timeout={_STATEMENT_LIMIT_MS}"
     engine = create_engine(
         url.update_query_dict({**own, **url.query, "options": options}),

@@ -184,6 +184,9 @@ small_blobs = Table(
 """The bytes of those blobs that are kept with the rows. They are apart from ``blobs`` because that changes with every
 copy, and SQLite would write them again."""
 
+SMALL_BLOBS_SINCE = "0008"
+"""The revision since which all servers look there."""
+
 NEW, LIVE, DEAD = "new", "live", "dead"
 
 api_keys = Table(

@@ -2,10 +2,12 @@
 
 A small blob is stored in the transaction of the first row that names it, and removed in that of the last. So it needs
 neither a lease nor a file of its own, and one flush of the database makes both of them durable.
+
+While servers of an older version may run, which do not look there, small blobs are not kept with the rows.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 from containerfs.server.storage.blob_store import BlobReader, BlobStore, BlobWriter
 from containerfs.server.storage.leases import new_name
@@ -26,11 +28,12 @@ class TieredBlobStore:
                 are not.
         """
         self._metadata, self._large = metadata, large
+        self._keeps_small = False
 
     @contextlib.asynccontextmanager
     async def writer(self) -> AsyncIterator["TieredBlobWriter"]:
         async with self._large.writer() as large:
-            yield TieredBlobWriter(large)
+            yield TieredBlobWriter(large, self._may_keep_small)
 
     async def open(self, blob: str, size: int) -> BlobReader:
         if size <= SMALL_MAX:
@@ -51,12 +54,17 @@ class TieredBlobStore:
     async def close(self) -> None:
         await self._large.close()
 
+    async def _may_keep_small(self) -> bool:
+        if not self._keeps_small:
+            self._keeps_small = await self._metadata.read(lambda tx: tx.keeps_small_blobs())
+        return self._keeps_small
+
 
 class TieredBlobWriter:
     """Gathers bytes as long as they are few, and then passes them on."""
 
-    def __init__(self, large: BlobWriter) -> None:
-        self._large = large
+    def __init__(self, large: BlobWriter, may_keep_small: Callable[[], Awaitable[bool]]) -> None:
+        self._large, self._may_keep_small = large, may_keep_small
         self._gathered: list[bytes | memoryview] | None = []
         """None once the blob is not small any more."""
         self._gathered_size = 0
@@ -71,18 +79,17 @@ class TieredBlobWriter:
         return self._large.size if self._gathered is None else self._gathered_size
 
     async def write(self, data: bytes | memoryview) -> None:
-        if self._gathered is not None:
-            self._gathered.append(data)
-            self._gathered_size += len(data)
-            if self._gathered_size <= SMALL_MAX:
-                return
-            pieces, self._gathered = self._gathered, None
-        else:
-            pieces = [data]
-        for piece in pieces:
-            await self._large.write(piece)
+        if self._gathered is None:
+            await self._large.write(data)
+            return
+        self._gathered.append(data)
+        self._gathered_size += len(data)
+        if self._gathered_size > SMALL_MAX:
+            await self._pass_on(self._gathered)
 
     async def commit(self) -> str:
+        if self._gathered is not None and not await self._may_keep_small():
+            await self._pass_on(self._gathered)
         if self._gathered is None:
             return await self._large.commit()
         self._small_name = new_name()
@@ -95,6 +102,11 @@ class TieredBlobWriter:
     def record(self, tx: Transaction) -> None:
         if self._gathered is not None:
             tx.insert_small_blob(self._small_name, b"".join(self._gathered))
+
+    async def _pass_on(self, gathered: list[bytes | memoryview]) -> None:
+        self._gathered = None
+        for piece in gathered:
+            await self._large.write(piece)
 
 
 class SmallBlobReader:

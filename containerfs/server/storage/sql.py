@@ -154,6 +154,9 @@ class SqlTransaction:
         rows = [{"name": name, "state": NEW, "copies": 0, "due_at": until} for name in blobs]
         self._sql.run_each(statements.insertion(schema.blobs), rows)
 
+    def keeps_small_blobs(self) -> bool:
+        return self._sql.row(statements.keeps_small_blobs) is not None
+
     def insert_small_blob(self, blob: str, content: bytes) -> None:
         self._sql.run(statements.insertion(schema.blobs), name=blob, state=NEW, copies=0, due_at=None)
         self._sql.run(statements.insertion(schema.small_blobs), name=blob, content=content)

@@ -48,6 +48,7 @@ from containerfs.server.storage.schema import (
     DEAD,
     LIVE,
     NEW,
+    SMALL_BLOBS_SINCE,
     answers,
     api_keys,
     blobs,
@@ -57,6 +58,7 @@ from containerfs.server.storage.schema import (
     files,
     indexed,
     quotas,
+    revision,
     small_blobs,
 )
 
@@ -248,6 +250,8 @@ abandon_blob = (
 )
 
 dead_blobs = select(_lines(blobs.c.name)).where(_is_named, blobs.c.state == DEAD)
+
+keeps_small_blobs = select(revision.c.version_num).where(revision.c.version_num >= SMALL_BLOBS_SINCE)
 
 small_blob = select(small_blobs.c.content).where(small_blobs.c.name == bindparam("name"))
 
