@@ -3,20 +3,23 @@
 The content of a file id never changes, so cached content is never revalidated and never out of date. Its key consists
 of service, container and file id, and it outlives the mount. Invariants: a mount never evicts an entry that it has
 pinned. A file name in the cache is a hash, whatever a service calls its files. Several mounts may share a cache. A lock
-excludes them from each other while they open, note, rename or delete its files, so that none sees a half-done change. A
-file that one mount evicts stays with those that have it open.
+excludes them from each other while they open, note or rename its files, so that none sees a half-done change. A file
+that one mount evicts stays with those that have it open.
+
+Files are deleted without any lock, since a disk takes its time for that. Within a mount, only those wait who ask for a
+file that is being deleted. Other mounts may see a file without its note, which counts as empty, or a note without its
+file, whose checksums fit nothing else.
 
 If the machine (not the mount) went down while the cache was in use, some ranges may never have reached the disk, so the
 cache is emptied.
 """
 
+import itertools
 import json
 import logging
 import os
-import shutil
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -24,19 +27,17 @@ from pathlib import Path
 
 from containerfs.fs import types
 from containerfs.fs.disk import FileLock, disk_errors
-from containerfs.fs.reading import sums
-from containerfs.fs.reading.entry import NOTE_SUFFIX, NOWHERE, CacheEntry
+from containerfs.fs.reading.entry import NOWHERE, CacheEntry
 from containerfs.fs.reading.eviction import Evictable
 from containerfs.fs.reading.index import Describe, Index
 from containerfs.fs.reading.marker import UseMarker
+from containerfs.fs.reading.shards import Shards, add_checksums
 from containerfs.fs.types import RemoteContainer, RemoteFile, digest
 
 log = logging.getLogger(__name__)
 
-_SHARDS = "[0-9a-f][0-9a-f]"
 _KEYS = 4096  # keys remembered: each is needed several times while its file is open
-_AT_ONCE = 16  # files deleted at a time, which takes about a millisecond
-_PAUSE = 0.001  # seconds in between; without a pause, the thread that releases a lock is the first to take it again
+_AT_ONCE = 128  # files deleted at a time, which takes some milliseconds
 _LEARNT_AT_ONCE = 1000
 
 
@@ -57,22 +58,25 @@ class ContentCache:
     def __init__(
         self, directory: Path, budget: int, service: str, account: str = "", describe: Describe = lambda _: None
     ) -> None:
-        self._directory = directory
+        self._shards = Shards(directory)
         self._service = service
-        self._lock = threading.Lock()  # guards _pinned, _evictable and every entry's pins
+        self._lock = threading.Lock()  # guards _pinned, _evictable, _going and every entry's pins
         self._pinned: dict[str, CacheEntry] = {}
         self._evictable = Evictable(budget)
+        self._going: set[str] = set()  # the keys whose files are being deleted
+        self._gone = threading.Condition(self._lock)
         self._closed = False
         self._used = False  # whether any content may have been changed
         self._learnt = threading.Event()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._names = FileLock(directory / "lock")  # held while files of the cache are opened, noted, renamed, deleted
+        self._names = FileLock(directory / "lock")  # held while files of the cache are opened, noted, renamed
         self._marker = UseMarker(directory)
         with self._names:
             self._index = Index(directory / "index.db", service, account, describe)
             if self._marker.enter():
                 log.warning("The machine went down while %s was in use; its contents are dropped", directory)
-                self._drop_all()
+                self._shards.clear()
+                self._index.clear()
                 self._marker.forget_earlier_boots()
         self._background = ThreadPoolExecutor(1, "cache")
         try:
@@ -89,11 +93,12 @@ class ContentCache:
         """
         key = self._key(file.container_id, file.id)
         with self._lock:
+            self._wait_until_gone(key)
             entry = self._pinned.get(key)
             if entry is None:
                 self._used = True
                 with disk_errors(), self._names:
-                    entry = self._open(file, key)
+                    entry = self._shards.open(file, key)
                 self._evictable.forget(key)
                 self._pinned[key] = entry
             entry.pins += 1
@@ -109,7 +114,7 @@ class ContentCache:
 
     def has(self, file: RemoteFile) -> bool:
         """Tell whether the cache has anything of a file."""
-        return self._path(self._key(file.container_id, file.id)).exists()
+        return self._shards.path(self._key(file.container_id, file.id)).exists()
 
     def ended(self, listed: Sequence[RemoteContainer]) -> list[RemoteContainer]:
         """Return the containers of which the cache has content, and which are not in ``listed``, a complete listing."""
@@ -120,11 +125,10 @@ class ContentCache:
         them."""
         found = []
         for key, file in self._index.files(container_id):
-            path = self._path(key)
-            if path.exists() and not path.with_suffix(NOTE_SUFFIX).exists():
+            if self._shards.is_complete(key):
                 found.append(file)
             else:
-                self._index.forget(key)
+                self._index.forget([key])
         return found
 
     def repin(self, entry: CacheEntry) -> None:
@@ -134,11 +138,20 @@ class ContentCache:
 
     def unpin(self, entry: CacheEntry) -> None:
         """Release an entry. After the last release it can be evicted."""
+        key = self._key(entry.file.container_id, entry.file.id)
         with self._lock:
+            self._wait_until_gone(key)
             entry.pins -= 1
-            if not entry.pins:
-                with self._names:
-                    self._close(entry)
+            if entry.pins:
+                return
+            if self._pinned.get(key) is entry:  # otherwise an upload has replaced it
+                del self._pinned[key]
+            with self._names:
+                is_kept = self._close(entry, key)
+            if not is_kept:
+                self._going.add(key)
+        if not is_kept:
+            self._delete([key], self._index.forget)
 
     def adopt(self, file: RemoteFile, staged: Path) -> None:
         """Take over the file of an upload as the content of its id, so that reading it back costs no request.
@@ -149,28 +162,32 @@ class ContentCache:
             FsError: if it cannot be moved here. It stays where it was.
         """
         key = self._key(file.container_id, file.id)
-        path = self._path(key)
         with disk_errors():
-            size = _sum_up(staged)
-        with self._lock, self._names, disk_errors():
-            _move(staged, path)
+            size = add_checksums(staged)
+        with self._lock:
+            self._wait_until_gone(key)
+            with self._names, disk_errors():
+                self._shards.put(key, staged)
             self._used = True
-            note = path.with_suffix(NOTE_SUFFIX)
-            if os.path.exists(note):  # true of few files, and cheaper to check than to handle an exception
-                note.unlink(missing_ok=True)
             self._pinned.pop(key, None)
             self._keep(key, size)
             self._index.note(key, file, size)
 
     def drop(self, container_id: str, file_id: str) -> None:
         """Forget content whose id is gone, so that nobody will ask for it. Existing readers keep it."""
-        with self._lock, self._names:
-            self._discard(self._key(container_id, file_id))
+        key = self._key(container_id, file_id)
+        with self._lock:
+            self._wait_until_gone(key)
+            self._evictable.forget(key)
+            self._going.add(key)
+        self._delete([key], self._index.forget)
 
     def shrink(self) -> None:
         """Evict everything that is not pinned, because the disk is full."""
         self._learnt.wait()
         self._evict(budget=0)
+        with self._lock:
+            self._gone.wait_for(lambda: not self._going)
 
     def usage(self) -> dict[str, int]:
         """Return the bytes and number of entries that can be evicted, the number of pinned entries, and the budget in
@@ -197,22 +214,11 @@ class ContentCache:
         self._index.close()
         self._marker.leave(used=self._used)
 
-    def _open(self, file: RemoteFile, key: str) -> CacheEntry:
-        path = self._path(key)
-        try:
-            return CacheEntry(file, path)
-        except FileNotFoundError:  # the first file of its shard
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            return CacheEntry(file, path)
-
-    def _close(self, entry: CacheEntry) -> None:
-        """Close an entry, and keep what it has. Both locks must be held."""
-        key = self._key(entry.file.container_id, entry.file.id)
-        if self._pinned.get(key) is entry:  # otherwise an upload has replaced it
-            del self._pinned[key]
+    def _close(self, entry: CacheEntry, key: str) -> bool:
+        """Close an entry, and return whether its file stays. Both locks must be held."""
         if entry.evicted:
-            entry.close()  # its name is unused, or belongs to another file
-            return
+            entry.close()
+            return True  # the name is unused, or belongs to another file
         kept = 0
         try:
             kept = entry.close()
@@ -221,58 +227,49 @@ class ContentCache:
             log.warning("%r is not cached: %s", entry.file.path, error)
         if kept:
             self._keep(key, kept)
-        else:
-            self._discard(key)
         if kept and entry.was_completed:
             self._index.note(key, entry.file, kept)
-
-    def _path(self, key: str) -> Path:
-        return self._directory / key[:2] / key
+        return bool(kept)
 
     def _key(self, container_id: str, file_id: str) -> str:
         return _key(self._service, container_id, file_id)
 
-    def _drop_all(self) -> None:
-        for shard in self._directory.glob(_SHARDS):
-            shutil.rmtree(shard, ignore_errors=True)
-        self._index.clear()
-
-    def _forget_file(self, key: str) -> None:
-        """Delete a file. Both locks must be held. The content is deleted before its note, because without a note it
-        counts as complete."""
-        path = self._path(key)
-        path.unlink(missing_ok=True)
-        path.with_suffix(NOTE_SUFFIX).unlink(missing_ok=True)
-        self._index.forget(key)
-
-    def _discard(self, key: str) -> None:
-        self._evictable.forget(key)
-        self._forget_file(key)
+    def _wait_until_gone(self, key: str) -> None:
+        """Wait while a file is being deleted. The lock must be held; it is released meanwhile."""
+        self._gone.wait_for(lambda: key not in self._going)
 
     def _keep(self, key: str, size: int) -> None:
-        """Allow a file to be evicted. Both locks must be held. Large amounts are evicted little by little."""
+        """Allow a file to be evicted. The lock must be held."""
         self._evictable.keep(key, size)
-        for evicted in self._evictable.take_excess(_AT_ONCE):
-            self._forget_file(evicted)
         if self._evictable.total > self._evictable.budget:
-            with suppress(RuntimeError):  # closed, or no more threads can be started
+            with suppress(RuntimeError):  # closed
                 self._background.submit(self._evict)
 
     def _evict(self, budget: int | None = None) -> None:
-        """Delete what exceeds the budget, a few files at a time, so that operations never wait long."""
+        """Delete what exceeds the budget, some files at a time, oldest first."""
         while not self._closed:
-            with self._lock, self._names:
+            with self._lock:
                 evicted = self._evictable.take_excess(_AT_ONCE, budget)
-                for key in evicted:
-                    self._forget_file(key)
+                self._going.update(evicted)
             if not evicted:
                 return
-            time.sleep(_PAUSE)
+            self._delete(evicted, self._index.forget_at_once)
+
+    def _delete(self, keys: list[str], forget: Callable[[list[str]], None]) -> None:
+        """Delete files whose keys are in ``_going``, and remove them from there. The lock must not be held."""
+        try:
+            for key in keys:
+                self._shards.delete(key)
+            forget(keys)
+        finally:
+            with self._lock:
+                self._going.difference_update(keys)
+                self._gone.notify_all()
 
     def _learn(self) -> None:
         """Read what earlier mounts left."""
         try:
-            found = sorted(self._on_disk(), reverse=True)
+            found = sorted(itertools.takewhile(lambda _: not self._closed, self._shards.all()), reverse=True)
             for start in range(0, len(found), _LEARNT_AT_ONCE):
                 with self._lock:
                     learnt = found[start : start + _LEARNT_AT_ONCE]
@@ -282,37 +279,6 @@ class ContentCache:
         finally:
             self._learnt.set()
         self._evict()
-
-    def _on_disk(self) -> Iterator[tuple[float, str, int]]:
-        """Yield when each file was used last, its key, and how many bytes it takes."""
-        for shard in self._directory.glob(_SHARDS):
-            with suppress(FileNotFoundError), os.scandir(shard) as files:
-                for file in files:
-                    if self._closed:
-                        return
-                    if "." not in file.name:
-                        with suppress(FileNotFoundError):  # another mount has evicted it
-                            stat = file.stat()
-                            yield stat.st_mtime, file.name, min(stat.st_size, stat.st_blocks * 512)
-
-
-def _move(staged: Path, path: Path) -> None:
-    try:
-        os.replace(staged, path)
-    except FileNotFoundError:  # the first file of its shard
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.replace(staged, path)
-
-
-def _sum_up(staged: Path) -> int:
-    """Append the checksums to a content, and return its size in bytes. Raises OSError."""
-    fd = os.open(staged, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        size = os.fstat(fd).st_size
-        sums.append(fd, size, sums.of_file(fd, size))
-    finally:
-        os.close(fd)
-    return size
 
 
 @lru_cache(_KEYS)

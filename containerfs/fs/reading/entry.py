@@ -234,6 +234,8 @@ class CacheEntry:
             path.unlink(missing_ok=True)
         elif note:
             path.write_text(note)
+            if not self.path.exists():  # another mount has just deleted it, and may not have seen the note
+                path.unlink(missing_ok=True)
 
     def _is_complete(self) -> bool:
         return self.size is not None and self.present.covers(0, self.size)

@@ -76,9 +76,18 @@ class Index:
                 self._named[container.id] = container
         self._put(key, (key, self._owner, file.container_id, file.id, file.path, size, file.created_at, attributes))
 
-    def forget(self, key: str) -> None:
-        """Note that the content under a key is no longer complete."""
-        self._put(key, None)
+    def forget(self, keys: Iterable[str]) -> None:
+        """Note that the contents under some keys are no longer complete."""
+        for key in keys:
+            self._put(key, None)
+
+    def forget_at_once(self, keys: Sequence[str]) -> None:
+        """Do the same for many keys, in one transaction, for which the caller waits."""
+        with self._disk:
+            with self._lock:
+                for key in keys:
+                    self._noted.pop(key, None)
+            self._run(_change(key, None) for key in keys)
 
     def clear(self) -> None:
         """Note that the cache is empty."""

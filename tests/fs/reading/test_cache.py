@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from containerfs.fs import types
 from containerfs.fs.reading import marker
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.entry import CacheEntry
+from containerfs.fs.reading.index import Index
+from containerfs.fs.reading.shards import Shards
 from containerfs.fs.reading.sums import BLOCK
 from containerfs.fs.types import RemoteFile
 
@@ -142,6 +145,7 @@ def test_what_was_used_longest_ago_gives_way(tmp_path: Path) -> None:
         cache.unpin(fill(cache, file(name), (0, 10_000)))
     cache.unpin(cache.pin(file("1")))
     cache.unpin(fill(cache, file("3"), (0, 10_000)))
+    settled(cache)
     assert [cache.has(file(name)) for name in "123"] == [True, False, True]
     cache.close()
 
@@ -167,14 +171,14 @@ def test_what_is_used_while_the_cache_learns_what_it_holds_is_newest(
         cache.unpin(entry)
         os.utime(entry.path, (0, 100 - int(name)))
     cache.close()
-    on_disk, found, go_on = ContentCache._on_disk, threading.Event(), threading.Event()
+    on_disk, found, go_on = Shards.all, threading.Event(), threading.Event()
 
-    def slowly(cache: ContentCache) -> Iterator[tuple[float, str, int]]:
-        yield from list(on_disk(cache))
+    def slowly(shards: Shards) -> Iterator[tuple[float, str, int]]:
+        yield from list(on_disk(shards))
         found.set()
         assert go_on.wait(30)
 
-    monkeypatch.setattr(ContentCache, "_on_disk", slowly)
+    monkeypatch.setattr(Shards, "all", slowly)
     cache = opened(tmp_path, budget=25_000)
     assert found.wait(30)
     pinned = cache.pin(file("2"))
@@ -189,22 +193,75 @@ def test_what_is_used_while_the_cache_learns_what_it_holds_is_newest(
     cache.close()
 
 
-def test_what_one_large_file_takes_the_place_of_goes_by_and_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_large_file_takes_the_place_of_goes_by_and_by(tmp_path: Path) -> None:
     cache = settled(opened(tmp_path, budget=1_000_000))
     for number in range(100):
         cache.unpin(fill(cache, file(f"{number}"), (0, 10_000)))
-    pauses = []
-    monkeypatch.setattr("containerfs.fs.reading.cache.time.sleep", pauses.append)
     large, path = file("large", 505_000), tmp_path / "large"
     path.write_bytes(bytes(505_000))
     cache.adopt(large, path)
     settled(cache)
-    assert len(pauses) == 3, "sixteen at a time, of which the first go at once"
     assert [cache.has(file(f"{number}")) for number in (50, 51)] == [False, True]
     assert cache.has(large)
     assert cache.usage().items() >= {"bytes": 995_000, "entries": 50, "pinned": 0}.items()
     cache.shrink()
     assert cache.usage().items() >= {"bytes": 0, "entries": 0, "pinned": 0}.items()
+    cache.close()
+
+
+class SlowDisk:
+    """A disk that takes its time to delete the file of one key.
+
+    Attributes:
+        deleting: set once that file is being deleted.
+        go_on: set it to have that finished.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+        self._key, self._delete = key, Shards.delete
+        self.deleting, self.go_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(Shards, "delete", lambda shards, key: self.delete(shards, key))
+
+    def delete(self, shards: Shards, key: str) -> None:
+        if key == self._key:
+            self.deleting.set()
+            assert self.go_on.wait(30)
+        self._delete(shards, key)
+
+
+def test_nobody_waits_while_the_disk_deletes_but_who_asks_for_what_goes(
+    cache: ContentCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_disk = SlowDisk(monkeypatch, cache._key("box", "1"))
+    for name in ("1", "2"):
+        cache.unpin(fill(cache, file(name), (0, 10_000)))
+    with ThreadPoolExecutor() as others:
+        dropped = others.submit(cache.drop, "box", "1")
+        assert slow_disk.deleting.wait(30)
+        assert fill(cache, file("2")).complete
+        assert cache.usage().items() >= {"entries": 0, "pinned": 1}.items()
+        cache.adopt(file("3"), staged(tmp_path))
+        again = others.submit(cache.pin, file("1"))
+        assert not again.done()
+        slow_disk.go_on.set()
+        assert held(again.result(30)) == []
+        dropped.result(30)
+    store(again.result(), 0, 10_000)
+    cache.unpin(again.result())
+    assert cache.has(file("1"))
+
+
+def test_many_go_in_a_few_transactions_the_oldest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = settled(opened(tmp_path))
+    for number in range(300):
+        cache.unpin(fill(cache, file(f"{number:03}"), (0, 100)))
+    deleted: list[str] = []
+    transactions: list[list[str]] = []
+    monkeypatch.setattr(Shards, "delete", lambda shards, key: deleted.append(key))
+    monkeypatch.setattr(Index, "forget_at_once", lambda index, keys: transactions.append(keys))
+    cache.shrink()
+    assert deleted == [cache._key("box", f"{number:03}") for number in range(300)]
+    assert [len(keys) for keys in transactions] == [128, 128, 44]
     cache.close()
 
 
@@ -223,7 +280,7 @@ def test_pinned_content_stays_whatever_the_budget(tmp_path: Path) -> None:
 def test_what_is_larger_than_the_budget_goes_when_it_is_closed(tmp_path: Path) -> None:
     cache = opened(tmp_path, budget=5000)
     cache.unpin(fill(cache, file(), (0, 10_000)))
-    assert cache.usage()["bytes"] == 0
+    assert settled(cache).usage()["bytes"] == 0
     assert not cache.has(file())
     cache.close()
 
@@ -285,6 +342,24 @@ def test_what_another_mount_evicts_is_read_to_the_end_and_leaves_nothing(tmp_pat
     assert content(entry, 0, 5000) == CONTENT[:5000]
     ours.unpin(entry)
     assert not ours.has(file())
+    assert not list(tmp_path.rglob("*.ranges"))
+    ours.close()
+    theirs.close()
+
+
+def test_a_note_that_is_written_while_another_mount_evicts_its_file_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = opened(tmp_path), opened(tmp_path)
+    entry = fill(ours, file(), (0, 4000))
+    write = Path.write_text
+
+    def late(path: Path, text: str) -> int:
+        theirs.drop("box", "1")
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", late)
+    ours.unpin(entry)
     assert not list(tmp_path.rglob("*.ranges"))
     ours.close()
     theirs.close()
