@@ -1,12 +1,10 @@
 """Puts the parts of the file system together, and ends them."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from containerfs.client import Client
 from containerfs.fs import types
 from containerfs.fs.attribute_files import AttributeFiles
 from containerfs.fs.awaited import AwaitedRemote
@@ -27,6 +25,7 @@ from containerfs.fs.namespace.nodes import Directory
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.options import Options
 from containerfs.fs.pace import Pace
+from containerfs.fs.reaching import Reaching
 from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.reading.fetch import Fetcher
 from containerfs.fs.reading.prefetch import Prefetcher
@@ -55,30 +54,32 @@ from containerfs.fs.writing.staging import Staging
 from containerfs.fs.writing.streaming import StreamingUploads
 from containerfs.fs.writing.uploads import Uploader
 
-_PAUSE = 0.5  # seconds between attempts to reach the service
 
-
-def open_filesystem(client: Client, single_shot: Client, service: str, options: Options) -> FileSystem:
+def open_filesystem(remote: ApiRemote, options: Options, reaching: Reaching | None = None) -> FileSystem:
     """Open a file system over a service, and begin to upload what earlier mounts left.
 
     Args:
-        client: the service, with retries.
-        single_shot: the same service, without retries.
-        service: names it, for people and across mounts.
+        reaching: how the service is being reached already; None if it is not.
 
     Raises:
         NotFound: if there is no such container.
         FsError: if the service does not answer as the API should, or the disk is full.
     """
-    remote = ApiRemote(client, single_shot, service, options.patience, options.new_containers)
-    filesystem = open_over(remote, options, on_close=[remote.breaker.close])
+    filesystem = open_over(remote, options, reaching, on_close=[remote.breaker.close])
     remote.breaker.on_return = filesystem.expedite
     return filesystem
 
 
-def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Callable[[], None]] = ()) -> FileSystem:
+def open_over(
+    service_itself: Remote,
+    options: Options,
+    reaching: Reaching | None = None,
+    *,
+    on_close: Sequence[Callable[[], None]] = (),
+) -> FileSystem:
     """Open a file system over any implementation of ``Remote``, which ``on_close`` ends. Raises as ``open_filesystem``
     does."""
+    reaching = reaching or Reaching(service_itself, options.patience)
     workers = Workers()
     if options.keep_attributes:
         service_itself = AttributeFiles(service_itself)
@@ -121,8 +122,7 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
     momentary = MomentaryFiles(remote, tree, journal, deletions, settlement)
     endings = Endings(remote, tree, momentary, remote.used_at, options.keep_alive, read_only=options.read_only)
     try:
-        _reach(remote, options.patience)
-        metadata.refresh_containers()
+        metadata.begin(reaching.result())
     except types.FsError as error:
         raise types.naming(service, error) from error
     top = tree.root if options.container is None else _container(lookup, tree, options.container)
@@ -192,18 +192,6 @@ def open_over(service_itself: Remote, options: Options, *, on_close: Sequence[Ca
         updates.replay()
     endings.start()
     return filesystem
-
-
-def _reach(remote: Remote, patience: float) -> None:
-    """Find out what the service can do, once it answers. Raises FsError if it does not, or refuses the key."""
-    last = time.monotonic() + patience - _PAUSE
-    while True:
-        try:
-            return remote.check()
-        except types.Unreachable:
-            if time.monotonic() > last:
-                raise
-            time.sleep(_PAUSE)
 
 
 def _container(lookup: Lookup, tree: Tree, name: str) -> Directory:

@@ -67,8 +67,12 @@ class Remote(Protocol):
     def dialect(self) -> Dialect:
         """What the service can do: the cautious default until ``check`` has found out."""
 
-    def check(self) -> None:
-        """Find out, soon, whether the service answers and accepts the key, and what it can do."""
+    def check(self) -> list[RemoteContainer] | None:
+        """Find out, soon, whether the service answers and accepts the key, and what it can do.
+
+        Returns:
+            What ``containers`` returns, if the answer has all of it; otherwise None.
+        """
 
     def unanswered(self, since: float) -> None:
         """Called when an operation has waited since ``since``, a monotonic time, and gives up."""
@@ -198,8 +202,8 @@ class ForwardingRemote:
     def keeps_many_at_once(self) -> bool:
         return self._remote.keeps_many_at_once
 
-    def check(self) -> None:
-        self._remote.check()
+    def check(self) -> list[RemoteContainer] | None:
+        return self._remote.check()
 
     def unanswered(self, since: float) -> None:
         self._remote.unanswered(since)

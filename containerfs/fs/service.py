@@ -73,16 +73,20 @@ class ApiRemote:
         self._walker = Walker()
         self.breaker = CircuitBreaker(_ENOUGH * patience, self.check)
 
-    def check(self) -> None:
+    def check(self) -> list[RemoteContainer] | None:
         try:
-            self.dialect = self._single_shot.containers.dialect(timeout=_CHECK_TIMEOUT)
+            answer = self._single_shot.with_raw_response.containers.list(limit=_PAGE, timeout=_CHECK_TIMEOUT)
+            page = answer.parse()
+            self.dialect = Dialect.of(answer.headers)
         except errors.APIStatusError as error:
             if FEATURES_HEADER in error.headers:
                 self.dialect = Dialect.of(error.headers)
             if not isinstance(error, errors.RateLimitError):  # it answers, and knows the key
                 raise translate(error) from error
+            return None
         except errors.APIError as error:
             raise translate(error) from error
+        return None if page.has_next_page() else _containers(page.data)
 
     def unanswered(self, since: float) -> None:
         self.breaker.unanswered(since)
@@ -97,7 +101,7 @@ class ApiRemote:
         with self._call():
             pages = self._arriving(self._client.containers.list(limit=_PAGE).iter_pages())
             listed = [container for page in pages for container in page.data]
-        return [_container(container) for container in listed if container.status not in _GONE_STATES]
+        return _containers(listed)
 
     def container(self, container_id: str) -> RemoteContainer:
         with self._call():
@@ -322,6 +326,10 @@ def _patiently(send: Callable[[], S]) -> S:
             if isinstance(step, Wait):
                 time.sleep(step.seconds)
                 step = steps.send(error)
+
+
+def _containers(listed: list[Container]) -> list[RemoteContainer]:
+    return [_container(container) for container in listed if container.status not in _GONE_STATES]
 
 
 def _container(container: Container) -> RemoteContainer:

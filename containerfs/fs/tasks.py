@@ -114,7 +114,11 @@ class Workers:
         """
         if deadline.current() is None:
             task.run()
-            return
+        else:
+            self.begin_elsewhere(task)
+
+    def begin_elsewhere(self, task: Task[T]) -> None:
+        """Begin a task on another thread. Raises as ``begin`` does."""
         try:
             self._pool.submit(task.run)
         except RuntimeError as error:

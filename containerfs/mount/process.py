@@ -22,7 +22,8 @@ from containerfs.mount.starting import Command, Word
 from containerfs.mount.statuses import FAILED, INTERRUPTED, status_of
 
 if TYPE_CHECKING:
-    from containerfs.fs.filesystem import FileSystem
+    from containerfs.fs.reaching import Reaching
+    from containerfs.fs.service import ApiRemote
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +101,15 @@ def _mount_and_serve(
         stack.callback(embedded.stop)
     logs.begin(settings.log_level, file=settings.log_file, syslog=settings.syslog)
     raise_limit()
+    remote, reaching = _reach(settings, embedded, stack)  # during the imports below
+    from containerfs.fs.open import open_filesystem
     from containerfs.fuse import mount as fuse_mount
     from containerfs.fuse import serving
 
     fuse_mount.check_machine()
     fuse_mount.prepare(mountpoint)
-    if embedded is not None:
-        embedded.ready()
-    filesystem = _open(settings, embedded, stack)
+    filesystem = open_filesystem(remote, settings.options, reaching)
+    stack.callback(filesystem.close)
     container = settings.options.container
     mounted = service.name if container is None else f"container {container!r} of {service.name}"
 
@@ -130,12 +132,13 @@ def _mount_and_serve(
     return [str(unfinished) for unfinished in filesystem.drain(_DRAIN)]
 
 
-def _open(settings: MountSettings, embedded: EmbeddedStore | None, stack: ExitStack) -> "FileSystem":
-    """Return the file system over the chosen service. It is closed with the stack."""
-    from containerfs.fs.open import open_filesystem
+def _reach(settings: MountSettings, embedded: EmbeddedStore | None, stack: ExitStack) -> "tuple[ApiRemote, Reaching]":
+    """Begin to reach the chosen service, to which the connections are closed with the stack."""
+    from containerfs.fs.reaching import Reaching
+    from containerfs.fs.service import ApiRemote
     from containerfs.mount.service import connect
 
     client, single_shot = (stack.enter_context(each) for each in connect(settings.service, embedded))
-    filesystem = open_filesystem(client, single_shot, settings.service.name, settings.options)
-    stack.callback(filesystem.close)
-    return filesystem
+    patience = settings.options.patience
+    remote = ApiRemote(client, single_shot, settings.service.name, patience, settings.options.new_containers)
+    return remote, Reaching(remote, patience, embedded.ready if embedded else bool)

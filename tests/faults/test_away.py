@@ -261,6 +261,24 @@ def test_a_restart_costs_no_error(service: Service, home: Home, box: str) -> Non
         mounting.__exit__(None, None, None)
 
 
+def test_a_mount_does_not_wait_until_all_of_many_containers_are_listed(service: Service, home: Home) -> None:
+    names = [f"one of many {number:03}" for number in range(101)]
+    for name in names:
+        service.create(name)
+    rest = service.proxy.gate()
+    service.proxy.on(lambda exchange: "after=" in exchange.request.target, rest.before(), times=ALWAYS)
+    with mounted(service, home, *PATIENT) as mount:
+        rest.reached()
+        found: list[str] = []
+        looking = Task(lambda: found.extend(os.listdir(mount.path)))
+        assert looking.running
+        rest.open()
+        assert looking.ended() is None
+        assert set(names) <= set(found)
+        for name in names:
+            service.delete(name)
+
+
 # Interruption
 
 LOOKING = ("os.listdir(top)", "os.stat(top + '/kept')", "open(top + '/new', 'w')")

@@ -119,9 +119,9 @@ class MemoryRemote:
 
     # The interface
 
-    def check(self) -> None:
+    def check(self) -> list[RemoteContainer] | None:
         with self._request("check", ""):
-            pass
+            return self._newest_first()
 
     def unanswered(self, since: float) -> None:
         """Nobody is told that it is down: each request is asked of it."""
@@ -134,7 +134,10 @@ class MemoryRemote:
 
     def containers(self) -> list[RemoteContainer]:
         with self._request("containers", ""):
-            return sorted(self._containers.values(), key=lambda container: -container.created_at)
+            return self._newest_first()
+
+    def _newest_first(self) -> list[RemoteContainer]:
+        return sorted(self._containers.values(), key=lambda container: -container.created_at)
 
     def container(self, container_id: str) -> RemoteContainer:
         with self._request("container", container_id):

@@ -10,6 +10,7 @@ from containerfs.client import Client
 from containerfs.fs.open import open_filesystem, open_over
 from containerfs.fs.options import Options
 from containerfs.fs.remote import Remote
+from containerfs.fs.service import ApiRemote
 from tests.fs.paths import Paths
 from tests.server.live import LiveServer
 
@@ -22,7 +23,11 @@ Opener = Callable[[Options], Paths]
 def over_server(server: LiveServer) -> Iterator[Opener]:
     """Opens file systems over a real server."""
     with connected(server, 2) as client, connected(server, 0) as single_shot:
-        yield lambda options: Paths(open_filesystem(client, single_shot, "test", options))
+        yield lambda options: Paths(open_filesystem(service(client, single_shot, "test", options), options))
+
+
+def service(client: Client, single_shot: Client, name: str, options: Options) -> ApiRemote:
+    return ApiRemote(client, single_shot, name, options.patience, options.new_containers)
 
 
 def connected(server: LiveServer, max_retries: int) -> Client:

@@ -16,6 +16,7 @@ from containerfs.fs.writing import backoff
 from tests.conformance import dialects
 from tests.conformance.dialects import Dialect, Json, Message, Scope
 from tests.fs import programs
+from tests.fs.mounts import service
 from tests.fs.paths import Paths
 from tests.server.hosted import Clock, application, hosted, opened
 
@@ -36,7 +37,7 @@ def mounted(url: str, cache_dir: Path, dialect: type[Dialect]) -> Iterator[Paths
             for retries in (2, 0)
         )
         options = Options(cache_dir, metadata_expiry=0.0, prefetch=False)
-        filesystem = Paths(open_filesystem(client, single_shot, url, options))
+        filesystem = Paths(open_filesystem(service(client, single_shot, url, options), options))
         stack.callback(filesystem.close)
         yield filesystem
 

@@ -15,7 +15,7 @@ from containerfs.fs import types
 from containerfs.fs.remote import UploadRequest
 from containerfs.fs.service import ApiRemote
 from containerfs.fs.types import RemoteFile
-from tests.client.service import CONTAINER_FILE, Reply, Request, Service, canned, page
+from tests.client.service import CONTAINER, CONTAINER_FILE, Reply, Request, Service, canned, page
 
 FILE = RemoteFile("cfile_1", "cntr_1", "a.txt", 5, 1700000001)
 OURS = {FEATURES_HEADER: FEATURES}
@@ -272,6 +272,14 @@ def test_what_the_service_can_do_is_found_out_by_the_first_check(service: Servic
     remote.check()
     assert remote.dialect == Dialect.of(OURS)
     assert remote.dialect.idempotency
+
+
+def test_a_check_lists_the_containers_if_one_page_has_them_all(service: Service, remote: ApiRemote) -> None:
+    listed = remote.check()
+    assert listed is not None
+    assert listed == remote.containers()
+    service.respond = lambda _: page([CONTAINER], has_more=True)
+    assert remote.check() is None
 
 
 def test_a_service_that_is_asked_too_often_says_what_it_can_do(service: Service, remote: ApiRemote) -> None:

@@ -38,6 +38,13 @@ def test_listing_a_container(server: LiveServer, other: Mount, container: Path, 
     assert cost.requests == {}
 
 
+def test_mounting(server: LiveServer, home: Home, container: Path) -> None:
+    """The check that the service answers and accepts the key lists the containers, too."""
+    with asked(server) as cost, home.mounted("--url", server.address) as mount:
+        assert container.name in os.listdir(mount.path)
+    assert cost.requests == {"list containers": 1}
+
+
 def test_listing_the_containers(server: LiveServer, other: Mount, container: Path) -> None:
     path = other.anew()
     with asked(server) as cost:

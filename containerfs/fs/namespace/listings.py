@@ -129,6 +129,21 @@ class MetadataCache:
                 container.listed_at = 0.0
             self._absent.clear()
 
+    def begin(self, containers: list[RemoteContainer] | None) -> None:
+        """Show the containers of a listing that has just arrived, or, with None, begin to request one.
+
+        Raises:
+            Failed: if no thread can be started.
+        """
+        flight = self._flight("", lambda flight: self._take_containers(flight, containers))
+        with self._flights_lock:
+            self._flights[""] = flight
+        if containers is None:
+            self._workers.begin_elsewhere(flight)
+        else:
+            flight.run()
+            flight.result()
+
     def ask(self, container: ContainerDirectory | None) -> None:
         """List a container's files now, or, with None, the containers.
 
@@ -229,9 +244,10 @@ class MetadataCache:
             has_older=has_older,
         )
 
-    def _take_containers(self, flight: Flight) -> None:
+    def _take_containers(self, flight: Flight, listed: list[RemoteContainer] | None = None) -> None:
         started = flight.started
-        listed = self._remote.containers()
+        if listed is None:
+            listed = self._remote.containers()
         with own_work():
             kept = self._attributes.load_containers()
             held = self._holdings.ended(listed)
