@@ -11,7 +11,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from containerfs.cli import app
+from containerfs.cli import command_line
 from containerfs.cli.manual import ENVIRONMENT, FILES, STATUS, Page, pages
 from containerfs.server.documentation import description
 
@@ -43,7 +43,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def _commands() -> Iterator[str]:
     yield "# Command reference\n\nMade from the commands: `containerfs COMMAND --help` says the same."
-    for page in pages(app):
+    for page in pages(command_line()):
         yield from _command(page)
     yield from _table("Exit status", STATUS)
     yield from _table("Environment", ENVIRONMENT)

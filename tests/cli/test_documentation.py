@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from containerfs.cli import app
+from containerfs.cli import command_line
 from containerfs.mount import statuses
 
 TEXT = (Path(__file__).parents[2] / "docs" / "CLI.md").read_text()
@@ -15,9 +15,8 @@ def _module(callback: object) -> str:
 
 
 def test_every_command_is_in_the_table() -> None:
-    commands = {
-        getattr(info.callback, "__name__", "") for info in app.registered_commands if _module(info.callback) in HERE
-    }
+    registered = command_line().registered_commands
+    commands = {getattr(info.callback, "__name__", "") for info in registered if _module(info.callback) in HERE}
     assert set(re.findall(r"^\| `([a-z]+) ", TEXT, re.MULTILINE)) == commands
 
 

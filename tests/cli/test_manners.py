@@ -9,14 +9,14 @@ import pytest
 from typer.main import get_command
 
 from containerfs import __version__
-from containerfs.cli import app
+from containerfs.cli import command_line
 from containerfs.cli.manual import pages
 from containerfs.cli.roff import man_pages
 from tests.cli.box import Box
 from tests.cli.tool import Tool
 from tests.fuse.mounted import Home
 
-COMMANDS: dict[str, Any] = dict(get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = dict(get_command(command_line()).commands)  # type: ignore[attr-defined]
 
 
 def test_help_and_version(tool: Tool) -> None:
@@ -60,7 +60,7 @@ def test_other_shells_have_completion(home: Home, shell: str) -> None:
 
 
 def test_each_command_has_a_man_page_that_groff_takes(tmp_path: Path) -> None:
-    written = man_pages(pages(app))
+    written = man_pages(pages(command_line()))
     assert {f"containerfs-{name}.1" for name in COMMANDS} | {"containerfs.1", "containerfs-keys-add.1"} <= set(written)
     for name, page in written.items():
         (tmp_path / name).write_text(page)
@@ -88,7 +88,7 @@ def test_a_mistake_of_ours_is_no_traceback(home: Home, failure: str, said: str) 
     program = f"""if True:
         from containerfs import cli
         def fail(): raise {failure}
-        cli.app = fail
+        cli.command_line = lambda names: fail
         cli.main()
     """
     done = home.attempt(sys.executable, "-c", program)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from containerfs.api.dialect import FEATURES, FEATURES_HEADER
-from containerfs.cli import app
+from containerfs.cli import command_line
 from containerfs.server.routes.answers import _STATUS
 from tests.server.live import running_server
 
@@ -51,7 +51,8 @@ def test_the_commands_run(tmp_path: Path) -> None:
 
 
 def test_every_option_is_in_the_table() -> None:
-    said = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}).stdout
+    env = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    said = CliRunner().invoke(command_line(["serve"]), ["serve", "--help"], env=env).stdout
     options = {option for option in re.findall(r"--[a-z][a-z-]+", said) if option not in ("--help", "--access-log")}
     table = set(re.findall(r"^\| `(--[a-z][a-z-]+)", TEXT, re.MULTILINE))
     assert table == options
