@@ -4,99 +4,76 @@ A file of attributes is never changed. Instead, a new one with the merged conten
 name of its own, and then those are deleted. So several machines can write at the same time without losing each other's
 attributes: each deletes what it has read, the others read all files that exist, and the next one that writes merges
 them.
+
+No lock is held during a request. Listings wait for nobody. Those that write in one container take turns, and what comes
+while one of them writes is written next, all at once.
 """
 
-import json
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
-from typing import Any
 
 from containerfs.api.dialect import Dialect
 from containerfs.fs import types
+from containerfs.fs.attribute_contents import Changes, Contents, changed, directory_id, is_directory_id, merged
 from containerfs.fs.remote import Arriving, BytesSource, ForwardingRemote, Remote, UploadRequest, ignored
 from containerfs.fs.types import FileAttributes, RemoteFile
 
 log = logging.getLogger(__name__)
 
 _NAME, _SUFFIX = ".containerfs-attributes-", ".json"
-_FORM = 1
 _LARGEST = 64 << 20  # bytes; a larger file is somebody's own
-_DIRECTORY = "directory:"  # prefix of the ids of directories that are kept here, and not on the service
 _READINGS = 3  # attempts to read what others are replacing
+_DELETED = 100  # files deleted here that are remembered, because a listing may still have them
+_GRACE = 600 * 10**9  # nanoseconds for which the attributes of a file that is not listed are kept
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """The contents of files of attributes.
+@dataclass(slots=True, eq=False)
+class _Write:
+    """Changes that are written together. All who made one of them wait for ``done``."""
 
-    Attributes:
-        files: attributes of files, by id.
-        directories: attributes of directories, by path; directories without files exist only here.
-    """
-
-    written_at: int = 0
-    files: Mapping[str, FileAttributes] = field(default_factory=dict)
-    directories: Mapping[str, FileAttributes] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, text: bytes) -> "Contents":
-        """Parse a file. Raises ValueError, TypeError, KeyError or AttributeError if it is none."""
-        read: dict[str, Any] = json.loads(text)
-        if read["containerfs_attributes"] != _FORM:
-            raise ValueError("unknown format")
-        files = {id_: FileAttributes(**told) for id_, told in read["files"].items()}
-        directories = {path: FileAttributes(**told) for path, told in read["directories"].items()}
-        return cls(int(read["written_at"]), files, directories)
-
-    def text(self) -> bytes:
-        read = {
-            "containerfs_attributes": _FORM,
-            "written_at": self.written_at,
-            "files": {id_: _told(attributes) for id_, attributes in self.files.items()},
-            "directories": {path: _told(attributes) for path, attributes in self.directories.items()},
-        }
-        return json.dumps(read, separators=(",", ":")).encode()
-
-
-@dataclass(slots=True)
-class Changes:
-    """What to write. ``removed`` are the ids of directories."""
-
-    files: dict[str, FileAttributes] = field(default_factory=dict)
-    directories: dict[str, FileAttributes] = field(default_factory=dict)
-    removed: set[str] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return bool(self.files or self.directories or self.removed)
-
-    def add(self, later: "Changes") -> None:
-        self.files.update(later.files)
-        self.directories.update(later.directories)
-        self.removed |= later.removed
+    changes: Changes = field(default_factory=Changes)
+    done: "Future[None]" = field(default_factory=Future)
+    has_writer: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Container:
-    """What is known of one container.
+    """What is known of one container. Guarded by the lock of all.
 
     Attributes:
-        lock: held while its files are listed or written; guards ``there`` and ``files``.
-        there: its files of attributes, by id.
-        files: the ids of its other files, including those that were stored since the listing; None before the first
-            listing.
-        changes: guarded by the lock of all containers.
+        known: what all files of attributes held that were ever read or written.
+        there: the ids of those that have to be deleted once others count in their place.
+        stored: the id of the last one that was stored here.
+        deleted: the ids of those that were deleted here last.
+        files: the ids of the other files when they were listed.
+        listed_at: when that began, in nanoseconds since 1970; 0 before the first listing.
+        ordinary: the ids of files that have the name of a file of attributes, and hold something else.
+        is_being_written: whether it is somebody's turn to write.
+        next: what is written next.
     """
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    there: dict[str, Contents] = field(default_factory=dict)
-    files: set[str] | None = None
-    changes: Changes = field(default_factory=Changes)
+    known: Contents = field(default_factory=Contents)
+    there: frozenset[str] = frozenset()
+    stored: str | None = None
+    deleted: "deque[str]" = field(default_factory=lambda: deque(maxlen=_DELETED))
+    files: Set[str] = frozenset()
+    listed_at: int = 0
+    ordinary: set[str] = field(default_factory=set)
+    is_being_written: bool = False
+    next: _Write = field(default_factory=_Write)
+
+    def take_over(self, began: int, there: Set[str], files: Set[str]) -> None:
+        """Note what a listing has found, unless a later one is known."""
+        if began > self.listed_at:
+            self.listed_at, self.files = began, files
+            self.there = frozenset(there) - {*self.deleted} | ({self.stored} if self.stored else set())
 
 
 class AttributeFiles(ForwardingRemote):
@@ -104,8 +81,9 @@ class AttributeFiles(ForwardingRemote):
 
     def __init__(self, remote: Remote) -> None:
         super().__init__(remote)
-        self._lock = threading.Lock()  # guards _containers, and the changes of each container
         self._containers: dict[str, _Container] = {}
+        self._lock = threading.Lock()  # guards _containers, and what is in them; never held during a request
+        self._turn_ended = threading.Condition(self._lock)
 
     @property
     def dialect(self) -> Dialect:
@@ -118,13 +96,11 @@ class AttributeFiles(ForwardingRemote):
     def files(self, container_id: str, arriving: Arriving = ignored) -> list[RemoteFile]:
         if self._is_able:
             return self._remote.files(container_id, arriving)
-        container = self._container(container_id)
-        with container.lock:
-            return self._list(
-                container_id,
-                container,
-                lambda files: arriving([file for file in files if not _may_hold_attributes(file)]),
-            )
+        return self._list(
+            container_id,
+            self._container(container_id),
+            lambda files: arriving([file for file in files if not _may_hold_attributes(file)]),
+        )
 
     def newest(self, container_id: str, since: int) -> list[RemoteFile]:
         found = self._remote.newest(container_id, since)
@@ -139,7 +115,7 @@ class AttributeFiles(ForwardingRemote):
         return {path: _directory(container_id, path, told) for path, told in directories.items()}
 
     def delete_file(self, container_id: str, file_id: str) -> None:
-        if file_id.startswith(_DIRECTORY):
+        if is_directory_id(file_id):
             with suppress(types.NotFound):
                 self._change(container_id, Changes(removed={file_id}))
         else:
@@ -150,8 +126,6 @@ class AttributeFiles(ForwardingRemote):
         with self._lock:
             self._containers.pop(container_id, None)
 
-    # Files of attributes
-
     @property
     def _is_able(self) -> bool:
         return self._remote.dialect.attributes
@@ -160,27 +134,51 @@ class AttributeFiles(ForwardingRemote):
         with self._lock:
             return self._containers.setdefault(container_id, _Container())
 
+    # Reading
+
     def _list(self, container_id: str, container: _Container, arriving: Arriving = ignored) -> list[RemoteFile]:
-        """List a container's files together with their attributes. The container's lock must be held."""
+        """List a container's files together with their attributes."""
+        began = time.time_ns()
+        listed = self._remote.files(container_id, arriving)
+        there = self._read_all(container_id, container, listed)
+        others = [file for file in listed if file.id not in there]
+        with self._lock:
+            container.take_over(began, there, {file.id for file in others})
+            known = container.known
+        attributes = {id_: kept.attributes for id_, kept in known.files.items()}
+        found = [replace(file, attributes=attributes.get(file.id)) for file in others]
+        return found + [_directory(container_id, path, kept.attributes) for path, kept in known.directories.items()]
+
+    def _read_all(self, container_id: str, container: _Container, listed: Sequence[RemoteFile]) -> set[str]:
+        """Learn what the files of attributes among some files hold, and return their ids."""
+        there: set[str] = set()
         for _ in range(_READINGS):
-            listed = self._remote.files(container_id, arriving)
-            try:
-                there = {file.id: self._read(container, file) for file in listed if _may_hold_attributes(file)}
-            except types.NotFound:  # replaced by others
-                continue
-            container.there = {id_: contents for id_, contents in there.items() if contents is not None}
-            others = [file for file in listed if file.id not in container.there]
-            container.files = {file.id for file in others}
-            kept = _merged(container.there.values())
-            found = [replace(file, attributes=kept.files.get(file.id)) for file in others]
-            return found + [_directory(container_id, path, told) for path, told in kept.directories.items()]
+            gone = []
+            for file in filter(_may_hold_attributes, listed):
+                if self._is_known(container, file):
+                    there.add(file.id)
+                    continue
+                try:
+                    contents = self._read(container, file)
+                except types.NotFound:
+                    gone.append(file.created_at)
+                    there.add(file.id)
+                else:
+                    if contents is not None:
+                        self._learn(container, contents)
+                        there.add(file.id)
+            if not gone:
+                return there
+            listed = self._remote.newest(container_id, min(gone))  # others have put a later one in its place
         raise types.Failed("the file of attributes is replaced again and again")
+
+    def _is_known(self, container: _Container, file: RemoteFile) -> bool:
+        with self._lock:
+            return file.id in container.there or file.id in container.deleted
 
     def _read(self, container: _Container, file: RemoteFile) -> Contents | None:
         """Read a file of attributes; None if it is somebody's own file. Raises NotFound."""
-        if file.id in container.there:
-            return container.there[file.id]
-        if file.size is not None and file.size > _LARGEST:
+        if file.id in container.ordinary or (file.size is not None and file.size > _LARGEST):
             return None
         with self._remote.content(file) as stream:
             text = b"".join(stream.chunks)
@@ -188,47 +186,76 @@ class AttributeFiles(ForwardingRemote):
             return Contents.read(text)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("%r does not hold attributes, and is shown as it is: %s", file.path, error)
-            return None
+        with self._lock:
+            container.ordinary.add(file.id)
+        return None
+
+    def _learn(self, container: _Container, contents: Contents) -> None:
+        """Add what a file of attributes holds. Merging takes too long for holding the lock."""
+        while True:
+            before = container.known
+            after = merged([before, contents])
+            with self._lock:
+                if container.known is before:
+                    container.known = after
+                    return
+
+    # Writing
 
     def _change(self, container_id: str, changes: Changes) -> None:
-        """Write changes. Those that come in the meantime are written next, all at once."""
+        """Write changes. Those that come while others are being written are written next, all at once."""
         container = self._container(container_id)
         with self._lock:
-            container.changes.add(changes)
-        with container.lock:
-            with self._lock:
-                due, container.changes = container.changes, Changes()
-            if not due:
-                return  # another thread has written it
-            try:
-                self._write(container_id, container, due)
-            except BaseException:
-                with self._lock:
-                    due.add(container.changes)
-                    container.changes = due
-                raise
+            write = container.next
+            write.changes.add(changes)
+            is_writer, write.has_writer = not write.has_writer, True
+        if is_writer:
+            self._take_turn(container_id, container, write)
+        write.done.result()
 
-    def _write(self, container_id: str, container: _Container, due: Changes) -> None:
-        if container.files is None:
+    def _take_turn(self, container_id: str, container: _Container, write: _Write) -> None:
+        with self._lock:
+            self._turn_ended.wait_for(lambda: not container.is_being_written)
+            container.is_being_written, container.next = True, _Write()
+        try:
+            self._write(container_id, container, write.changes)
+        except BaseException as error:
+            write.done.set_exception(error)
+        else:
+            write.done.set_result(None)
+        finally:
+            with self._lock:
+                container.is_being_written = False
+                self._turn_ended.notify_all()
+
+    def _write(self, container_id: str, container: _Container, changes: Changes) -> None:
+        if not container.listed_at:
             self._list(container_id, container)
-        before, kept = dict(container.there), _merged(container.there.values())
-        files = {**_pruned(kept.files, container.files or set()), **due.files}
-        directories = {**kept.directories, **due.directories}
-        contents = Contents(
-            max(time.time_ns(), kept.written_at + 1),
-            files,
-            {path: told for path, told in directories.items() if _directory_id(path, told) not in due.removed},
-        )
+        with self._lock:
+            before, known = container.there, container.known
+            living, listed_at = container.files, container.listed_at
+        now = max(time.time_ns(), known.written_at + 1)
+        contents = changed(known, changes, now).without(living, before=listed_at - _GRACE)
         name, text = f"{_NAME}{secrets.token_hex(4)}{_SUFFIX}", contents.text()
         stored = self._remote.upload(UploadRequest(container_id, name, BytesSource(text), secrets.token_hex(16)))
         if not _may_hold_attributes(stored):
             self._remote.delete_file(container_id, stored.id)
             raise types.Refused(f"the service stores {name!r} as {stored.path!r}, where it cannot be found again")
-        container.there[stored.id] = contents
-        container.files = (container.files or set()) | due.files.keys()
-        for old in before:
-            self._remote.delete_file(container_id, old)
-            container.there.pop(old, None)
+        self._learn(container, contents)
+        with self._lock:
+            container.stored = stored.id
+            container.there |= {stored.id}
+        try:
+            for old in before:
+                self._delete(container_id, container, old)
+        except types.FsError as error:
+            log.info("An older file of attributes is deleted with the next change: %s", error)
+
+    def _delete(self, container_id: str, container: _Container, old: str) -> None:
+        self._remote.delete_file(container_id, old)
+        with self._lock:
+            container.there -= {old}
+            container.deleted.append(old)
 
 
 def _may_hold_attributes(file: RemoteFile) -> bool:
@@ -236,31 +263,7 @@ def _may_hold_attributes(file: RemoteFile) -> bool:
 
 
 def _directory(container_id: str, path: str, attributes: FileAttributes) -> RemoteFile:
+    """Return a directory as a service would describe it."""
     return RemoteFile(
-        _directory_id(path, attributes), container_id, path + "/", 0, int(time.time()), attributes=attributes
+        directory_id(path, attributes), container_id, path + "/", 0, int(time.time()), attributes=attributes
     )
-
-
-def _directory_id(path: str, attributes: FileAttributes) -> str:
-    """Return an id that differs for a directory and one that is created in its place, so that deleting one keeps the
-    other."""
-    return f"{_DIRECTORY}{attributes.mtime}:{path}"
-
-
-def _merged(there: Iterable[Contents]) -> Contents:
-    """Merge files of attributes. If they differ, the last one written counts."""
-    found = Contents()
-    for each in sorted(there, key=attrgetter("written_at")):
-        found = Contents(each.written_at, {**found.files, **each.files}, {**found.directories, **each.directories})
-    return found
-
-
-def _pruned(kept: Mapping[str, FileAttributes], there: set[str]) -> Mapping[str, FileAttributes]:
-    """Leave out files that no longer exist, if they are the majority. A few may just have been stored by others."""
-    living = {id_: told for id_, told in kept.items() if id_ in there}
-    return living if len(living) < len(kept) / 2 else kept
-
-
-def _told(attributes: FileAttributes) -> dict[str, int]:
-    fields = {"mode": attributes.mode, "uid": attributes.uid, "gid": attributes.gid, "mtime": attributes.mtime}
-    return {name: value for name, value in fields.items() if value is not None}

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
 from tests.fuse.mounted import Home, Mount, eventually, tree
 from tests.server.live import LiveServer
@@ -43,6 +44,23 @@ def test_a_tree_arrives_as_it_was(
     assert other.home.run(elsewhere / "latest") == "hello\n"
     rsync = ("rsync", "-a", "--delete", "--itemize-changes", f"{source}/", f"{elsewhere}/")
     assert [line for line in other.home.run(*rsync).splitlines() if not line.startswith(".d..t")] == []
+
+
+def test_what_changes_in_a_directory_moves_its_time_here_alone(
+    mount: Mount, other: Mount, container: Path, sdk: OpenAI
+) -> None:
+    directory = container / "directory"
+    directory.mkdir()
+    created = directory.stat().st_mtime_ns
+    mount.home.run("containerfs", "sync", container)
+    (directory / "file").touch()
+    id_ = os.getxattr(container, "user.containerfs.id").decode()
+    sdk.containers.files.create(id_, file=("through/files", b""))
+    assert directory.stat().st_mtime_ns > created
+    mount.home.run("containerfs", "sync", container)
+    elsewhere = other.anew(container)
+    assert (elsewhere / "directory").stat().st_mtime_ns == created
+    assert (elsewhere / "through").stat().st_mtime_ns == sdk.containers.retrieve(id_).created_at * 10**9
 
 
 def test_programs_do_not_see_that_they_are_told_of(server: LiveServer, home: Home, container: Path) -> None:
