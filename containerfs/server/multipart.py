@@ -91,10 +91,16 @@ async def read_form(
 
 
 class _Parser:
-    """Turns the callbacks of the parser into a list of events: (name, data)."""
+    """Turns the callbacks of the parser into a list of events: (name, data).
+
+    What precedes the first boundary is dropped. Source: RFC 2046, section 5.1.1.
+    """
 
     def __init__(self, boundary: bytes) -> None:
         self.ended = False
+        self._first = b"\r\n--" + boundary
+        self._preamble: bytearray | None = bytearray(b"\r\n")
+        """None once the first boundary has come."""
         self._events: list[tuple[str, memoryview]] = []
         marks = ("part_begin", "part_end", "header_end", "headers_finished", "end")
         spans = ("part_data", "header_field", "header_value")
@@ -105,11 +111,23 @@ class _Parser:
     def events(self, chunk: bytes) -> list[tuple[str, memoryview]]:
         self._events = []
         try:
-            self._parser.write(chunk)
+            self._parser.write(chunk if self._preamble is None else self._after_preamble(self._preamble, chunk))
         except FormParserError as error:
             raise InvalidRequest("The multipart body is malformed.", code="invalid_multipart") from error
         self.ended = self.ended or any(name == "end" for name, _ in self._events)
         return self._events
+
+    def _after_preamble(self, preamble: bytearray, chunk: bytes) -> bytes:
+        """Return what of the body is the parser's, with the first boundary at its beginning; b"" before it has come."""
+        may_begin = max(0, len(preamble) - len(self._first))
+        preamble += chunk
+        begins = preamble.find(self._first, may_begin)
+        if begins >= 0:
+            self._preamble = None
+            return bytes(preamble[begins + 2 :])
+        if len(preamble) > _FIELDS_MAX_BYTES:
+            raise InvalidRequest("The multipart body does not begin with its boundary.", code="invalid_multipart")
+        return b""
 
     def _mark(self, name: str) -> Callable[[], None]:
         return lambda: self._events.append((name, memoryview(b"")))
@@ -183,9 +201,9 @@ class _FormReader:
 
     async def _open(self) -> None:
         parameters = _parameters(self._disposition)
-        name = _decoded(_unescaped(parameters.get("name", b"")), "name")
-        if not name:
+        if "name" not in parameters:
             raise InvalidRequest("A part of the multipart body has no name.", code="invalid_multipart")
+        name = _decoded(_unescaped(parameters["name"]), "name")
         filename, ambiguous = file_name(parameters)
         if filename is None or name != _FILE_FIELD:
             self._value = self._values.setdefault(name, bytearray())

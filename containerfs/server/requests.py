@@ -6,7 +6,7 @@ unknown fields, because programs may be newer than this server.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from containerfs.api.models import Order
 
@@ -30,6 +30,11 @@ Text = Annotated[
 Id = Text
 
 
+def _whole(number: Any) -> Any:
+    """Return the integer that a float is, if it is one: to JSON, 5 and 5.0 are the same number."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -45,6 +50,8 @@ class ExpiryRule(Body):
     anchor: Literal["created_at", "last_active_at"]
     days: int | None = Field(None, ge=1, le=_MAX_SPAN["days"])
     minutes: int | None = Field(None, ge=1, le=_MAX_SPAN["minutes"])
+
+    _whole = field_validator("days", "minutes", mode="before")(_whole)
 
     @model_validator(mode="after")
     def _one_span(self) -> "ExpiryRule":
@@ -112,6 +119,8 @@ class Attributes(Body):
     gid: int | None = Field(None, ge=0, le=_MAX_ID)
     mtime_ns: int | None = Field(None, ge=-_MAX_TIME_NS, le=_MAX_TIME_NS)
 
+    _whole = field_validator("mode", "uid", "gid", "mtime_ns", mode="before")(_whole)
+
 
 class UpdateFile(Body):
     """The body of ``POST /containers/{id}/files/{id}``, an extension of this server. It replaces all attributes."""
@@ -123,7 +132,7 @@ class CopyFile(Body):
     """The body of ``POST /containers/{id}/files`` as JSON. All fields but ``file_id`` are extensions of this server."""
 
     file_id: Id
-    path: str | None = Field(None, json_schema_extra={"minLength": 1})
+    path: str | None = Field(None, json_schema_extra={"minLength": 1, "pattern": "^[^/]"})
     attributes: Attributes | None = None
 
 

@@ -77,6 +77,17 @@ def test_what_is_no_attribute_is_refused(http: httpx.Client, container: str, giv
     refused(http.post(url, json={"attributes": given}), 400, param)
 
 
+def test_a_whole_number_may_be_written_with_a_fraction(http: httpx.Client, container: str) -> None:
+    made = answered(upload(http, container, "a"))
+    url = f"/containers/{container}/files/{made['id']}"
+    changed = http.post(url, content=b'{"attributes": {"mode": 117.0, "mtime_ns": 1.5e18}}')
+    assert answered(changed)["attributes"] == {"mode": 117, "mtime_ns": 1_500_000_000_000_000_000}
+    rule = {"anchor": "created_at", "minutes": 3.0}
+    assert create(http, expires_after=rule)["expires_after"] == {"anchor": "created_at", "minutes": 3}
+    for wrong in (b"true", b"1e400", b"-1e30", b"NaN"):
+        refused(http.post(url, content=b'{"attributes": {"mode": %b}}' % wrong), 400, "attributes.mode")
+
+
 def test_an_upload_that_is_sent_again_may_have_other_attributes(http: httpx.Client, container: str) -> None:
     once = {"idempotency-key": f"key-{container}"}
     made = answered(upload(http, container, "a", SOME, headers=once))

@@ -165,6 +165,7 @@ def test_a_name_that_is_not_utf8(http: httpx.Client, container: str) -> None:
 MALFORMED = [
     (b"", "multipart/form-data; boundary=B"),
     (b"nonsense", "multipart/form-data; boundary=B"),
+    (b"x" * 70_000 + form('filename="a"')[0], "multipart/form-data; boundary=B"),
     (form('filename="a"')[0], "multipart/form-data"),
     (form('filename="a"')[0], "multipart/form-data; boundary=" + "x" * 71),
     (form('filename="a"')[0], "multipart/form-data; boundary=other"),
@@ -186,6 +187,20 @@ def test_a_malformed_form_is_a_400_and_leaves_nothing(
         response = http.post(path, content=body, headers={"content-type": kind})
         assert response.status_code == 400, response.text
     assert contents_in(server.data_dir) == before
+
+
+@pytest.mark.parametrize("preamble", [b"\r\n", b"for a reader without MIME\r\n", b"x\r\n" * 9000])
+def test_what_precedes_the_first_part_is_ignored(http: httpx.Client, container: str, preamble: bytes) -> None:
+    body, headers = form('filename="a"')
+    for pieces in ([preamble + body], [preamble, body], [bytes([byte]) for byte in preamble[-60:] + body]):
+        file = answered(http.post(f"/containers/{container}/files", content=iter(pieces), headers=headers))
+        assert http.get(f"/containers/{container}/files/{file['id']}/content").content == b"content"
+
+
+def test_a_part_whose_name_is_empty_is_ignored_as_others_are(http: httpx.Client, container: str) -> None:
+    body, headers = form('filename="a"')
+    body = b'--B\r\nContent-Disposition: form-data; name=""\r\n\r\nx\r\n' + body
+    assert answered(http.post(f"/containers/{container}/files", content=body, headers=headers))["bytes"] == 7
 
 
 @given(body=st.binary(max_size=300), cut=st.integers(0, 200))
