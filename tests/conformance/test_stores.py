@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from containerfs.server.storage.blob_store import BlobReader
 from containerfs.server.storage.failures import BlobNotFoundError, UnknownCursorError
 from containerfs.server.storage.metadata_store import LEASE_S, LINGER_S, Transaction
 from containerfs.server.storage.open import Stores, sqlite_url
@@ -86,8 +87,13 @@ async def upload(stores: Stores, content: bytes, id: str) -> str:
         return name
 
 
+async def opened(stores: Stores, blob: str, size: int) -> BlobReader:
+    recorded = await stores.metadata.read(lambda tx: stores.blobs.recorded(tx, blob, size))
+    return recorded or await stores.blobs.open(blob, size)
+
+
 async def content(stores: Stores, blob: str, size: int) -> bytes:
-    reader = await stores.blobs.open(blob, size)
+    reader = await opened(stores, blob, size)
     try:
         pieces, position = [], 0
         while piece := await reader.read(position, 1000):
@@ -120,13 +126,13 @@ def test_a_small_blob_is_kept_with_the_rows(stores: Stores, stored: Callable[[],
         name = await upload(stores, small, "file-1")
         assert stored() == []
         assert await content(stores, name, size) == small
-        reader = await stores.blobs.open(name, size)
+        reader = await opened(stores, name, size)
         await stores.metadata.write(lambda tx: tx.insert_file(file_of(name, "file-2")))
         assert await stores.metadata.write(lambda tx: tx.delete_file("file-1", 1)) == []
         assert await content(stores, name, size) == small
         assert await stores.metadata.write(lambda tx: tx.delete_file("file-2", 1)) == []
         with pytest.raises(BlobNotFoundError):
-            await (await stores.blobs.open(name, size)).seek(0, size or 1)
+            await (await opened(stores, name, size)).seek(0, size or 1)
         assert await reader.read(0, size) == small
         assert await due(stores, time.time() + 1e6) == [], "nothing is left to be deleted later"
         with pytest.raises(BlobNotFoundError):
@@ -153,7 +159,7 @@ def test_a_small_blob_is_stored_with_the_first_row_or_not_at_all(
             with pytest.raises(KeyError):
                 await stores.metadata.write(work)
         with pytest.raises(BlobNotFoundError):
-            await (await stores.blobs.open(name, 5)).seek(0, 5)
+            await (await opened(stores, name, 5)).seek(0, 5)
         assert await due(stores, time.time() + 1e6) == []
         assert stored() == []
 
@@ -181,7 +187,7 @@ def test_pieces_of_any_size_come_back_as_one(stores: Stores, sizes: list[int]) -
         pieces = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
         name = await put(stores, *pieces)
         whole = b"".join(pieces)
-        reader = await stores.blobs.open(name, len(whole))
+        reader = await opened(stores, name, len(whole))
         assert reader.size == len(whole)
         for offset in (0, len(whole) // 3, len(whole) - 1):
             if 0 <= offset < len(whole):
@@ -220,7 +226,7 @@ def test_large_blobs_come_back(stores: Stores, stored: Callable[[], list[str]]) 
             pieces = [bytes([number % 251]) * 65_536 for number in range(size // 65_536)]
             pieces.append(b"z" * (size % 65_536))
             names.append(await put(stores, *pieces))
-            reader = await stores.blobs.open(names[-1], size)
+            reader = await opened(stores, names[-1], size)
             for start, stop in ((0, size), (size - 70_000, size), (65_536 * 9 - 1, 65_536 * 9 + 1)):
                 await reader.seek(start, stop)
                 read = bytearray()
@@ -236,14 +242,14 @@ def test_large_blobs_come_back(stores: Stores, stored: Callable[[], list[str]]) 
 def test_what_is_open_outlives_its_death(stores: Stores, stored: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
         name = await put(stores, LARGE)
-        reader = await stores.blobs.open(name, len(LARGE))
+        reader = await opened(stores, name, len(LARGE))
         await stores.blobs.discard([name])
         assert await reader.read(0, 100) == LARGE[:100]
         await reader.close()
         for _ in range(2):
             assert await stores.blobs.delete([name])
         with pytest.raises(BlobNotFoundError):
-            await (await stores.blobs.open(name, len(LARGE))).seek(0, 7)
+            await (await opened(stores, name, len(LARGE))).seek(0, 7)
         assert stored() == []
 
 
@@ -252,7 +258,7 @@ def test_a_blob_of_another_size_than_it_should_be_is_an_error(stores: Stores, si
     async def scenario() -> None:
         name = await put(stores, bytes(size))
         with pytest.raises(OSError, match=f"{size} bytes instead of {size + 1}"):
-            await (await stores.blobs.open(name, size + 1)).seek(0, size + 1)
+            await (await opened(stores, name, size + 1)).seek(0, size + 1)
 
     asyncio.run(scenario())
 

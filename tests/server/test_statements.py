@@ -114,12 +114,12 @@ def test_blobs_are_named_in_statements_of_one_size(tmp_path: Path) -> None:
     assert len(asyncio.run(scenario())) == 1
 
 
-def watched(stores: Stores) -> list[str]:
-    """The statements that are run from now on, without the beginnings and ends of transactions."""
+def watched(stores: Stores, *, with_transactions: bool = False) -> list[str]:
+    """The statements that are run from now on, by default without the beginnings and ends of transactions."""
     run: list[str] = []
 
     def note(statement: str) -> None:
-        if not statement.startswith(("BEGIN", "COMMIT")):
+        if with_transactions or not statement.startswith(("BEGIN", "COMMIT")):
             run.append(statement)
 
     metadata = stores.metadata
@@ -135,6 +135,27 @@ async def upload(service: Service) -> str:
     async with service.contents.receive() as blob:
         await blob.write(b"x")
         return (await service.files.create("n", "f", "p", blob)).id
+
+
+def test_a_small_content_is_read_in_the_transaction_that_finds_it(tmp_path: Path) -> None:
+    async def scenario() -> list[str]:
+        stores = open_stores(tmp_path)
+        service = Service(stores)
+        file = await upload(service)
+        container = (await service.containers.create("n", CreateContainer(name="a", file_ids=[file]))).id
+        run = watched(stores, with_transactions=True)
+        for content in (
+            await service.files.content("n", file),
+            await service.container_files.content("n", container, file),
+        ):
+            assert await content.blob.read(0, 9) == b"x"
+            await content.blob.close()
+        await stores.close()
+        return run
+
+    run = asyncio.run(scenario())
+    assert [statement for statement in run if statement.startswith("BEGIN")] == ["BEGIN"] * 2
+    assert sum("small_blobs" in statement for statement in run) == 2
 
 
 def test_a_container_with_many_files_takes_few_statements(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from containerfs.server.service.pages import from_cursor, page_of
 from containerfs.server.service.quotas import check_room, quota_for
 from containerfs.server.service.refusals import ambiguous_name, no_container_file, no_file
 from containerfs.server.service.transactions import Change, Once, Transactions
-from containerfs.server.storage.blob_store import BlobWriter
+from containerfs.server.storage.blob_store import BlobReader, BlobWriter
 from containerfs.server.storage.failures import BlobNotFoundError
 from containerfs.server.storage.metadata_store import Transaction
 from containerfs.server.storage.records import ContainerFileRecord, ContainerRecord, PageQuery
@@ -163,14 +163,15 @@ class ContainerFiles:
     async def content(self, namespace: str, container_id: str, id: str) -> Content:
         """Open the content of a file, and record that as activity of its container."""
 
-        def work(tx: Transaction, now: int) -> tuple[ContainerRecord, ContainerFileRecord]:
+        def work(tx: Transaction, now: int) -> tuple[ContainerRecord, ContainerFileRecord, BlobReader | None]:
             container = live_container(tx, namespace, container_id, now)
-            return container, _file(tx, container, id)
+            file = _file(tx, container, id)
+            return container, file, self._contents.recorded(tx, file)
 
-        container, file = await self._transactions.read(work)
+        container, file, recorded = await self._transactions.read(work)
         await self._record_read(container)
         try:
-            return await self._contents.open(file, file_name(file.path))
+            return await self._contents.open(file, file_name(file.path), recorded)
         except BlobNotFoundError as error:
             raise no_container_file(container_id, id) from error
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from containerfs.server.service.transactions import Change, Transactions
 from containerfs.server.storage.blob_store import BlobReader, BlobStore, BlobWriter
 from containerfs.server.storage.failures import StoreUnavailableError
+from containerfs.server.storage.metadata_store import Transaction
 from containerfs.server.storage.records import ContainerFileRecord, FileRecord
 
 
@@ -40,13 +41,21 @@ class Contents:
                     await self._abandon(name)
                 raise
 
-    async def open(self, file: FileRecord | ContainerFileRecord, name: str) -> Content:
-        """Open the content of a file, to be served under ``name``.
+    def recorded(self, tx: Transaction, file: FileRecord | ContainerFileRecord) -> BlobReader | None:
+        """Open the content of a file if it is kept in the rows."""
+        return self._blobs.recorded(tx, file.blob, file.bytes)
+
+    async def open(self, file: FileRecord | ContainerFileRecord, name: str, recorded: BlobReader | None) -> Content:
+        """Open the content of a file.
+
+        Args:
+            name: the name under which it is to be served.
+            recorded: the content, if it is kept in the rows.
 
         Raises:
             BlobNotFoundError: if the file was deleted in the meantime.
         """
-        return Content(file.id, name, await self._blobs.open(file.blob, file.bytes))
+        return Content(file.id, name, recorded or await self._blobs.open(file.blob, file.bytes))
 
     async def _abandon(self, blob: str) -> None:
         """Remove a blob unless a row names it. If the store is unavailable, it goes when its lease ends."""

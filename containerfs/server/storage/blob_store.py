@@ -87,8 +87,17 @@ class BlobStore(Protocol):
         """
         ...
 
+    def recorded(self, tx: Transaction, blob: str, size: int) -> BlobReader | None:
+        """Open a blob of ``size`` bytes if it is kept in the rows, in the transaction that found its name. If not,
+        ``open`` finds it.
+
+        Raises:
+            OSError: if the blob has another size.
+        """
+        ...
+
     async def open(self, blob: str, size: int) -> BlobReader:
-        """Open a blob of ``size`` bytes.
+        """Open a blob of ``size`` bytes that is not kept in the rows.
 
         Raises:
             BlobNotFoundError: if there is no such blob; may also be raised by ``BlobReader.seek``.

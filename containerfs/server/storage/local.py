@@ -51,6 +51,9 @@ class LocalBlobStore:
         finally:
             await writer.close()
 
+    def recorded(self, tx: Transaction, blob: str, size: int) -> None:
+        """Return None: no blob is kept in the rows."""
+
     async def open(self, blob: str, size: int) -> "LocalBlobReader":
         try:
             reader = LocalBlobReader(os.open(_path(self._blobs, blob), os.O_RDONLY | os.O_CLOEXEC))

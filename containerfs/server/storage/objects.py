@@ -89,6 +89,9 @@ class ObjectBlobStore:
         finally:
             await writer.close()
 
+    def recorded(self, tx: Transaction, blob: str, size: int) -> None:
+        """Return None: no blob is kept in the rows."""
+
     async def open(self, blob: str, size: int) -> "ObjectBlobReader":
         return ObjectBlobReader(self._read, blob, size)
 

@@ -35,11 +35,11 @@ class TieredBlobStore:
         async with self._large.writer() as large:
             yield TieredBlobWriter(large, self._may_keep_small)
 
+    def recorded(self, tx: Transaction, blob: str, size: int) -> BlobReader | None:
+        content = tx.small_blob(blob) if size <= SMALL_MAX else None
+        return None if content is None else SmallBlobReader(blob, content, size)
+
     async def open(self, blob: str, size: int) -> BlobReader:
-        if size <= SMALL_MAX:
-            content = await self._metadata.read(lambda tx: tx.small_blob(blob))
-            if content is not None:
-                return SmallBlobReader(blob, content, size)
         return await self._large.open(blob, size)
 
     async def discard(self, blobs: Collection[str]) -> None:
