@@ -297,7 +297,13 @@ class FileSystem:
         return self._files.link(parent, name, target, owner)
 
     def readlink(self, link: Link) -> bytes:
-        """Return the target of a symbolic link. Source: readlink(2)."""
+        """Return the target of a symbolic link, which the kernel remembers. Source: readlink(2).
+
+        Raises:
+            Gone: if the service has none any more; the kernel looks the name up again.
+        """
+        if link.dropped:
+            raise types.Gone(link.name)
         try:
             return self._files.target(link)
         except types.NotFound as error:

@@ -17,6 +17,9 @@ from containerfs.api.errors import ContainerFSError
 
 _LIBRARIES = ("libfuse3.so.4", "libfuse3.so.3")  # the used part is the same in both
 
+CACHE_SYMLINKS = 1 << 23
+"""The kernel remembers the targets of links. Source: FUSE_CAP_CACHE_SYMLINKS, fuse_common.h"""
+
 _u32, _u64, _i32, _i64 = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_int32, ctypes.c_int64
 
 

@@ -219,6 +219,7 @@ class Session:
 
     def _init(self, _: int, connection: Any) -> None:
         connection.contents.max_background = _BACKGROUND
+        connection.contents.want |= connection.contents.capable & libfuse.CACHE_SYMLINKS
         connection.contents.max_readahead = readahead.READ_AHEAD  # the kernel takes the smaller of this and its own
         if self._mounted is not None:
             readahead.widen(self._mounted.device)

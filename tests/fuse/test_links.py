@@ -1,15 +1,18 @@
 """Symbolic links on a real mount, by the programs that make and follow them."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from openai import OpenAI
 
 from tests.fuse.counted import asked
-from tests.fuse.mounted import Home, Mount, tree
+from tests.fuse.mounted import Home, Mount, eventually, tree
 from tests.server.live import LiveServer
 
 
@@ -167,3 +170,67 @@ def test_a_link_to_a_name_that_is_taken(container: Path) -> None:
             (container / name).symlink_to("y")
     subprocess.run(["ln", "-sfn", "y", container / "l"], check=True)
     assert os.readlink(container / "l") == "y"
+
+
+LONG = ("-o", "entry_timeout=60,attr_timeout=60")  # for which the kernel remembers names and attributes
+
+
+@contextmanager
+def stopped(mount: Mount) -> Iterator[None]:
+    """Only the kernel answers meanwhile."""
+    os.kill(mount.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(mount.pid, signal.SIGCONT)
+
+
+def test_the_kernel_remembers_targets(server: LiveServer, home: Home) -> None:
+    with home.mounted("--url", server.address, *LONG) as mount:
+        top = mount / "remembered"
+        (top / "directory").mkdir(parents=True)
+        (top / "0").symlink_to("directory")
+        for number in range(1, 20):
+            (top / f"{number}").symlink_to(f"{number - 1}")
+        home.run("stat", "--dereference", top / "19")
+        with stopped(mount):
+            home.run("stat", "--dereference", top / "19", timeout=10)
+            assert home.run("readlink", top / "0", timeout=10) == "directory\n"
+
+
+def test_a_link_that_is_replaced_here(server: LiveServer, home: Home) -> None:
+    with home.mounted("--url", server.address, *LONG) as mount:
+        (mount / "replaced").mkdir()
+        link = mount / "replaced" / "link"
+        for target in ("first", "x", "a longer one than the first", "y"):
+            home.run("ln", "-sfn", target, link)
+            assert home.run("readlink", link) == f"{target}\n"
+        for target in ("again", "z", "and longer again"):
+            link.unlink()
+            link.symlink_to(target)
+            assert os.readlink(link) == target
+            assert link.lstat().st_size == len(target)
+
+
+@pytest.mark.parametrize("targets", [["first", "a longer one"], ["a long one", "x"], ["same", "size"]])
+def test_a_link_that_is_replaced_elsewhere(
+    server: LiveServer, home: Home, container: Path, sdk: OpenAI, targets: list[str]
+) -> None:
+    """The kernel need not look up the name before it asks for the target of the new one."""
+    container_id = os.getxattr(container, "user.containerfs.id").decode()
+    with home.mounted("--url", server.address, "--metadata-expiry", "1h", *LONG) as mount:
+        link, read = mount / container.name / "link", []
+        for target in targets:
+            made = sdk.containers.files.create(container_id, file=("link.rclonelink", target.encode()))
+            os.listdir(mount.anew(container))
+
+            def is_read(target: str = target) -> bool:
+                read.append(os.readlink(link))
+                return read[-1] == target
+
+            eventually(is_read, "the new target")
+            assert link.lstat().st_size == len(target)
+            with stopped(mount):
+                assert home.run("readlink", link, timeout=10) == f"{target}\n"
+        sdk.containers.files.delete(made.id, container_id=container_id)
+        assert set(read) <= {*targets}, "never a part, or a mixture"

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from containerfs.fs import state, transitions
 from containerfs.fs.namespace.attributes import Attributes, directory_key, shown_attributes
-from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, inode, nanoseconds
+from containerfs.fs.namespace.nodes import ContainerDirectory, Directory, FileNode, Link, inode, nanoseconds
 from containerfs.fs.namespace.shown import Shown, free_name, shown_paths
 from containerfs.fs.namespace.tree import Tree
 from containerfs.fs.types import RemoteContainer, RemoteFile
@@ -149,7 +149,9 @@ def _show(tree: Tree, container: ContainerDirectory, place: Shown) -> None:
     there = parent.children.get(name)
     if isinstance(there, FileNode) and type(there) is not kind:
         return  # a file made here has the name; both are shown once that file is on the service
-    if isinstance(there, FileNode) and there is not node:
+    if isinstance(there, Link) and there is not node and not there.local:
+        tree.drop_link(there)
+    elif isinstance(there, FileNode) and there is not node:
         tree.change(there, transitions.listed, remote, held=there.opens > 0)
         if not there.local:
             there.atime = there.mtime = there.ctime = nanoseconds(remote.created_at)

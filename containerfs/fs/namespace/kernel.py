@@ -5,6 +5,9 @@ size, or map it beyond the new one. So when a file is opened whose content is no
 about, the kernel is made to forget first. That is quick as long as no program has the file open. Otherwise the kernel
 waits for reads of the pages that it forgets, and such a read may be waiting for one of our threads. So if programs have
 the file open, a separate thread tells the kernel.
+
+The targets of links it remembers for good, together with their size, so a link never changes: one that was replaced
+elsewhere is another node.
 """
 
 from collections.abc import Callable

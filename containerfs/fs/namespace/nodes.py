@@ -397,7 +397,7 @@ class FileNode(Node):
 
 
 class Link(FileNode):
-    """A symbolic link. Its target is its content."""
+    """A symbolic link. Its target is its content, which never changes."""
 
     __slots__ = ()
     kind = stat.S_IFLNK
@@ -406,6 +406,11 @@ class Link(FileNode):
     @staticmethod
     def stored_name(name: str) -> str:
         return name + SUFFIX
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the service no longer has it, or has something else in its place."""
+        return self.parent is None and isinstance(self.state, state.Stored)
 
 
 @functools.lru_cache(maxsize=1024)

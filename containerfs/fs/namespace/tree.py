@@ -24,6 +24,7 @@ from containerfs.fs.namespace.nodes import (
     ContainerDirectory,
     Directory,
     FileNode,
+    Link,
     Node,
     Presence,
     Root,
@@ -302,6 +303,12 @@ class Tree:
         if node.remote is not None:
             node.container.by_id.pop(node.remote.id, None)
         parent.remove(node)
+
+    def drop_link(self, link: Link) -> None:
+        """Take away a link in whose place the service has another one, which gets a node of its own: the kernel relies
+        on a link's target and size as long as it knows the node."""
+        self.detach(link)
+        self._kernel.forget_read(link)
 
     def remove_with_empty_parents(self, node: Node) -> None:
         """Remove a node, and those parents that the service no longer has because they have no files left."""
