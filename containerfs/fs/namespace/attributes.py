@@ -107,6 +107,7 @@ class AttributeStore:
         self._lock = threading.Lock()  # guards everything below
         self._waiting: dict[tuple[str, str], Attributes] = {}  # by container id and key: to be saved soon
         self._timer: threading.Timer | None = None
+        self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(path.with_name(path.name + ".lock")):
             self._db = _open(path)
@@ -155,6 +156,8 @@ class AttributeStore:
         """Save attributes within a second, together with others: access times, and what the service has too, which a
         crash of the mount may lose."""
         with self._lock:
+            if self._closed:
+                return
             self._waiting[container_id, key] = attributes
             if self._timer is None:
                 timer = threading.Timer(_SOON, self._save_waiting)
@@ -173,22 +176,31 @@ class AttributeStore:
         self._run("DELETE FROM attributes WHERE service = ? AND container = ?", [(self._service, container_id)])
 
     def close(self) -> None:
-        self._save_waiting()
         with self._lock:
+            if not self._closed:
+                self._execute(_SAVE, [])
+            self._closed = True
             self._db.close()
 
     def _save_waiting(self) -> None:
-        self._run(_SAVE, [])
+        with self._lock:
+            if not self._closed:  # as it is if the timer was due just then
+                self._execute(_SAVE, [])
 
     def _run(self, statement: str, parameters: list[tuple[object, ...]]) -> list[tuple[Any, ...]]:
-        """Run a statement once for each tuple of parameters, after saving what waits, in one transaction.
+        with self._lock:
+            return self._execute(statement, parameters)
+
+    def _execute(self, statement: str, parameters: list[tuple[object, ...]]) -> list[tuple[Any, ...]]:
+        """Run a statement once for each tuple of parameters, after saving what waits, in one transaction. The lock must
+        be held.
 
         Returns:
             The rows of a SELECT.
         """
         rows: list[tuple[Any, ...]] = []
         try:
-            with self._lock, self._db:
+            with self._db:
                 if self._waiting:
                     self._db.executemany(_SAVE, self._take_waiting())
                 for values in parameters:

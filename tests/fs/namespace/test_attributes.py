@@ -145,6 +145,19 @@ def test_what_is_to_be_saved_soon_is_saved_before_the_end(store: AttributeStore,
     other.close()
 
 
+def test_a_timer_that_is_due_just_at_the_end_says_nothing(
+    store: AttributeStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.save_soon("box", file_key("cfile_1"), Attributes(atime=1))
+    timer = store._timer
+    assert timer is not None
+    store.close()
+    timer.function()
+    store.save_soon("box", file_key("cfile_1"), Attributes(atime=2))
+    assert store._timer is None
+    assert caplog.records == []
+
+
 def test_what_was_to_be_saved_soon_replaces_nothing_later(store: AttributeStore) -> None:
     store.save_soon("box", file_key("cfile_1"), Attributes(atime=1))
     store.save("box", file_key("cfile_1"), Attributes(mode=0o600))
