@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.faults.exchange import Exchange, Gate, Match
 from tests.faults.faults import ALWAYS, anything, content, copy, deletion, is_away, look, making, upload_of
 from tests.faults.mounting import Task, agrees, failed, mounted, settled
-from tests.faults.network import may_be_root, run_as_root, wire
+from tests.faults.network import Relay, Wire, may_be_root, relay, run_as_root, wire
 from tests.faults.service import Service
 from tests.fuse.mounted import Home, Mount, errno_of, eventually, tree
 from tests.server.live import running_server
@@ -409,26 +410,34 @@ def test_a_mount_ends_while_programs_wait(service: Service, home: Home, box: str
 # Packets
 
 
-@pytest.mark.skipif(not may_be_root(), reason="this user may make no network namespaces")
-def test_packets_that_are_lost(home: Home, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if os.geteuid():
+@pytest.mark.parametrize("line", [relay, wire] if may_be_root() else [relay])
+def test_packets_that_are_lost(
+    home: Home, tmp_path: Path, request: pytest.FixtureRequest, line: Callable[..., object]
+) -> None:
+    if line is not wire:
+        with running_server(tmp_path / "store") as server, relay(urlsplit(server.address).port or 0) as lossy:
+            loses_packets(lossy, home, lossy.url)
+    elif os.geteuid():
         run_as_root(request)
-        return
-    with wire() as line:
-        keys = tmp_path / "keys.json"
-        secret = home.attempt("containerfs", "keys", "add", "far", "--api-keys", keys).stdout.strip()
-        here = ("--host", line.near.address, "--api-keys", str(keys))
-        with running_server(tmp_path / "store", *here, within=line.near.prefix) as server:
-            far = Home(home.path, line.far.prefix)
-            with far.mounted("--url", server.address, *SOON, env={"OPENAI_API_KEY": secret}) as mount:
-                box = mount / "box"
-                box.mkdir()
-                (box / "file").write_bytes(b"content")
-                line.cut()
-                assert Task(lambda: os.listdir(box)).ended() is None, "what was listed last"
-                for operation in (partial((box / "new").write_bytes, b"new"), (mount / "other").mkdir):
-                    assert Task(operation).ended() == errno.EIO
-                assert Task((box / "file").read_bytes).ended() is None
-                line.mend()
-                eventually(lambda: errno_of((mount / "other").mkdir) is None, "the service is found to be back")
-                settled(mount)
+    else:
+        with wire() as lossy:
+            keys = tmp_path / "keys.json"
+            secret = home.attempt("containerfs", "keys", "add", "far", "--api-keys", keys).stdout.strip()
+            here = ("--host", lossy.near.address, "--api-keys", str(keys))
+            with running_server(tmp_path / "store", *here, within=lossy.near.prefix) as server:
+                loses_packets(lossy, Home(home.path, lossy.far.prefix), server.address, OPENAI_API_KEY=secret)
+
+
+def loses_packets(line: Wire | Relay, far: Home, url: str, **environment: str) -> None:
+    with far.mounted("--url", url, *SOON, env=environment) as mount:
+        box = mount / "box"
+        box.mkdir()
+        (box / "file").write_bytes(b"content")
+        line.cut()
+        assert Task(lambda: os.listdir(box)).ended() is None, "what was listed last"
+        for operation in (partial((box / "new").write_bytes, b"new"), (mount / "other").mkdir):
+            assert Task(operation).ended() == errno.EIO
+        assert Task((box / "file").read_bytes).ended() is None
+        line.mend()
+        eventually(lambda: errno_of((mount / "other").mkdir) is None, "the service is found to be back")
+        settled(mount)
