@@ -324,7 +324,7 @@ class OpenFiles:
         with self._tree.lock:
             directory = node.parent
             if directory is not None and node.remote is not None:
-                self._prefetcher.opened(directory, node.name, directory.children)
+                self._prefetcher.opened(node.remote, directory, node.name, directory.children)
 
     def _commit(self, node: FileNode) -> None:
         if node.dirty and node.parent is not None:

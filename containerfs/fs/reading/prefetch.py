@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from containerfs.fs import types
 from containerfs.fs.reading.cache import ContentCache
-from containerfs.fs.reading.fetch import Fetcher
+from containerfs.fs.reading.fetch import Fetcher, Reader
 from containerfs.fs.reading.scans import Scan, Siblings
 from containerfs.fs.types import RemoteFile
 
@@ -21,6 +21,7 @@ _AT_FIRST = 0.025  # seconds that a fetch is taken to last until one has ended
 _LATEST = 0.25  # weight of the latest fetch in the time that one lasts
 _LARGEST = 4 << 20  # bytes; larger files spend their time on content, not on round trips
 _SCANS = 64  # number of directories remembered
+_HELD, _LARGEST_HELD = 64, 128 << 10  # files that stay open until they are read, and bytes of the largest
 
 
 class Prefetcher:
@@ -33,19 +34,25 @@ class Prefetcher:
         self._due: deque[RemoteFile] = deque()
         self._fetching = 0  # threads
         self._lasts = _AT_FIRST  # seconds
+        # Fetched files that were not opened since, the oldest first. They stay open, because opening and closing each a
+        # second time took a tenth of the mount's time.
+        self._held: OrderedDict[RemoteFile, Reader] = OrderedDict()
         self._lock = threading.Lock()  # guards all above
+        self._closed = False
         self._pool = ThreadPoolExecutor(_MOST, "prefetch")
 
-    def opened(self, directory: Hashable, name: str, siblings: Siblings[RemoteFile]) -> None:
+    def opened(self, file: RemoteFile, directory: Hashable, name: str, siblings: Siblings[RemoteFile]) -> None:
         """Called when a file is opened for reading. Never waits for the service, and never fails.
 
         Args:
-            directory: identifies the directory of the file.
+            file: what was opened.
+            directory: identifies its directory.
             name: of the file in its directory.
             siblings: the entries of the directory, read before this returns. The caller holds the lock that guards
                 them.
         """
         with self._lock:
+            held = self._held.pop(file, None)
             scan = self._scans.get(directory)
             if scan is None:
                 scan = self._scans[directory] = Scan()
@@ -58,12 +65,18 @@ class Prefetcher:
             except RuntimeError:  # closed, or no more threads can be started; nobody waits for it
                 with self._lock:
                     self._fetching -= 1
+        if held is not None:
+            held.close()
 
     def close(self) -> None:
         """Start no more downloads."""
         with self._lock:
             self._due.clear()
+            self._closed, held = True, list(self._held.values())
+            self._held.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for reader in held:
+            reader.close()
 
     def _work(self) -> None:
         lasted = None
@@ -89,12 +102,23 @@ class Prefetcher:
         try:
             reader = self._fetcher.open(file)
             try:
-                reader.ensure_all()
-            finally:
+                self._hold(file, reader, reader.ensure_all())
+            except types.FsError:
                 reader.close()
         except types.FsError:
             pass  # whoever opens the file will request it again, and get the error
         return True
+
+    def _hold(self, file: RemoteFile, reader: Reader, size: int) -> None:
+        """Keep a fetched file open if it is small, and close the one that was kept for longest, if there are many."""
+        with self._lock:
+            if self._closed or size > _LARGEST_HELD or file in self._held:
+                released: Reader | None = reader
+            else:
+                self._held[file] = reader
+                released = self._held.popitem(last=False)[1] if len(self._held) > _HELD else None
+        if released is not None:
+            released.close()
 
 
 def at_a_time(lasts: float) -> int:

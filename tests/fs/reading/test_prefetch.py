@@ -13,6 +13,7 @@ from containerfs.fs.reading.prefetch import Prefetcher, at_a_time
 from containerfs.fs.tasks import Workers
 from containerfs.fs.types import RemoteFile
 from tests.fs import programs
+from tests.fs.gates import eventually
 from tests.fs.memory import MemoryRemote
 from tests.fs.mounts import mounted
 from tests.fs.paths import Paths
@@ -115,12 +116,39 @@ def test_files_that_are_being_written_or_are_large_are_not_fetched(
     cache = ContentCache(tmp_path / "content", 1 << 20, "memory")
     prefetcher = Prefetcher(Fetcher(remote, cache, Workers()), cache)
     for number in range(3):
-        prefetcher.opened("directory", f"{number}", siblings)
+        prefetcher.opened(RemoteFile(ids[number], container, "", 1, 0), "directory", f"{number}", siblings)
     for number in (2, 6, 7):
         fetched.wait_for(ids[number])
     prefetcher.close()
     cache.close()
     assert sorted(fetched.ids()) == [ids[2], *ids[6:]]
+
+
+def test_what_was_fetched_stays_open_until_it_is_read_or_others_come(
+    remote: MemoryRemote, container: str, tmp_path: Path
+) -> None:
+    """Each file of the cache is opened once."""
+    files = [RemoteFile(remote.put(container, f"{number}", b"x"), container, "", 1, 0) for number in range(12)]
+    siblings = {f"{number:02}": Child(number, file) for number, file in enumerate(files)}
+    cache = ContentCache(tmp_path / "content", 1 << 20, "memory")
+    fetcher = Fetcher(remote, cache, Workers())
+    prefetcher = Prefetcher(fetcher, cache)
+
+    def read(number: int) -> None:
+        reader = fetcher.open(files[number])
+        prefetcher.opened(files[number], "directory", f"{number:02}", siblings)
+        assert reader.read(0, 9) == b"x"
+        reader.close()
+
+    for number in range(2):
+        read(number)
+    eventually(lambda: len(prefetcher._held) == 10)
+    for number in range(2, 11):
+        read(number)
+    assert cache.usage()["pinned"] == 1
+    prefetcher.close()
+    assert cache.usage() == {"bytes": cache.usage()["bytes"], "entries": 12, "pinned": 0, "budget": 1 << 20}
+    cache.close()
 
 
 def test_as_many_files_are_fetched_at_a_time_as_are_read_meanwhile() -> None:
