@@ -2,12 +2,14 @@
 
 - The head of a request must arrive in time, and within 64 KiB and 256 headers. The same holds for everything else that
   is not body, such as the trailers of a chunked body, because the parser keeps it in memory.
+- A request to upgrade the connection is carried out as if it did not ask for that. Source: RFC 9110, section 7.8.
 - A request names one host. Source: RFC 9112, section 3.2.
 - A client that receives nothing of its answer for longer than a request may pause is disconnected.
 - Connections above the limit are refused, because open files need descriptors too.
 - Errors before there is a request for the application are answered in the API's form.
 - After the last answer on a connection, what its client still sends is read and dropped for a moment. Otherwise the
   kernel would reset the connection, and the client might never receive the answer. Source: RFC 9112, section 9.6.
+- A client that has only closed its own direction of the connection gets the answers to its complete requests.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import struct
 import termios
 from typing import Any
 
+import httptools
 import uvicorn
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -69,6 +72,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _unsent = 0
     """Bytes that the client had not acknowledged at the last check."""
     _stalled_looks = 0
+    _repeats_head = False
+    """Whether the parser reads a head again that asked for an upgrade, without that."""
+    _is_half_closed = False
+    """Whether the client sends nothing more."""
     _is_over = False
     """Whether the last answer was given, so that whatever arrives is dropped."""
 
@@ -96,19 +103,63 @@ class BoundedProtocol(HttpToolsProtocol):
         while rest and not self._is_over:
             piece, rest = rest[: HEAD_MAX_BYTES - self._pending], rest[HEAD_MAX_BYTES - self._pending :]
             self._pending += len(piece)
-            super().data_received(piece)  # type: ignore[arg-type]
+            self._parse(piece)
             if self._pending >= HEAD_MAX_BYTES:
                 self._refuse(HeadTooLarge(f"The head of the request is larger than {HEAD_MAX_BYTES} bytes."))
         if self._timer is None and not self._is_over and (self.cycle is None or self.cycle.response_complete):
             self._await_head()
 
+    def _parse(self, data: memoryview) -> None:
+        """Give bytes to the parser. It stops behind a head that asks for an upgrade, and takes it for a whole request.
+        What follows is its body, or the next request."""
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                data = data[stop.args[0] :]
+                if framing := self._framing():
+                    self._repeats_head = True
+                    self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+            except httptools.HttpParserError:
+                self.logger.warning("Invalid HTTP request received.")
+                self.send_400_response("Invalid HTTP request received.")
+                return
+            else:
+                return
+
+    def _framing(self) -> bytes | None:
+        """Return the header by which the length of the last request's body is known; None if it has no body."""
+        for name, value in self.headers:
+            if name in (b"content-length", b"transfer-encoding"):
+                return name + b": " + value
+        return None
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio.Protocol has it
+        """Keep the connection for the answers that are still due."""
+        self._is_half_closed = True
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+
+    def on_message_begin(self) -> None:
+        if not self._repeats_head:
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._repeats_head:
+            super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._repeats_head:
+            return
         if len(self.headers) == HEADERS_MAX:
             self._refuse(HeadTooLarge(f"The head of the request has more than {HEADERS_MAX} headers."))
             raise _Refused  # the parser stops here
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._repeats_head:
+            self._repeats_head = False
+            return
         self._stop_timer()
         self._pending = 0
         hosts = sum(name == b"host" for name, _ in self.headers)
@@ -124,11 +175,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._pending = 0
-        super().on_message_complete()
+        if not self.parser.should_upgrade() or not self._framing():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         if not self._is_over:
             super().on_response_complete()
+            if self._is_half_closed and self.cycle.response_complete:
+                self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         if not self._is_over:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import select
 import signal
+import socket
 import time
 import weakref
 from collections.abc import Iterator
@@ -151,6 +153,73 @@ def test_a_large_head_is_no_trouble(connection: Connection) -> None:
 def test_what_is_no_http_is_refused_in_the_apis_form(connection: Connection) -> None:
     connection.send(b"nonsense\r\n\r\n")
     assert refusal(connection.receive(), 400)["type"] == "invalid_request_error"
+
+
+UPGRADES = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n",
+    "websocket": b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+}
+FORM = b'--B\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nGET / HTTP/1.1\r\n\r\n\r\n--B--\r\n'
+FRAMED = {
+    "by length": (b"Content-Length: %d\r\n" % len(FORM), FORM),
+    "in chunks": (
+        b"Transfer-Encoding: chunked\r\n",
+        b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (FORM[:5], len(FORM) - 5, FORM[5:]),
+    ),
+}
+
+
+def uploading(container: str, headers: bytes) -> bytes:
+    """The head of an upload."""
+    head = f"POST /v1/containers/{container}/files HTTP/1.1\r\nHost: localhost\r\n".encode()
+    return head + b"Content-Type: multipart/form-data; boundary=B\r\n" + headers + b"\r\n"
+
+
+@pytest.mark.parametrize("framed", FRAMED)
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_an_upgrade_is_ignored_and_nothing_else_of_the_request(
+    connection: Connection, upgrade: str, framed: str
+) -> None:
+    """Java's client asks for one with every request to a server that it does not know."""
+    with httpx.Client(base_url=connection.server.base_url) as http:
+        container = create(http)["id"]
+    connection.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    framing, body = FRAMED[framed]
+    whole = uploading(container, UPGRADES[upgrade] + framing) + body
+    for pieces in ([whole], [whole[: -len(body)], body], [whole[: 30 - len(body)], body[30:]], [whole * 2]):
+        for piece in pieces:
+            connection.send(piece)
+        count = len(b"".join(pieces)) // len(whole)
+        answers = receive_objects(connection, count)
+        assert answers.count(b"HTTP/1.1 200 ") == answers.count(b'"bytes":18,') == count, answers
+    get = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + UPGRADES[upgrade] + b"\r\n"
+    connection.send(get * 2000)
+    assert receive_objects(connection, 2000).count(b"HTTP/1.1 200 ") == 2000
+
+
+def receive_objects(connection: Connection, count: int) -> bytes:
+    received = b""
+    while received.count(b"}") < count:
+        data = connection.stream.recv(1 << 20)
+        assert data, received
+        received += data
+    return received
+
+
+def test_a_request_whose_client_sends_nothing_more_is_answered(connection: Connection) -> None:
+    """It has closed its direction of the connection, as ``nc -N`` does, and may receive."""
+    with httpx.Client(base_url=connection.server.base_url) as http:
+        container = create(http)["id"]
+        content = os.urandom(20_000_000)
+        file = answered(http.post(f"/containers/{container}/files", files={"file": ("large", content)}))["id"]
+    framing, body = FRAMED["by length"]
+    connection.send(uploading(container, framing) + body)
+    connection.send(f"GET /v1/containers/{container}/files/{file}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    connection.stream.shutdown(socket.SHUT_WR)
+    uploaded, _, downloaded = connection.receive().partition(b"}")
+    assert uploaded.startswith(b"HTTP/1.1 200 ")
+    assert downloaded.startswith(b"HTTP/1.1 200 ")
+    assert downloaded.endswith(content)
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
