@@ -57,6 +57,10 @@ class ObjectStorage:
         """The names and sizes of what is there."""
         return {found["path"]: found["size"] for found in obstore.list(self._store(url)).collect()}
 
+    def remove(self, url: str, name: str) -> None:
+        """Lose an object."""
+        obstore.delete(self._store(url), name)
+
     def copy(self, source: str, destination: str) -> None:
         """Copy what is in one place to another, as tools that copy buckets do."""
         there = self._store(destination)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from containerfs.server.downloads import Span, Turns, UnsatisfiableRange, requested_span
-from tests.server.conftest import answered, create
+from tests.server.conftest import LARGE, answered, blobs_in, create, refused
 from tests.server.live import running_server
 from tests.server.raw import connect
 from tests.server.test_operations import resident_peak
@@ -136,6 +136,23 @@ def test_a_span_is_what_python_would_slice(first: int | None, last: int | None, 
             requested_span(header, size)
     else:
         assert requested_span(header, size) == Span(wanted[0], wanted[-1] + 1)
+
+
+def test_a_content_that_the_store_has_lost_is_told_of_in_the_log(tmp_path: Path) -> None:
+    with running_server(tmp_path / "store") as server, httpx.Client(base_url=server.base_url) as http:
+        path = f"/containers/{create(http)['id']}/files"
+        files = [answered(http.post(path, files={"file": (name, LARGE)}))["id"] for name in "ab"]
+        published = answered(http.post("/files", files={"file": LARGE}, data={"purpose": "x"}))["id"]
+        lost = blobs_in(server.data_dir)
+        for blob in lost:
+            blob.unlink()
+        for url in (*(f"{path}/{file}/content" for file in files), f"/files/{published}/content"):
+            refused(http.get(url), 404)
+        answered(http.delete(f"{path}/{files[0]}"))
+        refused(http.get(f"{path}/{files[0]}/content"), 404)
+        log = server.log.read_text()
+    assert [log.count(blob.name) for blob in lost] == [1, 1, 1]
+    assert "Traceback" not in log
 
 
 def test_nothing_more_is_read_for_a_client_that_has_left(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from containerfs import Client
 from containerfs.server.storage.open import Stores, sqlite_url
-from tests.server.conftest import LARGE, answered, create
+from tests.server.conftest import LARGE, answered, create, refused
 from tests.server.hosted import Clock, application, hosted
 from tests.server.live import LiveServer, ServerDidNotStart, running_server
 from tests.server.s3 import ObjectStorage
@@ -83,6 +83,20 @@ def test_a_redirect_is_to_the_store_and_for_a_while(server: LiveServer, object_s
         assert address.params["X-Amz-Expires"] == "900"
         assert httpx.get(address).content == LARGE
         assert httpx.get(address.copy_with(query=None)).status_code == 403
+
+
+def test_an_object_that_is_gone_is_told_of_in_the_log(object_storage: ObjectStorage, tmp_path: Path) -> None:
+    bucket = object_storage.new_bucket()
+    with (
+        running_server(tmp_path / "store", "--blobs", bucket) as server,
+        httpx.Client(base_url=server.base_url) as http,
+    ):
+        path = f"/containers/{create(http)['id']}/files"
+        file = answered(http.post(path, files={"file": LARGE}))["id"]
+        [name] = object_storage.objects_in(bucket)
+        object_storage.remove(bucket, name)
+        refused(http.get(f"{path}/{file}/content"), 404)
+        assert server.log.read_text().count(name) == 1
 
 
 def test_memory_is_bounded_however_large_the_upload(server: LiveServer, http: httpx.Client) -> None:

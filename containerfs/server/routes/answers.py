@@ -102,8 +102,10 @@ async def quota_exceeded(request: Request, error: Exception) -> Response:
 
 
 async def blob_not_found(request: Request, error: Exception) -> Response:
-    """Answer for a content that was deleted after its row was read."""
-    return error_answer(errors.NotFound("The file was deleted."))
+    """Answer for a content that is not in the store: its file was deleted since its row was read, or the store has lost
+    it."""
+    logger.error("the content %s is not in the store: unless its file was deleted just now, it is lost", error)
+    return error_answer(errors.NotFound("The content of this file is not in the store."))
 
 
 async def store_unavailable(request: Request, error: Exception) -> Response:

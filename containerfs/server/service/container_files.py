@@ -161,7 +161,11 @@ class ContainerFiles:
         return await self._transactions.free(work)
 
     async def content(self, namespace: str, container_id: str, id: str) -> Content:
-        """Open the content of a file, and record that as activity of its container."""
+        """Open the content of a file, and record that as activity of its container.
+
+        Raises:
+            BlobNotFoundError: if the file was deleted in the meantime, or the store has lost its content.
+        """
 
         def work(tx: Transaction, now: int) -> tuple[ContainerRecord, ContainerFileRecord, BlobReader | None]:
             container = live_container(tx, namespace, container_id, now)
@@ -170,10 +174,7 @@ class ContainerFiles:
 
         container, file, recorded = await self._transactions.read(work)
         await self._record_read(container)
-        try:
-            return await self._contents.open(file, file_name(file.path), recorded)
-        except BlobNotFoundError as error:
-            raise no_container_file(container_id, id) from error
+        return await self._contents.open(file, file_name(file.path), recorded)
 
     async def _record_read(self, container: ContainerRecord) -> None:
         """Record a read, which is worth a write only if it extends the container's expiry."""

@@ -53,7 +53,7 @@ class Contents:
             recorded: the content, if it is kept in the rows.
 
         Raises:
-            BlobNotFoundError: if the file was deleted in the meantime.
+            BlobNotFoundError: if the file was deleted in the meantime, or the store has lost its content.
         """
         return Content(file.id, name, recorded or await self._blobs.open(file.blob, file.bytes))
 

@@ -13,7 +13,6 @@ from containerfs.server.service.quotas import check_room, quota_for
 from containerfs.server.service.refusals import no_file
 from containerfs.server.service.transactions import Change, Once, Transactions
 from containerfs.server.storage.blob_store import BlobReader, BlobWriter
-from containerfs.server.storage.failures import BlobNotFoundError
 from containerfs.server.storage.metadata_store import Transaction
 from containerfs.server.storage.records import FileRecord, PageQuery
 
@@ -108,17 +107,14 @@ class Files:
         return await self._transactions.free(work)
 
     async def content(self, namespace: str, id: str) -> Content:
-        """Open the content of a file."""
+        """Open the content of a file. Raises as ``ContainerFiles.content`` does."""
 
         def work(tx: Transaction, now: int) -> tuple[FileRecord, BlobReader | None]:
             file = _live_file(tx, namespace, id, now)
             return file, self._contents.recorded(tx, file)
 
         file, recorded = await self._transactions.read(work)
-        try:
-            return await self._contents.open(file, file.filename, recorded)
-        except BlobNotFoundError as error:
-            raise no_file(id) from error
+        return await self._contents.open(file, file.filename, recorded)
 
     async def _records(self, namespace: str, query: PageQuery, purpose: str | None) -> list[FileRecord]:
         return await self._transactions.read(
