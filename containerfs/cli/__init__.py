@@ -82,6 +82,9 @@ def main() -> None:
     except Exception as error:
         if "CONTAINERFS_DEBUG" in os.environ:
             raise
-        what = str(error) if isinstance(error, OSError) else f"{error!r}; CONTAINERFS_DEBUG=1 shows where"
-        typer.echo(f"containerfs: {what}", err=True)
+        from containerfs.mount.statuses import reason
+
+        why = reason(error)
+        is_plain = isinstance(error, OSError) or why != str(error)
+        typer.echo(f"containerfs: {why if is_plain else f'{error!r}; CONTAINERFS_DEBUG=1 shows where'}", err=True)
         sys.exit(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from containerfs.api.errors import ContainerFSError
-from containerfs.fs.types import STATUS_FORM
+from containerfs.fs.types import STATUS_FORM, NoThread
 
 _STATUS = "user.containerfs.status"
 _PREFIX = "user.containerfs.status."
@@ -31,7 +31,10 @@ def ask(mountpoint: Path) -> Document:
     """
     answer: list[Document | OSError | AskingError] = []
     thread = threading.Thread(target=lambda: answer.append(_ask(mountpoint)), daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise AskingError(str(NoThread(error))) from error
     thread.join(_PATIENCE)
     told = answer[0] if answer else TimeoutError(0, f"not within {_PATIENCE:g} s")
     if isinstance(told, AskingError):

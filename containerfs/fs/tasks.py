@@ -122,7 +122,7 @@ class Workers:
         try:
             self._pool.submit(task.run)
         except RuntimeError as error:
-            refused = types.Failed(f"no thread can be started ({error}): raise the limit on processes")
+            refused = types.NoThread(error)
             if task.refuse(refused):  # otherwise the pool has begun it after all
                 raise refused from error
 

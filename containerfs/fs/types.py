@@ -170,6 +170,13 @@ class Failed(FsError):
     """Anything else; the message says what."""
 
 
+class NoThread(Failed):
+    """The limit on threads and processes is reached."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"no thread or process can be started ({error}): raise the limit on processes")
+
+
 def digest(identity: str) -> str:
     """Return a short name for a text of any length and alphabet, which can be a file name. Source: BLAKE2b."""
     return hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from containerfs.api.errors import ContainerFSError
+from containerfs.fs.types import NoThread
 from containerfs.fuse import libfuse, table
 
 _DEVICE = Path("/dev/fuse")
@@ -40,8 +41,12 @@ def check_answers(mountpoint: Path) -> None:
 
     Raises:
         MountError: if something that hangs is mounted there, or above it.
+        NoThread: if no process can be started.
     """
-    looking = os.fork()
+    try:
+        looking = os.fork()
+    except BlockingIOError as error:
+        raise NoThread(error) from error
     if not looking:
         os.closerange(0, os.sysconf("SC_OPEN_MAX"))  # whoever reads the output of this command would wait for it too
         with contextlib.suppress(OSError):

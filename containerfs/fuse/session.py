@@ -13,11 +13,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from containerfs.fs import types
 from containerfs.fs.process import is_asked_to_end
 from containerfs.fuse import libfuse, readahead, table
 from containerfs.fuse.answers import Answer
@@ -109,20 +110,28 @@ class Session:
 
         Raises:
             OSError: if it cannot be mounted; libfuse explains that on standard error.
+        NoThread: if no thread can be started.
         """
         if self.library.fuse_session_mount(self._pointer, os.fsencode(mountpoint)):
             self.library.fuse_session_destroy(self._pointer)
             raise OSError(errno.EIO, "libfuse cannot mount")
         self._mounted = table.entry(Path(mountpoint))
         with self._signals():
-            self._start_thread()
+            try:
+                self._start_thread()
+            except RuntimeError as error:
+                self._close()
+                raise types.NoThread(error) from error
             os.read(self._ended, 1)
             if self._end():
-                self.library.fuse_session_unmount(self._pointer)
-                self.library.fuse_session_destroy(self._pointer)
+                self._close()
             else:
                 log.warning("The mount has ended, but some operations have not")
                 _detach(self._mounted)
+
+    def _close(self) -> None:
+        self.library.fuse_session_unmount(self._pointer)
+        self.library.fuse_session_destroy(self._pointer)
 
     def forget_pages(self, node: int) -> bool:
         """Make the kernel forget the attributes and pages of a file, and return whether it did.
@@ -134,7 +143,7 @@ class Session:
     # Threads
 
     def _start_thread(self) -> None:
-        """Start another thread for requests, unless there are as many as allowed."""
+        """Start another thread for requests, unless there are as many as allowed. Raises RuntimeError."""
         thread = threading.Thread(target=self._serve_requests, name="fuse", daemon=True)
         with self._lock:
             if self.ending or len(self._threads) >= _THREADS:
@@ -143,10 +152,11 @@ class Session:
             self._waiting.add(thread)
         try:
             thread.start()
-        except RuntimeError:  # no more threads can be started
+        except RuntimeError:
             with self._lock:
                 self._threads.discard(thread)
                 self._waiting.discard(thread)
+            raise
 
     def _serve_requests(self) -> None:
         thread, buffer = threading.current_thread(), libfuse.Buffer()
@@ -156,7 +166,8 @@ class Session:
                     self._waiting.discard(thread)
                     is_last = not self._waiting
                 if is_last:
-                    self._start_thread()
+                    with suppress(RuntimeError):  # no more threads can be started; this one will receive the next
+                        self._start_thread()
                 self.library.fuse_session_process_buf(self._pointer, ctypes.byref(buffer))
                 with self._lock:
                     if len(self._waiting) >= _IDLE:

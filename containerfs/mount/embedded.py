@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from containerfs.api.errors import ContainerFSError
+from containerfs.fs.types import NoThread
 from containerfs.mount.descriptors import raise_limit
 from containerfs.mount.leaving import leave
+from containerfs.mount.statuses import reason
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,10 @@ class EmbeddedStore:
         (stdin, self._life), (said, stdout), (logged, stderr) = os.pipe(), os.pipe(), os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        self._process = os.fork()
+        try:
+            self._process = os.fork()
+        except BlockingIOError as error:
+            raise NoThread(error) from error
         if not self._process:
             _serve(data_dir, self.uds, (stdin, stdout, stderr))
         for theirs in (stdin, stdout, stderr):
@@ -98,8 +103,8 @@ def _run(data_dir: Path, uds: Path) -> int:
     gc.enable()
     try:
         run(ServerOptions(data_dir.expanduser(), uds=uds, max_upload_size=0, access_log=False, until_stdin_ends=True))
-    except (ListenError, StoreError) as error:
-        print(f"containerfs serve: {error}", file=sys.stderr)
+    except (ListenError, StoreError, RuntimeError) as error:
+        print(f"containerfs serve: {reason(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -19,7 +19,7 @@ from containerfs.mount.leaving import leave
 from containerfs.mount.notifying import notify
 from containerfs.mount.settings import MountSettings
 from containerfs.mount.starting import Command, Word
-from containerfs.mount.statuses import FAILED, INTERRUPTED, status_of
+from containerfs.mount.statuses import FAILED, INTERRUPTED, reason, status_of
 
 if TYPE_CHECKING:
     from containerfs.fs.reaching import Reaching
@@ -65,7 +65,7 @@ def _stay(settings: MountSettings, mountpoint: Path, command: Command) -> int:
     except Exception as error:
         if "CONTAINERFS_DEBUG" in os.environ or (mounted and not settings.foreground):
             traceback.print_exc()
-        tell(Word(str(error) or repr(error), status_of(error)))
+        tell(Word(reason(error), status_of(error)))
         return status_of(error)
     if left:
         what = f"{len(left)} not uploaded, kept: {', '.join(left)}; 'containerfs recover' lists it"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from containerfs.fs.types import NoThread
 from containerfs.mount.settings import MountSettings
 
 _LESS_MEMORY = ("-X", "no_debug_ranges")  # saves 0.8 MB; tracebacks do not say which part of a line has failed
@@ -59,19 +60,22 @@ class Starting:
         mountpoint: also shows people which mount the process belongs to.
 
     Raises:
-        OSError: if no process can be started.
+        NoThread: if no process can be started.
     """
 
     def __init__(self, mountpoint: Path) -> None:
         self._connection, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                _command(mountpoint, theirs),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    _command(mountpoint, theirs),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            except BlockingIOError as error:
+                raise NoThread(error) from error
 
     def give(self, settings: MountSettings) -> Word:
         """Tell it what to mount, and return its answer. Raises Ended."""

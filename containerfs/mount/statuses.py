@@ -17,6 +17,13 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
+def reason(error: BaseException) -> str:
+    """Return what to tell people about an error."""
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        error = types.NoThread(error)
+    return str(error) or repr(error)
+
+
 def status_of(error: Exception) -> int:
     """Return the exit status for an error."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from tests.fuse.mounted import FUSERMOUNT, PROGRAM_LIMIT, Home
 from tests.fuse.namespace import WITH_SYSLOG, namespace
+from tests.fuse.processes import at_most, may_limit_processes
 from tests.server.live import LiveServer
 
 HELPER = "mount.containerfs"
@@ -183,18 +185,35 @@ def test_private_files_stay_private_whatever_the_umask(home: Home, tmp_path: Pat
 @pytest.mark.parametrize("limit", ["-n 64", "-u 200"])
 def test_under_small_limits(server: LiveServer, home: Home, limit: str) -> None:
     """As root, the second limits nothing."""
-    mountpoint = home.path / "mnt"
-    script = f'ulimit {limit} && exec containerfs mount "$@"'
-    shell = shutil.which("bash") or "sh"
+    script = f'ulimit {limit} && exec "$@"'
+    assert works(Home(home.path, (shutil.which("bash") or "sh", "-c", script, "sh")), server) == ""
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 8, 10, 12, 30] if may_limit_processes() else [])
+def test_under_a_limit_on_processes(server: LiveServer, home: Home, count: int) -> None:
+    """That of a control group, which holds for root too. What cannot be done fails at once, and says why."""
+    with at_most(count) as prefix:
+        said = works(Home(home.path, prefix), server)
+    if count >= 30:
+        assert said == ""
+    else:
+        assert re.fullmatch("(containerfs mount: .*: raise the limit on processes|.*: Input/output error)?\n?", said)
+
+
+def works(limited: Home, server: LiveServer) -> str:
+    """Mount under a limit, and write; returns what the first program says that fails."""
+    home, mountpoint = Home(limited.path), limited.path / "mnt"
+    mount = ("containerfs", "mount", mountpoint, "--url", server.address, "--cache-dir", home.cache_dir)
     try:
-        home.run(shell, "-c", script, "sh", mountpoint, "--url", server.address, "--cache-dir", home.cache_dir)
-        top = mountpoint / f"limits {limit}"
-        top.mkdir()
-        for number in range(10):
-            (top / f"file {number}").write_bytes(b"content")
-        assert len(os.listdir(top)) == 10
+        if (mounted := limited.attempt(*mount)).returncode:
+            return mounted.stderr
+        top = mountpoint / f"limits {time.monotonic_ns()}"
+        programs = [("mkdir", top), *(("cp", "/etc/passwd", top / f"file {number}") for number in range(10))]
+        failed = [done.stderr for done in (home.attempt(*program) for program in programs) if done.returncode]
+        assert failed or len(home.run("ls", top).splitlines()) == 10
+        return next(iter(failed), "")
     finally:
-        home.attempt("containerfs", "unmount", mountpoint)
+        home.attempt("containerfs", "unmount", "--timeout", "5s", mountpoint)
         home.attempt(FUSERMOUNT, "-uz", mountpoint)
 
 

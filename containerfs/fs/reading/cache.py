@@ -82,7 +82,7 @@ class ContentCache:
         try:
             self._background.submit(self._learn)
         except RuntimeError as error:
-            raise types.Failed(f"no thread can be started ({error}): raise the limit on processes") from error
+            raise types.NoThread(error) from error
 
     def pin(self, file: RemoteFile) -> CacheEntry:
         """Return the entry of a file, which is kept until ``unpin``. A new one is empty.

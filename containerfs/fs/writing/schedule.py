@@ -94,7 +94,7 @@ class Schedule:
         try:
             threading.Thread(target=self._keep_time, name="schedule", daemon=True).start()
         except RuntimeError as error:
-            raise types.Failed(f"no thread can be started ({error}): raise the limit on processes") from error
+            raise types.NoThread(error) from error
 
     def submit(
         self,
@@ -212,7 +212,7 @@ class Schedule:
                 if self._stopping:
                     return
             try:
-                job.refused(types.Failed(f"no thread can be started ({error}): raise the limit on processes"))
+                job.refused(types.NoThread(error))
             except Exception:  # which does not concern the thread that launches it, for example the timer's
                 log.exception("%r failed", job.key)
 
