@@ -14,6 +14,8 @@ import httpx
 import psycopg
 import pytest
 
+from containerfs.server.storage.open import database
+from containerfs.server.storage.postgres import _engine
 from tests.server.conftest import create
 from tests.server.live import eventually, running_server
 from tests.server.postgres import USER, Postgres
@@ -61,6 +63,20 @@ def running_pgbouncer(directory: Path, postgres: Postgres) -> Iterator[str]:
 def accepts(port: int) -> bool:
     with socket.socket() as asking:
         return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_database_whose_machine_is_gone_is_given_up_soon(url: str) -> None:
+    """The kernel notices, and by default after a quarter of an hour, while every request waits."""
+    engine = _engine(database(url))
+    try:
+        with engine.connect() as connection, socket.socket(fileno=os.dup(connection.connection.fileno())) as stream:
+            limit = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            idle = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    finally:
+        engine.dispose()
+    assert 0 < limit / 1000 <= 15
+    assert 0 < idle <= 15
 
 
 def test_transactions_take_turns_on_few_connections(url: str, tmp_path: Path) -> None:

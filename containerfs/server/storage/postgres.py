@@ -35,6 +35,16 @@ it has one interpreter."""
 _PATIENCE_S = 5
 """How long to wait for a new connection, in seconds."""
 
+_SILENCE_S = 10
+
+_NOTICING = {
+    "keepalives_idle": str(_PATIENCE_S),
+    "keepalives_interval": str(_PATIENCE_S),
+    "tcp_user_timeout": str(1000 * _SILENCE_S),
+}
+"""How long the database's machine may acknowledge nothing before a connection is given up. By default, those that use
+one wait for a quarter of an hour if that machine is gone, even if another has taken its place. Source: tcp(7)."""
+
 _STATEMENT_LIMIT_MS = 30_000
 """How long a statement may take, including waiting for locks, in milliseconds."""
 
@@ -136,7 +146,7 @@ def _check_that_none_is_older(connection: Connection) -> None:
 
 
 def _engine(url: URL) -> Engine:
-    own = {"connect_timeout": str(_PATIENCE_S), "application_name": _NAME}
+    own = {"connect_timeout": str(_PATIENCE_S), "application_name": _NAME, **_NOTICING}
     options = f"{url.query.get('options', '')} -c statement_timeout={_STATEMENT_LIMIT_MS}"
     engine = create_engine(
         url.update_query_dict({**own, **url.query, "options": options}),
