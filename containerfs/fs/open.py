@@ -42,6 +42,7 @@ from containerfs.fs.writing.backlog import Backlog
 from containerfs.fs.writing.commits import Commits
 from containerfs.fs.writing.deletions import Deletions
 from containerfs.fs.writing.delivery import Courier
+from containerfs.fs.writing.digests import Digests
 from containerfs.fs.writing.durability import Durability
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.momentary import MomentaryFiles
@@ -94,7 +95,8 @@ def open_over(
     journal = Journal(journal_directory(options.cache_dir, service, options.account))
     legacy.take_over(options.cache_dir / "journal" / digest(service), journal)
     schedule = Schedule()
-    durability = Durability(journal, schedule, strict=options.strict or not options.write_back)
+    digests = Digests(journal, schedule)
+    durability = Durability(journal, digests, schedule, strict=options.strict or not options.write_back)
     # Reading
     holdings = cache if options.container is None else NoHoldings()  # the latter because there is no place to show them
     metadata = MetadataCache(remote, tree, attributes, options.metadata_expiry, workers, holdings)
@@ -110,7 +112,7 @@ def open_over(
     updates = AttributeUpdates(remote, tree, attributes, journal, deletions, schedule)
     settlement = Settlement(remote, tree, journal, attributes, deletions, schedule)
     courier = Courier(remote, journal, settlement, staging, options.patience)
-    attempts = Attempts(remote, tree, journal, settlement, streaming)
+    attempts = Attempts(remote, tree, journal, digests, settlement, streaming)
     acceptance = Acceptance(tree, journal, cache, attributes, updates, deletions, settlement, courier, attempts)
     uploader = Uploader(tree, schedule, courier, attempts, acceptance)
     commits = Commits(tree, journal, durability, uploader, names)

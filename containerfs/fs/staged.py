@@ -4,6 +4,7 @@ A staged file is written until its writer closes it. From then on its bytes neve
 was closed. A descriptor is open only while somebody uses the file, because thousands may wait for their upload.
 """
 
+import errno
 import os
 import stat
 import threading
@@ -122,22 +123,36 @@ class StagedFile:
             os.fdatasync(descriptor)
 
     def copy_from(self, fd: int, size: int) -> None:
-        """Copy the first ``size`` bytes of another file, by reference if the disk can do that. Raises NoSpace."""
-        done = 0
+        """Copy the first ``size`` bytes of another file, by reference if the disk can do that. Its holes stay holes.
+        Raises NoSpace."""
         with self._lock, disk_errors():
+            if os.fstat(fd).st_size < size:
+                raise OSError("the cached content is shorter than its size")
             self._break_sequence()
             descriptor = self._descriptor()
-            while done < size:
-                copied = os.copy_file_range(fd, descriptor, min(size - done, _COPY_BLOCK), done, done)
-                if not copied:
-                    raise OSError("the cached content is shorter than its size")
-                done += copied
+            os.ftruncate(descriptor, size)
+            for done, end in _written(fd, size):
+                while done < end:
+                    copied = os.copy_file_range(fd, descriptor, min(end - done, _COPY_BLOCK), done, done)
+                    if not copied:
+                        raise OSError("the cached content was cut while it was copied")
+                    done += copied
 
-    def digest(self, size: int | None = None) -> str:
-        """Return the hash of the content, or of its first ``size`` bytes, in hexadecimal."""
+    def digest(self, size: int | None = None, is_wanted: Callable[[], bool] = lambda: True) -> str:
+        """Return the hash of the content, or of its first ``size`` bytes, in hexadecimal.
+
+        Args:
+            is_wanted: called now and then.
+
+        Raises:
+            Cancelled: if it is not wanted any more.
+            Failed: if the content cannot be read.
+        """
         hash_, offset, end = new_hash(), 0, self.size if size is None else size
         with self.opened() as fd, disk_errors():
             while chunk := os.pread(fd, min(_HASH_BLOCK, end - offset), offset):
+                if not is_wanted():
+                    raise types.Cancelled("nobody wants the digest any more")
                 hash_.update(chunk)
                 offset += len(chunk)
         return hash_.hexdigest()
@@ -202,6 +217,21 @@ class StagedFile:
             with disk_errors():
                 self._fd = os.open(self.path, (os.O_RDONLY if self.sealed else os.O_RDWR) | os.O_CLOEXEC)
         return self._fd
+
+
+def _written(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of what is not a hole among a file's first ``size`` bytes. Source: lseek(2)."""
+    end = 0
+    while end < size:
+        try:
+            begin = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no more of them
+                return
+            raise
+        end = os.lseek(fd, begin, os.SEEK_HOLE)
+        if begin < size:
+            yield begin, min(end, size)
 
 
 class StagedSource:

@@ -1,6 +1,7 @@
 """Types: a program that uses every method passes ``mypy --strict`` and pyright, and one that misuses them does not."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -10,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("typed_program.py")
+
+_EXPIRY = "expires_after|TypedDict"  # what is said of it depends on mypy's version
 
 MISUSES = {
     "client.containers.create()": 'Missing named argument "name"',
@@ -24,16 +27,16 @@ MISUSES = {
     "client.containers.files.create('c', file=b'', file_id='f')": "No overload variant",
     "client.containers.files.create('c', file=None)": "No overload variant",
     "aclient.containers.files.create('c')": "No overload variant",
-    "client.containers.create(name='n', expires_after={'anchor': 'created', 'days': 7})": "expires_after",
-    "client.containers.create(name='n', expires_after={'anchor': 'created_at', 'minutes': 7})": "expires_after",
-    "client.containers.create(name='n', expires_after={'anchor': 'last_active_at', 'minutes': '20'})": "expires_after",
-    "client.containers.create(name='n', expires_after={'anchor': 'last_active_at'})": "expires_after",
-    "client.containers.create(name='n', expires_after={'minutes': 20})": "expires_after",
-    "aclient.containers.create(name='n', expires_after={'anchor': 'x', 'minutes': 20})": "expires_after",
+    "client.containers.create(name='n', expires_after={'anchor': 'created', 'days': 7})": _EXPIRY,
+    "client.containers.create(name='n', expires_after={'anchor': 'created_at', 'minutes': 7})": _EXPIRY,
+    "client.containers.create(name='n', expires_after={'anchor': 'last_active_at', 'minutes': '20'})": _EXPIRY,
+    "client.containers.create(name='n', expires_after={'anchor': 'last_active_at'})": _EXPIRY,
+    "client.containers.create(name='n', expires_after={'minutes': 20})": _EXPIRY,
+    "aclient.containers.create(name='n', expires_after={'anchor': 'x', 'minutes': 20})": _EXPIRY,
     "client.containers.create(name='n', memory_limit='2g')": "memory_limit",
     "client.containers.create(name='n', network_policy={'type': 'allowlist'})": "network_policy",
-    "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'created_at', 'days': 7})": "expires_after",
-    "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'x', 'seconds': 7})": "expires_after",
+    "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'created_at', 'days': 7})": _EXPIRY,
+    "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'x', 'seconds': 7})": _EXPIRY,
     "client.containers.retrieve('c').nam": '"Container" has no attribute "nam"',
     "len(client.containers.files.delete('c', 'f'))": 'Argument 1 to "len"',
     "client.containers.update": 'has no attribute "update"',
@@ -82,4 +85,4 @@ def test_types(check: Callable[..., dict[tuple[str, int], str]], tmp_path: Path)
     assert {file for file, _ in complaints} == {"misuse.py"}
     if check is mypy:
         for line, expected in enumerate(MISUSES.values(), start=4):
-            assert expected in complaints["misuse.py", line]
+            assert re.search(expected, complaints["misuse.py", line])

@@ -14,6 +14,7 @@ import pytest
 from tests.fuse.namespace import FOLLOWING, LET_GO
 from tests.server.conftest import answered, blobs_in, create, refused
 from tests.server.live import LiveServer, running_server
+from tests.server.raw import connect
 
 FILE = b"k" * 300_000
 
@@ -95,6 +96,18 @@ def test_it_is_said_and_leaves_nothing(disk: Disk) -> None:
         assert len(blobs_in(disk.inside)) == 1
         assert http.get(f"{files}/{kept['id']}/content").content == b"k" * 1_000_000
         answered(http.post(files, files={"file": ("more", b"m" * 1_000_000)}))
+
+
+def test_what_does_not_fit_is_refused_before_it_is_sent(disk: Disk) -> None:
+    with disk.serving() as server, httpx.Client(base_url=server.base_url, timeout=60) as http:
+        for path in (f"/containers/{create(http)['id']}/files", "/files"):
+            with connect(server) as connection:
+                connection.send(
+                    f"POST /v1{path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                    f"Content-Length: {400 << 20}\r\n"
+                    "Content-Type: multipart/form-data; boundary=B\r\n\r\n".encode()
+                )
+                assert connection.receive_until((b"\r\n\r\n", b"}")).startswith(b"HTTP/1.1 507 ")
 
 
 def test_everything_can_be_read_and_deleted(disk: Disk) -> None:

@@ -19,6 +19,7 @@ from containerfs.fs.staged import StagedFile
 from containerfs.fs.state import Due, Failure, Version
 from containerfs.fs.types import RemoteFile
 from containerfs.fs.writing.delivery import Delivery
+from containerfs.fs.writing.digests import Digests
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.records import Attempt, Entry
 from containerfs.fs.writing.settlement import Settlement
@@ -100,11 +101,18 @@ class Attempts:
     """Begins attempts, and records why they failed. Thread-safe."""
 
     def __init__(
-        self, remote: Remote, tree: Tree, journal: Journal, settlement: Settlement, streaming: StreamingUploads
+        self,
+        remote: Remote,
+        tree: Tree,
+        journal: Journal,
+        digests: Digests,
+        settlement: Settlement,
+        streaming: StreamingUploads,
     ) -> None:
         self._remote = remote
         self._tree = tree
         self._journal = journal
+        self._digests = digests
         self._settlement = settlement
         self._streaming = streaming
 
@@ -210,7 +218,7 @@ class Attempts:
         """Record why an attempt failed, and return that; None if the file no longer waits for it."""
         delivery = sending.delivery
         delivery.lost = delivery.lost or isinstance(error, types.Cancelled)  # some services store incomplete uploads
-        digest = self._digest_for_journal(delivery)
+        digest = self._digest_for_journal(sending)
         failure = Failure.of(error)
         with self._tree.lock:
             wanted = sending.is_wanted
@@ -281,11 +289,13 @@ class Attempts:
             return False
         return False
 
-    def _digest_for_journal(self, delivery: Delivery) -> str | None:
-        """Return the digest that reveals damage, and by which sent content is recognised."""
+    def _digest_for_journal(self, sending: Sending) -> str | None:
+        """Return the digest that reveals damage, and by which sent content is recognised; None if it follows, or the
+        content cannot be read."""
+        delivery = sending.delivery
         if delivery.digest is None and delivery.expected is None and isinstance(delivery.content, StagedFile):
             with suppress(types.FsError):
-                delivery.digest = delivery.content.digest()
+                delivery.digest = self._digests.at_hand(sending.entry, delivery.content)
         return delivery.digest or delivery.expected
 
     def discard(self, sending: Sending) -> None:

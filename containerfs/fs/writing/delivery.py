@@ -175,8 +175,12 @@ class Courier:
         """Find what an earlier request has stored. Not done if repeating the request tells that."""
         if not self.may_double:
             return None
-        delivery.digest = delivery.digest or staged.digest()
-        return self._settlement.find(delivery.attempt, delivery.digest)
+
+        def digest() -> str:
+            delivery.digest = delivery.digest or staged.digest()
+            return delivery.digest
+
+        return self._settlement.find(delivery.attempt, digest)
 
     @contextmanager
     def _staged(self, content: StagedFile | RemoteFile, key: str) -> Iterator[StagedFile]:

@@ -2,8 +2,9 @@
 
 A crash of the mount never loses anything, because rows and staged files are in the kernel's memory by then. For the
 disk, either each change is synced before it is answered, or one sync a moment later covers everything that waits.
-Contents are synced before the log, and the journal has the digest of a content before it counts as safe. So content
-that did not reach the disk is recognised after a crash of the machine, and not uploaded.
+Contents are synced before the log, and a content counts as safe once the journal has its digest, or, for a large one,
+says that it is on the disk. So content that did not reach the disk is recognised after a crash of the machine, and not
+uploaded.
 """
 
 import logging
@@ -15,6 +16,7 @@ from types import MappingProxyType
 from containerfs.fs import types
 from containerfs.fs.staged import StagedFile
 from containerfs.fs.writing.backoff import pause
+from containerfs.fs.writing.digests import Digests
 from containerfs.fs.writing.journal import Journal
 from containerfs.fs.writing.schedule import Job, Manner, Schedule
 
@@ -31,8 +33,9 @@ class Durability:
         strict: whether ``soon`` means ``now``.
     """
 
-    def __init__(self, journal: Journal, schedule: Schedule, *, strict: bool) -> None:
+    def __init__(self, journal: Journal, digests: Digests, schedule: Schedule, *, strict: bool) -> None:
         self._journal = journal
+        self._digests = digests
         self._schedule = schedule
         self._strict = strict
         self._waiting: dict[int, StagedFile] = {}
@@ -52,13 +55,16 @@ class Durability:
             Failed: if it cannot be flushed.
         """
         lacking = self._journal.without_digest(contents)
-        if lacking:
-            digests = {sequence: contents[sequence].digest() for sequence in lacking}
-            with self._journal.transaction() as tx:
-                for sequence, digest in digests.items():
-                    tx.note_closed(sequence, digest)
+        digests = {sequence: self._digests.at_hand(sequence, contents[sequence]) for sequence in lacking}
         if contents:
             self._journal.sync_data(contents.values())
+        if digests:
+            with self._journal.transaction() as tx:
+                for sequence, digest in digests.items():
+                    if digest is None:
+                        tx.note_on_disk(sequence)
+                    else:
+                        tx.note_closed(sequence, digest)
         self._journal.sync()
 
     def soon(self, contents: Mapping[int, StagedFile] = _NOTHING) -> None:

@@ -9,6 +9,7 @@ when its answer is given up.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from containerfs.fs import deadline, types
@@ -94,14 +95,17 @@ class Settlement:
         )  # keys of requests that were put off because something is being stored at their path
         self._changed = threading.Condition()  # guards these four; notified when the third shrinks
 
-    def find(self, attempt: Attempt, digest: str) -> RemoteFile | None:
+    def find(self, attempt: Attempt, digest: Callable[[], str]) -> RemoteFile | None:
         """Return what a request has stored, if it has.
+
+        Args:
+            digest: returns that of its content; called if there is something to compare it with.
 
         Raises:
             FsError: if that cannot be found out now.
         """
         for candidate in self._candidates(attempt, time.monotonic()):
-            if candidate.size in (None, attempt.size) and self._digest(candidate, attempt.size) == digest:
+            if candidate.size in (None, attempt.size) and self._digest(candidate, attempt.size) == digest():
                 return candidate
         return None
 

@@ -122,6 +122,10 @@ class Transaction:
         """Record the digest of what was closed."""
         self._db.execute("UPDATE entries SET digest = ? WHERE sequence = ?", (digest, sequence))
 
+    def note_on_disk(self, sequence: int) -> None:
+        """Record that this machine's disk has the content of an entry."""
+        self._db.execute("UPDATE entries SET boot = NULL WHERE sequence = ?", (sequence,))
+
     def note_stored(self, sequence: int, stored: RemoteFile) -> None:
         """Record that the service has it. What it replaces stays until its rename is complete."""
         self._db.execute("UPDATE entries SET stored = ? WHERE sequence = ?", (encode_file(stored), sequence))

@@ -71,6 +71,7 @@ async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tup
     Raises:
         InvalidRequest: if the form is malformed.
         TooLarge: if the file or the other fields exceed their limits.
+        OutOfSpaceError: if there is no space for the file.
         UnsupportedMediaType: if the body is compressed.
         TimedOut: if it does not arrive in time.
     """
@@ -85,6 +86,7 @@ async def read_upload(request: Request, blob: BlobWriter, expect: Expect) -> tup
     await expect_named(None)  # a container that is gone is the answer to a file of any size
     if file_max is not None and size is not None and size > file_max:
         raise TooLarge(f"The file is larger than this server accepts ({file_max} bytes).", param="file")
+    blob.expect(size or 0)
     form = await read_form(
         body_chunks(request), boundary, blob, file_max=file_max, hashed=key is not None, expect=expect_named
     )

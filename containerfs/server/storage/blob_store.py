@@ -20,6 +20,14 @@ class BlobWriter(Protocol):
         """The number of bytes written so far."""
         ...
 
+    def expect(self, size: int) -> None:
+        """Announce how many bytes are to be written at least.
+
+        Raises:
+            OutOfSpaceError: if there is not enough space for so many.
+        """
+        ...
+
     async def write(self, data: bytes | memoryview) -> None:
         """Append bytes. May return before they are written, so that errors are raised by a later call.
 

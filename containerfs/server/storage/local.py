@@ -19,7 +19,7 @@ from pathlib import Path
 from containerfs.server.storage.failures import BlobNotFoundError, OutOfSpaceError
 from containerfs.server.storage.leases import Leases, new_name
 from containerfs.server.storage.metadata_store import Transaction
-from containerfs.server.storage.reserve import Reserve, out_of_space
+from containerfs.server.storage.reserve import Reserve, check_room, out_of_space
 from containerfs.server.storage.threads import settled
 
 _FLUSH_SIZE = 1024 * 1024
@@ -112,6 +112,9 @@ class LocalBlobWriter:
         self._gathered: list[bytes | memoryview] = []
         self._gathered_size = 0
         self._flushing: asyncio.Future[None] | None = None
+
+    def expect(self, size: int) -> None:
+        check_room(self._finished, size)
 
     async def write(self, data: bytes | memoryview) -> None:
         self._gathered.append(data)

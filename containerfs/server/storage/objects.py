@@ -137,6 +137,9 @@ class ObjectBlobWriter:
         self._gathered_size = 0
         self._large: _Multipart | None = None
 
+    def expect(self, size: int) -> None:
+        """Return, because an object store does not tell how much space it has."""
+
     async def write(self, data: bytes | memoryview) -> None:
         self._gathered.append(data)
         self._gathered_size += len(data)

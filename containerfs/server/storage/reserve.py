@@ -69,6 +69,13 @@ class Reserve:
             os.close(fd)
 
 
+def check_room(directory: Path, size: int) -> None:
+    """Raise OutOfSpaceError if the disk of a directory has less than ``size`` bytes left."""
+    disk = os.statvfs(directory)
+    if disk.f_bavail * disk.f_frsize < size:
+        raise OutOfSpaceError("the disk has less space left than the content needs")
+
+
 @contextlib.contextmanager
 def out_of_space() -> Iterator[None]:
     """Raise OutOfSpaceError for those system errors that mean a full disk."""

@@ -78,6 +78,9 @@ class TieredBlobWriter:
     def size(self) -> int:
         return self._large.size if self._gathered is None else self._gathered_size
 
+    def expect(self, size: int) -> None:
+        self._large.expect(size)
+
     async def write(self, data: bytes | memoryview) -> None:
         if self._gathered is None:
             await self._large.write(data)

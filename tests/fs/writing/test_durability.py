@@ -11,7 +11,8 @@ import pytest
 
 from containerfs.fs import types
 from containerfs.fs.namespace.nodes import FileNode
-from containerfs.fs.writing import durability, schedule, uploads
+from containerfs.fs.writing import digests, durability, schedule, uploads
+from containerfs.fs.writing.digests import Digests
 from containerfs.fs.writing.journal import Journal
 from tests.fs import programs
 from tests.fs.gates import down, eventually
@@ -223,6 +224,46 @@ def test_what_was_synced_is_uploaded_after_a_power_cut(
     with mounted(remote, tmp_path) as filesystem:
         assert filesystem.drain(30) == []
     assert remote.stored(container) == {"a": content}
+
+
+def test_a_huge_content_is_safe_before_its_digest_is_known(
+    lazy_fs: Paths,
+    remote: MemoryRemote,
+    container: str,
+    tmp_path: Path,
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reading it may take minutes, for which neither it nor others wait."""
+    ended = threading.Event()
+    monkeypatch.setattr(digests, "_LARGE", len(LARGE))
+    monkeypatch.setattr(Digests, "_take", lambda *_: ended.wait(30))
+    programs.write(lazy_fs, "/box/huge", LARGE)
+    programs.write(lazy_fs, "/box/small", b"small")
+    eventually(lambda: "log" in disk.synced)
+    power_cut(lazy_fs, monkeypatch)
+    ended.set()
+    remote.before = no_fault
+    with mounted(remote, tmp_path) as filesystem:
+        assert filesystem.drain(30) == []
+    assert remote.stored(container) == {"huge": LARGE, "small": b"small"}
+
+
+def test_damage_of_a_huge_content_is_noticed(
+    lazy_fs: Paths, remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_LARGE", len(LARGE))
+    programs.write(lazy_fs, "/box/huge", LARGE)
+    journal = lazy_fs._backlog._journal
+    eventually(lambda: journal.noted_digest(journal.entries()[0].sequence) is not None)
+    crash(lazy_fs)
+    (data,) = staged(tmp_path)
+    data.write_bytes(bytes(len(LARGE)))
+    remote.before = no_fault
+    with mounted(remote, tmp_path) as filesystem:
+        (unfinished,) = filesystem.drain(30)
+        assert unfinished.name == "box/huge"
+    assert remote.stored(container) == {}
 
 
 @pytest.mark.parametrize("content", [b"small", LARGE], ids=["small", "large"])
