@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from containerfs import __version__
-from containerfs.cli.switches import CommandWithSwitches
 
 _MODULES = {
     "mount": "mount",
@@ -41,18 +41,34 @@ _MODULES = {
 """The commands, and the module of this package in which each is."""
 
 
+class _Group(TyperGroup):
+    """The commands. One that wants to begin early gets its words before typer converts any: for that, it imports
+    pydantic, which takes longer than everything before."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        command = self.get_command(ctx, args[0]) if args else None
+        begin = getattr(command, "begin", None)
+        if begin is not None and not ctx.resilient_parsing:
+            ctx.obj = begin(type(ctx)(command, parent=ctx), args[1:])
+        return super().parse_args(ctx, args)
+
+
 def command_line(names: Iterable[str] = _MODULES) -> typer.Typer:
     """Return the command line, with all commands or some."""
     app = typer.Typer(
-        no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+        cls=_Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
     for name in names:
-        command: Any = getattr(import_module(f"containerfs.cli.{_MODULES[name]}"), name)
+        module = import_module(f"containerfs.cli.{_MODULES[name]}")
+        command: Any = getattr(module, name)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name, cls=CommandWithSwitches)(command)
+            app.command(name, cls=getattr(module, "Command", None))(command)
     return app
 
 
@@ -88,3 +104,5 @@ def main() -> None:
         is_plain = isinstance(error, OSError) or why != str(error)
         typer.echo(f"containerfs: {why if is_plain else f'{error!r}; CONTAINERFS_DEBUG=1 shows where'}", err=True)
         sys.exit(1)
+    finally:
+        gc.freeze()  # the interpreter would look through everything once more before it ends, for 30 ms of a mount's

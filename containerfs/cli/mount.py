@@ -1,13 +1,14 @@
 """``containerfs mount``: mounts in the background by default, and returns once the mount answers.
 
-The process that stays starts first (``containerfs.mount``), and imports what it needs while the settings are read here.
+The process that stays (``containerfs.mount``) starts as soon as the mountpoint is known. It imports what it needs while
+the options are converted and the settings are read here.
 """
 
 import itertools
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,9 +23,11 @@ from containerfs.cli.options import (
     ProfileOption,
     UrlOption,
     VerboseOption,
+    absolute,
     mountpoint_argument,
     options_of_logs,
 )
+from containerfs.cli.switches import CommandWithSwitches
 
 if TYPE_CHECKING:
     from containerfs.config import Settings
@@ -35,7 +38,24 @@ _LIBFUSE = (b"fuse: ", b"fusermount: ", b"fusermount3: ", b"mount: ")  # the beg
 _PRIVATE = 0o077
 
 
+class Command(CommandWithSwitches):
+    """The command, which starts the process of a mount before anything else is done."""
+
+    def begin(self, ctx: Any, args: list[str]) -> "Starting | None":
+        """Start the process, unless it is not wanted. What is wrong with the words is reported once they are parsed
+        again."""
+        from containerfs.mount.starting import Starting
+
+        try:
+            given, _, _ = self.make_parser(ctx).parse_args(self.expanded(args))
+            mountpoint = None if given.get("foreground") or given.get("help") else absolute(given["mountpoint"])
+        except Exception:  # the versions of typer have different ones
+            return None
+        return Starting(mountpoint) if mountpoint else None
+
+
 def mount(
+    context: typer.Context,
     mountpoint: Annotated[Path, mountpoint_argument("An empty directory; created if its parent exists.")],
     url: UrlOption = None,
     local: LocalOption = False,
@@ -96,11 +116,9 @@ def mount(
     """Mount containers as directories."""
     os.umask(os.umask(_PRIVATE) | _PRIVATE)  # new files are private to this user
     with reporting("mount"):
-        from containerfs.mount.starting import Starting, become
-
-        process = None if foreground else Starting(mountpoint)
         from containerfs.config import load
         from containerfs.fuse.mount import check_answers
+        from containerfs.mount.starting import become
 
         settings = load(
             url=url,
@@ -129,9 +147,9 @@ def mount(
         check_answers(mountpoint)
         _check_places(settings, mountpoint)
         told = _told(settings, options, foreground=foreground)
-        if process is None:
+        if foreground:
             become(mountpoint, told)
-        _give(process, told)
+        _give(context.obj, told)
         _tell_of_others(mountpoint)
 
 

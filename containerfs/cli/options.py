@@ -59,7 +59,7 @@ def options_of_logs(level: str | None, *, verbose: bool, quiet: bool) -> str | N
     return "debug" if verbose else "warning" if quiet else None
 
 
-def _place(text: str) -> Path:
+def absolute(text: str) -> Path:
     """Parse a mountpoint. Unlike click's own type, this does not access what is mounted there, which may hang."""
     try:
         return Path(os.path.abspath(text))
@@ -69,7 +69,7 @@ def _place(text: str) -> Path:
 
 def mountpoint_argument(help_text: str) -> Any:
     """Return an argument that names a mountpoint; its value is absolute."""
-    return typer.Argument(parser=_place, metavar="MOUNTPOINT", help=help_text)
+    return typer.Argument(parser=absolute, metavar="MOUNTPOINT", help=help_text)
 
 
 MountpointArgument = Annotated[Path, mountpoint_argument("Where it is mounted.")]

@@ -14,6 +14,11 @@ class CommandWithSwitches(TyperCommand):
     """A command with such options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self.expanded(args))
+
+    @staticmethod
+    def expanded(args: list[str]) -> list[str]:
+        """Give a value to each such option that has none."""
         options = args[: args.index("--")] if "--" in args else args
         given = [f"{word}={_ALONE[word]}" if word in _ALONE else word for word in options]
-        return super().parse_args(ctx, given + args[len(options) :])
+        return given + args[len(options) :]

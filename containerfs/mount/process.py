@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PRIVATE = 0o077
 _DRAIN = 600.0  # seconds that the end of a mount waits for uploads
 
 
 def main() -> NoReturn:
     """Mount what the command says, and serve until the end."""
+    os.umask(os.umask(_PRIVATE) | _PRIVATE)  # new files are private to this user
     gc.freeze()  # modules stay, and garbage collection that visits them again and again takes a fifth of the start
     # httpx would import its own command, and rich, click and pygments for it.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]

@@ -25,6 +25,35 @@ print(*sorted(set(sys.modules) & set({unwanted!r})))
 """
 
 
+_EARLY = """
+import sys
+from containerfs.cli import main
+from containerfs.mount import starting
+
+def begun(mountpoint):
+    print(mountpoint, "pydantic" in sys.modules)
+    sys.exit()
+
+starting.Starting = begun
+sys.argv = ["containerfs", "mount", "--url", "http://127.0.0.1:9/v1", *{words!r}]
+main()
+"""
+
+
+def test_the_process_of_a_mount_starts_before_the_options_are_converted() -> None:
+    program = _EARLY.format(words=["/somewhere", "--write-back", "--patience", "1s"])
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "/somewhere False\n"
+
+
+@pytest.mark.parametrize("words", [["/somewhere", "--help"], ["/somewhere", "--nonsense"], ["--local"]])
+def test_no_process_starts_if_nothing_is_to_be_mounted(words: list[str]) -> None:
+    command = [sys.executable, "-P", "-c", _EARLY.format(words=words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "/somewhere False" not in done.stdout
+    assert "sage: " in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("program", "modules", "unwanted"),
     [
