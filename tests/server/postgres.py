@@ -55,6 +55,19 @@ class Postgres:
         self.process.wait(60)
         eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children))
 
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It neither answers nor ends, as if its disk did not answer."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        pids = (self.process.pid, *map(int, children))
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def start_again(self) -> None:
         self.process = self._start()
 

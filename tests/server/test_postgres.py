@@ -17,6 +17,8 @@ import pytest
 from containerfs.server.errors import NotFound
 from containerfs.server.requests import CopyFile, CreateContainer
 from containerfs.server.service import Service
+from containerfs.server.storage import postgres as postgres_store
+from containerfs.server.storage.failures import StoreUnavailableError
 from containerfs.server.storage.metadata_store import LINGER_S
 from containerfs.server.storage.open import Stores
 from containerfs.server.storage.records import PageQuery
@@ -219,6 +221,24 @@ def test_two_transactions_that_wait_for_each_other_both_happen(postgres: Postgre
         return sorted(runs)
 
     assert asyncio.run(scenario()) == [1, 2]
+
+
+def test_a_database_that_hangs_is_given_up(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_store, "_TRANSACTION_LIMIT_S", 1)
+    monkeypatch.setattr(postgres_store, "_PATIENCE_S", 2)
+
+    async def scenario() -> None:
+        stores = Stores.open(postgres.new_database(), tmp_path.as_uri())
+        await stores.metadata.write(lambda tx: tx.lease_blobs(["a"], 1000))
+        with postgres.hanging():
+            for _ in range(2):
+                with pytest.raises(StoreUnavailableError):
+                    async with asyncio.timeout(30):
+                        await stores.metadata.write(lambda tx: tx.lease_blobs(["b"], 1000))
+        await stores.metadata.write(lambda tx: tx.lease_blobs(["c"], 1000))
+        await stores.close()
+
+    asyncio.run(scenario())
 
 
 SHARED, FILES = 8, 150

@@ -22,6 +22,7 @@ from containerfs.server.storage import migration
 from containerfs.server.storage.failures import OutOfSpaceError, StoreError, StoreUnavailableError
 from containerfs.server.storage.metadata_store import Transaction, nothing
 from containerfs.server.storage.migration import EXPANDED, FINISHED, OutdatedError
+from containerfs.server.storage.overdue import Overdue
 from containerfs.server.storage.prepared import Cursor
 from containerfs.server.storage.sql import SqlTransaction
 from containerfs.server.storage.threads import settled
@@ -47,6 +48,9 @@ one wait for a quarter of an hour if that machine is gone, even if another has t
 
 _STATEMENT_LIMIT_MS = 30_000
 """How long a statement may take, including waiting for locks, in milliseconds."""
+
+_TRANSACTION_LIMIT_S = 60
+"""How long a transaction may take, in seconds, even if the database does not end its statements in time."""
 
 _ATTEMPTS = 10
 
@@ -84,6 +88,7 @@ class PostgresMetadataStore:
             engine.dispose()
             raise
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="metadata")
+        self._overdue = Overdue(_TRANSACTION_LIMIT_S)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._run(self._reading, work, nothing)
@@ -98,12 +103,13 @@ class PostgresMetadataStore:
 
     async def close(self) -> None:
         self._threads.shutdown()
+        self._overdue.close()
         self._writing.dispose()
 
     async def _run(self, engine: Engine, work: Callable[[Transaction], T], first: Callable[[], None]) -> T:
         def run() -> T:
             first()
-            return _transact(engine, work)
+            return _transact(engine, work, self._overdue)
 
         return await settled(asyncio.get_running_loop().run_in_executor(self._threads, run))
 
@@ -184,10 +190,10 @@ def _opening(url: URL) -> Iterator[None]:
         raise StoreError(f"cannot use the database {name}: {' '.join(str(error.orig).split())}") from error
 
 
-def _transact(engine: Engine, work: Callable[[Transaction], T]) -> T:
+def _transact(engine: Engine, work: Callable[[Transaction], T], overdue: Overdue) -> T:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with engine.connect() as connection:
+            with engine.connect() as connection, overdue.watched(_driver(connection)):
                 return _attempt(connection, work)
         except DBAPIError as error:
             if not _is_worth_another(error) or attempt == _ATTEMPTS:
@@ -206,14 +212,19 @@ def _attempt(connection: Connection, work: Callable[[Transaction], T]) -> T:
     return result
 
 
+def _driver(connection: Connection) -> psycopg.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
 def _done(connection: Connection, work: Callable[[Transaction], T]) -> T:
     """Do the work of a transaction. Raises the errors of the driver as SQLAlchemy does."""
-    pooled = connection.connection
+    driver = _driver(connection)
     try:
-        return work(SqlTransaction(Cursor(connection.dialect, pooled.cursor())))
+        return work(SqlTransaction(Cursor(connection.dialect, connection.connection.cursor())))
     except psycopg.Error as error:
-        is_broken = isinstance(pooled.driver_connection, psycopg.Connection) and pooled.driver_connection.closed
-        if is_broken:
+        if is_broken := driver.closed:
             connection.invalidate(error)
         raise DBAPIError.instance(None, None, error, psycopg.Error, connection_invalidated=is_broken) from error
 
