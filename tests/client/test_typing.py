@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("typed_program.py")
 
-_EXPIRY = "expires_after|TypedDict"  # what is said of it depends on mypy's version
+# What is said of parts of these depends on mypy's version.
+_EXPIRY = "expires_after|TypedDict"
+_POLICY = "network_policy|TypedDict"
 
 MISUSES = {
     "client.containers.create()": 'Missing named argument "name"',
@@ -34,7 +36,7 @@ MISUSES = {
     "client.containers.create(name='n', expires_after={'minutes': 20})": _EXPIRY,
     "aclient.containers.create(name='n', expires_after={'anchor': 'x', 'minutes': 20})": _EXPIRY,
     "client.containers.create(name='n', memory_limit='2g')": "memory_limit",
-    "client.containers.create(name='n', network_policy={'type': 'allowlist'})": "network_policy",
+    "client.containers.create(name='n', network_policy={'type': 'allowlist'})": _POLICY,
     "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'created_at', 'days': 7})": _EXPIRY,
     "client.files.create(file=b'', purpose='p', expires_after={'anchor': 'x', 'seconds': 7})": _EXPIRY,
     "client.containers.retrieve('c').nam": '"Container" has no attribute "nam"',
