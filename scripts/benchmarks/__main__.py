@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import away, counts, far, growth, kernel, memory, names, scale, small_files, start, throughput
+from benchmarks import away, bounds, counts, far, growth, kernel, memory, names, scale, small_files, start, throughput
 from benchmarks.bench import QUICK, Bench, Scale, opened
 from benchmarks.chart import svg
 from benchmarks.processes import Program, run
@@ -21,6 +21,7 @@ SECTIONS = {
     "small": small_files,
     "names": names,
     "far": far,
+    "bounds": bounds,
     "scale": scale,
     "away": away,
     "start": start,

@@ -121,9 +121,15 @@ def proportional(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has computed so far. Source: proc(5), stat."""
+    """What a process has computed so far."""
+    return sum(cpu_times(pid))
+
+
+def cpu_times(pid: int) -> tuple[float, float]:
+    """What a process has computed so far itself, and what the kernel has for it. Source: proc(5), stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own, kernel = (int(fields[number]) / os.sysconf("SC_CLK_TCK") for number in (11, 12))
+    return own, kernel
 
 
 def cpu_of_children() -> float:
