@@ -1,6 +1,7 @@
 """What is PostgreSQL's alone: its migrations, its connections, and transactions that run side by side."""
 
 import asyncio
+import contextlib
 import random
 import subprocess
 import sys
@@ -225,17 +226,15 @@ def test_two_transactions_that_wait_for_each_other_both_happen(postgres: Postgre
 
 def test_a_database_that_hangs_is_given_up(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_store, "_TRANSACTION_LIMIT_S", 1)
-    monkeypatch.setattr(postgres_store, "_PATIENCE_S", 2)
 
     async def scenario() -> None:
-        stores = Stores.open(postgres.new_database(), tmp_path.as_uri())
-        await stores.metadata.write(lambda tx: tx.lease_blobs(["a"], 1000))
-        with postgres.hanging():
-            for _ in range(2):
-                with pytest.raises(StoreUnavailableError):
-                    async with asyncio.timeout(30):
-                        await stores.metadata.write(lambda tx: tx.lease_blobs(["b"], 1000))
-        await stores.metadata.write(lambda tx: tx.lease_blobs(["c"], 1000))
+        stores = Stores.open(postgres.new_database(), tmp_path.as_uri())  # has a connection, and keeps it
+        with postgres.hanging(), pytest.raises(StoreUnavailableError):
+            await stores.metadata.write(lambda tx: tx.lease_blobs(["a"], 1000))
+        answers = False
+        while not answers:
+            with contextlib.suppress(StoreUnavailableError):  # a slow machine may take longer than the limit
+                answers = await stores.metadata.read(lambda tx: tx.keys()) == []
         await stores.close()
 
     asyncio.run(scenario())
