@@ -314,6 +314,24 @@ def test_an_upload_that_is_given_up_is_dead(stores: Stores) -> None:
     asyncio.run(scenario())
 
 
+def test_an_upload_that_is_given_up_after_its_lease_was_forgotten_is_deleted(
+    stores: Stores, stored: Callable[[], list[str]]
+) -> None:
+    """As after the machine was suspended between the lease and the storing of the blob."""
+
+    async def scenario() -> None:
+        name = await put(stores, LARGE)
+        late = int(time.time()) + LEASE_S
+        await stores.metadata.write(lambda tx: tx.due_blobs(late, 1000))
+        await stores.metadata.write(lambda tx: tx.forget_blobs([name]))
+        assert stored() == [name]
+        assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, late)) == [name]
+        assert await stores.metadata.write(lambda tx: tx.abandon_blob(name, late)) == []
+        assert name in await due(stores, late + LINGER_S)
+
+    asyncio.run(scenario())
+
+
 def file_of(blob: str, id: str = "file-0") -> FileRecord:
     return FileRecord(id, "n", "f", "p", 1, 1, blob)
 

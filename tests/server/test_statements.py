@@ -19,9 +19,9 @@ from containerfs.server.storage.sqlite import SqliteMetadataStore
 
 TABLES = (containers, container_files, files)
 
-ANY_WAY = ("usage", "claim_key", "keys", "all_quotas", "bytes_and_files", "keep_writers_out")
-"""These look at all rows there are, or are text: the second, which finds its row by the conflict with it, and the last,
-which is PostgreSQL's."""
+ANY_WAY = ("usage", "keys", "all_quotas", "bytes_and_files", "claim_key", "record_dead_blob", "keep_writers_out")
+"""These look at all rows there are, or are text: two that find their row by the conflict with it, and the last, which
+is PostgreSQL's."""
 
 STATEMENTS: dict[str, Executable] = {
     **{

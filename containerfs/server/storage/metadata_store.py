@@ -177,7 +177,7 @@ class Transaction(Protocol):
         ...
 
     def abandon_blob(self, blob: str, now: int) -> list[str]:
-        """Mark a blob as dead if it is new, and return it if it was."""
+        """Mark a blob as dead if it is new, or was forgotten after its lease had ended, and return it if it was."""
         ...
 
     def due_blobs(self, now: int, limit: int) -> list[str]:

@@ -166,7 +166,9 @@ class SqlTransaction:
         return None if row is None else bytes(row[0])
 
     def abandon_blob(self, blob: str, now: int) -> list[str]:
-        return [blob] if self._sql.run(statements.abandon_blob, blob=blob, dead_until=now + LINGER_S) else []
+        dead = {"blob": blob, "dead_until": now + LINGER_S}
+        is_marked = self._sql.run(statements.abandon_blob, **dead) or self._sql.run(statements.record_dead_blob, **dead)
+        return [blob] if is_marked else []
 
     def due_blobs(self, now: int, limit: int) -> list[str]:
         due = self._names(statements.due_blobs, now=now, limit=limit)

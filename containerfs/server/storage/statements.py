@@ -249,6 +249,11 @@ abandon_blob = (
     .values(state=DEAD, due_at=bindparam("dead_until", type_=BigInteger))
 )
 
+record_dead_blob = text(
+    "INSERT INTO blobs (name, state, copies, due_at) VALUES (:blob, 'dead', 0, :dead_until) "
+    "ON CONFLICT (name) DO NOTHING"
+)
+
 dead_blobs = select(_lines(blobs.c.name)).where(_is_named, blobs.c.state == DEAD)
 
 keeps_small_blobs = select(revision.c.version_num).where(revision.c.version_num >= SMALL_BLOBS_SINCE)
