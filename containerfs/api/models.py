@@ -8,7 +8,7 @@ nothing but an id is required. Source: the seed document's "Types", and the publ
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import GetCoreSchemaHandler, NonNegativeInt
+from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import with_default_schema
 
@@ -30,6 +30,10 @@ __all__ = [
 Order = Literal["asc", "desc"]
 
 
+_NOBODY = (1 << 32) - 1  # which means "unchanged". Source: chown(2)
+_FARTHEST_NS = 1 << 66  # some 2,300 years from the epoch, and more than file systems keep
+
+
 class Otherwise:
     """Marks a field whose default also replaces values of another type: null, or anything unexpected."""
 
@@ -42,6 +46,10 @@ class Otherwise:
 
 T = TypeVar("T")
 Maybe = Annotated[T | None, Otherwise(None)]
+
+# What Linux has room for. Anything beyond is as unexpected as a value of another type.
+Size = Annotated[int, Field(ge=0, lt=1 << 63)]
+Seconds = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
 
 
 class Identified(ApiModel):
@@ -73,16 +81,16 @@ class Container(Identified):
         memory_limit: ``1g``, ``4g``, ``16g`` or ``64g``.
     """
 
-    created_at: Annotated[int, Otherwise(0)] = 0
+    created_at: Annotated[Seconds, Otherwise(0)] = 0
     name: Annotated[str, Otherwise("")] = ""
     object: Annotated[str, Otherwise("container")] = "container"
     status: Maybe[str] = None
-    expires_at: Maybe[int] = None
+    expires_at: Maybe[Seconds] = None
     expires_after: Maybe[ExpiresAfter] = None
-    last_active_at: Maybe[int] = None
+    last_active_at: Maybe[Seconds] = None
     memory_limit: Maybe[str] = None
     network_policy: Maybe[NetworkPolicy] = None
-    file_count: Maybe[int] = None
+    file_count: Maybe[Size] = None
 
 
 class FileAttributes(ApiModel):
@@ -94,10 +102,10 @@ class FileAttributes(ApiModel):
         mtime_ns: nanoseconds since the epoch at which the content was last changed.
     """
 
-    mode: Maybe[int] = None
-    uid: Maybe[int] = None
-    gid: Maybe[int] = None
-    mtime_ns: Maybe[int] = None
+    mode: Maybe[Annotated[int, Field(ge=0, le=0o7777)]] = None
+    uid: Maybe[Annotated[int, Field(ge=0, lt=_NOBODY)]] = None
+    gid: Maybe[Annotated[int, Field(ge=0, lt=_NOBODY)]] = None
+    mtime_ns: Maybe[Annotated[int, Field(ge=-_FARTHEST_NS, le=_FARTHEST_NS)]] = None
 
 
 class ContainerFile(Identified):
@@ -113,10 +121,10 @@ class ContainerFile(Identified):
         attributes: those it was given; None if it was given none, or the service stores none.
     """
 
-    created_at: Annotated[int, Otherwise(0)] = 0
+    created_at: Annotated[Seconds, Otherwise(0)] = 0
     container_id: Annotated[str, Otherwise("")] = ""
     object: Annotated[str, Otherwise("container.file")] = "container.file"
-    bytes: Maybe[NonNegativeInt] = None
+    bytes: Maybe[Size] = None
     path: Maybe[str] = None
     source: Maybe[str] = None
     file_id: Maybe[str] = None
@@ -127,13 +135,13 @@ class ContainerFile(Identified):
 class File(Identified):
     """A file of ``/v1/files``, which can be copied into containers. Times are Unix seconds, ``bytes`` a size."""
 
-    created_at: Annotated[int, Otherwise(0)] = 0
+    created_at: Annotated[Seconds, Otherwise(0)] = 0
     filename: Annotated[str, Otherwise("")] = ""
     purpose: Annotated[str, Otherwise("")] = ""
     object: Annotated[str, Otherwise("file")] = "file"
-    bytes: Maybe[NonNegativeInt] = None
+    bytes: Maybe[Size] = None
     status: Maybe[str] = None
-    expires_at: Maybe[int] = None
+    expires_at: Maybe[Seconds] = None
     status_details: Maybe[str] = None
 
 

@@ -11,6 +11,7 @@ from heapq import nlargest
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from containerfs.api import models
 from containerfs.fs.types import FileAttributes
 
 _FORM = 1
@@ -49,11 +50,11 @@ class Contents:
             raise ValueError("unknown format")
         at = int(read["written_at"])
         files, directories = (
-            {key: Kept(int(told.pop("set_at", at)), FileAttributes(**told)) for key, told in read[kind].items()}
+            {key: Kept(int(told.get("set_at", at)), _attributes(told)) for key, told in read[kind].items()}
             for kind in ("files", "directories")
         )
         removed = {str(path): int(when) for path, when in read.get("removed", {}).items()}
-        return cls(at, files, directories, removed)
+        return cls(at, files, {path: kept for path, kept in directories.items() if _is_path(path)}, removed)
 
     def text(self) -> bytes:
         read = {
@@ -134,6 +135,19 @@ def _add(found: dict[str, Kept], more: Mapping[str, Kept]) -> None:
         there = found.get(key)
         if there is None or there.set_at < kept.set_at:
             found[key] = kept
+
+
+def _is_path(path: str) -> bool:
+    """Tell whether a path leads to a directory below the container."""
+    return path == path.encode("utf-8", "replace").decode() and all(
+        segment not in ("", ".", "..") and "\0" not in segment for segment in path.split("/")
+    )
+
+
+def _attributes(told: Mapping[str, Any]) -> FileAttributes:
+    """Return attributes as they are in a file. Whatever else it has in their place counts as not set."""
+    read = models.FileAttributes.model_validate({**told, "mtime_ns": told.get("mtime")})
+    return FileAttributes(read.mode, read.uid, read.gid, read.mtime_ns)
 
 
 def _told(kept: Kept) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Attributes in a file of each container: nothing waits for a request of others, and nothing that was set is lost."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -223,6 +224,20 @@ def test_a_file_of_attributes_without_times_of_each_is_read() -> None:
     assert contents.files == {"a": Kept(5, mode(0o700))}
     assert contents.directories == {"d": Kept(5, FileAttributes(mtime=1))}
     assert Contents.read(contents.text()) == contents
+
+
+def test_what_no_file_can_have_counts_as_not_set() -> None:
+    told = {"mode": 1 << 40, "uid": -1, "gid": "staff", "mtime": 1e300, "set_at": 2, "more": []}
+    paths = ["", ".", "a/../../b", "a//b", "/a", "a\0b", "a\ud800b", "a/b"]
+    text = {
+        "containerfs_attributes": 1,
+        "written_at": 5,
+        "files": {"a": told},
+        "directories": dict.fromkeys(paths, told),
+    }
+    contents = Contents.read(json.dumps(text).encode())
+    assert contents.files == {"a": Kept(2, FileAttributes())}
+    assert contents.directories == {"a/b": Kept(2, FileAttributes())}
 
 
 def contents() -> st.SearchStrategy[Contents]:

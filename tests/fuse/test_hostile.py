@@ -1,11 +1,14 @@
 """Names and ids as no service should send them: they never lead out of the mount or the cache, and hide nothing."""
 
+import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from containerfs.api.dialect import FEATURES_HEADER
 from tests.client.service import Reply, Request, Service, page
 from tests.fuse.mounted import Home, Mount
 
@@ -43,6 +46,20 @@ IDS = [
 ]
 
 
+SIZES = [1 << 70, (1 << 63) - 1, 1 << 47, -5, "12", 1e300, 12.5, True, [1], None]
+TIMES = [1 << 70, (1 << 63) - 1, -(1 << 63), 1e300, "2020", -1, {}]
+ATTRIBUTES = [
+    {name: value}
+    for name, values in {
+        "mode": (1 << 40, -1, "rwx", 0o170777),
+        "uid": (1 << 40, -1, (1 << 32) - 1),
+        "gid": (1 << 40, -7),
+        "mtime_ns": (1 << 80, -(1 << 80), 1e300, 1 << 66, -(1 << 66)),
+    }.items()
+    for value in values
+]
+
+
 class Hostile:
     """A service with these containers, each with these files, by name; a file's content is its id."""
 
@@ -66,6 +83,15 @@ class Hostile:
         if len(parts) == 5 and parts[3] in self.files:
             return Reply(parts[3].encode())
         return Reply({"error": {"message": "no such file"}}, status=404)
+
+
+def beginning(path: Path) -> bytes | int | None:
+    """What a file begins with, or the number of the error."""
+    with path.open("rb", buffering=0) as file:
+        try:
+            return file.read(64)
+        except OSError as error:
+            return error.errno
 
 
 def everything(top: Path, *, but: tuple[Path, ...]) -> set[Path]:
@@ -184,3 +210,60 @@ def test_more_or_less_content_than_was_listed(home: Home) -> None:
         with home.mounted("--url", service.url) as mount:
             for name in ("long", "short"):
                 assert "Input/output error" in home.fails("cat", mount / "container" / name)
+
+
+def test_numbers_that_no_file_can_have(home: Home) -> None:
+    """They are not shown, and hide nothing; a file that is said to be huge takes no memory before it arrives."""
+    files = [
+        {"id": f"size {number}", "path": f"/mnt/data/size {number}", "bytes": size} for number, size in enumerate(SIZES)
+    ]
+    files += [
+        {"id": f"time {number}", "path": f"/mnt/data/time {number}", "bytes": 6, "created_at": time}
+        for number, time in enumerate(TIMES)
+    ]
+    files += [
+        {"id": f"kept {number:02}", "path": f"/mnt/data/kept {number:02}", "bytes": 7, "attributes": attributes}
+        for number, attributes in enumerate(ATTRIBUTES)
+    ]
+    container = {
+        "id": "cntr_1",
+        "name": "box",
+        "status": "running",
+        "created_at": 1 << 70,
+        "expires_at": 1 << 70,
+        "file_count": -1,
+    }
+
+    def respond(request: Request) -> Reply:
+        match unquote(request.target.partition("?")[0]).split("/")[3:]:
+            case []:
+                return page(
+                    [
+                        container,
+                        container
+                        | {
+                            "id": "cntr_2",
+                            "name": "other",
+                            "last_active_at": 1 << 70,
+                            "expires_after": {"anchor": "last_active_at", "minutes": 1 << 70},
+                        },
+                    ]
+                )
+            case [_, "files"]:
+                return page(files)
+            case [_, "files", id, "content"]:
+                return Reply(id.encode())
+        return Reply(container)
+
+    with Service() as service:
+        service.respond = lambda request: replace(respond(request), headers={FEATURES_HEADER: "attributes"})
+        with home.mounted("--url", service.url) as mount:
+            assert {path.name for path in mount.path.iterdir()} >= {"box", "other"}
+            box = mount / "box"
+            home.run("ls", "-l", box)
+            assert {path.name for path in box.iterdir()} == {str(file["id"]) for file in files}
+            for path in box.iterdir():
+                path.stat()
+                assert beginning(path) in (path.name.encode(), errno.EIO), path.name
+            home.run("containerfs", "status", mount.path)
+    assert "Traceback" not in (home.cache_dir / "mount.log").read_text()

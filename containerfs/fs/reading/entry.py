@@ -51,7 +51,7 @@ class CacheEntry:
         self.pins = 0
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self._sums = sums.empty(self.size or 0)
+            self._sums = array("Q")  # grows with what arrives: a size is only what the service says
             self.present = Ranges()
             self._noted = self._load()
             self.complete = self._was_complete = self._is_complete()

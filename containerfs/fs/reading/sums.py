@@ -40,11 +40,6 @@ def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def empty(size: int) -> "array[int]":
-    """Return space for the checksums of a content of ``size`` bytes."""
-    return array("Q", bytes(8 * len(blocks(0, size))))
-
-
 def of_file(fd: int, size: int) -> "array[int]":
     """Return the checksums of the first ``size`` bytes of a file. Raises OSError."""
     sums = array("Q")
