@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from containerfs import __version__
+from containerfs.cli import streams
 
 _MODULES = {
     "mount": "mount",
@@ -87,6 +88,7 @@ def _options(
 
 
 def main() -> None:
+    streams.complete()
     gc.freeze()  # what is imported stays: to look through it again and again takes a tenth of a short command
     # httpx would import its own command, and rich, click and pygments for it: a sixth of all that a mount imports.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]
@@ -94,7 +96,10 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")
     called = [name for name in sys.argv[1:2] if name in _MODULES]
     try:
-        command_line(called or _MODULES)()
+        try:
+            command_line(called or _MODULES)()
+        finally:
+            streams.flush()
     except Exception as error:
         if "CONTAINERFS_DEBUG" in os.environ:
             raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from containerfs.cli import streams
 from containerfs.cli.asking import AskingError, ask
 from containerfs.cli.failure import fail, reporting
 from containerfs.cli.options import (
@@ -166,7 +167,7 @@ def _give(process: "Starting", told: "MountSettings") -> None:
         fail("mount", f"the mount ended with status {error.status}: {why}")
     if word.status:
         fail("mount", ": ".join(filter(None, [word.text, _words_of_libfuse(told.log_file, before)])), word.status)
-    typer.echo(word.text)
+    streams.tell(word.text)  # it is mounted, even if that fails
 
 
 def _words_of_libfuse(log_file: Path, before: int) -> str:

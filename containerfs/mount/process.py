@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -89,7 +89,8 @@ def _tell_terminal(word: Word) -> None:
         return
     if isinstance(sys.stdout, io.TextIOWrapper):  # paths are bytes, and are printed as they are
         sys.stdout.reconfigure(errors="surrogateescape")
-    print(word.text, flush=True)
+    with suppress(OSError):  # it is mounted, even if nobody can be told
+        print(word.text, flush=True)
 
 
 def _mount_and_serve(

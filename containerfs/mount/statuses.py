@@ -21,6 +21,8 @@ def reason(error: BaseException) -> str:
     """Return what to tell people about an error."""
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         error = types.NoThread(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     return str(error) or repr(error)
 
 

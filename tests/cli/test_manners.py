@@ -14,7 +14,7 @@ from containerfs.cli.manual import pages
 from containerfs.cli.roff import man_pages
 from tests.cli.box import Box
 from tests.cli.tool import Tool
-from tests.fuse.mounted import Home
+from tests.fuse.mounted import FUSERMOUNT, Home
 
 COMMANDS: dict[str, Any] = dict(get_command(command_line()).commands)  # type: ignore[attr-defined]
 
@@ -80,7 +80,7 @@ def test_each_command_has_a_man_page_that_groff_takes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failure", "said"),
     [
-        ("OSError(28, 'No space left on device')", "containerfs: [Errno 28] No space left on device\n"),
+        ("OSError(28, 'No space left on device')", "containerfs: No space left on device\n"),
         ("ValueError('x')", "containerfs: ValueError('x'); CONTAINERFS_DEBUG=1 shows where\n"),
     ],
 )
@@ -94,3 +94,44 @@ def test_a_mistake_of_ours_is_no_traceback(home: Home, failure: str, said: str) 
     done = home.attempt(sys.executable, "-c", program)
     assert (done.returncode, done.stderr) == (1, said)
     assert "Traceback" in home.attempt(sys.executable, "-c", program, env={"CONTAINERFS_DEBUG": "1"}).stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_closed_streams_that_are_not_needed(home: Home, tmp_path: Path, closed: str) -> None:
+    store = ("--local", "--data-dir", tmp_path / "store")
+    home.run("containerfs", "create", "box", *store)
+    done = home.attempt("sh", "-c", f'exec "$@" {closed}', "sh", "containerfs", "ls", *store)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "box\n", "")
+
+
+@pytest.mark.parametrize(
+    ("output", "why"), [(">&-", "Bad file descriptor"), ("> /dev/full", "No space left on device")]
+)
+@pytest.mark.parametrize("words", [["ls"], ["get", "{box}/file", "-"], ["--version"], ["-h"]])
+def test_output_that_cannot_be_written(tool: Tool, box: Box, words: list[str], output: str, why: str) -> None:
+    box.put("file")
+    command = ["containerfs", *(word.format(box=box.name) for word in words)]
+    done = tool.home.attempt("sh", "-c", f'exec "$@" {output}', "sh", *command, env=tool.env)
+    assert (done.returncode, done.stderr) == (1, f"containerfs: {why}\n")
+
+
+def test_whoever_reads_only_the_beginning(tool: Tool, box: Box) -> None:
+    for number in range(3):
+        box.put(f"{number}")
+    script = 'set -o pipefail; containerfs ls "$1" | head -n 1; echo "${PIPESTATUS[0]}"'
+    done = tool.home.attempt("bash", "-c", script, "bash", box.name, env=tool.env)
+    assert (done.stdout.splitlines()[0], done.stderr) == ("0", "")
+
+
+def test_a_mount_that_nobody_can_be_told_of(home: Home, tmp_path: Path) -> None:
+    mountpoint, store = tmp_path / "mnt", ("--local", "--data-dir", tmp_path / "store")
+    script = 'exec "$@" <&- >&- 2>&-'
+    try:
+        mount = ("containerfs", "mount", mountpoint, *store, "--cache-dir", home.cache_dir)
+        assert home.attempt("sh", "-c", script, "sh", *mount).returncode == 0
+        (mountpoint / "box").mkdir()
+        (mountpoint / "box" / "file").write_bytes(b"content")
+        assert home.attempt("sh", "-c", script, "sh", "containerfs", "unmount", mountpoint).returncode == 0
+        assert home.run("containerfs", "get", "box/file", "-", *store) == "content"
+    finally:
+        home.attempt(FUSERMOUNT, "-uz", mountpoint)
