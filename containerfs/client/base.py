@@ -86,6 +86,7 @@ class BaseClient(ABC, Generic[C, H]):
         api_key: str | NotGiven = NOT_GIVEN,
         timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
+        retry_for: float | NotGiven | None = NOT_GIVEN,
         default_headers: Mapping[str, str | Omit] | None = None,
         default_query: Mapping[str, object] | None = None,
     ) -> Self:
@@ -95,6 +96,7 @@ class BaseClient(ABC, Generic[C, H]):
             api_key: by default this client's.
             timeout: by default this client's.
             max_retries: by default this client's.
+            retry_for: in seconds, by default this client's; None for ``max_retries`` instead.
             default_headers: added to this client's; they take precedence.
             default_query: added to this client's; they take precedence.
 
@@ -105,6 +107,7 @@ class BaseClient(ABC, Generic[C, H]):
             api_key=api_key,
             timeout=timeout,
             max_retries=max_retries,
+            retry_for=retry_for,
             default_headers=default_headers,
             default_query=default_query,
         )

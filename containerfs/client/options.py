@@ -101,6 +101,7 @@ class ClientOptions:
         api_key: str | NotGiven = NOT_GIVEN,
         timeout: float | httpx.Timeout | NotGiven | None = NOT_GIVEN,
         max_retries: int | NotGiven = NOT_GIVEN,
+        retry_for: float | NotGiven | None = NOT_GIVEN,
         default_headers: Mapping[str, str | Omit] | None = None,
         default_query: Mapping[str, object] | None = None,
     ) -> "ClientOptions":
@@ -111,6 +112,7 @@ class ClientOptions:
             secret=key,
             timeout=self.timeout if isinstance(timeout, NotGiven) else httpx.Timeout(timeout),
             max_retries=self.max_retries if isinstance(max_retries, NotGiven) else _retries(max_retries),
+            retry_for=self.retry_for if isinstance(retry_for, NotGiven) else retry_for,
             headers=merged(self._headers_with(key), default_headers),
             query={**self.query, **(default_query or {})},
         )

@@ -94,10 +94,12 @@ def test_a_mount_has_these_settings_from_the_environment(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CONTAINERFS_DEFAULT_HEADERS", '{"X-Gateway": "yes"}')
-    for client in connect_mount(service_settings(load(url=service.url)), None):
-        with client:
-            client.containers.retrieve("c")
-        assert service.requests[-1].headers["x-gateway"] == "yes"
+    client, single_shot = connect_mount(service_settings(load(url=service.url)), None)
+    with client:
+        for each in (client, single_shot):
+            each.containers.retrieve("c")
+            assert service.requests[-1].headers["x-gateway"] == "yes"
+    assert service.connections == 1
     monkeypatch.setenv("CONTAINERFS_CA_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(ContainerFSError, match="ca_file"):
         connect_mount(service_settings(load(url=service.url)), None)

@@ -30,6 +30,20 @@ def test_other_settings_over_the_same_connection(service: Service, no_waiting: l
         assert len(service.requests) == 3
 
 
+def test_retries_limited_by_time_for_one_of_two(service: Service, no_waiting: list[float]) -> None:
+    with Client(base_url=service.url, retry_for=3600) as client:
+        service.replies(*[Reply({}, 500)] * 4)
+        with pytest.raises(InternalServerError):
+            client.with_options(retry_for=0.0).files.retrieve("f")
+        assert len(service.requests) == 1
+        client.files.retrieve("f")
+        assert len(service.requests) == 5
+        service.replies(*[Reply({}, 500)] * 4)
+        with pytest.raises(InternalServerError):
+            client.with_options(retry_for=None, max_retries=1).files.retrieve("f")
+        assert len(service.requests) == 7
+
+
 def test_what_is_left_out_stays(service: Service, no_waiting: list[float]) -> None:
     with Client(base_url=service.url, max_retries=1, timeout=7) as client:
         other = client.with_options(default_headers={"X-A": "a"})
