@@ -37,6 +37,11 @@ _NAMES = """`ls` itself computes for most of the time, the kernel's part include
 _DELETIONS = """The names are known once the container has been listed, 100 at a time, with all else that it holds. That
     takes {round_trips} round trips one after the other, {waited}, and one more for each new connection. No deletion
     waits for the service."""
+_ALSO = (
+    "Without `--write-back`, `rm -r` waits a round trip for each file: the API has no deletion of several. A far"
+    " mount that has not listed a directory lists it first, 100 names at a time, from both ends. Content from the disk"
+    " cache is compared with its checksums block by block as it is read."
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ def section(bench: Bench) -> Iterator[str]:
     head = ["", "goal", "took", "program", "mount: Python", "mount: kernel", "server", "processors busy"]
     yield from table(head, rows)
     yield from reasons
+    yield ""
+    yield _ALSO
     yield ""
 
 
