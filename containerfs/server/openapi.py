@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from containerfs.api.models import Container, ContainerFile, Deletion, File, ListPage
-from containerfs.server.requests import Attributes, CopyFile, CreateContainer, RenameContainer, UpdateFile
+from containerfs.server.requests import WITHOUT_NUL, Attributes, CopyFile, CreateContainer, RenameContainer, UpdateFile
 
 Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ _FILE_UPLOAD: Json = {
     "type": "object",
     "properties": {
         "file": _BINARY,
-        "purpose": {"type": "string", "minLength": 1, "maxLength": 64},
+        "purpose": {"type": "string", "minLength": 1, "maxLength": 64, **WITHOUT_NUL},
         "expires_after": {
             "type": "object",
             "description": "One part with JSON, or parts expires_after[anchor] and expires_after[seconds].",

@@ -21,12 +21,10 @@ def _without_nul(text: str) -> str:
     return text
 
 
-_WITHOUT_NUL = {"pattern": r"^[^\u0000]*$"}
+WITHOUT_NUL = {"pattern": r"^[^\u0000]*$"}
 """What ``_without_nul`` accepts, for the description of the service."""
 
-Text = Annotated[
-    str, Field(min_length=1, max_length=1024, json_schema_extra=_WITHOUT_NUL), AfterValidator(_without_nul)
-]
+Text = Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=WITHOUT_NUL), AfterValidator(_without_nul)]
 Id = Text
 
 

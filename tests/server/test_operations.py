@@ -218,7 +218,14 @@ REFUSED_BODIES: dict[str, tuple[str, list[dict[str, Any]]]] = {
         ],
     ),
     "RenameContainer": ("/{container}", [{}, {"name": ""}, {"name": "\0"}]),
-    "CopyFile": ("/{container}/files", [{}, {"file_id": ""}, {"file_id": "\0"}, {"file_id": "a", "path": ""}]),
+    "CopyFile": (
+        "/{container}/files",
+        [{}, {"file_id": ""}, {"file_id": "\0"}, {"file_id": "a", "path": ""}, {"file_id": "a", "path": "/a"}],
+    ),
+    "UpdateFile": (
+        "/{container}/files/a",
+        [{}, {"attributes": {"mode": -1}}, {"attributes": {"mode": 0.5}}, {"attributes": {"uid": 2**32}}],
+    ),
 }
 """Bodies that the server refuses, by the name of their schema and the URL below ``/containers``."""
 
@@ -231,6 +238,15 @@ def test_the_description_has_no_body_that_the_server_refuses(http: httpx.Client,
         assert http.post("/containers" + url.format(container=container), json=body).status_code == 400, body
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(body, schema)
+
+
+def test_the_description_has_no_purpose_that_the_server_refuses(http: httpx.Client) -> None:
+    upload = openapi.document()["paths"]["/v1/files"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    for purpose in ("", "a\0b", "x" * 65):
+        answer = http.post("/files", files={"file": ("a", b"")}, data={"purpose": purpose})
+        assert answer.status_code == 400
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(purpose, upload["properties"]["purpose"])
 
 
 def test_the_description_has_every_lifetime(http: httpx.Client) -> None:
