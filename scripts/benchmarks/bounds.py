@@ -34,9 +34,6 @@ _LARGE_OUT = """The mount receives the content, computes checksums, writes it to
 _LARGE_IN = """`cp` writes to the mount, which writes to a file of its own, and sends it from there to the server, which
     writes it to another, and both compute digests. All that is done at the same time, on the same processors."""
 _NAMES = """`ls` itself computes for most of the time, the kernel's part included. The goal is what rclone takes."""
-_DELETIONS = """The names are known once the container has been listed, 100 at a time, with all else that it holds. That
-    takes {round_trips} round trips one after the other, {waited}, and one more for each new connection. No deletion
-    waits for the service."""
 _ALSO = (
     "Without `--write-back`, `rm -r` waits a round trip for each file: the API has no deletion of several. A far"
     " mount that has not listed a directory lists it first, 100 names at a time, from both ends. Content from the disk"
@@ -87,8 +84,8 @@ class Work:
 def section(bench: Bench) -> Iterator[str]:
     """What each program computes while that is done which is slower than its goal."""
     yield (
-        "What takes longer than it was meant to, done again while the processor time is counted: of the program (`cp`,"
-        " `ls`, `rm`), of the mount, in Python and in the kernel, and of the server, on"
+        "What takes longer than it was meant to, done again while the processor time is counted: of the program (`cp`"
+        " or `ls`), of the mount, in Python and in the kernel, and of the server, on"
         f" {os.cpu_count()} processors. Python computes on one of them at a time, in the mount as in the server."
     )
     yield ""
@@ -100,7 +97,7 @@ def section(bench: Bench) -> Iterator[str]:
         figures = (middle.clock, middle.program, middle.mount, middle.kernel, middle.server)
         rows.append([work.label, goal, *map(duration, figures), f"{middle.computed / middle.clock:.1f}"])
         waited = duration(middle.round_trips * _ROUND_TRIP)
-        why = work.why.replace("{round_trips}", str(middle.round_trips)).replace("{waited}", waited)
+        why = work.why.replace("{waited}", waited)
         reasons.append(f"- **{work.label}**: {' '.join(why.split())}")
     head = ["", "goal", "took", "program", "mount: Python", "mount: kernel", "server", "processors busy"]
     yield from table(head, rows)
@@ -114,13 +111,9 @@ def works(bench: Bench) -> Iterator[Work]:
     """Everything that is slower than its goal."""
     yield from _small_files(bench)
     yield from _large_file(bench)
-    names, deleted = bench.scale.names, bench.scale.deleted
+    names = bench.scale.names
     bench.server.put_many("bounds-names", names)
     yield Work(f"`ls -l` of {names:,} listed names", inf, lambda: _names(bench), bench.scale.repetitions, _NAMES)
-    small = bench.random_file("one", 6)
-    doomed = {f"bounds-deleted/{number:03}": small for number in range(deleted)}
-    label = f"`rm -r` of {deleted} files, `--write-back`, at {duration(_ROUND_TRIP)}"
-    yield Work(label, 0.5, lambda: _deletions(bench, doomed), 1, _DELETIONS)
 
 
 def _small_files(bench: Bench) -> Iterator[Work]:
@@ -190,11 +183,6 @@ def _names(bench: Bench) -> Spent:
         return "ls", "-l", directory
 
     return _mounted(bench, bench.patient, listed)
-
-
-def _deletions(bench: Bench, doomed: dict[str, Path]) -> Spent:
-    bench.server.put(doomed)
-    return _mounted(bench, bench.write_back, lambda top: ("rm", "-r", top.path / "bounds-deleted"), _ROUND_TRIP)
 
 
 def _mounted(
