@@ -282,7 +282,7 @@ class ConfigFile(PydanticBaseSettingsSource, ABC):
             return tomllib.loads(self.path.read_text())
         except FileNotFoundError:
             return {}
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:  # the latter if it is not TOML, or not even text
             raise SettingsError(f"{self.path}: {error}") from error
 
 

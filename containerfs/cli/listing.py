@@ -72,7 +72,7 @@ def _listings(catalog: "Catalog", names: list[str], *, recursive: bool) -> Itera
     from containerfs.fs.namespace.nodes import Directory
     from containerfs.transfer.catalog import full_name
 
-    if not names:
+    if not names or names == ["/"]:
         for container in catalog.containers() if recursive else ():
             yield container.name, _content(catalog, container, recursive=True)
         if not recursive:

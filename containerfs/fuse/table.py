@@ -48,6 +48,13 @@ def entry(mountpoint: Path) -> Entry | None:
     return next((each for each in reversed(entries()) if each.path == wanted), None)
 
 
+def is_in_ours(path: Path) -> bool:
+    """Tell whether a path leads into a containerfs, which is asked for it. Raises OSError."""
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return any(each.is_ours and each.device == number for each in entries())
+
+
 def real(mountpoint: Path) -> str:
     """Return the path without symbolic links, resolved without accessing what is mounted there."""
     for _ in range(_MOST_LINKS):

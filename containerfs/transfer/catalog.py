@@ -130,10 +130,12 @@ class Catalog:
         return found
 
     def _container(self, name: str) -> ContainerDirectory:
+        if not name:
+            raise types.NotFound("a name is missing: give CONTAINER or CONTAINER/PATH")
         found = self._root().children.get(name) or self._tree.container(name) or self._unlisted(name)
         if not isinstance(found, ContainerDirectory):
             hint = _similar(name, islice(self._tree.root.children, _COMPARED))
-            raise types.NotFound(f"there is no container {name or repr(name)}{hint}")
+            raise types.NotFound(f"there is no container {name}{hint}")
         return found
 
     def _unlisted(self, name: str) -> ContainerDirectory | None:

@@ -42,6 +42,13 @@ def test_what_is_no_setting_is_an_error(file: Path, text: str, said: str) -> Non
     assert str(raised.value) == f"{file}: {said}"
 
 
+@pytest.mark.parametrize("content", [b"\xff", b"x = [", b"\0"])
+def test_a_file_that_is_no_text_or_not_toml(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=str(file)):
+        config.load()
+
+
 def test_what_is_a_servers_is_of_no_concern_to_a_mount(file: Path) -> None:
     file.write_text("[serve]\nworkers = 2\n")
     config.load()

@@ -31,6 +31,13 @@ def test_what_is_in_a_container(tool: Tool, box: Box) -> None:
     assert [(row[0], row[-1]) for row in rows] == [("7", "a.csv"), ("7", "b.txt"), ("-", "deep/")]
 
 
+def test_the_top(tool: Tool, box: Box) -> None:
+    assert tool("ls", "/") == tool("ls")
+    assert box.name in tool.lines("ls", "/")
+    for words in (["ls", ""], ["info", "/"], ["rm", "//"], ["get", "", "."]):
+        assert tool.fails(*words, status=3) == "a name is missing: give CONTAINER or CONTAINER/PATH"
+
+
 def test_all_of_it_as_json(server: LiveServer, tool: Tool) -> None:
     box = Box.create(server, "as json", expires_after={"anchor": "created_at", "days": 2})
     file = box.put("d/f", b"12345")

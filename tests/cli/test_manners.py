@@ -1,5 +1,6 @@
 """What people expect of any command: help, completion, man pages, suggestions, and never a traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +136,14 @@ def test_a_mount_that_nobody_can_be_told_of(home: Home, tmp_path: Path) -> None:
         assert home.run("containerfs", "get", "box/file", "-", *store) == "content"
     finally:
         home.attempt(FUSERMOUNT, "-uz", mountpoint)
+
+
+@pytest.mark.parametrize("command", ["sync", "refresh"])
+def test_what_only_a_mount_can_do(home: Home, command: str) -> None:
+    assert home.fails("containerfs", command, home.path) == (
+        f"containerfs {command}: {home.path} is not in a mount of containerfs\n"
+    )
+    assert os.listxattr(home.path) == []
+    assert (
+        home.fails("containerfs", command, "missing") == f"containerfs {command}: missing: No such file or directory\n"
+    )
