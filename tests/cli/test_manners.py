@@ -1,6 +1,8 @@
 """What people expect of any command: help, completion, man pages, suggestions, and never a traceback."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +149,34 @@ def test_what_only_a_mount_can_do(home: Home, command: str) -> None:
     assert (
         home.fails("containerfs", command, "missing") == f"containerfs {command}: missing: No such file or directory\n"
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ls"],
+        ["get", "box/f", "-"],
+        ["get", "-r", "--watch", "box", "out"],
+        ["put", "-", "box/f"],
+        ["cp", "box/a", "box/b"],
+        ["rm", "box"],
+        ["info", "box"],
+        ["create", "x"],
+        ["rename", "a", "b"],
+        ["mount", "mnt"],
+        ["mount", "--foreground", "mnt"],
+        ["doctor"],
+    ],
+    ids=" ".join,
+)
+def test_ctrl_c_while_the_service_is_silent(tool: Tool, words: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        tool.env["OPENAI_BASE_URL"] = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        process = tool.start(*words, start_new_session=True)
+        connection, _ = silent.accept()
+        with connection:
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.strip() in ("", "Aborted.")
