@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import shutil
@@ -64,26 +65,49 @@ def check_answers(mountpoint: Path) -> None:
     os.waitpid(looking, 0)
 
 
-def prepare(mountpoint: Path) -> None:
+def prepare(mountpoint: Path) -> int:
     """Prepare a mountpoint: create it if its parent exists, and remove a dead mount.
+
+    Returns:
+        A descriptor. Until it is closed, nobody else who prepares the mountpoint can mount there.
 
     Raises:
         MountError: if it cannot be used.
     """
     if is_dead(mountpoint):
         detach(mountpoint)
-    if is_mounted(mountpoint):
-        raise MountError(f"{mountpoint} is already mounted; to unmount it: containerfs unmount {mountpoint}")
+    _check_free(mountpoint)
     if not mountpoint.exists():
         if not mountpoint.parent.is_dir():
             raise MountError(f"{mountpoint} cannot be created: {mountpoint.parent} does not exist")
         with _explained(mountpoint):
-            mountpoint.mkdir()
+            mountpoint.mkdir(exist_ok=True)
     if not mountpoint.is_dir():
         raise MountError(f"{mountpoint} is not a directory")
     with _explained(mountpoint):
         if any(mountpoint.iterdir()):
             raise MountError(f"{mountpoint} is not empty: mount on an empty directory")
+        claim = _claim(mountpoint)
+    _check_free(mountpoint)  # by now whoever had the claim before may have mounted
+    return claim
+
+
+def _check_free(mountpoint: Path) -> None:
+    if is_mounted(mountpoint):
+        raise MountError(f"{mountpoint} is already mounted; to unmount it: containerfs unmount {mountpoint}")
+
+
+def _claim(mountpoint: Path) -> int:
+    """Lock the directory itself, which a mount covers. Raises OSError, MountError. Source: flock(2)."""
+    claim = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(claim)
+        raise MountError(f"another command is just mounting on {mountpoint}") from error
+    except OSError:  # not every file system has locks
+        pass
+    return claim
 
 
 def kernel_expiry(metadata_expiry: float) -> float:

@@ -110,13 +110,14 @@ def _mount_and_serve(
     from containerfs.fuse import serving
 
     fuse_mount.check_machine()
-    fuse_mount.prepare(mountpoint)
+    claim = fuse_mount.prepare(mountpoint)
     filesystem = open_filesystem(remote, settings.options, reaching)
     stack.callback(filesystem.close)
     container = settings.options.container
     mounted = service.name if container is None else f"container {container!r} of {service.name}"
 
     def on_ready() -> None:
+        os.close(claim)
         ready(f"Mounted {mounted} on {mountpoint}")
         notify(f"READY=1\nSTATUS=Mounted {mounted}")
 

@@ -3,11 +3,12 @@
 import json
 import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.fuse.mounted import NOTHING_DUE, REFRESH, Home, Mount, children
+from tests.fuse.mounted import FUSERMOUNT, NOTHING_DUE, REFRESH, Home, Mount, children
 from tests.fuse.namespace import namespace
 from tests.server.live import LiveServer
 
@@ -177,3 +178,18 @@ def test_the_kernel_asks_for_large_pieces_where_that_may_be_set(mount: Mount) ->
     device = os.stat(mount.path).st_dev
     setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
     assert int(setting.read_text()) == (1024 if os.access(setting, os.W_OK) else 128)
+
+
+def test_two_that_mount_at_the_same_place_at_once(server: LiveServer, home: Home) -> None:
+    mountpoint = home.path / "mnt"
+    mount = ("containerfs", "mount", mountpoint, "--url", server.address, "--cache-dir", home.cache_dir)
+    try:
+        for _ in range(3):
+            with ThreadPoolExecutor() as both:
+                tried = [each.result() for each in [both.submit(home.attempt, *mount) for _ in range(2)]]
+            (refused,) = (done.stderr for done in tried if done.returncode)
+            assert "is already mounted" in refused or "another command is just mounting" in refused
+            home.run("containerfs", "unmount", mountpoint)
+            assert not mountpoint.is_mount()
+    finally:
+        home.attempt(FUSERMOUNT, "-uz", mountpoint)
