@@ -73,6 +73,14 @@ def command_line(names: Iterable[str] = _MODULES) -> typer.Typer:
     return app
 
 
+def _use_utf_8() -> None:
+    """Start again in Python's UTF-8 mode if the locale has another encoding: names are UTF-8, here and on the service.
+    Source: PEP 540."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"containerfs {__version__}")
@@ -89,6 +97,7 @@ def _options(
 
 def main() -> None:
     streams.complete()
+    _use_utf_8()
     gc.freeze()  # what is imported stays: to look through it again and again takes a tenth of a short command
     # httpx would import its own command, and rich, click and pygments for it: a sixth of all that a mount imports.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]

@@ -225,6 +225,10 @@ def test_a_locale_that_is_not_utf_8(home: Home, tmp_path: Path) -> None:
         (mount / "Größe 🗂️" / "日本.txt").write_text("content")
         shown = home.attempt("containerfs", "status", mount.path, env=plain)
         assert (shown.returncode, shown.stderr) == (0, "")
+    home.run("containerfs", "create", "Maße", *store, env=plain)
+    home.run("containerfs", "put", "/etc/passwd", "Maße/Fuß", *store, env=plain)
+    assert home.run("containerfs", "ls", "Maße", *store) == "Fuß\n"
+    home.run("containerfs", "rm", "--yes", "Maße", *store, env=plain)
     listed = home.attempt("containerfs", "ls", *store, env=plain)
     assert (listed.returncode, listed.stderr) == (0, "")
     assert home.run("containerfs", "ls", *store) == "Größe 🗂️\n"
