@@ -168,8 +168,7 @@ class Attempts:
 
     def _earlier(self, entry: int, content: StagedFile | RemoteFile) -> Attempt | None:
         """Return an earlier request for the same content whose answer was lost."""
-        name = content.path.name if isinstance(content, StagedFile) else None
-        return next((attempt for attempt in self._journal.attempts(entry) if attempt.data == name), None)
+        return next((attempt for attempt in self._journal.attempts(entry) if _sends(attempt, content)), None)
 
     def _streamed(self, node: FileNode, content: StagedFile | RemoteFile) -> StreamingUpload | None:
         """The upload that began while the content was written; the attempt continues it, under its key."""
@@ -179,6 +178,9 @@ class Attempts:
 
     def end(self, sending: Sending) -> None:
         """Record that an attempt has ended, whatever its result."""
+        if sending.delivery.fetched is not None:
+            with suppress(types.FsError):  # the mount has ended; the next one looks for what the request has left
+                self._journal.discard(sending.delivery.fetched)
         self._settlement.ended(sending.delivery.attempt.key)
 
     def put_off(self, node: FileNode, failure: Failure) -> Version | None:
@@ -304,6 +306,13 @@ class Attempts:
         deleted = isinstance(node.state, state.Unlinked) and not node.held
         if isinstance(content, StagedFile) and (deleted or content not in state.owned_data(node.state)):
             self._journal.discard(content)
+
+
+def _sends(attempt: Attempt, content: StagedFile | RemoteFile) -> bool:
+    """Tell whether a request sends a content."""
+    if isinstance(content, RemoteFile):
+        return attempt.source_id == content.id
+    return attempt.source_id is None and attempt.data == content.path.name
 
 
 def _new_attempt(

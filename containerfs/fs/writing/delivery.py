@@ -6,8 +6,7 @@ is looked for first, and accepted only if its content is ours.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from containerfs.fs import types
@@ -39,6 +38,7 @@ class Delivery:
         attributes: those of the file when the delivery began.
         lost: whether a request was sent whose answer did not arrive.
         digest: of the content, once it was sent or looked for.
+        fetched: the content, if it had to be fetched to be sent.
         cancelled: set once nobody wants the result.
     """
 
@@ -50,6 +50,7 @@ class Delivery:
     streaming: StreamingUpload | None = None
     digest: str | None = None
     source: SealedSource | GrowingSource | None = None
+    fetched: StagedFile | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -125,7 +126,9 @@ class Courier:
             return delivery.content  # the file has its old name again, under which the service has it
         if isinstance(delivery.content, RemoteFile) and self._remote.dialect.copies_once:
             return self._copy(delivery, delivery.content)
-        with self._staged(delivery.content, delivery.attempt.key) as staged, staged.opened() as fd:
+        content = delivery.content
+        staged = self._fetch(delivery, content) if isinstance(content, RemoteFile) else content
+        with staged.opened() as fd:
             try:
                 return self._upload(delivery, _Watched(fd, staged.size, delivery.expected, job), staged, job)
             finally:
@@ -182,21 +185,20 @@ class Courier:
 
         return self._settlement.find(delivery.attempt, digest)
 
-    @contextmanager
-    def _staged(self, content: StagedFile | RemoteFile, key: str) -> Iterator[StagedFile]:
-        """Yield the content on this machine's disk. If it had to be fetched, it is removed afterwards."""
-        if isinstance(content, StagedFile):
-            yield content
-            return
-        fetched = self._staging.fetched(content)
-        try:
-            # The source may be gone later, and then only this tells what a request has left.
-            digest = fetched.digest()
-            with self._journal.transaction() as tx:
-                tx.note_digest(key, digest)
-            yield fetched
-        finally:
-            fetched.remove()
+    def _fetch(self, delivery: Delivery, content: RemoteFile) -> StagedFile:
+        """Fetch the content of a renamed file, to upload it.
+
+        It is kept as long as the result of the request is unknown. Its source may be gone later, and then only this
+        tells what the request has left, which may be a part of it.
+        """
+        attempt = delivery.attempt
+        delivery.fetched = fetched = self._staging.fetched(content)
+        digest = fetched.digest()
+        with self._journal.transaction() as tx:
+            tx.note_fetched(attempt.key, fetched.path.name, digest)
+        if attempt.data is not None:
+            self._journal.discard(self._journal.staged(attempt.data))
+        return fetched
 
 
 class _Tries:

@@ -52,9 +52,10 @@ class Attempt:
     Attributes:
         key: its idempotency key, which belongs to this content at this path.
         entry: the entry that it is for; None if nobody wants its result, so that what it left is to be removed.
-        data: the name of the staged file; None for a copy, and once the file is gone.
-        source_id: the file that was to be copied; None for an upload.
-        digest: of the content; None until all of it was sent, and for copies.
+        data: the name of the staged file; None for a copy by the service, and once the file is gone.
+        source_id: the file that was to be copied, by the service or by an upload of what was fetched; None for an
+            upload of what was written.
+        digest: of the content; None until all of it was sent, and for copies by the service.
         started: in Unix seconds.
         known: the ids of files that are not its result.
     """

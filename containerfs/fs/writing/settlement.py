@@ -299,16 +299,10 @@ class Settlement:
             return attempt.digest
         if size == 0 and not whole:  # an empty file may belong to anybody
             return None
-        if attempt.source_id is not None:
-            return self._digest_of_source(attempt, size)
-        if attempt.data is None:
-            return None
-        staged = self._journal.staged(attempt.data)
-        return staged.digest(None if whole else size) if staged.path.exists() else None
-
-    def _digest_of_source(self, attempt: Attempt, size: int | None) -> str | None:
-        """Return the digest of what was to be copied, cut to ``size`` bytes; None if it is gone."""
-        return self._digest(_source(attempt), attempt.size, size)
+        if attempt.data is not None:
+            staged = self._journal.staged(attempt.data)
+            return staged.digest(None if whole else size) if staged.path.exists() else None
+        return None if attempt.source_id is None else self._digest(_source(attempt), attempt.size, size)
 
     def _is_copy(self, attempt: Attempt, file: RemoteFile) -> bool:
         """Tell whether a file is the copy that a request made, if the source is gone.

@@ -167,6 +167,10 @@ class Transaction:
         """Record the digest of what a request has sent."""
         self._db.execute("UPDATE attempts SET digest = coalesce(digest, ?) WHERE key = ?", (digest, key))
 
+    def note_fetched(self, key: str, data: str, digest: str) -> None:
+        """Record what was fetched from the source of a request, and will be sent."""
+        self._db.execute("UPDATE attempts SET data = ?, digest = ? WHERE key = ?", (data, digest, key))
+
     def abandon(self, key: str, digest: str | None) -> None:
         """Record that nobody wants the result of a request, which may be on the service."""
         self._db.execute("UPDATE attempts SET entry = NULL, digest = coalesce(digest, ?) WHERE key = ?", (digest, key))

@@ -355,6 +355,41 @@ def test_a_copy_whose_source_is_gone_is_known_by_its_key(remote: MemoryRemote, c
         assert fs.drain(30) == []
 
 
+@pytest.mark.parametrize("left", [b"cont", b"content"], ids=["cut", "whole"])
+@pytest.mark.parametrize("crashes", [False, True], ids=["goes on", "crashes"])
+def test_what_was_to_replace_a_file_that_is_gone_is_known_by_its_content(
+    remote: MemoryRemote,
+    container: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    left: bytes,
+    crashes: bool,
+) -> None:
+    """Where the service copies nothing, the content of a renamed file is uploaded; of a lost request, it is kept."""
+    remote.dialect = Dialect()
+    remote.put(container, "a", b"content")
+    with mounted(remote, tmp_path, write_back=True, metadata_expiry=60.0) as fs:
+        remote.before = failing("upload", 100, types.AnswerLost)
+        fs.rename("/box/a", "/box/b")
+        eventually(lambda: bool(remote.asked("upload")) and not fs._backlog._uploader.under_way())
+        remote.put(container, "b", left)
+        remote.before = failing("newest", 100, types.Unreachable)
+        programs.write(fs, "/box/b", b"new")
+        eventually(lambda: ("a", b"content") not in remote.stored_all(container))
+        remote.before = no_fault
+        if crashes:
+            crash(fs)
+        else:
+            fs._backlog._schedule.expedite(lambda key: True)
+            eventually(lambda: remote.stored_all(container) == [("b", b"new")])
+    monkeypatch.setattr(settlement, "_LOOKS", (0.0,))
+    with mounted(remote, tmp_path) as again:
+        eventually(lambda: remote.stored_all(container) == [("b", b"new")])
+        assert again.drain(30) == []
+        eventually(lambda: not list(tmp_path.glob("journal/*/data/*")))
+
+
 def test_a_copy_whose_source_is_there_is_not_asked_for_again(
     remote: MemoryRemote, container: str, tmp_path: Path
 ) -> None:
