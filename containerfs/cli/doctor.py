@@ -160,7 +160,9 @@ def _disk(settings: "Settings") -> Finding:
 def _service(settings: "Settings") -> Iterator[Finding]:
     from containerfs.cli.session import connected
 
-    name = settings.service_url or f"embedded store in {settings.data_dir}"
+    name, remedy = settings.service_url, "check the URL, the key, the network and the proxy"
+    if name is None:
+        name, remedy = f"embedded store in {settings.data_dir}", "choose another data_dir, or a service with --url"
     begun = time.monotonic()
     try:
         with connected(settings) as session:
@@ -172,7 +174,7 @@ def _service(settings: "Settings") -> Iterator[Finding]:
             answer = session.client.containers.with_raw_response.list(limit=1)
             yield _clock(answer.headers.get("date"))
     except ContainerFSError as error:
-        yield Finding("service", _PROBLEM, str(error), "check the URL, the key, the network and the proxy")
+        yield Finding("service", _PROBLEM, str(error), remedy)
 
 
 def _clock(date: str | None) -> Finding:

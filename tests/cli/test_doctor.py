@@ -62,3 +62,22 @@ def test_small_limits(home: Home, tmp_path: Path) -> None:
     done = limited.attempt("containerfs", "doctor", "--local", "--data-dir", tmp_path / "store")
     assert done.returncode == 0
     assert "warning  open files: 512 at most: raise it" in done.stdout
+
+
+def test_a_home_that_cannot_be_written(home: Home, tmp_path: Path) -> None:
+    """As in a container with a read-only root. Each command says which directory it needs."""
+    with namespace('mkdir "$1"; mount -t tmpfs -o ro tmpfs "$1"', tmp_path / "read-only") as prefix:
+        there = Home(home.path, prefix)
+        env = {"HOME": str(tmp_path / "read-only")}
+        found = findings(there.attempt("containerfs", "doctor", "--local", "--json", env=env).stdout)
+        assert found["disk"]["remedy"].startswith("choose another cache_dir")
+        assert found["service"]["remedy"].startswith("choose another data_dir")
+        for words in (["ls"], ["create", "x"], ["serve", "--port", "0"]):
+            said = there.fails("containerfs", *words, *(["--local"] if words[0] != "serve" else []), env=env)
+            assert said.startswith(f"containerfs {words[0]}: cannot use the data directory ")
+            assert said.endswith(": Read-only file system\n")
+        said = there.fails("containerfs", "mount", tmp_path / "mnt", "--local", env=env)
+        assert said.startswith("containerfs mount: cache_dir: ")
+        assert said.endswith(": Read-only file system\n")
+        store = ("--local", "--data-dir", tmp_path / "store")
+        assert there.run("containerfs", "create", "box", *store, env=env).startswith("cntr_")
