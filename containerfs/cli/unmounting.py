@@ -68,6 +68,7 @@ def _take_down(mountpoint: Path, entry: "Entry", pid: int, uploads: Document, *,
     """Unmount. A mount that is in use or still uploading stays, or is detached with ``lazy``."""
     from containerfs.fuse.mount import MountError, detach
     from containerfs.fuse.mount import unmount as take_down
+    from containerfs.fuse.table import entries
     from containerfs.fuse.users import users
 
     refusal: MountError | None = None
@@ -81,6 +82,9 @@ def _take_down(mountpoint: Path, entry: "Entry", pid: int, uploads: Document, *,
     if refusal is not None and not lazy:
         if using:
             fail("unmount", f"{mountpoint} is in use by {who}; close them, or detach the mount (--lazy)")
+        below = [f"{each.path}" for each in entries() if entry.path in each.path.parents]
+        if below:
+            fail("unmount", f"{', '.join(below[:_NAMED])} is mounted inside {mountpoint}: unmount that first")
         raise refusal
     detach(mountpoint)
     works = [f"still used by {who}"] if using else []

@@ -74,6 +74,15 @@ def test_lazily_it_goes_on_in_the_background_and_the_next_mount_shows_that(
     service.comes_to_hold(box, {"file": bytes(4 * MiB)})
 
 
+def test_a_mount_inside_a_mount_is_named(service: Service, home: Home, box: str, tmp_path: Path) -> None:
+    with mounted(service, home) as mount:
+        inside = mount / box / "inside"
+        inside.mkdir(parents=True)
+        with Home(tmp_path / "other").mounted("--url", service.url, at=inside):
+            said = home.fails("containerfs", "unmount", mount.path)
+            assert said == (f"containerfs unmount: {inside} is mounted inside {mount.path}: unmount that first\n")
+
+
 def test_a_mount_in_use_names_the_programs(service: Service, home: Home, box: str) -> None:
     opens = "import sys; file = open(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
     maps = opens.replace("print", "import mmap; kept = mmap.mmap(file.fileno(), 0, prot=1); file.close(); print")
