@@ -15,6 +15,8 @@ def sync(path: Annotated[Path, typer.Argument(help="A mount, a container or a di
     """Wait until everything below a directory is uploaded."""
     with reporting("sync"):
         _check("sync", path)
+        if not path.is_dir():
+            fail("sync", f"{path} is not a directory")
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             os.fsync(descriptor)

@@ -193,3 +193,9 @@ def test_two_that_mount_at_the_same_place_at_once(server: LiveServer, home: Home
             assert not mountpoint.is_mount()
     finally:
         home.attempt(FUSERMOUNT, "-uz", mountpoint)
+
+
+def test_sync_of_a_file_is_refused(mount: Mount, container: Path) -> None:
+    (container / "file").write_bytes(b"content")
+    said = mount.home.fails("containerfs", "sync", container / "file")
+    assert said == f"containerfs sync: {container / 'file'} is not a directory\n"

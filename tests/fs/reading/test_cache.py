@@ -189,6 +189,7 @@ def test_what_is_used_while_the_cache_learns_what_it_holds_is_newest(
     usage = settled(cache).usage()
     assert (usage["entries"], usage["pinned"]) == (2, 1)
     cache.unpin(pinned)
+    settled(cache)
     assert [cache.has(file(name)) for name in "1234"] == [False, True, False, True]
     cache.close()
 
