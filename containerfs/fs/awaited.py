@@ -1,6 +1,5 @@
 """A service as operations use it: each call is a task, and an operation may end before its task does."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -84,7 +83,7 @@ class AwaitedRemote(ForwardingRemote):
         return content if self._down is None else _paced(content, self._down)
 
     def _use(self, container_id: str) -> None:
-        self._used_at[container_id] = time.time()
+        self._used_at[container_id] = self._remote.now()
 
     def _await(self, ask: Callable[[], T]) -> T:
         return self._workers.do(ask)

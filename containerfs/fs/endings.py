@@ -96,6 +96,10 @@ class Endings:
         """Stop watching."""
         self._closed.set()
 
+    def now(self) -> float:
+        """Return the time of the clock by which containers end."""
+        return self._remote.now()
+
     def ends_at(self, container: RemoteContainer) -> float | None:
         """Return when a container ends, in Unix seconds; None if it does not, or that is not known here."""
         if container.expires_at is None:
@@ -132,7 +136,7 @@ class Endings:
 
     def _run(self) -> None:
         while not self._closed.wait(_LOOKS):
-            self.look(time.time())
+            self.look(self.now())
 
     def _named(self) -> list[ContainerDirectory]:
         with self._tree.lock:

@@ -74,6 +74,9 @@ class Remote(Protocol):
             What ``containers`` returns, if the answer has all of it; otherwise None.
         """
 
+    def now(self) -> float:
+        """Return the time by the service's clock, in Unix seconds."""
+
     def unanswered(self, since: float) -> None:
         """Called when an operation has waited since ``since``, a monotonic time, and gives up."""
 
@@ -112,7 +115,7 @@ class Remote(Protocol):
         """Return the files of a container that were created at or after ``since``, newest first.
 
         Args:
-            since: in Unix seconds by this machine's clock. The service's clock may be five minutes behind it.
+            since: in Unix seconds, as ``now`` returns them.
 
         Raises:
             NotFound: if the container is gone.
@@ -204,6 +207,9 @@ class ForwardingRemote:
 
     def check(self) -> list[RemoteContainer] | None:
         return self._remote.check()
+
+    def now(self) -> float:
+        return self._remote.now()
 
     def unanswered(self, since: float) -> None:
         self._remote.unanswered(since)

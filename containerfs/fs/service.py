@@ -24,6 +24,7 @@ from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.pages import SyncCursorPage
 from containerfs.fs import types
 from containerfs.fs.breaker import CircuitBreaker
+from containerfs.fs.clock import ServiceClock
 from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
 from containerfs.fs.tasks import moved
 from containerfs.fs.translation import translate, translate_storing
@@ -39,7 +40,7 @@ _ANSWER_TIMEOUT, _STORED_PER_SECOND = 60.0, 10 << 20  # seconds for the answer t
 _LONG_ANSWER_TIMEOUT = 600.0  # seconds for the answer to an upload whose size is not known when it begins
 _PATIENCE = Policy(max_retries=8, clock=time.time, chance=random.random)  # for a service that gets too many requests
 _ENOUGH = 0.8  # part of the patience after which retries give up, because the next attempt would be too late
-_CLOCK_SKEW = 300  # seconds that the service's clock may be behind ours
+_CLOCK_SKEW = 300  # seconds by which the service's clock may have changed, or be behind one that it does not tell
 _GONE_STATES = ("deleted", "expired")
 _NO_HEAD = (405, 501)
 _OF_A_PROXY = (502, 503, 504)  # statuses of proxies whose service may be down
@@ -71,6 +72,7 @@ class ApiRemote:
         self._client = client
         self._single_shot = single_shot
         self._walker = Walker()
+        self._clock = ServiceClock()
         self.breaker = CircuitBreaker(_ENOUGH * patience, self.check)
 
     def check(self) -> list[RemoteContainer] | None:
@@ -78,6 +80,7 @@ class ApiRemote:
             answer = self._single_shot.with_raw_response.containers.list(limit=_PAGE, timeout=_CHECK_TIMEOUT)
             page = answer.parse()
             self.dialect = Dialect.of(answer.headers)
+            self._clock.set(answer.headers.get("date"))
         except errors.APIStatusError as error:
             if FEATURES_HEADER in error.headers:
                 self.dialect = Dialect.of(error.headers)
@@ -87,6 +90,9 @@ class ApiRemote:
         except errors.APIError as error:
             raise translate(error) from error
         return None if page.has_next_page() else _containers(page.data)
+
+    def now(self) -> float:
+        return self._clock.now()
 
     def unanswered(self, since: float) -> None:
         self.breaker.unanswered(since)

@@ -82,7 +82,7 @@ class Status:
             containers = [node for node in self._tree.containers() if not node.gone]
             files = sum(len(node.by_id) for node in containers)
             container = self._container()
-        now = time.time()
+        now = self._endings.now()
         return {
             "form": STATUS_FORM,
             "pid": os.getpid(),

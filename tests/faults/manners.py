@@ -5,6 +5,8 @@ nothing. One replaces a file by path, as ours does; another keeps a second uploa
 """
 
 import json
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 from tests.faults.wire import Answer, Request
@@ -15,6 +17,7 @@ _PLAIN = {
 }  # fmt: skip
 _PREFIX = 33  # characters of the directory that each upload has to itself below a service that keeps all
 _DATA = "/mnt/data/"
+_LATE = 3 * 3600  # seconds
 
 
 class Manner:
@@ -82,3 +85,23 @@ class Piling(Replacing):
 
     def path(self, stored: str) -> str:
         return _DATA + stored.removeprefix(_DATA)[_PREFIX:]
+
+
+class Late(Piling):
+    """One that keeps all, and whose clock is three hours slow."""
+
+    name = "foreign, late"
+
+    def answer(self, answer: Answer) -> Answer:
+        answer = super().answer(answer)
+        headers = [(name, _earlier(value) if name.lower() == "date" else value) for name, value in answer.headers]
+        return Answer(answer.status, answer.reason, headers, answer.body)
+
+    def _show(self, found: dict[str, Any]) -> None:
+        super()._show(found)
+        if "created_at" in found:
+            found["created_at"] -= _LATE
+
+
+def _earlier(date: str) -> str:
+    return format_datetime(parsedate_to_datetime(date) - timedelta(seconds=_LATE), usegmt=True)

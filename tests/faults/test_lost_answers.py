@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.faults.conftest import shown
 from tests.faults.faults import (
     AFTER_COMMIT,
     ALWAYS,
@@ -16,9 +17,11 @@ from tests.faults.faults import (
     stores_cut_body,
     upload_of,
 )
+from tests.faults.manners import Late
 from tests.faults.mounting import WRITE_BACK, agrees, mounted, settled, stays, write
 from tests.faults.service import Service
 from tests.fuse.mounted import Home, errno_of
+from tests.server.live import LiveServer
 
 OLD, NEW, LONGER = b"AAAA" * 1000, b"BBBB" * 1000, b"CCCC" * 1500
 
@@ -38,6 +41,17 @@ def test_stored_once_whatever_becomes_of_the_answer(every_service: Service, home
             wanted[name] = NEW
         agrees(mount, every_service, box, wanted)
     stays(every_service, home, box, wanted)
+
+
+def test_stored_once_though_the_clocks_differ(server: LiveServer, home: Home, box: str) -> None:
+    with shown(server, Late) as service, mounted(service, home) as mount:
+        (mount / box).mkdir()
+        service.proxy.on(upload_of("file"), loses_answer)
+        write(mount / box / "file", OLD)
+        service.proxy.on(upload_of("deleted"), loses_answer, times=ALWAYS)
+        write(mount / box / "deleted", OLD)
+        (mount / box / "deleted").unlink()
+        agrees(mount, service, box, {"file": OLD})
 
 
 def test_stored_once_after_failures_that_stored_nothing(any_service: Service, home: Home, box: str) -> None:

@@ -70,6 +70,9 @@ class MemoryRemote:
 
     # What tests ask and arrange
 
+    def now(self) -> float:
+        return time.time()
+
     def made(self, name: str = "box") -> str:
         """Make a container; returns its id."""
         with self._lock:

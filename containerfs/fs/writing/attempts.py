@@ -4,7 +4,6 @@ The journal records an attempt before it is sent. So it is known after a crash w
 """
 
 import logging
-import time
 import uuid
 from collections.abc import Set
 from contextlib import suppress
@@ -140,7 +139,7 @@ class Attempts:
                 entry = tx.put(entry_of(node, version.content)) if version.entry is None else version.entry
                 earlier = self._earlier(entry, version.content)
                 streaming = None if earlier is not None else self._streamed(node, version.content)
-                attempt = earlier or _new_attempt(node, version.content, entry, streaming)
+                attempt = earlier or _new_attempt(node, version.content, entry, streaming, self._remote.now())
                 if earlier is None:
                     tx.begin(attempt)
                 digest = self._journal.noted_digest(entry)
@@ -316,7 +315,7 @@ def _sends(attempt: Attempt, content: StagedFile | RemoteFile) -> bool:
 
 
 def _new_attempt(
-    node: FileNode, content: StagedFile | RemoteFile, entry: int, streaming: StreamingUpload | None
+    node: FileNode, content: StagedFile | RemoteFile, entry: int, streaming: StreamingUpload | None, now: float
 ) -> Attempt:
     staged = content if isinstance(content, StagedFile) else None
     return Attempt(
@@ -324,7 +323,7 @@ def _new_attempt(
         container_id=node.container.remote.id,
         path=node.stored_path,
         size=content.size,
-        started=int(time.time()),
+        started=int(now),
         entry=entry,
         data=staged.path.name if staged is not None else None,
         source_id=None if isinstance(content, StagedFile) else content.id,

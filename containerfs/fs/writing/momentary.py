@@ -1,6 +1,5 @@
 """Momentary files: stored and deleted again, so that the service considers a container as used."""
 
-import time
 import uuid
 
 from containerfs.fs import types
@@ -34,7 +33,7 @@ class MomentaryFiles:
         Raises:
             FsError: if it was not stored, or that is not known.
         """
-        attempt = _abandoned_attempt(container_id, path)
+        attempt = _abandoned_attempt(container_id, path, self._remote.now())
         self._settlement.begun(attempt.key)
         try:
             with self._journal.transaction() as tx:
@@ -62,14 +61,14 @@ class MomentaryFiles:
             raise
 
 
-def _abandoned_attempt(container_id: str, path: str) -> Attempt:
+def _abandoned_attempt(container_id: str, path: str, now: float) -> Attempt:
     """Return an attempt whose result nobody wants, so that what it leaves is recognised by its content."""
     return Attempt(
         key=f"containerfs-{uuid.uuid4()}",
         container_id=container_id,
         path=path,
         size=len(_CONTENT),
-        started=int(time.time()),
+        started=int(now),
         digest=_digest(),
     )
 

@@ -56,7 +56,7 @@ class Attempt:
         source_id: the file that was to be copied, by the service or by an upload of what was fetched; None for an
             upload of what was written.
         digest: of the content; None until all of it was sent, and for copies by the service.
-        started: in Unix seconds.
+        started: in Unix seconds, by the service's clock.
         known: the ids of files that are not its result.
     """
 

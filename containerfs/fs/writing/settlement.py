@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _LOOKS = (0.0, 5.0, 30.0, 120.0)  # seconds between looks for what an abandoned request left
 _EARLY = 0.8  # the part of that time after which a listing may begin that several requests share
-_SKEW = 300  # seconds that the service's clock may be behind ours
+_SKEW = 300  # seconds by which the service's clock may have changed, or be behind one that it does not tell
 
 
 @dataclass(frozen=True, slots=True)
