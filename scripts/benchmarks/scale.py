@@ -20,7 +20,7 @@ _ROUND_TRIP = 0.05  # seconds
 _EXPIRY = 1.0  # seconds, of a mount whose listings take longer
 _LONGER = 5.0  # which is more than asking for all containers takes
 _ALWAYS = "1h"
-_TOO_LONG = 60.0
+_TOO_LONG = 30.0
 _SMALL = 100  # names
 
 _OPEN = """
