@@ -45,6 +45,7 @@ class Command(CommandWithSwitches):
     def begin(self, ctx: Any, args: list[str]) -> "Starting | None":
         """Start the process, unless it is not wanted. What is wrong with the words is reported once they are parsed
         again."""
+        from containerfs.fs.types import NoThread
         from containerfs.mount.starting import Starting
 
         try:
@@ -52,7 +53,10 @@ class Command(CommandWithSwitches):
             mountpoint = None if given.get("foreground") or given.get("help") else absolute(given["mountpoint"])
         except Exception:  # the versions of typer have different ones
             return None
-        return Starting(mountpoint) if mountpoint else None
+        try:
+            return Starting(mountpoint) if mountpoint else None
+        except NoThread as error:
+            fail("mount", str(error))
 
 
 def mount(
