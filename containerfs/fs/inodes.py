@@ -104,8 +104,8 @@ class Inodes:
             key = file_key(node.remote.id) if isinstance(node, FileNode) and node.remote else directory_key(node.path)
             known = container.kept_attributes.get(key, Attributes())
             kept = container.kept_attributes[key] = replace(kept, path=known.path, size=known.size)
-        self._attributes.save(container.remote.id, key, kept)
-        self._updates.set(container.remote.id, key, kept)
+            self._attributes.save(container.remote.id, key, kept)  # in the order of the changes
+            self._updates.set(container.remote.id, key, kept)
 
     def keep_access(self, node: Node) -> None:
         """Keep a file's access time, which no service stores."""
@@ -115,7 +115,7 @@ class Inodes:
             container, key = node.container, file_key(node.remote.id)
             known = container.kept_attributes.get(key, NOTHING)
             kept = container.kept_attributes[key] = replace(known, atime=node.atime)
-        self._attributes.save_soon(container.remote.id, key, kept)
+            self._attributes.save_soon(container.remote.id, key, kept)
 
     def vanished(self, node: FileNode, error: types.NotFound) -> types.FsError:
         """Return the error for missing content of a listed file: it was deleted elsewhere, or never existed."""
@@ -145,5 +145,5 @@ class Inodes:
             container = self._tree.container(remote.container_id)
             attributes = {} if container is None else container.kept_attributes
             kept = attributes[key] = replace(attributes.get(key, Attributes()), size=size)
-        self._attributes.save(remote.container_id, key, kept)
+            self._attributes.save(remote.container_id, key, kept)
         return size

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import curl
-from benchmarks.bench import Bench, in_turns
+from benchmarks.bench import Bench, in_turns, rotated
 from benchmarks.processes import cpu_of_children, cpu_seconds, run, timed
 from benchmarks.report import OURS, Row, Samples, duration, megabytes_per_second
 from benchmarks.targets import Target
@@ -83,9 +83,10 @@ def _out(bench: Bench) -> Iterator[Row]:
     cold: Samples = {target.name: [] for target in bench.contestants}
     warm: Samples = {target.name: [] for target in bench.contestants}
     again: Samples = {target.name: [] for target in bench.contestants}
-    for _ in range(bench.scale.repetitions):
-        for target in bench.contestants:
+    for repetition in range(bench.scale.repetitions):
+        for target in rotated(bench.contestants, repetition):
             cache = bench.fresh()
+            bench.recall()
             with target.mounted(cache) as mounted:
                 cold[target.name].append(timed("cp", mounted.path / "large", "/dev/null"))
                 warm[target.name].append(timed("cp", mounted.path / "large", "/dev/null"))
@@ -95,6 +96,7 @@ def _out(bench: Bench) -> Iterator[Row]:
             shutil.rmtree(cache, ignore_errors=True)
     del cold[bench.local.name]
     (large,) = curl.file_ids(bench.server, "large")
+    bench.recall()
     cold |= curl.samples(bench.scale.repetitions, lambda: curl.downloaded(bench.server, [large]))
     yield Row("out, cold", cold, rate)
     yield Row("out, cold, far", _far(bench, large), rate)

@@ -165,7 +165,6 @@ class Acceptance:
 
         def finish() -> None:
             self._adopt(version.content, stored)
-            self._keep_attributes(node, stored)
             if gone:
                 self._deletions.note_gone(container_id, gone)
             if abandoned:
@@ -206,6 +205,8 @@ class Acceptance:
         return doubled
 
     def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
+        """Keep the attributes of what was stored by its id: at once, since the journal no longer has them, and under the
+        tree's lock, since later ones must not be overwritten."""
         node.changed_at = time.monotonic()
         kept = node.attributes()
         if stored.attributes == kept.carried():
@@ -213,12 +214,6 @@ class Acceptance:
         if stored.path != node.stored_path:
             kept = replace(kept, path=node.stored_path)
         node.container.kept_attributes[file_key(stored.id)] = kept
-
-    def _keep_attributes(self, node: FileNode, stored: RemoteFile) -> None:
-        container = self._tree.container(stored.container_id)
-        kept = container.kept_attributes.get(file_key(stored.id)) if container is not None else None
-        if kept is None:
-            return
         is_there = kept.sent and kept.path is None  # so that losing it here loses no more than an access time
         save = self._attributes.save_soon if is_there else self._attributes.save
         save(stored.container_id, file_key(stored.id), kept)

@@ -11,6 +11,7 @@ import pytest
 
 from containerfs.fs import types
 from containerfs.fs.namespace.nodes import FileNode
+from containerfs.fs.reading.cache import ContentCache
 from containerfs.fs.writing import digests, durability, schedule, uploads
 from containerfs.fs.writing.digests import Digests
 from containerfs.fs.writing.journal import Journal
@@ -202,6 +203,24 @@ def test_closing_again_and_again_does_not_put_the_upload_off(lazy_fs: Paths) -> 
     (first,) = planned()
     programs.write(lazy_fs, "/box/a", b"second")
     assert planned() == [pytest.approx(first, abs=1e-3)]
+
+
+def test_attributes_of_what_was_just_stored_survive_a_crash_of_the_mount(
+    remote: MemoryRemote, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service keeps none; the journal has them no more, and the cache takes its time."""
+    adopting, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(ContentCache, "adopt", lambda *_: (adopting.set(), ended.wait(30)))
+    with mounted(remote, tmp_path, write_back=True) as filesystem:
+        programs.write(filesystem, "/box/a", b"content")
+        filesystem.chmod("/box/a", 0o600)
+        filesystem.utimens("/box/a", None, 5 * 10**9)
+        assert adopting.wait(30)
+        crash(filesystem)
+        with mounted(remote, tmp_path) as again:
+            attr = again.getattr("/box/a")
+            assert (attr.mode & 0o777, attr.mtime) == (0o600, 5 * 10**9)
+        ended.set()
 
 
 # When the power goes
