@@ -205,8 +205,8 @@ class Acceptance:
         return doubled
 
     def _show_stored(self, node: FileNode, stored: RemoteFile) -> None:
-        """Keep the attributes of what was stored by its id: at once, since the journal no longer has them, and under the
-        tree's lock, since later ones must not be overwritten."""
+        """Keep the attributes of what was stored, by its id: at once, since the journal no longer has them, and under
+        the tree's lock, since later ones must not be overwritten."""
         node.changed_at = time.monotonic()
         kept = node.attributes()
         if stored.attributes == kept.carried():
