@@ -119,6 +119,11 @@ def changed(known: Contents, changes: Changes, now: int) -> Contents:
     return merged([made, Contents(removed=removed)]) if removed else made
 
 
+def kept_attributes(told: models.FileAttributes) -> FileAttributes:
+    """Return attributes as the API has them."""
+    return FileAttributes(told.mode, told.uid, told.gid, told.mtime_ns)
+
+
 def directory_id(path: str, attributes: FileAttributes) -> str:
     """Return an id that differs for a directory and one that is created in its place, so that deleting one keeps the
     other."""
@@ -146,8 +151,7 @@ def _is_path(path: str) -> bool:
 
 def _attributes(told: Mapping[str, Any]) -> FileAttributes:
     """Return attributes as they are in a file. Whatever else it has in their place counts as not set."""
-    read = models.FileAttributes.model_validate({**told, "mtime_ns": told.get("mtime")})
-    return FileAttributes(read.mode, read.uid, read.gid, read.mtime_ns)
+    return kept_attributes(models.FileAttributes.model_validate({**told, "mtime_ns": told.get("mtime")}))
 
 
 def _told(kept: Kept) -> dict[str, int]:

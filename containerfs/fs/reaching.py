@@ -21,7 +21,7 @@ class Reaching:
     """
 
     def __init__(self, remote: Remote, patience: float, ready: Callable[[], object] = bool) -> None:
-        self.remote = remote
+        self._remote = remote
         self._patience = patience
         self._ready = ready
         self._outcome: Future[list[RemoteContainer] | None] = Future()
@@ -42,7 +42,7 @@ class Reaching:
         last = time.monotonic() + self._patience - _PAUSE
         while True:
             try:
-                return self.remote.check()
+                return self._remote.check()
             except types.Unreachable:
                 if time.monotonic() > last:
                     raise

@@ -23,6 +23,7 @@ from containerfs.client.content import Content, ContentInfo
 from containerfs.client.exchange import Policy, Send, Steps, Wait, exchange
 from containerfs.client.pages import SyncCursorPage
 from containerfs.fs import types
+from containerfs.fs.attribute_contents import kept_attributes
 from containerfs.fs.breaker import CircuitBreaker
 from containerfs.fs.clock import ServiceClock
 from containerfs.fs.remote import Arriving, Stream, UploadRequest, ignored
@@ -353,9 +354,7 @@ def _as_json(attributes: FileAttributes | None) -> str | None:
 
 
 def _kept(attributes: models.FileAttributes | None) -> FileAttributes | None:
-    if attributes is None:
-        return None
-    return FileAttributes(attributes.mode, attributes.uid, attributes.gid, attributes.mtime_ns)
+    return None if attributes is None else kept_attributes(attributes)
 
 
 def _is_since(file: ContainerFile, since: int) -> bool:
